@@ -1,0 +1,65 @@
+"""Errors that the user can mend.
+
+    DefectlineError
+    ├── SettingsError    a parameter or an environment variable
+    ├── SourceError      the labelled images: where they lie, how they are laid out
+    ├── StoreError       the place that the product owns
+    │   └── Conflict     somebody else changed the same object first
+    ├── BundleError      a model or bundle that is missing, changed or unreadable
+    └── ServingError     the predictor, KServe or the cluster around it
+
+Whatever else is raised is a fault of ours: the command line shows its traceback and exits with 1
+instead of 2.
+"""
+
+import json
+from typing import Self
+
+
+class DefectlineError(Exception):
+    """What is wrong, what was found, what was expected and how to mend it, one sentence each."""
+
+    def __init__(self, what: str, *, got: str, expected: str, fix: str):
+        super().__init__(what)
+        self.what, self.got, self.expected, self.fix = what, got, expected, fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  got:      {self.got}\n  expected: {self.expected}\n  fix:      {self.fix}"
+
+    def to_json(self) -> str:
+        """The four sentences as a JSON object, the content of an `error.json`."""
+        return json.dumps(
+            {"what": self.what, "got": self.got, "expected": self.expected, "fix": self.fix},
+            ensure_ascii=False,
+            indent=2,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The error that `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(fields["what"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
+
+
+class SettingsError(DefectlineError):
+    pass
+
+
+class SourceError(DefectlineError):
+    pass
+
+
+class StoreError(DefectlineError):
+    pass
+
+
+class Conflict(StoreError):
+    pass
+
+
+class BundleError(DefectlineError):
+    pass
+
+
+class ServingError(DefectlineError):
+    pass

@@ -1,0 +1,65 @@
+"""What a step tells the people who watch it: lines while it works, one sentence at its end.
+
+On a laptop the `defectline` command hands every step the folder REPORTS_ENV, and reads there what each
+one did or why it failed. On a cluster the same lines are the pod's log.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from defectline.components.common.errors import DefectlineError
+
+REPORTS_ENV = "DEFECTLINE_REPORTS"
+MARK = "▸ "
+"""Starts each line that is meant for people; the command line shows these and logs the rest."""
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """Print one line for the person who watches."""
+    print(f"{MARK}{text}", flush=True)
+
+
+def track(items: Iterable[T], total: int, what: str, every_s: float = 5.0) -> Iterator[T]:
+    """Yield the items, and say every few seconds how many are done, how fast, and what is left."""
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= every_s:
+            last = now
+            rate = done / (now - start)
+            say(f"{what}: {done:,} of {total:,}, {rate:,.1f}/s, {(total - done) / rate:,.0f} s left")
+
+
+class Step:
+    """A running step; `did` is the sentence that the final table shows."""
+
+    did = ""
+
+
+@contextmanager
+def step(name: str) -> Iterator[Step]:
+    """Report how long the block took and what it did, or the error that the user can mend."""
+    folder = os.environ.get(REPORTS_ENV)
+    start = time.monotonic()
+    current = Step()
+    try:
+        yield current
+    except DefectlineError as error:
+        print(f"{name}: {error}", flush=True)
+        if folder:
+            Path(folder, "error.json").write_text(error.to_json())
+        # The traceback of a user's mistake helps nobody: a plain exit ends the step as failed.
+        raise SystemExit(2) from None
+    seconds = time.monotonic() - start
+    say(f"{name}: {current.did} ({seconds:.1f} s)")
+    if folder:
+        report = {"step": name, "seconds": round(seconds, 2), "did": current.did}
+        Path(folder, f"{name}.json").write_text(json.dumps(report))

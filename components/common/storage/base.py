@@ -1,0 +1,98 @@
+"""What every storage can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from defectline.components.common.errors import SourceError
+
+
+class Object(NamedTuple):
+    """One stored object.
+
+    `version` changes whenever the content does: an ETag (S3), a generation (GCS), or modification
+    time and size (folders).
+    """
+
+    key: str
+    size: int
+    version: str
+
+
+class Storage(ABC):
+    """Objects under one root URI, addressed by key: a relative path with forward slashes.
+
+    Every method raises StoreError for what the user can mend: no such bucket, no rights, a host that
+    does not answer, a full disk. `read`, `download` and `delete` raise KeyError for a missing key.
+    """
+
+    uri: str
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """Every object whose key starts with `prefix`, in no given order.
+
+        A missing folder or bucket raises StoreError; an empty one yields nothing.
+        """
+
+    @abstractmethod
+    def read(self, key: str) -> bytes: ...
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object whole or not at all."""
+
+    @abstractmethod
+    def download(self, key: str, path: Path) -> None: ...
+
+    @abstractmethod
+    def upload(self, path: Path, key: str) -> None:
+        """Store the file `path` as `key`, whole or not at all."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None: ...
+
+    @abstractmethod
+    def read_versioned(self, key: str) -> tuple[bytes, str] | None:
+        """Content and version for `swap`, or None where the key is missing."""
+
+    @abstractmethod
+    def swap(self, key: str, data: bytes, version: str | None) -> None:
+        """Write `key` if it still has `version` (None: if it does not exist).
+
+        Raises Conflict where somebody else was faster; the object is then as they left it.
+        """
+
+    def url(self, key: str) -> str:
+        """The full URI of a key."""
+        return f"{self.uri.rstrip('/')}/{key}"
+
+    def exists(self, key: str) -> bool:
+        return any(found.key == key for found in self.list(key))
+
+    def upload_folder(self, folder: Path, prefix: str) -> None:
+        """Store every file under `folder` below `prefix`, in sorted order."""
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            self.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
+
+    def download_folder(self, prefix: str, folder: Path) -> None:
+        """Fetch every object below `prefix/` into `folder`."""
+        root = prefix.rstrip("/") + "/"
+        for found in self.list(root):
+            target = folder / check_key(found.key.removeprefix(root))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.download(found.key, target)
+
+
+def check_key(key: str) -> str:
+    """The key itself, if it stays inside whatever folder it is put into; else SourceError."""
+    parts = PurePosixPath(key).parts
+    if not parts or key.startswith("/") or ".." in parts or any(ord(c) < 32 for c in key) or "\\" in key:
+        raise SourceError(
+            "An object's key cannot be used as a file name.",
+            got=repr(key),
+            expected="a relative path without .., backslashes or control characters",
+            fix="Rename or remove the object.",
+        )
+    return key

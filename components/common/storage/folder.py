@@ -1,0 +1,134 @@
+"""A folder on this machine, or on a volume that is mounted here."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from defectline.components.common.errors import Conflict, StoreError
+from defectline.components.common.storage.base import Object, Storage, check_key
+
+
+class FolderStorage(Storage):
+    def __init__(self, root: Path):
+        self.root = Path(os.path.abspath(root))
+        self.uri = self.root.as_uri()
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        # Only the part of the tree that can hold the prefix is walked.
+        start = self.root / prefix.rpartition("/")[0]
+        with _explained(self.root, "read"):
+            if not self.root.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(self.root))
+            found = list(self._walk(start, prefix))
+        yield from found
+
+    def _walk(self, start: Path, prefix: str) -> Iterator[Object]:
+        if not start.is_dir():
+            return
+        for folder, folders, files in os.walk(start, followlinks=True, onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                # Dotfiles (`.DS_Store`, a lock, a file half written) are never data.
+                path = Path(folder, name)
+                key = path.relative_to(self.root).as_posix()
+                if not name.startswith(".") and key.startswith(prefix):
+                    stat = path.stat()
+                    yield Object(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}")
+
+    def read(self, key: str) -> bytes:
+        with _explained(self.root, "read", key):
+            return (self.root / check_key(key)).read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._beside(key) as path:
+            path.write_bytes(data)
+
+    def download(self, key: str, path: Path) -> None:
+        with _explained(self.root, "read", key):
+            shutil.copyfile(self.root / check_key(key), path)
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._beside(key) as target:
+            shutil.copyfile(path, target)
+
+    def delete(self, key: str) -> None:
+        with _explained(self.root, "write", key):
+            (self.root / check_key(key)).unlink()
+
+    def read_versioned(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            data = self.read(key)
+        except KeyError:
+            return None
+        return data, data.hex()
+
+    def swap(self, key: str, data: bytes, version: str | None) -> None:
+        target = self.root / check_key(key)
+        with _explained(self.root, "write", key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # The kernel drops the lock with the process that held it.
+            with FileLock(target.parent / f".{target.name}.lock"):
+                current = self.read_versioned(key)
+                if (current and current[1]) != version:
+                    raise Conflict(
+                        f"{target} was changed by somebody else in the meantime.",
+                        got="other content than was read before",
+                        expected="nobody else writing it",
+                        fix="Look at what is there now, then start again.",
+                    )
+                self.write(key, data)
+
+    @contextmanager
+    def _beside(self, key: str) -> Iterator[Path]:
+        """A temporary path that becomes `key` by one rename when the block ends well."""
+        target = self.root / check_key(key)
+        with _explained(self.root, "write", key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            os.close(handle)
+            path = Path(name)
+            try:
+                yield path
+                path.chmod(0o644)
+                path.replace(target)
+            finally:
+                path.unlink(missing_ok=True)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+@contextmanager
+def _explained(root: Path, verb: str, key: str = "") -> Iterator[None]:
+    """Turn what the operating system says into a StoreError, and a missing file into KeyError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise KeyError(key) from error
+    except OSError as error:
+        path = Path(error.filename) if error.filename else root
+        if not root.is_dir():
+            where = "it is a file" if root.exists() else "no such folder"
+            raise StoreError(
+                f"{root} cannot be {'read' if verb == 'read' else 'written'}.",
+                got=where if verb == "read" else f"{where} ({error.strerror})",
+                expected="a folder" if verb == "read" else "a folder that this user may write to",
+                fix="Check the path for a typing error, or choose another folder.",
+            ) from error
+        fixes = {
+            errno.ENOSPC: "Free some space, or choose a folder on another disk.",
+            errno.EDQUOT: "Free some space, or ask for a larger quota.",
+        }
+        raise StoreError(
+            f"{path} cannot be {'read' if verb == 'read' else 'written'}.",
+            got=error.strerror or str(error),
+            expected=f"a folder that this user may {verb}",
+            fix=fixes.get(error.errno or 0, f"Change the rights of {path.parent}, or choose another folder."),
+        ) from error
