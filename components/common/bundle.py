@@ -1,0 +1,114 @@
+"""The bundle: everything that a line needs of one model, sealed by evaluate, the only thing deployed.
+
+    bundle.json                 what the classes below say
+    model.keras                 to train on from
+    openvino/model.xml, .bin    what the predictor loads
+    onnx/model.onnx  saved_model/1/
+    golden/                     pictures as they were read, and the masks that must come back
+    SHA256SUMS
+"""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from defectline.components.common import checksums
+from defectline.components.common.errors import BundleError
+from defectline.components.common.imaging import ImagingSettings
+
+SERVED = ("bundle.json", "openvino/model.xml", "openvino/model.bin")
+"""All that the predictor reads; what KServe pulls holds these and their own SHA256SUMS."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Golden(_Frozen):
+    """A picture and the answer that every deployment of the bundle must give for it.
+
+    Answers of other processors may differ a little: see `components/deploy/golden.py`.
+    """
+
+    file: str
+    """Below golden/, the source's own bytes."""
+    content_type: str
+    """`image/png` and the like."""
+    verdict: str
+    score: float
+    mask_file: str
+    """Below golden/, 1-bit PNG, the size of the picture."""
+
+
+class Data(_Frozen):
+    """What the model was trained and judged on."""
+
+    snapshot: str
+    fingerprint: str
+    pairs: dict[str, int]
+    """How many per split: train, validation, test."""
+
+
+class Bundle(_Frozen):
+    """The content of bundle.json."""
+
+    version: str
+    """`v20261122-101530-3fa9c1`: time of sealing (UTC) and a digest of what was sealed."""
+    name: str
+    created: str
+    imaging: ImagingSettings
+    threshold: float
+    """NG ⇔ score ≥ threshold."""
+    min_area_px: int
+    """Smaller regions are no defects; in pixels of the picture that came in."""
+    metrics: dict[str, dict[str, float | int | None]]
+    """Per split; None where a rate has no image to be taken over."""
+    data: Data
+    training: dict[str, str | int | float | bool | None]
+    golden: list[Golden]
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The sealed bundle in `folder`, checked against its checksums. Raises BundleError."""
+    checksums.verify(folder)
+    try:
+        return Bundle.model_validate_json((folder / "bundle.json").read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise BundleError(
+            f"{folder} holds no readable bundle.json.",
+            got=str(error).splitlines()[0],
+            expected="a bundle of this version of defectline",
+            fix="Run the pipeline again with --force, or install the version that made the bundle.",
+        ) from error
+
+
+def seal_bundle(folder: Path, draft: Bundle) -> Bundle:
+    """Give the bundle in `folder` its version, write bundle.json, and seal it."""
+    now = datetime.now(UTC)
+    content = checksums.seal(folder)
+    bundle = draft.model_copy(
+        update={
+            "version": f"v{now:%Y%m%d-%H%M%S}-{content[:6]}",
+            "created": now.isoformat(timespec="seconds"),
+        }
+    )
+    (folder / "bundle.json").write_text(bundle.model_dump_json(indent=2))
+    checksums.seal(folder)
+    return bundle
+
+
+def copy_served(bundle: Path, target: Path) -> None:
+    """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it."""
+    for name in SERVED:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / name, target / name)
+    checksums.seal(target)
+
+
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boolean arrays of one shape; 1.0 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

@@ -1,0 +1,50 @@
+"""SHA256SUMS, in the format of `sha256sum -c`."""
+
+import hashlib
+from pathlib import Path
+
+from defectline.components.common.errors import BundleError
+
+NAME = "SHA256SUMS"
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path) -> str:
+    """Write SHA256SUMS over every file below `folder`, and return the SHA-256 of that list."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    lines = "".join(f"{sha256_file(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
+    (folder / NAME).write_text(lines)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def verify(folder: Path) -> None:
+    """Raise BundleError unless `folder` holds just the files that its SHA256SUMS lists, unchanged."""
+    fix = "Publish it again from the run that made it; never edit it by hand."
+    try:
+        lines = (folder / NAME).read_text().splitlines()
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is not sealed.", got=f"no {NAME} in it", expected="a model or bundle", fix=fix
+        ) from None
+    listed = dict(reversed(line.split("  ", 1)) for line in lines)
+    present = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME
+    }
+    for name, digest in listed.items():
+        if name not in present:
+            got = "no such file"
+        elif (actual := sha256_file(folder / name)) != digest:
+            got = f"SHA-256 {actual[:12]}…"
+        else:
+            continue
+        raise BundleError(
+            f"{folder / name} is not what was sealed.", got=got, expected=f"SHA-256 {digest[:12]}…", fix=fix
+        )
+    if extra := sorted(present - listed.keys()):
+        raise BundleError(
+            f"{folder} holds files that were not sealed.", got=", ".join(extra[:3]), expected="none", fix=fix
+        )

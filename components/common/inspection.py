@@ -1,0 +1,153 @@
+"""From the network's probabilities to an answer: score, verdict, regions, mask.
+
+Evaluate calibrates and gates with these functions, and the predictor answers with them.
+"""
+
+import base64
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.imaging import (
+    ImagingSettings,
+    decode_image,
+    encode_mask,
+    prepare_image,
+)
+
+LEVELS = 1000
+"""Probabilities are rounded down to thousandths, so that scores and thresholds compare exactly."""
+
+
+class Region(NamedTuple):
+    """A connected defect (8 neighbours); bbox is x, y, width, height in pixels."""
+
+    bbox: tuple[int, int, int, int]
+    area_px: int
+    centroid: tuple[float, float]
+    score: float
+    """The highest probability in it."""
+
+
+class Answer(NamedTuple):
+    verdict: str
+    score: float
+    regions: list[Region]
+    mask: NDArray[np.uint8]
+    """(H, W), 1 in the regions."""
+
+
+def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Probabilities in thousandths, rounded down: uint16 of the same shape, 0 to LEVELS."""
+    # The offset keeps 0.7 from becoming 699 by its binary representation.
+    return np.floor(np.clip(probability, 0, 1) * LEVELS + 1e-3).astype(np.uint16)
+
+
+def score_levels(levels: NDArray[np.uint16], min_area_px: int) -> int:
+    """The highest level at which a region of at least `min_area_px` pixels survives, else 0.
+
+    `levels` is (H, W). So for any threshold t in thousandths: score ≥ t ⇔ such a region exists at t.
+    """
+    low, high = 0, _area_level(levels, min_area_px)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _largest_area(levels >= middle) >= min_area_px:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _area_level(levels: NDArray[np.uint16], min_area_px: int) -> int:
+    """The level that the `min_area_px` brightest pixels reach, connected or not: a bound from above."""
+    if min_area_px > levels.size:
+        return 0
+    return int(np.partition(levels, levels.size - min_area_px, axis=None)[levels.size - min_area_px])
+
+
+def _largest_area(mask: NDArray[np.bool_]) -> int:
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    return int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
+
+
+def find_regions(
+    levels: NDArray[np.uint16], threshold: int, min_area_px: int
+) -> tuple[list[Region], NDArray[np.uint8]]:
+    """The regions at `threshold` (a level), largest first, and the mask (H, W) that holds only them."""
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(
+        (levels >= max(threshold, 1)).view(np.uint8), connectivity=8
+    )
+    regions, kept = [], np.zeros(count, np.uint8)
+    for index in range(1, count):
+        x, y, width, height, area = (int(v) for v in stats[index])
+        if area < min_area_px:
+            continue
+        kept[index] = 1
+        window = np.s_[y : y + height, x : x + width]
+        peak = levels[window][labels[window] == index].max()
+        cx, cy = (round(float(v), 1) for v in centroids[index])
+        regions.append(Region((x, y, width, height), area, (cx, cy), float(peak) / LEVELS))
+    regions.sort(key=lambda region: -region.area_px)
+    return regions, kept[labels]
+
+
+def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> Answer:
+    """Judge one picture's levels (H, W)."""
+    cut = round(threshold * LEVELS)
+    regions, mask = find_regions(levels, cut, min_area_px)
+    score = score_levels(levels, min_area_px)
+    return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
+
+
+def to_prediction(judged: Answer) -> dict:
+    """An Answer as the endpoint sends it, but for version and latency."""
+    area = int(judged.mask.sum())
+    return {
+        "verdict": judged.verdict,
+        "score": judged.score,
+        "defect_area_px": area,
+        "defect_area_ratio": round(area / judged.mask.size, 6),
+        "regions": [
+            {"bbox": list(r.bbox), "area_px": r.area_px, "centroid": list(r.centroid), "score": r.score}
+            for r in judged.regions
+        ],
+        "mask_png": base64.b64encode(encode_mask(judged.mask)).decode(),
+    }
+
+
+class Network:
+    """The exported network on OpenVINO, always in float32.
+
+    Without the hint OpenVINO computes in bfloat16 where the processor has it, and answers would differ
+    between machines.
+    """
+
+    def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
+        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+        import openvino
+
+        self.imaging = imaging
+        core = openvino.Core()
+        config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        self._compiled = core.compile_model(core.read_model(xml), "CPU", config)
+
+    def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels)."""
+        # A request of its own makes this safe to call from several threads.
+        request = self._compiled.create_infer_request()
+        return request.infer([batch.astype(np.float32)])[0][..., 1]
+
+    def levels(self, data: bytes) -> NDArray[np.uint16]:
+        """Levels (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
+        image = decode_image(data, self.imaging.channels)
+        probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
+        height, width = image.shape[:2]
+        if probability.shape != (height, width):
+            probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
+        return to_levels(probability)
