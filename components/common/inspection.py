@@ -4,7 +4,6 @@ Evaluate calibrates and gates with these functions, and the predictor answers wi
 """
 
 import base64
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,7 +126,6 @@ class Network:
     """
 
     def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
-        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
         import openvino
 
         self.imaging = imaging
