@@ -1,11 +1,11 @@
 """The bundle: everything that a line needs of one model, sealed by evaluate, the only thing deployed.
 
-    bundle.json                 what the classes below say
-    model.keras                 to train on from
-    openvino/model.xml, .bin    what the predictor loads
-    onnx/model.onnx  saved_model/1/
-    golden/                     pictures as they were read, and the masks that must come back
-    SHA256SUMS
+bundle.json                 what the classes below say
+model.keras                 to train on from
+openvino/model.xml, .bin    what the predictor loads
+onnx/model.onnx  saved_model/1/
+golden/                     pictures as they were read, and the masks that must come back
+SHA256SUMS
 """
 
 import shutil

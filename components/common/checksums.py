@@ -31,9 +31,7 @@ def verify(folder: Path) -> None:
             f"{folder} is not sealed.", got=f"no {NAME} in it", expected="a model or bundle", fix=fix
         ) from None
     listed = dict(reversed(line.split("  ", 1)) for line in lines)
-    present = {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME
-    }
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME}
     for name, digest in listed.items():
         if name not in present:
             got = "no such file"

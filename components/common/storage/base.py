@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from defectline.components.common.errors import SourceError
+from defectline.components.common.errors import Conflict, SourceError, StoreError
 
 
 class Object(NamedTuple):
@@ -31,7 +32,7 @@ class Storage(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[Object]:
-        """Every object whose key starts with `prefix`, in no given order.
+        """Every object whose key starts with `prefix` and is not `hidden`, in no given order.
 
         A missing folder or bucket raises StoreError; an empty one yields nothing.
         """
@@ -72,17 +73,57 @@ class Storage(ABC):
         return any(found.key == key for found in self.list(key))
 
     def upload_folder(self, folder: Path, prefix: str) -> None:
-        """Store every file under `folder` below `prefix`, in sorted order."""
+        """Store every file under `folder` below `prefix` ("": at the root), in sorted order."""
+        root = as_folder(prefix)
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            self.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
+            self.upload(path, root + path.relative_to(folder).as_posix())
 
     def download_folder(self, prefix: str, folder: Path) -> None:
-        """Fetch every object below `prefix/` into `folder`."""
-        root = prefix.rstrip("/") + "/"
+        """Fetch every object below `prefix` ("": all) into `folder`."""
+        root = as_folder(prefix)
         for found in self.list(root):
             target = folder / check_key(found.key.removeprefix(root))
             target.parent.mkdir(parents=True, exist_ok=True)
             self.download(found.key, target)
+
+
+def as_folder(prefix: str) -> str:
+    """The prefix with one slash at its end; empty for the root."""
+    name = prefix.strip("/")
+    return f"{name}/" if name else ""
+
+
+def hidden(key: str) -> bool:
+    """Whether a key is never data.
+
+    That is a dotfile such as `.DS_Store`, anything in a dot folder, and the empty object with a slash at
+    its end that web consoles put in place of a folder.
+    """
+    return not key or key.endswith("/") or any(part.startswith(".") for part in key.split("/"))
+
+
+def conflict(uri: str) -> Conflict:
+    """What `swap` raises when it lost."""
+    return Conflict(
+        f"{uri} was changed by somebody else in the meantime.",
+        got="other content than was read before",
+        expected="nobody else writing it",
+        fix="Look at what is there now, then start again.",
+    )
+
+
+@contextmanager
+def local_file(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a file outside the storage into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} on this machine cannot be used.",
+            got=error.strerror or str(error),
+            expected="a path that this user may use, on a disk with free space",
+            fix="Check the path, its rights and the free space of its disk.",
+        ) from error
 
 
 def check_key(key: str) -> str:

@@ -10,11 +10,22 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from defectline.components.common.errors import Conflict, StoreError
-from defectline.components.common.storage.base import Object, Storage, check_key
+from defectline.components.common.errors import StoreError
+from defectline.components.common.storage.base import (
+    Object,
+    Storage,
+    check_key,
+    conflict,
+    hidden,
+    local_file,
+)
+
+COPY_BYTES = 1 << 20
 
 
 class FolderStorage(Storage):
+    """The files below the folder `root`; it is made by the first write."""
+
     def __init__(self, root: Path):
         self.root = Path(os.path.abspath(root))
         self.uri = self.root.as_uri()
@@ -32,12 +43,12 @@ class FolderStorage(Storage):
         if not start.is_dir():
             return
         for folder, folders, files in os.walk(start, followlinks=True, onerror=_raise):
+            # Locks and files half written are dotfiles too.
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in files:
-                # Dotfiles (`.DS_Store`, a lock, a file half written) are never data.
                 path = Path(folder, name)
                 key = path.relative_to(self.root).as_posix()
-                if not name.startswith(".") and key.startswith(prefix):
+                if key.startswith(prefix) and not hidden(key):
                     stat = path.stat()
                     yield Object(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}")
 
@@ -51,11 +62,15 @@ class FolderStorage(Storage):
 
     def download(self, key: str, path: Path) -> None:
         with _explained(self.root, "read", key):
-            shutil.copyfile(self.root / check_key(key), path)
+            source = (self.root / check_key(key)).open("rb")
+        with source, local_file(path), path.open("wb") as target:
+            shutil.copyfileobj(source, target, COPY_BYTES)
 
     def upload(self, path: Path, key: str) -> None:
-        with self._beside(key) as target:
-            shutil.copyfile(path, target)
+        with local_file(path):
+            source = path.open("rb")
+        with source, self._beside(key) as place, place.open("wb") as target:
+            shutil.copyfileobj(source, target, COPY_BYTES)
 
     def delete(self, key: str) -> None:
         with _explained(self.root, "write", key):
@@ -76,12 +91,7 @@ class FolderStorage(Storage):
             with FileLock(target.parent / f".{target.name}.lock"):
                 current = self.read_versioned(key)
                 if (current and current[1]) != version:
-                    raise Conflict(
-                        f"{target} was changed by somebody else in the meantime.",
-                        got="other content than was read before",
-                        expected="nobody else writing it",
-                        fix="Look at what is there now, then start again.",
-                    )
+                    raise conflict(str(target))
                 self.write(key, data)
 
     @contextmanager

@@ -1,0 +1,152 @@
+"""A snapshot: one immutable, content-addressed version of a source.
+
+snapshots/<id>/index.parquet    one row a pair: a `Pair`
+snapshots/<id>/snapshot.json    a `Snapshot`
+snapshots/packs/<digest>.tar    the files themselves, shared by all snapshots (WebDataset names)
+snapshots/head.json             {"snapshot": id} of the newest
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from defectline.components.common.errors import StoreError
+from defectline.components.common.storage import Storage
+
+HEAD = "snapshots/head.json"
+SPLITS = ("train", "validation", "test")
+LABELS = ("OK", "NG")
+
+
+class Pair(NamedTuple):
+    """One picture with its mask, or what stood where one was expected."""
+
+    id: str
+    """`<label>/<stem>`"""
+    label: str
+    status: str
+    """`accepted`; `rejected`, with reason and fix; `absent`: was in an earlier snapshot and left the source
+    (the row keeps its split for the day it comes back)"""
+    image_key: str = ""
+    mask_key: str = ""
+    image_version: str = ""
+    mask_version: str = ""
+    image_bytes: int = 0
+    mask_bytes: int = 0
+    image_sha256: str = ""
+    mask_sha256: str = ""
+    pixel_sha256: str = ""
+    """Over the decoded picture: the same for copies in another format."""
+    width: int = 0
+    height: int = 0
+    defect_px: int = 0
+    split: str = ""
+    pack: str = ""
+    reason: str = ""
+    fix: str = ""
+
+    def member(self, kind: str) -> str:
+        """The name in the pack of this pair's `image` or `mask`."""
+        stem = self.id.partition("/")[2].replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
+        suffix = PurePosixPath(self.image_key if kind == "image" else self.mask_key).suffix
+        return f"{self.label}-{stem}.{kind}{suffix.lower()}"
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """What makes a pair the same pair in another snapshot."""
+        return self.id, self.image_sha256, self.mask_sha256
+
+
+class Snapshot(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    fingerprint: str
+    source: str
+    created: str
+    accepted: int
+    rejected: int
+
+
+def fingerprint(pairs: Iterable[Pair]) -> str:
+    """SHA-256 over the sorted lines label, id, SHA-256 of image and of mask of the accepted pairs.
+
+    Nothing else enters, so the same files give the same fingerprint from a folder, S3 and GCS.
+    """
+    lines = sorted(
+        f"{p.label}\t{p.id}\t{p.image_sha256}\t{p.mask_sha256}" for p in pairs if p.status == "accepted"
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def snapshot_id(pairs: Iterable[Pair]) -> str:
+    """A digest of everything that a reader of the snapshot can see of its pairs."""
+    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason)) for p in pairs)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def write_index(path: Path, pairs: Iterable[Pair]) -> None:
+    rows = [pair._asdict() for pair in sorted(pairs)]
+    fields = [
+        (name, pa.int64() if kind is int else pa.string()) for name, kind in Pair.__annotations__.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), path)
+
+
+def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
+    """Every row of a snapshot, sorted by id. Raises StoreError where there is no such snapshot."""
+    table = pq.read_table(io.BytesIO(_read(store, snapshot, "index.parquet")))
+    return [Pair(**row) for row in table.to_pylist()]
+
+
+def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
+    return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+
+
+def _read(store: Storage, snapshot: str, name: str) -> bytes:
+    try:
+        return store.read(f"snapshots/{snapshot}/{name}")
+    except KeyError:
+        raise StoreError(
+            f"The store holds no snapshot {snapshot}.",
+            got=f"no {store.url(f'snapshots/{snapshot}/{name}')}",
+            expected="a snapshot that ingest wrote",
+            fix="Check the store's URI, or run the pipeline again.",
+        ) from None
+
+
+def read_head(store: Storage) -> str | None:
+    """Id of the newest snapshot, or None in a new store."""
+    try:
+        return json.loads(store.read(HEAD))["snapshot"]
+    except KeyError:
+        return None
+
+
+def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:
+    """Each pair with the bytes of its image and of its mask, pack by pack, in the order of ids."""
+    packs: dict[str, list[Pair]] = {}
+    for pair in sorted(pairs):
+        packs.setdefault(pair.pack, []).append(pair)
+    with tempfile.TemporaryDirectory() as temporary:
+        for pack, members in packs.items():
+            path = Path(temporary, "pack.tar")
+            store.download(f"snapshots/packs/{pack}.tar", path)
+            with tarfile.open(path) as tar:
+                for pair in members:
+                    yield pair, _member(tar, pair, "image"), _member(tar, pair, "mask")
+
+
+def _member(tar: tarfile.TarFile, pair: Pair, kind: str) -> bytes:
+    data = tar.extractfile(pair.member(kind))
+    assert data is not None, "packs hold regular files only"
+    return data.read()

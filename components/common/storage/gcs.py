@@ -1,0 +1,119 @@
+"""Google Cloud Storage."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import exceptions as http
+from requests.adapters import HTTPAdapter
+
+from defectline.components.common.errors import StoreError
+from defectline.components.common.storage.base import (
+    Object,
+    Storage,
+    as_folder,
+    conflict,
+    hidden,
+    local_file,
+)
+
+THREADS = 32
+CHUNK_BYTES = 8 << 20
+WRITER = "defectline-writer"
+
+
+class GCSStorage(Storage):
+    """Objects of one bucket below `prefix`; safe to use from up to 32 threads at once.
+
+    Credentials are Google's application default ones: GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth
+    application-default login`, or the identity of the machine or pod. DEFECTLINE_GCS_ANONYMOUS=1 sends none,
+    for public buckets. STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
+
+    A host that does not answer is given up after about 40 seconds.
+    """
+
+    CONNECT_SECONDS = 5.0
+    READ_SECONDS = 15.0
+    SEND_SECONDS = 30.0
+    """For 8 MiB, the largest piece that is sent at once: urllib3 sends it under the connect timeout."""
+    RETRY_SECONDS = 20.0
+
+    def __init__(self, bucket: str, prefix: str):
+        self.bucket = bucket
+        self.root = as_folder(prefix)
+        self.uri = f"gs://{bucket}/{self.root}".rstrip("/")
+        self._lock = threading.Lock()
+        self._made: Client | None = None
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        with self._explained("listed"):
+            fields = "items(name,size,generation),nextPageToken"
+            for blob in self._client.list_blobs(
+                self._bucket, prefix=self.root + prefix, fields=fields, **self._patience
+            ):
+                key = blob.name.removeprefix(self.root)
+                if not hidden(key):
+                    yield Object(key, blob.size, str(blob.generation))
+
+    def read(self, key: str) -> bytes:
+        with self._explained("read", key):
+            return self._blob(key).download_as_bytes(**self._patience)
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._explained("written", key):
+            self._blob(key).upload_from_string(data, BYTES, **self._sending)
+
+    def download(self, key: str, path: Path) -> None:
+        with local_file(path), path.open("wb") as file, self._explained("read", key):
+            self._blob(key).download_to_file(file, **self._patience)
+
+    def upload(self, path: Path, key: str) -> None:
+        with local_file(path), path.open("rb") as file, self._explained("written", key):
+            size = path.stat().st_size
+            self._blob(key).upload_from_file(file, size=size, content_type=BYTES, **self._sending)
+
+    def delete(self, key: str) -> None:
+        with self._explained("deleted", key):
+            self._blob(key).delete(**self._patience)
+
+    def read_versioned(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            with self._explained("read", key):
+                blob = self._blob(key)
+                blob.reload(**self._patience)
+                generation = blob.generation
+        except KeyError:
+            return None
+        try:
+            with self._explained("read", key):
+                data = self._blob(key, generation).download_as_bytes(**self._patience)
+        except KeyError:
+            # Somebody replaced or deleted that generation in between.
+            return self.read_versioned(key)
+        return data, str(generation)
+
+    def swap(self, key: str, data: bytes, version: str | None) -> None:
+        with self._explained("written", key):
+            blob, writer = self._blob(key), uuid4().hex
+            blob.metadata = {WRITER: writer}
+            try:
+                blob.upload_from_string(
+                    data, BYTES, if_generation_match=int(version or 0), **self._sending
+                )
+            except api.PreconditionFailed as error:
+                # After a lost answer the library tries again, and then meets what its first attempt wrote.
+                if not self._wrote(key, writer):
+                    raise conflict(self.url(key)) from error
+
+    def _wrote(self, key: str, writer: str) -> bool:
+        blob = self._bucket.get_blob(self.root + key, **self._patience)
+        return blob is not None and (blob.metadata or {}).get(WRITER) == writer

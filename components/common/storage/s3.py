@@ -1,0 +1,262 @@
+"""S3, and every server that speaks its protocol: MinIO, Ceph, Swift and others."""
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3.session
+from boto3.exceptions import RetriesExceededError
+from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
+from botocore import exceptions as boto
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+
+from defectline.components.common.errors import StoreError
+from defectline.components.common.storage.base import (
+    Object,
+    Storage,
+    as_folder,
+    conflict,
+    hidden,
+    local_file,
+)
+
+THREADS = 32
+TRANSFER = TransferConfig(max_concurrency=4)
+BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError)
+
+
+class S3Storage(Storage):
+    """Objects of one bucket below `prefix`; safe to use from up to 32 threads at once.
+
+    The environment holds the settings. boto3 reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
+    AWS_ENDPOINT_URL for a server other than Amazon's, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CA_BUNDLE, and AWS_REQUEST_CHECKSUM_CALCULATION=when_required for
+    servers that do not know the newer checksums. Besides:
+
+    - AWS_REGION: the region; without it AWS_DEFAULT_REGION, the profile's, or us-east-1.
+    - DEFECTLINE_S3_PATH_STYLE: 1 puts the bucket into the path, 0 into the host name. Without it, into the
+      path whenever an endpoint URL is set.
+    - DEFECTLINE_S3_ANONYMOUS: 1 sends no credentials, for public buckets.
+
+    A host that takes no connection is given up after about 20 seconds, one that does not answer after about
+    50. `swap` needs a server that knows conditional writes.
+    """
+
+    CONNECT_SECONDS = 5.0
+    READ_SECONDS = 15.0
+    ATTEMPTS = 3
+
+    def __init__(self, bucket: str, prefix: str):
+        self.bucket = bucket
+        self.root = as_folder(prefix)
+        self.uri = f"s3://{bucket}/{self.root}".rstrip("/")
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        with self._explained("listed"):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.root + prefix):
+                for found in page.get("Contents", []):
+                    key = found["Key"].removeprefix(self.root)
+                    if not hidden(key):
+                        yield Object(key, found["Size"], found["ETag"].strip('"'))
+
+    def read(self, key: str) -> bytes:
+        return self._get(key)[0]
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._explained("written", key):
+            self._put(key, data)
+
+    def download(self, key: str, path: Path) -> None:
+        with local_file(path), self._explained("read", key):
+            try:
+                self._client.download_file(self.bucket, self.root + key, str(path), Config=TRANSFER)
+            except boto.ClientError as error:
+                if not _code(error).isdigit():
+                    raise
+                # The transfer begins with HEAD, whose answer has no body that says what is wrong.
+                self._client.get_object(Bucket=self.bucket, Key=self.root + key)["Body"].close()
+                raise
+
+    def upload(self, path: Path, key: str) -> None:
+        with local_file(path), path.open("rb") as file, self._explained("written", key):
+            self._client.upload_fileobj(file, self.bucket, self.root + key, Config=TRANSFER)
+
+    def delete(self, key: str) -> None:
+        # S3 itself says nothing when the key is missing.
+        if not self.exists(key):
+            raise KeyError(key)
+        with self._explained("deleted", key):
+            self._client.delete_object(Bucket=self.bucket, Key=self.root + key)
+
+    def read_versioned(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            return self._get(key)
+        except KeyError:
+            return None
+
+    def swap(self, key: str, data: bytes, version: str | None) -> None:
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
+        with self._explained("written", key):
+            try:
+                self._put(key, data, **condition)
+            except boto.ClientError as error:
+                if _status(error) not in (409, 412) and _code(error) != "NoSuchKey":
+                    raise
+                # After a lost answer boto3 tries again, and then meets what its own first attempt wrote.
+                tried_again = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                if not (tried_again and self.read(key) == data):
+                    raise conflict(self.url(key)) from error
+
+    def _put(self, key: str, data: bytes, **condition: str) -> None:
+        # A stream is sent in small blocks, each with its own time limit; bytes would share a single one.
+        self._client.put_object(
+            Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **condition
+        )
+
+    def _get(self, key: str) -> tuple[bytes, str]:
+        """Content and ETag. boto3 repeats failed requests, but not a body that breaks off: this does."""
+        with self._explained("read", key):
+            for _ in range(self.ATTEMPTS - 1):
+                try:
+                    return self._get_once(key)
+                except BROKEN_STREAM:
+                    continue
+            return self._get_once(key)
+
+    def _get_once(self, key: str) -> tuple[bytes, str]:
+        answer = self._client.get_object(Bucket=self.bucket, Key=self.root + key)
+        with closing(answer["Body"]) as body:
+            return body.read(), answer["ETag"].strip('"')
+
+    @property
+    def _client(self) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._connect()
+            return self._made
+
+    def _connect(self) -> Any:
+        session = boto3.session.Session()
+        style = {"1": "path", "0": "virtual"}.get(os.environ.get("DEFECTLINE_S3_PATH_STYLE", ""), "auto")
+        anonymous = os.environ.get("DEFECTLINE_S3_ANONYMOUS") == "1"
+        config = Config(
+            connect_timeout=self.CONNECT_SECONDS,
+            read_timeout=self.READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": self.ATTEMPTS},
+            max_pool_connections=THREADS,
+            s3={"addressing_style": style},
+            signature_version=UNSIGNED if anonymous else None,
+        )
+        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+        try:
+            return session.client("s3", region_name=region, config=config)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.uri} cannot be reached.", got=_short(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
+            ) from error
+
+    @contextmanager
+    def _explained(self, verb: str, key: str = "") -> Iterator[None]:
+        """Turn what boto3 says into a StoreError, and a missing key into KeyError."""
+        try:
+            yield
+        except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError) as error:
+            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchKey":
+                raise KeyError(key) from error
+            expected, fix = _remedy(error)
+            endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
+            raise StoreError(
+                f"{self.url(key) if key else self.uri} cannot be {verb}.",
+                got=f"{_short(error)} ({_short(endpoint)})",
+                expected=expected,
+                fix=fix,
+            ) from error
+
+
+ENDPOINT = (
+    "the URL of an S3 server that answers",
+    "Check AWS_ENDPOINT_URL for a typing error (http or https, host, port), and that the server runs.",
+)
+CREDENTIALS = (
+    "an access key and its secret key",
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or DEFECTLINE_S3_ANONYMOUS=1 for a "
+    "public bucket.",
+)
+EXPIRED = ("a session token that is still valid", "Sign in again and renew the credentials.")
+DENIED = (
+    "a key that may list, read, write and delete here",
+    "Ask the owner of the bucket for these rights, or use another key.",
+)
+REGION = ("the region in which the bucket lies", "Set AWS_REGION to it.")
+BUSY = ("an answer without an error of the server", "Try again later; if it lasts, look at the server's log.")
+
+BY_CODE = {
+    "NoSuchBucket": (
+        "a bucket that exists",
+        "Check the bucket's name and AWS_ENDPOINT_URL, or create the bucket.",
+    ),
+    "InvalidBucketName": ("a bucket's name", "Correct the bucket's name."),
+    "InvalidAccessKeyId": (
+        "an access key that the server knows",
+        "Check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names.",
+    ),
+    "SignatureDoesNotMatch": (
+        "the secret key that belongs to the access key",
+        "Check AWS_SECRET_ACCESS_KEY for a typing error or a missing character.",
+    ),
+    "ExpiredToken": EXPIRED,
+    "InvalidToken": EXPIRED,
+    "TokenRefreshRequired": EXPIRED,
+    "RequestTimeTooSkewed": ("a clock that is right to 15 minutes", "Set this machine's clock."),
+    "AuthorizationHeaderMalformed": REGION,
+    "PermanentRedirect": REGION,
+    "InvalidObjectState": ("an object that can be read at once", "Restore the object from its archive."),
+    "XMinioStorageFull": ("free space on the server", "Free some space there, or use another store."),
+    "QuotaExceeded": ("free space in the quota", "Free some space there, or ask for a larger quota."),
+    "NotImplemented": (
+        "a server that knows conditional writes (If-Match, If-None-Match)",
+        "Use a newer version of the server, or another store.",
+    ),
+}
+BY_CLASS: list[tuple[type[Exception], tuple[str, str]]] = [
+    (boto.NoCredentialsError, CREDENTIALS),
+    (boto.PartialCredentialsError, CREDENTIALS),
+    (boto.ProfileNotFound, ("a profile of ~/.aws/config", "Correct AWS_PROFILE.")),
+    (boto.SSLError, ("a certificate that this machine trusts", "Set AWS_CA_BUNDLE to the server's CA file.")),
+    (boto.ParamValidationError, ("valid names", "Correct the bucket or the key.")),
+    (ResponseParserError, ENDPOINT),
+    (boto.HTTPClientError, ENDPOINT),
+    (RetriesExceededError, ENDPOINT),
+]
+OTHER = ("settings that boto3 accepts", "Check the variables AWS_* and the files in ~/.aws.")
+
+
+def _remedy(error: Exception) -> tuple[str, str]:
+    """What was expected, and how to mend it."""
+    if isinstance(error, boto.ClientError):
+        busy = _status(error) >= 500 or _status(error) == 429
+        return BY_CODE.get(_code(error)) or (BUSY if busy else DENIED if _status(error) == 403 else ENDPOINT)
+    return next((remedy for kind, remedy in BY_CLASS if isinstance(error, kind)), OTHER)
+
+
+def _code(error: boto.ClientError) -> str:
+    return error.response["Error"].get("Code", "")
+
+
+def _status(error: boto.ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _short(text: object) -> str:
+    """One line without a password that a URL may hold."""
+    return re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))[:300]

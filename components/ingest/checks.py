@@ -1,0 +1,70 @@
+"""Is a pair what it claims to be? Each answer is a row; a rejected one says why and how to mend it."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from defectline.components.common.errors import DefectlineError
+from defectline.components.common.imaging import decode_image, decode_mask
+from defectline.components.common.snapshot import Pair
+
+
+def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
+    """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure."""
+    pair = pair._replace(
+        image_bytes=len(image),
+        mask_bytes=len(mask),
+        image_sha256=hashlib.sha256(image).hexdigest(),
+        mask_sha256=hashlib.sha256(mask).hexdigest(),
+    )
+    try:
+        pixels = decode_image(image, channels=3)
+    except DefectlineError as error:
+        return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
+    try:
+        truth = decode_mask(mask)
+    except DefectlineError as error:
+        return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest()
+    pair = pair._replace(width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest)
+    if truth.shape != (height, width):
+        sizes = f"mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}"
+        return reject(pair, f"Sizes differ: {sizes}.", "Export the mask again at the image's size.")
+    if pair.label == "NG" and not pair.defect_px:
+        return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
+    if pair.label == "OK" and pair.defect_px:
+        return reject(
+            pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."
+        )
+    return pair
+
+
+def reject(pair: Pair, reason: str, fix: str) -> Pair:
+    return pair._replace(status="rejected", reason=reason, fix=fix)
+
+
+def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list[Pair]:
+    """Of pictures with the same pixels keep one; with different labels keep none. Pure.
+
+    `earlier` maps pixel hashes to the id that an earlier snapshot accepted, which is the one that stays.
+    """
+    pairs = list(pairs)
+    alike = defaultdict(list)
+    for pair in pairs:
+        if pair.status == "accepted":
+            alike[pair.pixel_sha256].append(pair)
+    replaced = {}
+    for pixels, group in alike.items():
+        if len(group) == 1:
+            continue
+        ids = sorted(p.id for p in group)
+        if len({p.label for p in group}) > 1:
+            reason, fix = f"The same picture is both OK and NG: {', '.join(ids)}.", "Keep the right one only."
+            replaced.update({p.id: reject(p, reason, fix) for p in group})
+            continue
+        kept = earlier[pixels] if earlier.get(pixels) in ids else ids[0]
+        for pair in group:
+            if pair.id != kept:
+                replaced[pair.id] = reject(pair, f"The same picture as {kept}.", "Remove one of the two.")
+    return [replaced.get(p.id, p) if p.status == "accepted" else p for p in pairs]

@@ -1,0 +1,167 @@
+"""Taking a snapshot: list, pair, read what is new, check, split, pack, and publish the index last."""
+
+import csv
+import hashlib
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from defectline.components.common.errors import SourceError
+from defectline.components.common.snapshot import (
+    HEAD,
+    Pair,
+    Snapshot,
+    fingerprint,
+    read_head,
+    read_pairs,
+    read_snapshot,
+    snapshot_id,
+    write_index,
+)
+from defectline.components.common.steps import track
+from defectline.components.common.storage import Object, Storage
+from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
+from defectline.components.ingest.pairing import pair_objects
+from defectline.components.ingest.splits import assign_splits
+
+READERS = 16
+PACK_BYTES = 256_000_000
+
+
+def take_snapshot(source: Storage, store: Storage, max_rejected: float, quarantine_key: str) -> Snapshot:
+    """Bring the source's present state into the store, and return the snapshot of it.
+
+    Files that the newest snapshot already has, by key and version, are not read again. The quarantine
+    table is written even where too many pairs were rejected, which raises SourceError; so do a wrong
+    layout, an empty class and too few pairs. Nothing of an older snapshot changes.
+    """
+    head = read_head(store)
+    earlier = read_pairs(store, head) if head else []
+    same_source = head is not None and read_snapshot(store, head).source == source.uri
+    unchanged = {_state(p): p for p in earlier if p.status != "absent"} if same_source else {}
+
+    paired = pair_objects(source.list())
+    rows, unread = list(paired.rejected), []
+    for image, mask, pair in paired.pairs:
+        pair = pair._replace(image_version=image.version, mask_version=mask.version)
+        old = unchanged.get(_state(pair))
+        # A duplicate is judged afresh: the picture that it repeated may be gone.
+        if old and old.pack:
+            rows.append(old._replace(status="accepted", reason="", fix=""))
+        else:
+            unread.append((image, mask, pair))
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary)
+        rows += _read(source, unread, staged)
+        kept = {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"}
+        rows = reject_duplicates(rows, kept)
+        store.write(quarantine_key, quarantine_table(rows))
+        _check_rejected(rows, max_rejected, store.url(quarantine_key))
+        rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
+        rows = _pack(rows, staged, store)
+    present = {p.pixel_sha256 for p in rows if p.split}
+    rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
+    return _publish(rows, source.uri, store)
+
+
+def _state(pair: Pair) -> tuple[str, str, str, str]:
+    return pair.image_key, pair.image_version, pair.mask_key, pair.mask_version
+
+
+def _read(source: Storage, unread: list[tuple[Object, Object, Pair]], staged: Path) -> list[Pair]:
+    """Read and check pairs at once, and leave the accepted ones' files in `staged`."""
+
+    def read(item: tuple[Object, Object, Pair]) -> Pair:
+        image, mask, pair = item
+        try:
+            contents = source.read(image.key), source.read(mask.key)
+        except KeyError as error:
+            return reject(pair, f"{error.args[0]} vanished while it was read.", "Run again.")
+        pair = check_pair(pair, *contents)
+        if pair.status == "accepted":
+            for kind, data in zip(("image", "mask"), contents, strict=True):
+                (staged / pair.member(kind)).write_bytes(data)
+        return pair
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(track(readers.map(read, unread), len(unread), "reading pairs"))
+
+
+def quarantine_table(rows: Iterable[Pair]) -> bytes:
+    """The rejected pairs as CSV: id, image, mask, reason, fix."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("id", "image", "mask", "reason", "fix"))
+    for row in sorted(rows):
+        if row.status == "rejected":
+            writer.writerow((row.id, row.image_key, row.mask_key, row.reason, row.fix))
+    return out.getvalue().encode()
+
+
+def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
+    rejected = sorted(row for row in rows if row.status == "rejected")
+    if len(rejected) > max_rejected * len(rows):
+        reasons = "; ".join(f"{row.id}: {row.reason}" for row in rejected[:3])
+        raise SourceError(
+            f"{len(rejected)} of {len(rows)} pairs are unusable.",
+            got=reasons + (" …" if len(rejected) > 3 else ""),
+            expected=f"at most {max_rejected:.0%} (max_rejected)",
+            fix=f"Mend what {table} lists, or raise max_rejected.",
+        )
+
+
+def _pack(rows: list[Pair], staged: Path, store: Storage) -> list[Pair]:
+    """Put the files of accepted pairs that have no pack yet into new packs."""
+    done = [row for row in rows if row.status != "accepted" or row.pack]
+    batch: list[Pair] = []
+    size = 0
+    for row in sorted(row for row in rows if row.status == "accepted" and not row.pack):
+        if batch and size + row.image_bytes + row.mask_bytes > PACK_BYTES:
+            done += _write_pack(batch, staged, store)
+            batch, size = [], 0
+        batch.append(row)
+        size += row.image_bytes + row.mask_bytes
+    return done + (_write_pack(batch, staged, store) if batch else [])
+
+
+def _write_pack(batch: list[Pair], staged: Path, store: Storage) -> list[Pair]:
+    path = staged / "pack.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in (row.member(kind) for row in batch for kind in ("image", "mask")):
+            file = staged / name
+            # Times and owners stay zero, so that the same pairs always give the same pack.
+            info = tarfile.TarInfo(name)
+            info.size = file.stat().st_size
+            with file.open("rb") as data:
+                tar.addfile(info, data)
+            file.unlink()
+    with path.open("rb") as tar_file:
+        name = hashlib.file_digest(tar_file, "sha256").hexdigest()[:16]
+    store.upload(path, f"snapshots/packs/{name}.tar")
+    return [row._replace(pack=name) for row in batch]
+
+
+def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
+    accepted = sum(row.status == "accepted" for row in rows)
+    snapshot = Snapshot(
+        id=snapshot_id(rows),
+        fingerprint=fingerprint(rows),
+        source=source,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        accepted=accepted,
+        rejected=sum(row.status == "rejected" for row in rows),
+    )
+    folder = f"snapshots/{snapshot.id}"
+    with tempfile.TemporaryDirectory() as temporary:
+        index = Path(temporary, "index.parquet")
+        write_index(index, rows)
+        store.upload(index, f"{folder}/index.parquet")
+    store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
+    # Whoever follows the head finds a snapshot that is complete.
+    store.write(HEAD, json.dumps({"snapshot": snapshot.id}).encode())
+    return snapshot
