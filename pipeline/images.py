@@ -1,0 +1,102 @@
+"""The container image of each component, and where its reference comes from."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from defectline.components.common.errors import SettingsError
+
+REGISTRY = "ghcr.io/defectline"
+LOCK = Path("images.lock.json")
+TARGETS = ("ingest", "preprocess", "train", "train-gpu", "evaluate", "deploy", "serve")
+"""The targets of the Dockerfile; `train-gpu` stands in for `train` where there is a GPU."""
+
+_NAME = r"[^\s:@]+(:\d+/[^\s:@]+)?"
+_PINNED = re.compile(_NAME + r"(:(?!latest$)\w[\w.-]*|(:\w[\w.-]*)?@sha256:[0-9a-f]{64})")
+
+
+def reference(target: str, registry: str = REGISTRY) -> str:
+    """The image of a target as this version of the package is tagged: `registry/defectline-serve:0.1.0`."""
+    return f"{registry}/defectline-{target}:{version('defectline')}"
+
+
+def variable(target: str) -> str:
+    """The environment variable that names another image: `DEFECTLINE_IMAGE_SERVE`."""
+    return f"DEFECTLINE_IMAGE_{target.upper().replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class Images:
+    """One pinned reference a component: a tag other than `latest`, or a digest."""
+
+    ingest: str
+    preprocess: str
+    train: str
+    evaluate: str
+    deploy: str
+    serve: str
+
+    @classmethod
+    def load(cls, lock: Path | None = None, gpu: bool = False) -> Self:
+        """The images of this version, unless the lock file or, above it, the environment names others.
+
+        `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
+        there is one. With `gpu`, training takes the image of the target `train-gpu`.
+
+        Raises SettingsError: no such lock file, one that cannot be read, a name that is no target,
+        a reference that is not pinned.
+        """
+        images = {target: reference(target) for target in TARGETS}
+        if lock or LOCK.exists():
+            images |= _read_lock(lock or LOCK)
+        for target in TARGETS:
+            if named := os.environ.get(variable(target)):
+                images[target] = _pinned(named, f"The environment variable {variable(target)}")
+        train_gpu = images.pop("train-gpu")
+        if gpu:
+            images["train"] = train_gpu
+        return cls(**images)
+
+
+def _read_lock(lock: Path) -> dict[str, str]:
+    try:
+        images = json.loads(lock.read_text())
+    except FileNotFoundError:
+        raise SettingsError(
+            f"There is no lock file {lock}.",
+            got=f"the path {lock.absolute()}",
+            expected="a file that `make images PUSH=1` wrote",
+            fix="Correct the path, or build and push the images first.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"The lock file {lock} cannot be read.",
+            got=str(error),
+            expected='a JSON object such as {"serve": "registry/defectline-serve@sha256:…"}',
+            fix="Write it again with `make images PUSH=1`.",
+        ) from None
+    unknown = set(images) - set(TARGETS) if isinstance(images, dict) else {str(images)}
+    if unknown:
+        raise SettingsError(
+            f"The lock file {lock} names images that no component uses.",
+            got=", ".join(sorted(unknown)),
+            expected=", ".join(TARGETS),
+            fix="Remove or rename these entries.",
+        )
+    return {target: _pinned(image, f"The entry {target} of {lock}") for target, image in images.items()}
+
+
+def _pinned(image: object, origin: str) -> str:
+    """The reference itself, refused if what it points to may change under a running pipeline."""
+    if isinstance(image, str) and _PINNED.fullmatch(image):
+        return image
+    raise SettingsError(
+        f"{origin} does not pin an image.",
+        got=str(image),
+        expected="a digest (name@sha256:…) or a tag other than latest (name:1.2.0)",
+        fix="Name the exact version: cached steps and schedules rely on it.",
+    )

@@ -1,0 +1,90 @@
+"""Build the image of every component; push them and lock their digests when asked.
+
+    python tools/build_images.py [--registry R] [--gpu] [--push] [-- ARGUMENTS]
+
+What follows `--` goes to `docker build` as it is, for instance `--network host`. Needs BuildKit. Another
+client than `docker` can be named in DOCKER.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from defectline.pipeline.images import LOCK, REGISTRY, TARGETS, reference
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKER = os.environ.get("DOCKER", "docker")
+
+
+def build(target: str, image: str, arguments: Sequence[str] = ()) -> None:
+    """Build one target of the Dockerfile from this checkout and tag it.
+
+    Raises subprocess.CalledProcessError; the engine's own output says why.
+    """
+    labels = ["--build-arg", f"VERSION={version('defectline')}", "--build-arg", f"REVISION={revision()}"]
+    subprocess.run(
+        [DOCKER, "build", "--target", target, "--tag", image, *labels, *arguments, str(ROOT)],
+        env=os.environ | {"DOCKER_BUILDKIT": "1"},
+        check=True,
+    )
+
+
+def push(image: str) -> str:
+    """Push a tagged image; returns its reference by digest, `registry/defectline-serve@sha256:…`."""
+    subprocess.run([DOCKER, "push", image], check=True)
+    name = image.rpartition(":")[0]
+    digests = json.loads(_output(DOCKER, "inspect", "--format", "{{json .RepoDigests}}", image))
+    return next(digest for digest in digests if digest.startswith(f"{name}@"))
+
+
+def write_lock(images: dict[str, str], lock: Path = LOCK) -> None:
+    """Write the references by target to the lock file, all or nothing."""
+    part = lock.with_name(f".{lock.name}.part")
+    part.write_text(json.dumps(images, indent=2) + "\n")
+    part.replace(lock)
+
+
+def size_mb(image: str) -> float:
+    """What the image takes when unpacked, in MB of 10⁶ bytes."""
+    return int(_output(DOCKER, "inspect", "--format", "{{.Size}}", image)) / 1e6
+
+
+def revision() -> str:
+    """The commit that is checked out, with `-dirty` where files differ from it; `unknown` without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip() or "unknown"
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the image of every component.")
+    parser.add_argument("--registry", default=REGISTRY, help="where the images are pushed (%(default)s)")
+    parser.add_argument("--gpu", action="store_true", help="also build train-gpu, several GB")
+    parser.add_argument("--push", action="store_true", help=f"push, and write the digests to {LOCK}")
+    parser.add_argument("arguments", nargs="*", help="arguments for docker build, after --")
+    options = parser.parse_args()
+
+    pushed = {}
+    for target in TARGETS:
+        if target == "train-gpu" and not options.gpu:
+            continue
+        image, start = reference(target, options.registry), time.monotonic()
+        build(target, image, options.arguments)
+        print(f"{image}  {size_mb(image):,.0f} MB  {time.monotonic() - start:.0f} s", flush=True)
+        if options.push:
+            pushed[target] = push(image)
+    if pushed:
+        write_lock(pushed)
+        print(f"{LOCK}: {', '.join(pushed)}")
+
+
+if __name__ == "__main__":
+    main()
