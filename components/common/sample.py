@@ -68,7 +68,7 @@ def draw_samples(folder: Path, pairs: int = 64, seed: int = 0, size: int = 224) 
 def draw_pair(label: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One image and its mask, both uint8 (size, size); the mask is 0/255 and all 0 for label `OK`."""
     scale = size / DRAWN_AT
-    pitch = rng.uniform(9.7, 28.5)
+    pitch = rng.triangular(10, 18, 28.5)
     points = _lattice(rng, pitch)
     light = _render(points, size)
     light += _render(_dents(rng, points), size)
@@ -144,7 +144,7 @@ def _lattice(rng: np.random.Generator, pitch: float) -> Spots:
     )
     spacing = pitch * rng.uniform(0.9, 1.05)
     shift = half * rng.uniform(0.35, 0.65) + rng.normal(0, 0.08, half.size)
-    column = half * spacing + rng.normal(0, 0.05 * pitch, half.size) + rng.uniform(0, spacing)
+    column = half * spacing + rng.normal(0, 0.03 * pitch, half.size) + rng.uniform(0, spacing)
     y = (half[:, None] + shift % 1) * pitch
     x = np.broadcast_to(column, y.shape)
     y, x = y.ravel(), x.ravel()
@@ -153,14 +153,14 @@ def _lattice(rng: np.random.Generator, pitch: float) -> Spots:
     angle = np.radians(rng.normal(0, 1.5))
     turned_y, turned_x = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
     centres = np.stack([turned_y, turned_x], axis=1) + DRAWN_AT / 2
-    centres += rng.normal(0, 0.45, centres.shape)
+    centres += rng.normal(0, 0.02 * pitch, centres.shape)
     centres = centres[np.all((centres > -6) & (centres < DRAWN_AT + 6), axis=1)]
 
     count = len(centres)
     width = rng.uniform(1.25, 1.6)
     sigma = width * np.array([rng.uniform(1.0, 1.25), 1.0]) * rng.normal(1, 0.04, (count, 2))
-    brightness = np.exp(rng.uniform(np.log(2.0), np.log(6.5)))
-    spread = rng.uniform(0.08, 0.25)
+    brightness = np.exp(rng.uniform(np.log(2.0), np.log(5.5)))
+    spread = rng.uniform(0.08, 0.2)
     peak = brightness * np.exp(rng.normal(0, spread, count))
     peak[rng.random(count) < rng.choice([0, 0.02])] *= 0.5
     return np.column_stack([centres, sigma, peak])
