@@ -33,6 +33,9 @@ FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 REQUEST_TIMEOUT_S = (10, 60)
 """Connect and read timeouts of one request."""
 
+RETRY_BACKOFF_S = 0.2
+"""Repetitions of a request come after 0, 2 and 4 times this."""
+
 MAX_POLL_S = 15.0
 
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
@@ -399,7 +402,7 @@ class _Server:
         # Only reading is tried again after an answer: a second POST could start a second run.
         configuration.retries = urllib3.Retry(
             total=3,
-            backoff_factor=0.2,
+            backoff_factor=RETRY_BACKOFF_S,
             allowed_methods={"GET"},
             status_forcelist={429, 500, 502, 503, 504},
             raise_on_status=False,
