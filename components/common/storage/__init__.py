@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage.base import Object, Storage, check_key
@@ -20,8 +20,10 @@ def open_storage(uri: str) -> Storage:
 
     Raises SettingsError for a scheme that is not one of SCHEMES.
     """
-    parts = urlsplit(uri)
-    if "://" not in uri:
+    # Taken from the text, not by urlsplit: `?` and `#` are ordinary in keys and in names of folders.
+    scheme, separator, rest = uri.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if not separator:
         from defectline.components.common.storage.folder import FolderStorage
 
         if not uri.strip():
@@ -29,37 +31,35 @@ def open_storage(uri: str) -> Storage:
                 "A location is empty.", got=repr(uri), expected=", ".join(SCHEMES), fix="Name one of these."
             )
         return FolderStorage(Path(uri).expanduser())
-    if parts.scheme == "file":
+    if scheme == "file":
         from defectline.components.common.storage.folder import FolderStorage
 
-        if parts.netloc not in ("", "localhost"):
+        if bucket not in ("", "localhost"):
             raise SettingsError(
                 f"{uri} names a host.",
-                got=f"host {parts.netloc}",
+                got=f"host {bucket}",
                 expected="file:///folder, with three slashes",
-                fix=f"Write file:///{parts.netloc}{parts.path}, or the folder's plain path.",
+                fix=f"Write file:///{rest}, or the folder's plain path.",
             )
-        return FolderStorage(Path(unquote(parts.path)))
-    if parts.scheme in ("s3", "gs") and not parts.netloc:
+        return FolderStorage(Path("/" + unquote(prefix)))
+    if scheme in ("s3", "gs") and not bucket:
         raise SettingsError(
             f"{uri} names no bucket.",
             got=uri,
-            expected=f"{parts.scheme}://bucket/prefix",
+            expected=f"{scheme}://bucket/prefix",
             fix="Put the bucket's name after the two slashes.",
         )
-    # The path is taken from the text, not from urlsplit: `?` and `#` are ordinary in object keys.
-    bucket, _, prefix = uri.split("://", 1)[1].partition("/")
-    if parts.scheme == "s3":
+    if scheme == "s3":
         from defectline.components.common.storage.s3 import S3Storage
 
         return S3Storage(bucket, prefix)
-    if parts.scheme == "gs":
+    if scheme == "gs":
         from defectline.components.common.storage.gcs import GCSStorage
 
         return GCSStorage(bucket, prefix)
     raise SettingsError(
         f"The scheme of {uri} is unknown.",
-        got=f"{parts.scheme}://",
+        got=f"{scheme}://",
         expected=", ".join(SCHEMES),
         fix="Use one of these, or copy the images into a folder.",
     )

@@ -1,5 +1,6 @@
 """What every storage can do."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,11 @@ def conflict(uri: str) -> Conflict:
         expected="nobody else writing it",
         fix="Look at what is there now, then start again.",
     )
+
+
+def one_line(text: object) -> str:
+    """The text of an error for people: one line, without a password that a URL may hold."""
+    return re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))[:300]
 
 
 @contextmanager

@@ -49,8 +49,16 @@ class FolderStorage(Storage):
                 path = Path(folder, name)
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix) and not hidden(key):
-                    stat = path.stat()
+                    try:
+                        stat = path.stat()
+                    except FileNotFoundError:
+                        if path.is_symlink():
+                            raise _dangling(path) from None
+                        continue  # deleted since the folder was read
                     yield Object(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}")
+
+    def url(self, key: str) -> str:
+        return (self.root / key).as_uri()
 
     def read(self, key: str) -> bytes:
         with _explained(self.root, "read", key):
@@ -111,6 +119,15 @@ class FolderStorage(Storage):
                 path.unlink(missing_ok=True)
 
 
+def _dangling(link: Path) -> StoreError:
+    return StoreError(
+        f"{link} cannot be read.",
+        got=f"a link to {os.readlink(link)}, which is not there",
+        expected="a file",
+        fix="Remove the link, or put the file in place.",
+    )
+
+
 def _raise(error: OSError) -> None:
     raise error
 
@@ -120,9 +137,12 @@ def _explained(root: Path, verb: str, key: str = "") -> Iterator[None]:
     """Turn what the operating system says into a StoreError, and a missing file into KeyError."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise KeyError(key) from error
     except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        # A folder in place of the key, or a file in place of one of its folders: no object of that name.
+        shadowed = verb == "read" and isinstance(error, IsADirectoryError | NotADirectoryError)
+        if key and (gone or (shadowed and root.is_dir())):
+            raise KeyError(key) from error
         path = Path(error.filename) if error.filename else root
         if not root.is_dir():
             where = "it is a file" if root.exists() else "no such folder"

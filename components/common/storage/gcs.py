@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from google.api_core import exceptions as api
@@ -24,10 +25,12 @@ from defectline.components.common.storage.base import (
     conflict,
     hidden,
     local_file,
+    one_line,
 )
 
 THREADS = 32
 CHUNK_BYTES = 8 << 20
+BYTES = "application/octet-stream"
 WRITER = "defectline-writer"
 
 
@@ -73,8 +76,8 @@ class GCSStorage(Storage):
             self._blob(key).upload_from_string(data, BYTES, **self._sending)
 
     def download(self, key: str, path: Path) -> None:
-        with local_file(path), path.open("wb") as file, self._explained("read", key):
-            self._blob(key).download_to_file(file, **self._patience)
+        with local_file(path), self._explained("read", key):
+            self._blob(key).download_to_filename(str(path), **self._patience)
 
     def upload(self, path: Path, key: str) -> None:
         with local_file(path), path.open("rb") as file, self._explained("written", key):
@@ -106,9 +109,7 @@ class GCSStorage(Storage):
             blob, writer = self._blob(key), uuid4().hex
             blob.metadata = {WRITER: writer}
             try:
-                blob.upload_from_string(
-                    data, BYTES, if_generation_match=int(version or 0), **self._sending
-                )
+                blob.upload_from_string(data, BYTES, if_generation_match=int(version or 0), **self._sending)
             except api.PreconditionFailed as error:
                 # After a lost answer the library tries again, and then meets what its first attempt wrote.
                 if not self._wrote(key, writer):
@@ -117,3 +118,105 @@ class GCSStorage(Storage):
     def _wrote(self, key: str, writer: str) -> bool:
         blob = self._bucket.get_blob(self.root + key, **self._patience)
         return blob is not None and (blob.metadata or {}).get(WRITER) == writer
+
+    def _blob(self, key: str, generation: int | None = None) -> Blob:
+        return self._bucket.blob(self.root + key, generation=generation)
+
+    @property
+    def _patience(self) -> dict[str, Any]:
+        """How long a request waits (connect, read; seconds), and how it is tried again."""
+        retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=4.0).with_timeout(self.RETRY_SECONDS)
+        return {"timeout": (self.CONNECT_SECONDS, self.READ_SECONDS), "retry": retry}
+
+    @property
+    def _sending(self) -> dict[str, Any]:
+        return self._patience | {"timeout": (self.SEND_SECONDS, self.READ_SECONDS)}
+
+    @property
+    def _bucket(self) -> Bucket:
+        try:
+            return self._client.bucket(self.bucket)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.uri} cannot be reached.",
+                got=f"the bucket's name {self.bucket}",
+                expected=str(error),
+                fix="Correct the bucket's name.",
+            ) from error
+
+    @property
+    def _client(self) -> Client:
+        with self._lock:
+            if self._made is None:
+                self._made = self._connect()
+            return self._made
+
+    def _connect(self) -> Client:
+        anonymous = os.environ.get("DEFECTLINE_GCS_ANONYMOUS") == "1"
+        # Reading and writing objects needs no project; without one the library would search for it.
+        client = Client(project=None, credentials=AnonymousCredentials() if anonymous else None)
+        # The library has no setting for the size of its connection pool.
+        client._http.mount(client.api_endpoint, HTTPAdapter(pool_maxsize=THREADS))
+        return client
+
+    @contextmanager
+    def _explained(self, verb: str, key: str = "") -> Iterator[None]:
+        """Turn what the library says into a StoreError, and a missing key into KeyError."""
+        try:
+            yield
+        except FAILURES as error:
+            if isinstance(error, api.NotFound) and verb in ("read", "deleted"):
+                # The answer does not say whether the object or its bucket is missing. Listing does.
+                next(self.list(key), None)
+                raise KeyError(key) from error
+            cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
+            expected, fix = _remedy(cause)
+            endpoint = self._made.api_endpoint if self._made else "no connection yet"
+            raise StoreError(
+                f"{self.url(key) if key else self.uri} cannot be {verb}.",
+                got=f"{one_line(cause)} ({one_line(endpoint)})",
+                expected=expected,
+                fix=fix,
+            ) from error
+
+
+FAILURES = (
+    api.GoogleAPIError,
+    auth.GoogleAuthError,
+    DataCorruption,
+    http.RequestException,
+    ConnectionError,
+    TimeoutError,
+)
+CREDENTIALS = (
+    "Google credentials that are valid",
+    "Set GOOGLE_APPLICATION_CREDENTIALS to a key file, run `gcloud auth application-default login`, or set "
+    "DEFECTLINE_GCS_ANONYMOUS=1 for a public bucket.",
+)
+BUSY = ("an answer without an error of the server", "Try again later.")
+HOST = (
+    "an answer of Google Cloud Storage",
+    "Check the network, the proxy and STORAGE_EMULATOR_HOST (http://host:port).",
+)
+REMEDIES: list[tuple[type[Exception], tuple[str, str]]] = [
+    (auth.TransportError, HOST),
+    (auth.GoogleAuthError, CREDENTIALS),
+    (api.Unauthorized, CREDENTIALS),
+    (
+        api.Forbidden,
+        (
+            "an account that may list, read, write and delete here",
+            "Give it the role Storage Object Admin on the bucket, or use another account.",
+        ),
+    ),
+    (api.NotFound, ("a bucket that exists", "Check the bucket's name, or create the bucket.")),
+    (api.TooManyRequests, BUSY),
+    (api.ServerError, BUSY),
+    (DataCorruption, ("content that fits its checksum", "Try again; if it lasts, store the object anew.")),
+    (http.SSLError, ("a certificate that this machine trusts", "Set REQUESTS_CA_BUNDLE to the CA file.")),
+]
+
+
+def _remedy(error: Exception) -> tuple[str, str]:
+    """What was expected, and how to mend it."""
+    return next((remedy for kind, remedy in REMEDIES if isinstance(error, kind)), HOST)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,6 +24,7 @@ from defectline.components.common.storage.base import (
     conflict,
     hidden,
     local_file,
+    one_line,
 )
 
 THREADS = 32
@@ -119,9 +119,7 @@ class S3Storage(Storage):
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         # A stream is sent in small blocks, each with its own time limit; bytes would share a single one.
-        self._client.put_object(
-            Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **condition
-        )
+        self._client.put_object(Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **condition)
 
     def _get(self, key: str) -> tuple[bytes, str]:
         """Content and ETag. boto3 repeats failed requests, but not a body that breaks off: this does."""
@@ -162,7 +160,7 @@ class S3Storage(Storage):
             return session.client("s3", region_name=region, config=config)
         except ValueError as error:
             raise StoreError(
-                f"{self.uri} cannot be reached.", got=_short(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
+                f"{self.uri} cannot be reached.", got=one_line(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
             ) from error
 
     @contextmanager
@@ -177,7 +175,7 @@ class S3Storage(Storage):
             endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
             raise StoreError(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
-                got=f"{_short(error)} ({_short(endpoint)})",
+                got=f"{one_line(error)} ({one_line(endpoint)})",
                 expected=expected,
                 fix=fix,
             ) from error
@@ -235,6 +233,7 @@ BY_CLASS: list[tuple[type[Exception], tuple[str, str]]] = [
     (boto.SSLError, ("a certificate that this machine trusts", "Set AWS_CA_BUNDLE to the server's CA file.")),
     (boto.ParamValidationError, ("valid names", "Correct the bucket or the key.")),
     (ResponseParserError, ENDPOINT),
+    (boto.ConnectionError, ENDPOINT),
     (boto.HTTPClientError, ENDPOINT),
     (RetriesExceededError, ENDPOINT),
 ]
@@ -255,8 +254,3 @@ def _code(error: boto.ClientError) -> str:
 
 def _status(error: boto.ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
-
-
-def _short(text: object) -> str:
-    """One line without a password that a URL may hold."""
-    return re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))[:300]

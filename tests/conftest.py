@@ -1,0 +1,3 @@
+"""Fixtures for every test."""
+
+from servers import *  # noqa: F403

@@ -1,0 +1,149 @@
+"""Real storage servers for tests: processes on free loopback ports, ended with the session."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import boto3
+import pytest
+import requests
+
+__all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "running", "s3_server"]
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """moto with authorisation on: `access_key` may do everything in S3, `stranger_key` nothing."""
+
+    url: str
+    access_key: str
+    secret_key: str
+    stranger_key: str
+    stranger_secret: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a process needs to use the server, whatever else its environment and home hold."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def new_bucket(self) -> str:
+        """The name of a bucket made now."""
+        name = f"bucket-{uuid4().hex[:12]}"
+        _client(self.url, "s3", self.access_key, self.secret_key).create_bucket(Bucket=name)
+        return name
+
+
+@dataclass(frozen=True)
+class GCSServer:
+    """gcp-storage-emulator, which asks for no credentials and ignores preconditions."""
+
+    url: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a process needs to use the server."""
+        return {"STORAGE_EMULATOR_HOST": self.url, "NO_GCE_CHECK": "true"}
+
+    def new_bucket(self) -> str:
+        """The name of a bucket made now."""
+        name = f"bucket-{uuid4().hex[:12]}"
+        requests.post(f"{self.url}/storage/v1/b", json={"name": name}, timeout=10).raise_for_status()
+        return name
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@contextmanager
+def running(command: list[str], port: int, log: Path, env: dict[str, str] | None = None) -> Iterator[None]:
+    """Run a server until the block ends; the block starts when the port takes connections."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | (env or {})
+        )
+    try:
+        _wait_for(process, port, log)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as sock:
+            sock.settimeout(1)
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args} did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that checks signatures and rights."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log):
+        iam = _client(url, "iam", "setup", "setup")
+        keys = {}
+        for name in ("owner", "stranger"):
+            iam.create_user(UserName=name)
+            keys[name] = iam.create_access_key(UserName=name)["AccessKey"]
+        policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
+        iam.put_user_policy(UserName="owner", PolicyName="all", PolicyDocument=policy)
+        requests.post(f"{url}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
+        yield S3Server(
+            url,
+            keys["owner"]["AccessKeyId"],
+            keys["owner"]["SecretAccessKey"],
+            keys["stranger"]["AccessKeyId"],
+            keys["stranger"]["SecretAccessKey"],
+        )
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    """A server that speaks the JSON API of Google Cloud Storage."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("gcs") / "server.log"
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "-H", "127.0.0.1"]
+    with running([*command, "--port", str(port), "--in-memory", "--quiet"], port, log):
+        yield GCSServer(f"http://127.0.0.1:{port}")
+
+
+def _client(url: str, service: str, key: str, secret: str):
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
