@@ -28,12 +28,13 @@ install_missing() {
 }
 
 make_base() {
-    [ -s "$ARCHIVE" ] && return
+    echo "engine.sh: no registry answers: making $BASE from the Debian archive" >&2
     folder=$(mktemp -d "$DIR/base.XXXXXX")
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
         bookworm "$folder"
-    rm -rf "$folder"/usr/lib/python3.11/EXTERNALLY-MANAGED "$folder"/var/cache/apt/archives/*.deb \
-        "$folder"/var/lib/apt/lists/*
+    # What the real image does not have either.
+    rm -rf "$folder"/usr/lib/python3.11/EXTERNALLY-MANAGED "$folder"/var/cache/apt/* \
+        "$folder"/var/lib/apt/lists/* "$folder"/usr/share/doc "$folder"/usr/share/man "$folder"/usr/share/locale
     ln -s python3 "$folder/usr/bin/python"
     mkdir -p "$(dirname "$ARCHIVE")"
     tar -C "$folder" -cf "$ARCHIVE.$$" .
@@ -43,9 +44,10 @@ make_base() {
 
 provide_base() {
     docker image inspect $BASE >/dev/null 2>&1 && return
-    timeout 120 docker pull $BASE && return
-    echo "engine.sh: no registry answers: making $BASE from the Debian archive" >&2
-    make_base
+    if [ ! -s "$ARCHIVE" ]; then
+        timeout 120 docker pull $BASE && return
+        make_base
+    fi
     docker import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8' \
         "$ARCHIVE" $BASE
 }
