@@ -1,0 +1,376 @@
+"""The Dockerfile, the images that it makes, and the references by which a pipeline names them.
+
+The tests marked `images` need a Docker engine: `make test-images` starts one.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from defectline.components.common.errors import SettingsError
+from defectline.pipeline.images import TARGETS, Images, reference, variable
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKER = os.environ.get("DOCKER", "docker")
+BUILT = tuple(target for target in TARGETS if target != "train-gpu")
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def component(target: str) -> str:
+    return target.removesuffix("-gpu")
+
+
+# References
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No lock file in the working directory, no image in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for target in TARGETS:
+        monkeypatch.delenv(variable(target), raising=False)
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_default_is_this_version():
+    assert Images.load().serve == f"ghcr.io/defectline/defectline-serve:{version('defectline')}"
+    assert Images.load().train == f"ghcr.io/defectline/defectline-train:{version('defectline')}"
+    assert Images.load(gpu=True).train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypatch, tmp_path):
+    locked = {target: f"127.0.0.1:5000/defectline-{target}@{DIGEST}" for target in TARGETS}
+    Path("images.lock.json").write_text(json.dumps(locked))
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"serve": "registry.local:5000/team/serve:1.2.0"}))
+    monkeypatch.setenv("DEFECTLINE_IMAGE_INGEST", "mine/ingest:dev-3")
+    monkeypatch.setenv("DEFECTLINE_IMAGE_TRAIN_GPU", "mine/train:cuda")
+
+    assert Images.load().serve == locked["serve"]
+    assert Images.load().ingest == "mine/ingest:dev-3"
+    assert Images.load().train == locked["train"]
+    assert Images.load(gpu=True).train == "mine/train:cuda"
+    assert Images.load(other).serve == "registry.local:5000/team/serve:1.2.0"
+    assert Images.load(other).deploy == reference("deploy")
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize(
+    "image",
+    [
+        "serve",
+        "team/serve:latest",
+        "localhost:5000/serve",
+        "localhost:5000/serve:latest",
+        "serve@sha256:123",
+        f"serve@sha512:{'0' * 64}",
+        "serve:1 ",
+        "serve:",
+        "two words:1",
+    ],
+)
+def test_what_is_not_pinned_is_refused(image, monkeypatch, tmp_path):
+    lock = tmp_path / "lock.json"
+    lock.write_text(json.dumps({"serve": image}))
+    with pytest.raises(SettingsError, match=r"entry serve of .*lock\.json does not pin"):
+        Images.load(lock)
+    monkeypatch.setenv("DEFECTLINE_IMAGE_SERVE", image)
+    with pytest.raises(SettingsError, match="DEFECTLINE_IMAGE_SERVE does not pin") as raised:
+        Images.load()
+    assert raised.value.got == image
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (None, "There is no lock file"),
+        ("{", "cannot be read"),
+        ("[]", "names images that no component uses"),
+        (json.dumps({"server": "a:1"}), "names images that no component uses"),
+        (json.dumps({"serve": 1}), "does not pin an image"),
+    ],
+)
+def test_a_lock_file_that_is_wrong_is_refused(text, what, tmp_path):
+    lock = tmp_path / "lock.json"
+    if text is not None:
+        lock.write_text(text)
+    with pytest.raises(SettingsError, match=what):
+        Images.load(lock)
+
+
+# What the Dockerfile and the requirements promise
+
+
+def stages() -> dict[str, tuple[str, str]]:
+    """Each stage of the Dockerfile: what it is built from, and its instructions."""
+    parts = re.split(r"^FROM (\S+) AS (\S+)\n", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[2::3], zip(parts[1::3], parts[3::3], strict=True), strict=True))
+
+
+def pins(name: str) -> dict[str, str]:
+    """Version by package in a compiled requirements file, each with at least one hash."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    found = re.findall(
+        r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;]+)[^\n]* \\\n    --hash=sha256:", text, re.MULTILINE
+    )
+    assert len(found) == len(re.findall(r"^\w", text, re.MULTILINE)), (
+        f"{name}.txt: a line without ==, or hash"
+    )
+    return dict(found)
+
+
+def test_every_stage_starts_from_the_base_or_from_a_stage_above():
+    text, known = (ROOT / "Dockerfile").read_text(), {"${BASE}"}
+    assert len(re.findall(r"^FROM", text, re.MULTILINE)) == len(stages())
+    for name, (parent, _) in stages().items():
+        assert parent in known, name
+        known.add(name)
+    assert re.search(r"^ARG BASE=python:3\.11-", text, re.MULTILINE)
+    assert "latest" not in text
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_runs_its_component_without_root(target):
+    _, body = stages()[target]
+    instructions = body.strip().splitlines()
+    assert re.findall(r"^USER (.*)", body, re.MULTILINE) == ["1000"]
+    assert instructions[-1] == f'ENTRYPOINT ["python3", "-m", "defectline.components.{component(target)}"]'
+
+
+def test_every_package_is_installed_by_hash_or_from_the_wheel():
+    for name, (_, body) in stages().items():
+        for command in re.findall(r"pip (?:install|wheel) .*", body):
+            assert "--require-hashes" in command or "--no-index" in command, f"{name}: {command}"
+
+
+@pytest.mark.parametrize("name", [*TARGETS, "common", "kfp", "build"])
+def test_an_image_holds_the_versions_that_were_tested(name):
+    tested = pins("dev")
+    other = {package: pin for package, pin in pins(name).items() if tested.get(package) != pin}
+    if name == "train-gpu":
+        other = {package: pin for package, pin in other.items() if not package.startswith("nvidia-")}
+    assert other == {}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_holds_only_what_its_component_needs(target):
+    needed = pins(target)
+    inherited = pins("common") | (pins("ingest") if stages()[target][0] == "data" else {})
+    assert inherited.items() <= needed.items()
+    assert ("tensorflow" in needed) == (component(target) == "train")
+    assert ("kserve" in needed) == (target == "serve")
+
+
+# What an engine makes of it
+
+
+def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def engine() -> list[str]:
+    """The arguments that `docker build` needs with the engine that is there."""
+    info = docker("info") if shutil.which(DOCKER) else None
+    if info is None or info.returncode:
+        # Whoever names an engine wants these tests to run.
+        assert "DOCKER_HOST" not in os.environ, f"no engine answers at {os.environ['DOCKER_HOST']}: {info}"
+        pytest.skip("no Docker engine answers: run `make test-images`")
+    arguments = []
+    if "bridge" not in docker("network", "ls", "--format", "{{.Name}}").stdout.split():
+        arguments += ["--network", "host"]
+    if certificates := os.environ.get("SSL_CERT_FILE"):
+        arguments += ["--secret", f"id=ca,src={certificates}"]
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def registry(engine, request, tmp_path_factory) -> str:
+    """The prefix of the images, all built by the command that `make images` runs."""
+    prefix, log = "defectline.test", tmp_path_factory.mktemp("build") / "log"
+    command = [sys.executable, "tools/build_images.py", "--registry", prefix, "--", *engine]
+    with log.open("w") as errors:
+        built = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=3600
+        )
+    assert built.returncode == 0, log.read_text()[-4000:]
+    request.config.pluginmanager.get_plugin("terminalreporter").write_line("\n" + built.stdout)
+    return prefix
+
+
+@pytest.fixture(params=BUILT)
+def target(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def run(registry, target) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command in the image as a strict cluster would: any user, nothing writable but /tmp."""
+
+    def run(*arguments: str, entrypoint: str = "") -> subprocess.CompletedProcess[str]:
+        return docker(
+            *("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0"),
+            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            *(("--entrypoint", entrypoint) if entrypoint else ()),
+            *(reference(target, registry), *arguments),
+        )
+
+    return run
+
+
+@pytest.mark.images
+def test_help_names_the_component(run, target):
+    shown = run("--help")
+    assert shown.returncode == 0, shown.stderr
+    assert component(target) in shown.stdout
+
+
+@pytest.mark.images
+def test_the_default_user_is_not_root(registry, target):
+    image = reference(target, registry)
+    shown = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", "id -u; id -g")
+    assert shown.stdout.split() == ["1000", "0"]
+
+
+@pytest.mark.images
+def test_any_user_of_group_0_may_write_at_home_and_nobody_among_the_packages(registry, target):
+    script = 'touch "$HOME/file" file /tmp/file && ! touch "$(dirname "$(command -v python3)")/file"'
+    command = ("--network", "none", "--user", "12345:0", "--entrypoint", "sh", reference(target, registry))
+    shown = docker("run", "--rm", *command, "-ec", script)
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.images
+def test_there_is_no_pip(run):
+    shown = run("-m", "pip", "--version", entrypoint="python3")
+    assert shown.returncode == 1
+    assert "No module named pip" in shown.stderr
+
+
+@pytest.mark.images
+def test_every_module_of_the_component_finds_what_it_imports(run, target):
+    # `component.py` is read where pipelines are compiled, never in an image.
+    script = """
+import importlib, pkgutil, sys
+package = importlib.import_module(f"defectline.components.{sys.argv[1]}")
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if module.name.rpartition(".")[2] not in ("component", "__main__"):
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+    shown = run("-c", script, component(target), entrypoint="python3")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("\n") > 0
+
+
+@pytest.mark.images
+def test_openvino_is_told_not_to_send_usage_data(run, target):
+    if "openvino" not in pins(target):
+        pytest.skip(f"{target} has no OpenVINO")
+    script = "from openvino_telemetry.utils.opt_in_checker import OptInChecker as C; print(C().check(False))"
+    assert run("-c", script, entrypoint="python3").stdout.strip() == "ConsentCheckResult.DECLINED"
+
+
+@pytest.mark.images
+def test_kubeflow_can_run_a_step_in_it(run, target):
+    if target == "serve":
+        pytest.skip("serve is not a step")
+    from kfp import dsl
+
+    def greet(name: str) -> str:
+        from importlib.metadata import version
+
+        print(f"{name} {version('defectline')}")
+        return name
+
+    # The command is the one that a cluster finds in the compiled pipeline.
+    step = dsl.component(greet, base_image="any:1", install_kfp_package=False).component_spec.implementation
+    output = {
+        "parameters": {"Output": {"outputFile": "/tmp/step/Output"}},
+        "outputFile": "/tmp/step/output.json",
+    }
+    executor_input = {"inputs": {"parameterValues": {"name": "hello"}}, "outputs": output}
+    arguments = [
+        json.dumps(executor_input) if argument == "{{$}}" else argument for argument in step.container.args
+    ]
+    entrypoint, *command = step.container.command
+    shown = run(*command, *arguments, entrypoint=entrypoint)
+    assert shown.returncode == 0, shown.stderr
+    assert f"hello {version('defectline')}" in shown.stdout
+
+
+@pytest.mark.images
+def test_labels_say_what_it_is(registry, target):
+    shown = docker("inspect", "--format", "{{json .Config.Labels}}", reference(target, registry))
+    labels = json.loads(shown.stdout)
+    assert labels["org.opencontainers.image.title"] == f"defectline {target}"
+    assert labels["org.opencontainers.image.version"] == version("defectline")
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.revision"]
+
+
+@pytest.mark.images
+def test_the_server_is_small(registry):
+    size = int(docker("inspect", "--format", "{{.Size}}", reference("serve", registry)).stdout)
+    assert size <= 900e6
+
+
+@pytest.fixture
+def registry_server(tmp_path) -> Iterator[str]:
+    """A real registry on loopback, as host:port."""
+    if not shutil.which("docker-registry"):
+        pytest.skip("the program docker-registry is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = tmp_path / "registry.json"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}
+    settings.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
+    server = subprocess.Popen(["docker-registry", "serve", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(tuple(address.split(":")), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, "the registry ended"
+                assert time.monotonic() < deadline, "the registry does not answer"
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@pytest.mark.images
+@pytest.mark.usefixtures("clean")
+def test_what_is_pushed_is_locked_by_digest(engine, registry_server, tmp_path):
+    spec = importlib.util.spec_from_file_location("build_images", ROOT / "tools" / "build_images.py")
+    build_images = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build_images)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    image = reference("serve", registry_server)
+    assert docker("build", "--tag", image, str(tmp_path)).returncode == 0
+
+    pushed = build_images.push(image)
+    build_images.write_lock({"serve": pushed}, Path("images.lock.json"))
+    docker("image", "rm", image, pushed)
+
+    assert Images.load().serve == pushed
+    assert re.fullmatch(rf"{re.escape(registry_server)}/defectline-serve@sha256:[0-9a-f]{{64}}", pushed)
+    assert docker("pull", pushed).returncode == 0
+    docker("image", "rm", pushed)
