@@ -1,0 +1,312 @@
+"""The Kubernetes API as the deployment needs it: dicts in and out, errors that say how to mend them."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import urllib3
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+
+from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy.kserve_manifests import GROUP, Manifest
+
+REQUEST_S = 30
+PATCH_ATTEMPTS = 10
+"""Every change of the status makes what was read stale."""
+SERVICES = (GROUP, "v1beta1", "inferenceservices")
+RUNTIMES = (GROUP, "v1alpha1", "servingruntimes")
+DEPLOYMENTS = ("apps", "v1", "deployments")
+REVISIONS = ("serving.knative.dev", "v1", "revisions")
+
+Kind = tuple[str, str, str]
+"""API group, version and plural of a kind of objects."""
+
+
+class Right(NamedTuple):
+    """A verb on a resource (`pods` or `pods/log`) of an API group."""
+
+    verb: str
+    group: str
+    resource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
+
+
+RIGHTS = [
+    *(Right(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
+    *(Right(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
+    Right("list", "", "pods"),
+    Right("get", "", "pods/log"),
+    Right("list", "", "events"),
+]
+STANDARD_RIGHTS = [*RIGHTS, Right("get", "apps", "deployments")]
+KNATIVE_RIGHTS = [*RIGHTS, Right("get", "serving.knative.dev", "revisions")]
+
+
+class Unavailable(ServingError):
+    """The API server does not answer now; it may in a moment."""
+
+
+class Cluster:
+    """One namespace of the cluster that this process runs in, or else of the one in KUBECONFIG.
+
+    Every method raises ServingError for what the user can mend, and Unavailable for what may pass.
+    """
+
+    def __init__(self, namespace: str):
+        self.namespace = namespace
+        self.inside = "KUBERNETES_SERVICE_HOST" in os.environ
+        settings = client.Configuration()
+        try:
+            if self.inside:
+                config.load_incluster_config(client_configuration=settings)
+            else:
+                # The client's own default reads KUBECONFIG once, at import.
+                config.load_kube_config(
+                    config_file=os.environ.get("KUBECONFIG"), client_configuration=settings
+                )
+        except (ConfigException, OSError, yaml.YAMLError) as error:
+            raise ServingError(
+                "No cluster is configured.",
+                got=str(error),
+                expected="to run in the cluster, or a kubeconfig",
+                fix="Set KUBECONFIG to a kubeconfig file whose current context is the cluster.",
+            ) from error
+        self._api = client.ApiClient(settings)
+        self._objects = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+
+    def check_rights(self, rights: Sequence[Right]) -> None:
+        """Raise ServingError naming every right that this account lacks in the namespace."""
+        missing = [str(right) for right in rights if not self._allowed(right)]
+        if missing:
+            raise ServingError(
+                f"This account may not deploy to namespace {self.namespace}.",
+                got=f"not allowed: {', '.join(missing)}",
+                expected=f"a role with these {len(rights)} rights",
+                fix="Apply manifests/serving/role.yaml there, with this account in its RoleBinding.",
+            )
+
+    def _allowed(self, right: Right) -> bool:
+        resource, _, subresource = right.resource.partition("/")
+        review = client.V1SelfSubjectAccessReview(
+            spec=client.V1SelfSubjectAccessReviewSpec(
+                resource_attributes=client.V1ResourceAttributes(
+                    namespace=self.namespace,
+                    verb=right.verb,
+                    group=right.group,
+                    resource=resource,
+                    subresource=subresource or None,
+                )
+            )
+        )
+        with _explained(f"ask whether it may {right}"):
+            answer = client.AuthorizationV1Api(self._api).create_self_subject_access_review(
+                review, _request_timeout=REQUEST_S
+            )
+        return bool(answer.status.allowed)
+
+    def get(self, kind: Kind, name: str) -> Manifest | None:
+        """An object, or None where there is none of that name."""
+        with _explained(f"read {kind[2]} {name}"):
+            try:
+                return self._objects.get_namespaced_custom_object(*self._at(kind), name, **_TIMEOUT)
+            except ApiException as error:
+                if error.status == 404 and "page not found" not in str(error.body):
+                    return None
+                raise
+
+    def create(self, kind: Kind, body: Manifest, dry_run: bool = False) -> Manifest:
+        """Create an object, or only check it. Raises Conflict where there is one of that name."""
+        name = body["metadata"]["name"]
+        with _explained(f"create {kind[2]} {name}"):
+            try:
+                return self._objects.create_namespaced_custom_object(
+                    *self._at(kind), body, field_validation="Strict", **_dry(dry_run), **_TIMEOUT
+                )
+            except ApiException as error:
+                if error.status == 409:
+                    raise conflict(kind, name) from error
+                raise
+
+    def patch(self, kind: Kind, seen: Manifest, change: Manifest, dry_run: bool = False) -> Manifest:
+        """Merge `change` into the object, or only check it.
+
+        Raises Conflict unless its spec is still the one in `seen`. A newer status does not matter.
+        """
+        name, latest = seen["metadata"]["name"], seen
+        for _ in range(PATCH_ATTEMPTS):
+            metadata = {
+                **change.get("metadata", {}),
+                "resourceVersion": latest["metadata"]["resourceVersion"],
+            }
+            with _explained(f"change {kind[2]} {name}"):
+                try:
+                    return self._objects.patch_namespaced_custom_object(
+                        *self._at(kind),
+                        name,
+                        {**change, "metadata": metadata},
+                        field_validation="Strict",
+                        **_dry(dry_run),
+                        **_TIMEOUT,
+                    )
+                except ApiException as error:
+                    if error.status != 409:
+                        raise
+            found = self.get(kind, name)
+            if not found or not same_spec(found, seen):
+                break
+            latest = found
+        raise conflict(kind, name)
+
+    def delete(self, kind: Kind, seen: Manifest) -> None:
+        """Delete the object that is in `seen`; not a later one of the same name."""
+        name, uid = seen["metadata"]["name"], seen["metadata"]["uid"]
+        with _explained(f"delete {kind[2]} {name}"):
+            try:
+                self._objects.delete_namespaced_custom_object(
+                    *self._at(kind), name, body={"preconditions": {"uid": uid}}, **_TIMEOUT
+                )
+            except ApiException as error:
+                if error.status == 409:
+                    raise conflict(kind, name) from error
+                if error.status != 404:
+                    raise
+
+    def pods(self, labels: dict[str, str]) -> list[Manifest]:
+        """The pods that carry all these labels and are not being deleted."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        with _explained("list pods"):
+            found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, **_TIMEOUT)
+        pods = self._api.sanitize_for_serialization(found)["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def log(self, pod: str, container: str, lines: int) -> str:
+        """The last lines of a container: of the run that crashed, if there was one before; else ''."""
+        for previous in (True, False):
+            with _explained(f"read the log of pod {pod}"):
+                try:
+                    return self._core.read_namespaced_pod_log(
+                        pod,
+                        self.namespace,
+                        container=container,
+                        tail_lines=lines,
+                        previous=previous,
+                        **_TIMEOUT,
+                    ).strip()
+                except ApiException as error:
+                    # 400: a container that has not run (before) has no log.
+                    if error.status not in (400, 404):
+                        raise
+        return ""
+
+    def latest_event(self, name: str) -> str:
+        """Reason and message of the last event about the object, or the predictor, `name`; else ''."""
+        with _explained("list events"):
+            found = self._core.list_namespaced_event(self.namespace, **_TIMEOUT)
+        events = [
+            event
+            for event in self._api.sanitize_for_serialization(found)["items"]
+            if _is_about(event["involvedObject"].get("name", ""), name)
+        ]
+        if not events:
+            return ""
+        last = max(events, key=_event_time)
+        return f"{last.get('reason', '')}: {last.get('message', '')}"
+
+    def _at(self, kind: Kind) -> tuple[str, str, str, str]:
+        group, version, plural = kind
+        return group, version, self.namespace, plural
+
+
+def same_spec(a: Manifest, b: Manifest) -> bool:
+    """Whether two readings of one object have the same spec; their status may differ."""
+    return all(a["metadata"][key] == b["metadata"][key] for key in ("uid", "generation"))
+
+
+_TIMEOUT: dict[str, Any] = {"_request_timeout": REQUEST_S}
+
+
+def _dry(dry_run: bool) -> dict[str, str]:
+    return {"dry_run": "All"} if dry_run else {}
+
+
+def _is_about(subject: str, name: str) -> bool:
+    return subject == name or subject.startswith(f"{name}-predictor")
+
+
+def _event_time(event: Manifest) -> str:
+    """ISO 8601 in UTC, so text order is time order."""
+    created = event["metadata"].get("creationTimestamp")
+    return event.get("lastTimestamp") or event.get("eventTime") or created or ""
+
+
+def conflict(kind: Kind, name: str) -> Conflict:
+    return Conflict(
+        f"Somebody else is deploying {name}.",
+        got=f"{kind[2]} {name} changed since it was read",
+        expected="nobody else changing it",
+        fix="Wait until the other deployment is done, then start again.",
+    )
+
+
+@contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    """Turn what the API server says, or its silence, into an error that the user can mend."""
+    try:
+        yield
+    except ApiException as error:
+        raise _explain(error, doing) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise Unavailable(
+            f"The cluster cannot be reached to {doing}.",
+            got=str(error),
+            expected="an answer of the API server",
+            fix="Check the network, and the server's address in the kubeconfig.",
+        ) from error
+
+
+def _explain(error: ApiException, doing: str) -> ServingError:
+    message = _message(error)
+    if error.status == 401:
+        return ServingError(
+            f"The cluster does not know who wants to {doing}.",
+            got="401 Unauthorized",
+            expected="valid credentials",
+            fix="Log in to the cluster again, so that the kubeconfig holds a fresh token.",
+        )
+    if error.status == 404 and "page not found" in message:
+        return ServingError(
+            "KServe is not installed in this cluster.",
+            got=f"404 page not found when trying to {doing}",
+            expected="the custom resources of KServe and, in Knative mode, of Knative Serving",
+            fix="Install KServe (0.15 or later), then deploy again.",
+        )
+    if error.status == 429 or error.status >= 500 or error.status == 0:
+        return Unavailable(
+            f"The cluster cannot {doing} now.",
+            got=f"{error.status} {message}",
+            expected="HTTP 200",
+            fix="Wait a moment and deploy again; if it stays, look at the log of KServe's controller.",
+        )
+    return ServingError(
+        f"The cluster refuses to {doing}.",
+        got=f"{error.status} {message}",
+        expected="HTTP 200",
+        fix="Change the setting that the message names, or ask whoever runs the cluster.",
+    )
+
+
+def _message(error: ApiException) -> str:
+    """What the server says in one line: the message of its Status, or the plain text."""
+    body = error.body.decode() if isinstance(error.body, bytes) else error.body or error.reason or ""
+    try:
+        return json.loads(body)["message"]
+    except (ValueError, TypeError, KeyError):
+        return body.strip()

@@ -1,0 +1,186 @@
+"""Wait until a new spec really serves.
+
+The Ready condition of an InferenceService stays True while a rolling update runs or its pods crash, so
+this looks at what KServe makes of the spec: the Deployment or Knative revision, and its pods.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from defectline.components.common.errors import ServingError
+from defectline.components.common.steps import say
+from defectline.components.deploy.kserve_cluster import DEPLOYMENTS, REVISIONS, SERVICES, Cluster, Unavailable
+from defectline.components.deploy.kserve_manifests import GROUP, MODE_ANNOTATION, Manifest, version_of
+
+LOG_LINES = 5
+HOPELESS = {
+    "CrashLoopBackOff": "Read the log, and check that the image is of the same release as the pipeline.",
+    "CreateContainerConfigError": "Create what the message names in the namespace.",
+    "ErrImagePull": "Check `image`, and the pull secrets of the service account.",
+    "ImagePullBackOff": "Check `image`, and the pull secrets of the service account.",
+    "InvalidImageName": "Correct `image`.",
+}
+"""Reasons for which a container waits that time does not mend, and what does."""
+FETCH_FIX = "Give `service_account` a secret that may read the store; see manifests/serving."
+
+
+def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float, poll_s: float) -> Manifest:
+    """Return the InferenceService once all its pods have the spec in `service` and routes lead to them.
+
+    Raises ServingError as soon as a pod of that spec cannot start, and after `timeout_s`; the error
+    names the pod, the reason, the last lines of its log and the latest event.
+    """
+    name, version = service["metadata"]["name"], version_of(service["spec"])
+    labels = service["spec"]["predictor"].get("labels", {})
+    said = ""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            latest = cluster.get(SERVICES, name)
+            if latest is None:
+                raise ServingError(
+                    f"InferenceService {name} is gone.",
+                    got="deleted by somebody else during the rollout",
+                    expected="nobody else changing it",
+                    fix="Deploy again.",
+                )
+            pending = _pending(cluster, latest, labels)
+            if not pending:
+                return latest
+            _check_pods(cluster, name, version, labels)
+        except Unavailable as error:
+            pending = f"{error.what} {error.got}"
+        if pending != said:
+            say(f"{name} {version}: {pending}")
+            said = pending
+        if time.monotonic() >= deadline:
+            raise ServingError(
+                f"Version {version} of {name} did not come up.",
+                got=f"after {timeout_s:g} s {pending}{_circumstances(cluster, name)}",
+                expected="all its pods ready",
+                fix="Mend what the event or condition names, or raise `timeout_s`.",
+            )
+        time.sleep(poll_s)
+
+
+def wait_until_gone(cluster: Cluster, name: str, timeout_s: float, poll_s: float) -> None:
+    """Return once there is no InferenceService `name` any more; ServingError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while cluster.get(SERVICES, name) is not None:
+        if time.monotonic() >= deadline:
+            raise ServingError(
+                f"InferenceService {name} does not go away.",
+                got=f"still there {timeout_s:g} s after it was deleted",
+                expected="KServe's controller to remove it",
+                fix="Look at the log of KServe's controller.",
+            )
+        time.sleep(poll_s)
+
+
+def _pending(cluster: Cluster, service: Manifest, labels: dict[str, str]) -> str:
+    """What the rollout still waits for, or ''."""
+    if service["metadata"].get("annotations", {}).get(MODE_ANNOTATION) == "Knative":
+        pending = _knative_pending(cluster, service, labels)
+    else:
+        pending = _deployment_pending(cluster, service, labels)
+    if not pending and not service.get("status", {}).get("url"):
+        return "waiting for its URL"
+    return pending
+
+
+def _deployment_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]) -> str:
+    deployment = cluster.get(DEPLOYMENTS, f"{service['metadata']['name']}-predictor")
+    if deployment is None:
+        return "waiting for KServe to create its Deployment"
+    spec, status = deployment["spec"], deployment.get("status", {})
+    carried = spec["template"]["metadata"].get("labels", {})
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    if not (labels.items() <= carried.items() and seen):
+        return "waiting for its Deployment to take the new spec"
+    # Kubernetes leaves out counts that are 0.
+    keys = ("updatedReplicas", "replicas", "availableReplicas")
+    updated, total, available = (status.get(key, 0) for key in keys)
+    wanted = max(1, spec.get("replicas", 1))
+    if updated == total == available >= wanted:
+        return ""
+    return f"{updated} new pods of {wanted}, {total} in all, {available} available"
+
+
+def _knative_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]) -> str:
+    status = service.get("status", {})
+    predictor = status.get("components", {}).get("predictor", {})
+    created, ready = predictor.get("latestCreatedRevision"), predictor.get("latestReadyRevision")
+    revision = cluster.get(REVISIONS, created) if created else None
+    if not revision or not labels.items() <= revision["metadata"].get("labels", {}).items():
+        return "waiting for KServe to create its revision"
+    if ready != created:
+        return f"waiting for revision {created} to become ready"
+    conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+    waiting = [kind for kind in ("PredictorReady", "RoutesReady") if conditions.get(kind) != "True"]
+    return f"waiting for {' and '.join(waiting)}" if waiting else ""
+
+
+def _check_pods(cluster: Cluster, name: str, version: str, labels: dict[str, str]) -> None:
+    """Raise ServingError if a pod of this spec has come to a state that time does not mend."""
+    for pod in cluster.pods({f"{GROUP}/inferenceservice": name, **labels}):
+        failed = _failed_container(pod.get("status", {}))
+        if failed is None:
+            continue
+        container, reason, fix = failed
+        pod_name = pod["metadata"]["name"]
+        parts = [f"pod {pod_name}: {container} {reason}"]
+        if log := cluster.log(pod_name, container, LOG_LINES):
+            parts.append(f"log: {' | '.join(log.splitlines())}")
+        if event := cluster.latest_event(pod_name):
+            parts.append(f"latest event: {event}")
+        raise ServingError(
+            f"Version {version} of {name} cannot start.",
+            got="; ".join(parts),
+            expected="its pods to become ready",
+            fix=fix,
+        )
+
+
+def _failed_container(status: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Name, reason and fix of the first container of a pod that has failed for good."""
+    init = status.get("initContainerStatuses", [])
+    for container in [*init, *status.get("containerStatuses", [])]:
+        waiting = container["state"].get("waiting", {})
+        reason, ended = waiting.get("reason"), container["state"].get("terminated")
+        if container in init and ended and ended["exitCode"] != 0:
+            return container["name"], f"failed ({_ending(ended)})", FETCH_FIX
+        if reason in HOPELESS:
+            last = container.get("lastState", {}).get("terminated")
+            details = _ending(last) if last else waiting.get("message", "")
+            crashed = container in init and reason == "CrashLoopBackOff"
+            fix = FETCH_FIX if crashed else HOPELESS[reason]
+            return container["name"], f"{reason} ({details})" if details else reason, fix
+    return None
+
+
+def _ending(terminated: dict[str, Any]) -> str:
+    parts = [f"exit code {terminated['exitCode']}", terminated.get("reason"), terminated.get("message")]
+    return ", ".join(part.strip() for part in parts if part)
+
+
+def _circumstances(cluster: Cluster, name: str) -> str:
+    """What the service's conditions and the latest event say, as far as the cluster answers."""
+    said = [_quietly(lambda: cluster.latest_event(name)), _quietly(lambda: _untrue_conditions(cluster, name))]
+    return "".join(f"; {text}" for text in said if text)
+
+
+def _untrue_conditions(cluster: Cluster, name: str) -> str:
+    service = cluster.get(SERVICES, name) or {}
+    return ", ".join(
+        f"{c['type']} {c['status']} {c.get('reason', '')} {c.get('message', '')}".strip()
+        for c in service.get("status", {}).get("conditions", [])
+        if c["status"] != "True"
+    )
+
+
+def _quietly(look: Callable[[], str]) -> str:
+    try:
+        return look()
+    except ServingError as error:
+        return error.what
