@@ -541,8 +541,8 @@ class _Server:
         return kind(
             f"{self.host}: could not {purpose}",
             got=f"{error.status}, {message}",
-            expected=expected.format(namespace=self.namespace or "default"),
-            fix=fix.format(namespace=self.namespace or "kubeflow"),
+            expected=expected + (f" in the namespace {self.namespace}" if self.namespace else ""),
+            fix=fix,
         )
 
     def _message(self, error: api.ApiException) -> str:
@@ -570,7 +570,7 @@ class _Server:
             kind, got = SettingsError, f"no secure connection: {reason}"
             fix = "set SSL_CERT_FILE to your certificate authority's file, or use http:// where TLS is off"
         elif isinstance(reason, http.NewConnectionError):
-            got = f"nobody listens there ({reason})"
+            got = f"nobody listens there ({str(reason).rpartition(': ')[2]})"
             fix = "start the server or its port-forward, or correct --host"
         elif isinstance(reason, http.TimeoutError):
             got = f"no answer within {REQUEST_TIMEOUT_S[-1]} s"
@@ -597,16 +597,8 @@ class _Server:
 REFUSALS: dict[int, tuple[type[DefectlineError], str, str]] = {
     400: (SettingsError, "a request that the server accepts", "correct what the server names"),
     401: (SettingsError, "a token that is valid now", "get a new token and set KFP_TOKEN to it"),
-    403: (
-        SettingsError,
-        "a token that may do this in the namespace {namespace}",
-        "ask for edit rights in that namespace, or name another with --namespace",
-    ),
-    404: (
-        SettingsError,
-        "a namespace and an experiment that the server knows",
-        "check --namespace and --experiment",
-    ),
+    403: (SettingsError, "a token that may do this", "ask for edit rights, or name another --namespace"),
+    404: (SettingsError, "something that the server knows", "check --namespace and --experiment"),
     409: (ServingError, "nobody else creating the same at this moment", "run the command again"),
 }
 SERVER_FAULT: tuple[type[DefectlineError], str, str] = (

@@ -235,7 +235,7 @@ class KfpApi:
         self._check_namespace(namespace)
         return [one for one in where.values() if (one.namespace or "") == namespace]
 
-    def _page(self, items: list[Any], request: Request, response: type) -> Any:
+    def _page(self, items: list[Any], request: Request, response: Any) -> Any:
         for predicate in json.loads(request.query.get("filter") or "{}").get("predicates", []):
             if predicate["operation"] not in (1, "EQUALS") or predicate["key"] != "display_name":
                 raise Refused(400, f"Invalid input error: unsupported predicate {predicate}")
