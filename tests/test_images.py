@@ -207,7 +207,8 @@ def registry(engine, request, tmp_path_factory) -> str:
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=3600
         )
     assert built.returncode == 0, log.read_text()[-4000:]
-    request.config.pluginmanager.get_plugin("terminalreporter").write_line("\n" + built.stdout)
+    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + built.stdout)
     return prefix
 
 
