@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,16 +118,17 @@ def test_a_prefix_is_a_string_and_a_root_is_a_folder(store: Storage, uri: str):
     assert keys(store, "z") == []
 
 
-@pytest.mark.parametrize("key", ODD_KEYS)
-def test_odd_keys(store: Storage, tmp_path: Path, key: str):
-    store.write(key, key.encode())
-    assert keys(store) == keys(store, key) == [key]
-    assert store.read(key) == key.encode()
-    assert store.exists(key)
-    store.download(key, tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == key.encode()
-    store.delete(key)
-    assert keys(store) == []
+def test_odd_keys(store: Storage, tmp_path: Path):
+    for key in ODD_KEYS:
+        store.write(key, key.encode())
+    assert keys(store) == sorted(ODD_KEYS)
+    for key in ODD_KEYS:
+        assert keys(store, key) == [key]
+        assert store.read(key) == key.encode()
+        store.download(key, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == key.encode()
+        store.delete(key)
+        assert not store.exists(key)
 
 
 def test_the_url_of_a_key_opens_what_lies_below_it(store: Storage):
@@ -253,7 +254,7 @@ def test_many_threads_share_one_storage(uri: str, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("uri", ["folder", "s3"], indirect=True)
 def test_a_long_listing_is_complete(store: Storage):
     """More than a page of S3. Not on GCS, whose emulator knows no pages."""
-    names = [f"OK/{n:04}.png" for n in range(1100)]
+    names = [f"OK/{n:04}.png" for n in range(1010)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: store.write(name, b""), names))
     assert keys(store) == names
@@ -345,31 +346,19 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("env", "got", "fix"),
+    ("name", "value", "got"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
-        ({"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
-        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "credentials", "AWS_ACCESS_KEY_ID"),
-        ({"AWS_SECRET_ACCESS_KEY": None}, "redentials", "AWS_SECRET_ACCESS_KEY"),
-        ({"AWS_PROFILE": "nobody"}, "nobody", "AWS_PROFILE"),
-        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "localhost:9000", "AWS_ENDPOINT_URL"),
-        ({"AWS_ENDPOINT_URL": "http://nohost.invalid"}, "nohost.invalid", "AWS_ENDPOINT_URL"),
-        ({"AWS_REGION": "no region"}, "no region", "AWS_"),
+        ("AWS_SECRET_ACCESS_KEY", "hush", "SignatureDoesNotMatch"),
+        ("AWS_ACCESS_KEY_ID", "AKIAWRONG", "InvalidAccessKeyId"),
     ],
-    ids=["secret", "key", "no_credentials", "half", "profile", "endpoint", "name", "region"],
 )
-def test_s3_settings_that_are_wrong(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: dict[str, str | None], got: str, fix: str
+def test_s3_keys_that_are_wrong(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, got: str
 ):
-    secret = "wrong-secret"
-    for name, value in env.items():
-        if value is None:
-            monkeypatch.delenv(name)
-        else:
-            monkeypatch.setenv(name, value)
+    monkeypatch.setenv(name, value)
     (tmp_path / "file").write_bytes(b"x")
     store = open_storage(s3)
-    actions: list[Callable[[], object]] = [
+    for action in (
         lambda: keys(store),
         lambda: store.read("key"),
         lambda: store.write("key", b"x"),
@@ -377,14 +366,37 @@ def test_s3_settings_that_are_wrong(
         lambda: store.download("key", tmp_path / "out"),
         lambda: store.swap("key", b"x", None),
         lambda: store.delete("key"),
-    ]
-    for action in actions[:1] if "nohost" in got else actions:
-        with pytest.raises(StoreError) as caught:
+    ):
+        with pytest.raises(StoreError, match=got) as caught:
             action()
         assert s3 in caught.value.what
-        assert got in caught.value.got
-        assert fix in caught.value.fix
-        assert secret not in str(caught.value)
+        assert name in caught.value.fix
+        assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "got", "fix"),
+    [
+        ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "credentials", "AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, "credentials", "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_PROFILE": "nobody"}, "nobody", "AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "localhost:9000", "AWS_ENDPOINT_URL"),
+        ({"AWS_REGION": "no region"}, "no region", "AWS_"),
+    ],
+    ids=["no_credentials", "half_of_them", "profile", "endpoint", "region"],
+)
+def test_s3_settings_that_are_wrong(
+    s3: str, monkeypatch: pytest.MonkeyPatch, env: dict[str, str | None], got: str, fix: str
+):
+    for name, value in env.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=s3) as caught:
+        keys(open_storage(s3))
+    assert got in caught.value.got
+    assert fix in caught.value.fix
 
 
 def test_s3_without_rights(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -478,12 +490,12 @@ def test_a_host_that_does_not_answer(request: pytest.FixtureRequest, monkeypatch
         "plain_http": plain.replace("http://", "https://"),
     }[host]
     endpoint(monkeypatch, scheme, url)
-    for action in (lambda s: keys(s), lambda s: s.read("key"), lambda s: s.write("key", b"x")):
+    for action in (keys, lambda store: store.write("key", b"x")):
         with pytest.raises(StoreError) as caught:
             action(open_storage(uri))
         assert uri in caught.value.what
         assert urlsplit(url).hostname in caught.value.got
-        assert "hush" not in str(caught.value)
+        assert not any(part in str(caught.value) for part in ("hush", "prettyPrint", "list-type"))
 
 
 def test_gcs_without_credentials(gcs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -114,8 +114,9 @@ def conflict(uri: str) -> Conflict:
 
 
 def one_line(text: object) -> str:
-    """The text of an error for people: one line, without a password that a URL may hold."""
-    return re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))[:300]
+    """The text of an error for people: one line, and of a URL neither a password nor the query."""
+    line = re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))
+    return re.sub(r"(://[^\s?\"']*)\?[^\s\"':]*", r"\1", line)[:300]
 
 
 @contextmanager

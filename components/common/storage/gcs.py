@@ -41,14 +41,14 @@ class GCSStorage(Storage):
     application-default login`, or the identity of the machine or pod. DEFECTLINE_GCS_ANONYMOUS=1 sends none,
     for public buckets. STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
 
-    A host that does not answer is given up after about 40 seconds.
+    A host that does not answer is given up after about 30 seconds.
     """
 
     CONNECT_SECONDS = 5.0
     READ_SECONDS = 15.0
     SEND_SECONDS = 30.0
     """For 8 MiB, the largest piece that is sent at once: urllib3 sends it under the connect timeout."""
-    RETRY_SECONDS = 20.0
+    RETRY_SECONDS = 15.0
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -174,7 +174,7 @@ class GCSStorage(Storage):
             endpoint = self._made.api_endpoint if self._made else "no connection yet"
             raise StoreError(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
-                got=f"{one_line(cause)} ({one_line(endpoint)})",
+                got=f"{one_line(_reason(cause))} ({one_line(endpoint)})",
                 expected=expected,
                 fix=fix,
             ) from error
@@ -213,8 +213,16 @@ REMEDIES: list[tuple[type[Exception], tuple[str, str]]] = [
     (api.TooManyRequests, BUSY),
     (api.ServerError, BUSY),
     (DataCorruption, ("content that fits its checksum", "Try again; if it lasts, store the object anew.")),
-    (http.SSLError, ("a certificate that this machine trusts", "Set REQUESTS_CA_BUNDLE to the CA file.")),
+    (
+        http.SSLError,
+        ("a certificate that this machine trusts", "Set REQUESTS_CA_BUNDLE to the server's CA file."),
+    ),
 ]
+
+
+def _reason(error: Exception) -> object:
+    """What lies behind the wrapping of requests and urllib3: refused, name not known, certificate."""
+    return getattr(error.args[0], "reason", error) if error.args else error
 
 
 def _remedy(error: Exception) -> tuple[str, str]:

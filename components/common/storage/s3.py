@@ -230,7 +230,13 @@ BY_CLASS: list[tuple[type[Exception], tuple[str, str]]] = [
     (boto.NoCredentialsError, CREDENTIALS),
     (boto.PartialCredentialsError, CREDENTIALS),
     (boto.ProfileNotFound, ("a profile of ~/.aws/config", "Correct AWS_PROFILE.")),
-    (boto.SSLError, ("a certificate that this machine trusts", "Set AWS_CA_BUNDLE to the server's CA file.")),
+    (
+        boto.SSLError,
+        (
+            "a certificate that this machine trusts",
+            "Set AWS_CA_BUNDLE to the server's CA file, or write http:// if it has no certificate.",
+        ),
+    ),
     (boto.ParamValidationError, ("valid names", "Correct the bucket or the key.")),
     (ResponseParserError, ENDPOINT),
     (boto.ConnectionError, ENDPOINT),
