@@ -1,0 +1,408 @@
+"""A Kubernetes API server in little, with KServe's resources.
+
+It answers in the shapes that a real kube-apiserver gave; a test replays the recorded requests against it.
+What the controllers of a cluster do is in `controller.py`.
+"""
+
+import copy
+import importlib.util
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+Json = dict[str, Any]
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+USER, TOKEN = "deployer", "token-of-the-deployer"
+KINDS = {
+    ("serving.kserve.io", "v1beta1", "inferenceservices"): "InferenceService",
+    ("serving.kserve.io", "v1alpha1", "servingruntimes"): "ServingRuntime",
+    ("serving.knative.dev", "v1", "revisions"): "Revision",
+    ("apps", "v1", "deployments"): "Deployment",
+    ("", "v1", "pods"): "Pod",
+    ("", "v1", "events"): "Event",
+}
+MERGE_PATCH = "application/merge-patch+json"
+
+
+@cache
+def crd_validators() -> dict[tuple[str, str], Any]:
+    """JSON Schema validators by (apiVersion, kind), from KServe's CRDs; empty where those are not at hand."""
+    path = SHARED / "tools/crd_check.py"
+    if not path.exists():
+        return {}
+    spec = importlib.util.spec_from_file_location("crd_check", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.validators(SHARED / "data/kserve/crds")
+
+
+class Failure(Exception):
+    """An answer that is not a success."""
+
+    def __init__(self, status: int, reason: str, message: str, details: Json | None = None):
+        super().__init__(message)
+        self.status, self.reason, self.message, self.details = status, reason, message, details
+
+    def body(self) -> Json:
+        body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        body |= {"message": self.message, "reason": self.reason}
+        if self.details:
+            body["details"] = self.details
+        return {**body, "code": self.status}
+
+
+class Target(NamedTuple):
+    """What a path names."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str
+    name: str = ""
+    part: str = ""
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def details(self) -> Json:
+        return {"name": self.name, "group": self.group, "kind": self.plural}
+
+
+class ApiServer:
+    """Objects by (plural, namespace, name), and the knobs that tests turn.
+
+    `denied` holds (verb, plural) that the account may not; `missing` the API groups that are not
+    installed; `before(method, target, query)` is called ahead of each request, outside the lock, and may
+    raise Failure; `on_read` and `on_write` are for the controllers.
+    """
+
+    def __init__(self, resource_version: int = 0) -> None:
+        self.objects: dict[tuple[str, str, str], Json] = {}
+        self.logs: dict[str, str] = {}
+        self.denied: set[tuple[str, str]] = set()
+        self.missing: set[str] = set()
+        self.requests: list[str] = []
+        self.before: Callable[[str, Target, dict[str, str]], None] = lambda method, target, query: None
+        self.on_read: Callable[[Target], None] = lambda target: None
+        self.on_write: Callable[[Target, Json | None], None] = lambda target, new: None
+        self.lock = threading.RLock()
+        self._resource_version = resource_version
+        self.url = ""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Serve on a free port of loopback until the block ends."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def write_kubeconfig(self, path: Path) -> None:
+        context = {"cluster": "stand-in", "user": USER}
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "stand-in",
+                    "clusters": [{"name": "stand-in", "cluster": {"server": self.url}}],
+                    "users": [{"name": USER, "user": {"token": TOKEN}}],
+                    "contexts": [{"name": "stand-in", "context": context}],
+                }
+            )
+        )
+
+    # What controllers and tests do, past rights and validation.
+
+    def find(self, plural: str, namespace: str, name: str) -> Json | None:
+        return self.objects.get((plural, namespace, name))
+
+    def put(self, plural: str, namespace: str, name: str, body: Json, spec_changed: bool = True) -> Json:
+        """Store an object; its generation goes up with the spec, its resourceVersion always."""
+        with self.lock:
+            self._resource_version += 1
+            metadata = body.setdefault("metadata", {})
+            old = self.find(plural, namespace, name)
+            metadata |= {"name": name, "namespace": namespace, "resourceVersion": str(self._resource_version)}
+            metadata.setdefault("creationTimestamp", "2026-11-22T05:51:15Z")
+            metadata.setdefault("uid", old["metadata"]["uid"] if old else str(uuid.uuid4()))
+            generation = old["metadata"]["generation"] if old else 0
+            metadata["generation"] = generation + (1 if spec_changed or not old else 0)
+            self.objects[plural, namespace, name] = body
+            return body
+
+    def remove(self, plural: str, namespace: str, name: str) -> None:
+        with self.lock:
+            self.objects.pop((plural, namespace, name), None)
+
+    # Requests.
+
+    def answer(
+        self, method: str, raw: str, token: str, content_type: str, body: Json | None
+    ) -> tuple[int, Json | str, list[str]]:
+        """Status, body and warnings for one request."""
+        parts = urlsplit(raw)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        self.requests.append(f"{method} {raw}")
+        if token != f"Bearer {TOKEN}":
+            return 401, Failure(401, "Unauthorized", "Unauthorized").body(), []
+        if parts.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+            return 201, self._review(body or {}), []
+        target = _target(parts.path)
+        kind = target and KINDS.get(target[:3])
+        if target is None or kind is None or target.group in self.missing:
+            return 404, "404 page not found\n", []
+        warnings: list[str] = []
+        try:
+            self.before(method, target, query)
+            with self.lock:
+                self._authorise(method, target)
+                if method == "GET":
+                    self.on_read(target)
+                    return 200, self._read(target, kind, query), []
+                status, answer = self._change(method, target, kind, query, content_type, body or {}, warnings)
+                return status, answer, warnings
+        except Failure as failure:
+            return failure.status, failure.body(), []
+
+    def _authorise(self, method: str, target: Target) -> None:
+        verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method)
+        verb = verb or ("get" if target.name else "list")
+        plural = f"{target.plural}/{target.part}" if target.part else target.plural
+        if (verb, plural) in self.denied:
+            raise Failure(
+                403,
+                "Forbidden",
+                f'{target.qualified} "{target.name}" is forbidden: User "{USER}" cannot {verb} resource '
+                f'"{plural}" in API group "{target.group}" in the namespace "{target.namespace}"',
+                target.details,
+            )
+
+    def _review(self, body: Json) -> Json:
+        asked = body["spec"]["resourceAttributes"]
+        plural = "/".join(part for part in (asked["resource"], asked.get("subresource")) if part)
+        return {**body, "status": {"allowed": (asked["verb"], plural) not in self.denied}}
+
+    def _read(self, target: Target, kind: str, query: dict[str, str]) -> Json | str:
+        if target.part == "log":
+            if query.get("previous") == "true" and target.name not in self.logs:
+                raise Failure(
+                    400, "BadRequest", f'previous terminated container in pod "{target.name}" not found'
+                )
+            return self.logs.get(target.name, "")
+        if target.name:
+            return copy.deepcopy(self._existing(target))
+        wanted = dict(pair.split("=", 1) for pair in query.get("labelSelector", "").split(",") if pair)
+        items = [
+            copy.deepcopy(found)
+            for (plural, namespace, _), found in sorted(self.objects.items())
+            if (plural, namespace) == (target.plural, target.namespace)
+            and wanted.items() <= found["metadata"].get("labels", {}).items()
+        ]
+        version = f"{target.group}/{target.version}" if target.group else target.version
+        metadata = {"continue": "", "resourceVersion": str(self._resource_version)}
+        return {"apiVersion": version, "kind": f"{kind}List", "items": items, "metadata": metadata}
+
+    def _change(
+        self,
+        method: str,
+        target: Target,
+        kind: str,
+        query: dict[str, str],
+        content_type: str,
+        body: Json,
+        warnings: list[str],
+    ) -> tuple[int, Json]:
+        dry = query.get("dryRun") == "All"
+        if method == "DELETE":
+            return 200, self._delete(target, body, dry)
+        if method == "POST":
+            name, old, new = body["metadata"]["name"], None, copy.deepcopy(body)
+            if body["metadata"].get("namespace", target.namespace) != target.namespace:
+                message = (
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+                raise Failure(400, "BadRequest", message)
+            target = target._replace(name=name)
+        else:
+            old = self._existing(target)
+            new = self._patched(target, old, content_type, body)
+        _validate(kind, target, new, query.get("fieldValidation", "Warn"), warnings)
+        if method == "POST" and self.find(*self._key(target)):
+            message = f'{target.qualified} "{target.name}" already exists'
+            raise Failure(409, "AlreadyExists", message, target.details)
+        if old and _mode(old) != _mode(new):
+            webhook = "inferenceservice.kserve-webhook-server.validator"
+            why = f"update rejected: deploymentMode cannot be changed from {_mode(old)} to {_mode(new)}"
+            raise Failure(403, "Forbidden", f'admission webhook "{webhook}" denied the request: {why}')
+        if dry or (old and new == old):
+            return (201 if method == "POST" else 200), new
+        changed = not old or old.get("spec") != new.get("spec")
+        stored = self.put(*self._key(target), new, spec_changed=changed)
+        if changed:
+            self.on_write(target, stored)
+        return (201 if method == "POST" else 200), copy.deepcopy(stored)
+
+    def _patched(self, target: Target, old: Json, content_type: str, body: Json) -> Json:
+        if content_type != MERGE_PATCH:
+            accepted = (
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+            )
+            message = (
+                f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+            )
+            raise Failure(415, "UnsupportedMediaType", message)
+        body = copy.deepcopy(body)
+        seen = body.get("metadata", {}).pop("resourceVersion", None)
+        if seen not in (None, old["metadata"]["resourceVersion"]):
+            message = (
+                f'Operation cannot be fulfilled on {target.qualified} "{target.name}": the object has been '
+                "modified; please apply your changes to the latest version and try again"
+            )
+            raise Failure(409, "Conflict", message, target.details)
+        if target.part == "status":
+            body = {"status": body.get("status", {})}
+        else:
+            body.pop("status", None)
+        return merge(old, body)
+
+    def _delete(self, target: Target, options: Json, dry: bool) -> Json:
+        found = self._existing(target)
+        uid = options.get("preconditions", {}).get("uid")
+        if uid not in (None, found["metadata"]["uid"]):
+            message = f"Precondition failed: UID in precondition: {uid}, UID in object meta differs"
+            raise Failure(409, "Conflict", message, target.details)
+        if not dry:
+            self.remove(*self._key(target))
+            self.on_write(target, None)
+        details = {**target.details, "uid": found["metadata"]["uid"]}
+        return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+    def _existing(self, target: Target) -> Json:
+        found = self.find(*self._key(target))
+        if found is None:
+            message = f'{target.qualified} "{target.name}" not found'
+            raise Failure(404, "NotFound", message, target.details)
+        return found
+
+    @staticmethod
+    def _key(target: Target) -> tuple[str, str, str]:
+        return target.plural, target.namespace, target.name
+
+
+def merge(old: Json, patch: Json) -> Json:
+    """A JSON merge patch applied (RFC 7386)."""
+    new = copy.deepcopy(old)
+    for key, value in patch.items():
+        if value is None:
+            new.pop(key, None)
+        elif isinstance(value, dict):
+            present = new.get(key)
+            new[key] = merge(present if isinstance(present, dict) else {}, value)
+        else:
+            new[key] = value
+    return new
+
+
+def _mode(service: Json) -> str:
+    return service["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode", "")
+
+
+def _target(path: str) -> Target | None:
+    """`/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/PART`, or `/api/VERSION/…` for the core group."""
+    match path.strip("/").split("/"):
+        case ["apis", group, version, "namespaces", namespace, plural, *rest] if len(rest) < 3:
+            return Target(group, version, plural, namespace, *rest)
+        case ["api", version, "namespaces", namespace, plural, *rest] if len(rest) < 3:
+            return Target("", version, plural, namespace, *rest)
+    return None
+
+
+def _validate(kind: str, target: Target, new: Json, strictness: str, warnings: list[str]) -> None:
+    """Check against the CRD; unknown fields are refused if Strict, else pruned with a warning."""
+    validator = crd_validators().get((f"{target.group}/{target.version}", kind))
+    if validator is None:
+        return
+    errors = list(validator.iter_errors(new))
+    unknown = []
+    for error in errors:
+        if error.validator == "additionalProperties":
+            for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
+                unknown.append((f"{_field(error.absolute_path)}.{name}", error.instance, name))
+    if unknown and strictness == "Strict":
+        fields = ", ".join(f'unknown field "{field}"' for field, _, _ in unknown)
+        version = f'{kind} in version "{target.version}" cannot be handled as a {kind}'
+        raise Failure(400, "BadRequest", f"{version}: strict decoding error: {fields}")
+    for field, parent, name in unknown:
+        warnings.append(f'299 - "unknown field \\"{field}\\""')
+        del parent[name]
+    if causes := [_cause(error) for error in errors if error.validator != "additionalProperties"]:
+        said = "; ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+        message = f'{kind}.{target.group} "{target.name}" is invalid: {said}'
+        raise Failure(422, "Invalid", message, {**target.details, "kind": kind, "causes": causes})
+
+
+def _cause(error: Any) -> Json:
+    field = _field(error.absolute_path)
+    if error.validator == "required":
+        name = next(name for name in error.validator_value if name not in error.instance)
+        return {"reason": "FieldValueRequired", "message": "Required value", "field": f"{field}.{name}"}
+    why = error.message
+    if error.validator == "maximum":
+        why = f"{field} in body should be less than or equal to {error.validator_value}"
+    message = f"Invalid value: {json.dumps(error.instance)}: {why}"
+    return {"reason": "FieldValueInvalid", "message": message, "field": field}
+
+
+def _field(path: Any) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: ApiServer
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: in two, each answer waits for a delayed acknowledgement
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        data = self.rfile.read(length)
+        status, body, warnings = self.api.answer(
+            self.command,
+            self.path,
+            self.headers.get("Authorization", ""),
+            self.headers.get("Content-Type", ""),
+            json.loads(data) if data else None,
+        )
+        plain = isinstance(body, str)
+        encoded = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8" if plain else "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        for warning in warnings:
+            self.send_header("Warning", warning)
+        self.end_headers()
+        self.wfile.write(encoded)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the test's output clean; `ApiServer.requests` has the requests."""

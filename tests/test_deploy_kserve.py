@@ -1,0 +1,555 @@
+"""Deploying on KServe through the real client and an S3 server, on a stand-in of a cluster."""
+
+import _thread
+import copy
+import json
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bundles import make_bundle
+from cluster.api import ApiServer, Failure, Target, crd_validators, merge
+from cluster.controller import Controller
+from cluster.endpoint import Endpoint
+from pydantic import ValidationError
+from servers import S3Server, free_port
+
+from defectline.components.common import checksums
+from defectline.components.common.bundle import Bundle
+from defectline.components.common.errors import Conflict, ServingError, StoreError
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.deploy import golden
+from defectline.components.deploy.kserve import deploy_kserve, find_champion
+from defectline.components.deploy.kserve_cluster import KNATIVE_RIGHTS, STANDARD_RIGHTS
+from defectline.components.deploy.kserve_manifests import (
+    KServeSettings,
+    inference_service,
+    merge_patch,
+    serving_runtime,
+)
+
+NAME, NAMESPACE = "defects", "vision"
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/serving"
+SETTINGS = KServeSettings(
+    namespace=NAMESPACE,
+    image="registry.example/defectline-serve:0.1.0",
+    service_account="defectline-models",
+    timeout_s=60,
+)
+IMPATIENT = SETTINGS.model_copy(update={"timeout_s": 3})
+"""For rollouts that come to no end; long enough to go back on a busy machine."""
+KNATIVE = SETTINGS.model_copy(update={"deployment_mode": "Knative"})
+
+
+@dataclass
+class World:
+    """A cluster, an S3 bucket, and two bundles of which nothing is deployed."""
+
+    api: ApiServer
+    controller: Controller
+    endpoint: Endpoint
+    store: Storage
+    folders: list[Path]
+    bundles: list[Bundle]
+
+    def deploy(self, which: int, settings: KServeSettings = SETTINGS) -> str:
+        return deploy_kserve(
+            self.folders[which], self.bundles[which], self.store, NAME, settings, poll_s=0.01
+        )
+
+    def script(self, which: int, script: str) -> None:
+        self.controller.scripts[self.bundles[which].version] = script
+
+    def ask(self, which: int) -> None:
+        golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
+
+    def service(self) -> dict[str, Any]:
+        """A copy of the InferenceService, or {} where there is none."""
+        return copy.deepcopy(self.api.find("inferenceservices", NAMESPACE, NAME) or {})
+
+    def spec(self) -> dict[str, Any]:
+        return self.service()["spec"]
+
+    def writes(self) -> list[str]:
+        """The requests that changed something."""
+        changing = [line for line in self.api.requests if not line.startswith("GET")]
+        return [line for line in changing if "dryRun" not in line and "accessreviews" not in line]
+
+
+@pytest.fixture
+def world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for key, value in s3_server.env.items():
+        monkeypatch.setenv(key, value)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    bundles = [make_bundle(folder, seed=seed) for seed, folder in enumerate(folders)]
+    api, endpoint = ApiServer(), Endpoint()
+    for folder, bundle in zip(folders, bundles, strict=True):
+        endpoint.add(folder, bundle)
+    store = open_storage(f"s3://{s3_server.new_bucket()}/factory")
+    with api.running(), endpoint.running():
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)
+
+
+def unfinished(world: World) -> list[str]:
+    return [found.key for found in world.store.list(f"serving/{NAME}/unfinished/")]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
+def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -> None:
+    assert find_champion(NAME, settings) is None
+    for which in (0, 1):
+        assert world.deploy(which, settings) == world.endpoint.url
+        world.ask(which)
+        version = world.bundles[which].version
+        assert find_champion(NAME, settings) == version
+        assert world.spec()["predictor"]["model"]["storageUri"] == world.store.url(
+            f"serving/{NAME}/{version}/"
+        )
+    assert unfinished(world) == []
+
+
+def test_what_is_published_is_what_the_predictor_reads_sealed(world: World, tmp_path: Path) -> None:
+    world.deploy(0)
+    version = world.bundles[0].version
+    world.store.download_folder(f"serving/{NAME}/{version}", tmp_path / "pulled")
+    checksums.verify(tmp_path / "pulled")
+    names = {p.relative_to(tmp_path / "pulled").as_posix() for p in (tmp_path / "pulled").rglob("*.*")}
+    assert names == {"bundle.json", "openvino/model.xml", "openvino/model.bin"}
+
+
+def test_a_second_deployment_of_the_same_version_changes_nothing(world: World) -> None:
+    world.deploy(0)
+    before = {found.key: found.version for found in world.store.list("serving/")}
+    generation = world.service()["metadata"]["generation"]
+    world.deploy(0)
+    assert {found.key: found.version for found in world.store.list("serving/")} == before
+    assert world.service()["metadata"]["generation"] == generation
+
+
+def test_a_publication_that_was_cut_off_is_completed(world: World) -> None:
+    prefix = f"serving/{NAME}/{world.bundles[0].version}"
+    world.store.write(f"{prefix}/openvino/model.bin", b"half")
+    world.deploy(0)
+    assert (
+        world.store.read(f"{prefix}/openvino/model.bin")
+        == (world.folders[0] / "openvino/model.bin").read_bytes()
+    )
+
+
+def test_a_published_version_is_never_replaced(world: World) -> None:
+    world.store.write(f"serving/{NAME}/{world.bundles[0].version}/SHA256SUMS", b"another\n")
+    with pytest.raises(StoreError, match="holds another model under this version"):
+        world.deploy(0)
+    assert world.writes() == []
+
+
+FAILURES = [
+    (
+        "crash",
+        ["CrashLoopBackOff (exit code 1, Error)", "model.xml is not what was sealed", "Back-off restarting"],
+    ),
+    (
+        "image",
+        ["kserve-container ImagePullBackOff (manifest unknown)", "latest event: Failed: Failed to pull"],
+    ),
+    ("storage", ["storage-initializer failed (exit code 1, Error)", "NoCredentialsError", "BackOff"]),
+    ("pending", ["after 3 s 1 new pods of 1, ", "FailedScheduling: 0/3 nodes are available"]),
+    ("idle", ["after 3 s waiting for "]),
+    ("spoiled", ["golden picture OK.png", "verdict NG"]),
+]
+
+
+@pytest.mark.parametrize(("script", "texts"), FAILURES, ids=[script for script, _ in FAILURES])
+def test_a_failed_update_leaves_the_former_version_serving(
+    world: World, script: str, texts: list[str]
+) -> None:
+    world.deploy(0)
+    former = world.spec()
+    world.script(1, script)
+    with pytest.raises(ServingError) as caught:
+        world.deploy(1, IMPATIENT)
+    assert caught.value.what == (
+        f"{world.bundles[1].version} was not deployed: {world.bundles[0].version} still serves."
+    )
+    for text in texts:
+        assert text in caught.value.got
+    assert world.spec() == former
+    world.ask(0)
+    assert find_champion(NAME, SETTINGS) == world.bundles[0].version
+    assert unfinished(world) == []
+    # Nothing of the failure stands in the way of a better try.
+    world.script(1, "healthy")
+    world.deploy(1)
+    world.ask(1)
+
+
+@pytest.mark.parametrize("script", ["crash", "storage", "pending", "spoiled"])
+def test_a_failed_first_deployment_leaves_nothing_behind(world: World, script: str) -> None:
+    world.script(0, script)
+    with pytest.raises(ServingError, match="nothing serves, as before"):
+        world.deploy(0, IMPATIENT)
+    assert world.service() == {}
+    assert world.endpoint.live == {}
+    assert unfinished(world) == []
+
+
+@pytest.mark.parametrize("script", ["crash", "spoiled"])
+def test_knative_goes_back_too(world: World, script: str) -> None:
+    world.deploy(0, KNATIVE)
+    world.script(1, script)
+    with pytest.raises(ServingError, match=f"{world.bundles[0].version} still serves"):
+        world.deploy(1, KNATIVE)
+    world.ask(0)
+
+
+def test_a_service_stays_ready_while_its_new_pods_crash(world: World) -> None:
+    """The trap that the waiting avoids, so that the tests above mean something."""
+    world.deploy(0)
+    world.script(1, "crash")
+    seen = []
+
+    def watch(method: str, target: Target, query: dict[str, str]) -> None:
+        if (method, target.part) == ("GET", "log"):
+            seen.append({c["type"]: c["status"] for c in world.service()["status"]["conditions"]}["Ready"])
+
+    world.api.before = watch
+    with pytest.raises(ServingError):
+        world.deploy(1)
+    assert set(seen) == {"True"}
+
+
+def test_a_route_that_lags_behind_is_no_failure(world: World) -> None:
+    world.deploy(0)
+    world.script(1, "lost")
+    world.deploy(1)
+    assert world.endpoint.lost == 0
+    world.ask(1)
+
+
+def test_a_gateway_is_asked_by_its_host_header(world: World) -> None:
+    settings = {"url": world.endpoint.url, "host_header": "defects.vision.example"}
+    assert world.deploy(0, SETTINGS.model_copy(update=settings)) == world.endpoint.url
+    assert set(world.endpoint.hosts) == {"defects.vision.example"}
+
+
+def test_what_somebody_else_tuned_survives_update_and_failure(world: World) -> None:
+    world.deploy(0)
+    service = world.service()
+    service["spec"]["predictor"]["nodeSelector"] = {"disk": "fast"}
+    world.api.put("inferenceservices", NAMESPACE, NAME, service)
+    world.script(1, "crash")
+    with pytest.raises(ServingError):
+        world.deploy(1)
+    assert world.spec() == service["spec"]
+    world.script(1, "healthy")
+    world.deploy(1)
+    assert world.spec()["predictor"]["nodeSelector"] == {"disk": "fast"}
+
+
+def test_a_service_of_somebody_else_is_not_touched(world: World) -> None:
+    service = inference_service(NAME, "v1", "s3://theirs/", SETTINGS)
+    service["metadata"]["labels"] = {}
+    world.api.put("inferenceservices", NAMESPACE, NAME, copy.deepcopy(service))
+    with pytest.raises(ServingError, match="is not ours"):
+        world.deploy(0)
+    with pytest.raises(ServingError, match="is not ours"):
+        find_champion(NAME, SETTINGS)
+    assert world.writes() == []
+    assert list(world.store.list()) == []
+
+
+def test_every_missing_right_is_named_before_anything_is_done(world: World) -> None:
+    world.api.denied = {("patch", "inferenceservices"), ("get", "pods/log"), ("list", "events")}
+    with pytest.raises(ServingError) as caught:
+        world.deploy(0)
+    assert caught.value.got == (
+        "not allowed: patch inferenceservices.serving.kserve.io, get pods/log, list events"
+    )
+    assert world.writes() == []
+    assert list(world.store.list()) == []
+
+
+@pytest.mark.parametrize(("settings", "rights"), [(SETTINGS, STANDARD_RIGHTS), (KNATIVE, KNATIVE_RIGHTS)])
+def test_the_role_grants_what_is_asked_for_and_it_is_enough(
+    world: World, settings: KServeSettings, rights: list
+) -> None:
+    role = next(
+        doc for doc in yaml.safe_load_all((MANIFESTS / "role.yaml").read_text()) if doc["kind"] == "Role"
+    )
+    granted = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert set(rights) <= granted
+    assert granted == {*STANDARD_RIGHTS, *KNATIVE_RIGHTS}
+    used = set()
+
+    def watch(method: str, target: Target, query: dict[str, str]) -> None:
+        verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method)
+        resource = f"{target.plural}/{target.part}" if target.part else target.plural
+        used.add((verb or ("get" if target.name else "list"), target.group, resource))
+
+    world.api.before = watch
+    world.script(0, "crash")
+    with pytest.raises(ServingError):
+        world.deploy(0, settings)
+    world.script(0, "healthy")
+    world.deploy(0, settings)
+    world.script(1, "crash")
+    with pytest.raises(ServingError):
+        world.deploy(1, settings)
+    assert used == set(rights)
+
+
+def test_kserve_is_not_installed(world: World) -> None:
+    world.api.missing = {"serving.kserve.io"}
+    with pytest.raises(ServingError, match="KServe is not installed"):
+        world.deploy(0)
+
+
+def test_two_deployments_at_once_the_second_writer_loses(world: World) -> None:
+    world.deploy(0)
+
+    def interfere(method: str, target: Target, query: dict[str, str]) -> None:
+        if method == "PATCH":
+            world.api.before = lambda method, target, query: None
+            theirs = world.service()
+            theirs["spec"]["predictor"]["minReplicas"] = 7
+            world.api.put("inferenceservices", NAMESPACE, NAME, theirs)
+
+    world.api.before = interfere
+    with pytest.raises(Conflict, match="Somebody else is deploying"):
+        world.deploy(1)
+    assert world.spec()["predictor"]["minReplicas"] == 7
+    world.ask(0)
+
+
+def test_a_status_that_changes_all_the_time_is_no_conflict(world: World) -> None:
+    world.deploy(0)
+    left = 3
+
+    def churn(method: str, target: Target, query: dict[str, str]) -> None:
+        nonlocal left
+        if method == "PATCH" and left > 0:
+            left -= 1
+            world.api.put("inferenceservices", NAMESPACE, NAME, world.service(), spec_changed=False)
+
+    world.api.before = churn
+    world.deploy(1)
+    assert left == 0
+    world.ask(1)
+
+
+def test_going_back_does_not_undo_what_somebody_else_wrote_meanwhile(world: World) -> None:
+    world.deploy(0)
+    world.script(1, "crash")
+
+    def interfere(method: str, target: Target, query: dict[str, str]) -> None:
+        if target.part == "log":
+            world.api.before = lambda method, target, query: None
+            theirs = world.service()
+            theirs["spec"]["predictor"]["minReplicas"] = 7
+            world.api.put("inferenceservices", NAMESPACE, NAME, theirs)
+
+    world.api.before = interfere
+    with pytest.raises(ServingError, match=r"going back failed as well\. Somebody else is deploying"):
+        world.deploy(1)
+    assert world.spec()["predictor"]["minReplicas"] == 7
+
+
+def test_a_server_that_is_away_for_a_moment_does_not_end_the_rollout(world: World) -> None:
+    world.deploy(0)
+    left = 3
+
+    def stumble(method: str, target: Target, query: dict[str, str]) -> None:
+        nonlocal left
+        if target.plural == "deployments" and left > 0:
+            left -= 1
+            raise Failure(503, "ServiceUnavailable", "apiserver is shutting down")
+
+    world.api.before = stumble
+    world.deploy(1)
+    assert left == 0
+    world.ask(1)
+
+
+def test_a_write_whose_answer_got_lost_is_followed_up(world: World) -> None:
+    world.deploy(0)
+    world.script(1, "crash")
+    former = world.spec()
+    answer = world.api.answer
+
+    def lose(method: str, raw: str, *rest: Any) -> tuple[int, Any, list[str]]:
+        status, body, warnings = answer(method, raw, *rest)
+        if method == "PATCH" and "dryRun" not in raw:
+            world.api.answer = answer
+            return 504, Failure(504, "Timeout", "request did not complete").body(), []
+        return status, body, warnings
+
+    world.api.answer = lose
+    with pytest.raises(ServingError, match="still serves"):
+        world.deploy(1)
+    assert world.spec() == former
+
+
+@pytest.mark.parametrize("with_champion", [True, False])
+def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_champion: bool) -> None:
+    """The former version is still known, though the spec in force is that of the killed rollout."""
+    if with_champion:
+        world.deploy(0)
+    former = world.spec() if with_champion else None
+    world.script(1, "pending")
+    _kill_during_rollout(world)
+    assert unfinished(world)
+    assert world.spec() != former
+    with pytest.raises(ServingError, match="still serves" if with_champion else "nothing serves"):
+        world.deploy(1, IMPATIENT)
+    if former:
+        assert world.spec() == former
+        world.ask(0)
+    else:
+        assert world.service() == {}
+    assert unfinished(world) == []
+
+
+def _kill_during_rollout(world: World) -> None:
+    """Deploy the second bundle in a process of its own, and kill it once it waits for the pods."""
+    waiting = threading.Event()
+
+    def watch(method: str, target: Target, query: dict[str, str]) -> None:
+        if target.plural == "pods":
+            waiting.set()
+
+    world.api.before = watch
+    # Not forked: the child would inherit the stand-ins' locks in whatever state they are.
+    child = multiprocessing.get_context("spawn").Process(
+        target=_deploy_elsewhere, args=(world.folders[1], world.bundles[1], world.store.uri)
+    )
+    child.start()
+    try:
+        assert waiting.wait(120)
+    finally:
+        child.kill()
+        child.join()
+    world.api.before = lambda method, target, query: None
+
+
+def _deploy_elsewhere(folder: Path, bundle: Bundle, store: str) -> None:
+    deploy_kserve(folder, bundle, open_storage(store), NAME, SETTINGS, poll_s=0.01)
+
+
+def test_an_interrupt_goes_back_first(world: World) -> None:
+    world.deploy(0)
+    former = world.spec()
+    world.script(1, "pending")
+
+    def interrupt(method: str, target: Target, query: dict[str, str]) -> None:
+        if target.plural == "pods":
+            world.api.before = lambda method, target, query: None
+            _thread.interrupt_main()
+
+    world.api.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy(1)
+    assert world.spec() == former
+    world.ask(0)
+
+
+def test_a_store_that_no_cluster_can_read_is_refused(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="an s3:// or gs:// store"):
+        deploy_kserve(world.folders[0], world.bundles[0], open_storage(str(tmp_path)), NAME, SETTINGS)
+    assert world.api.requests == []
+
+
+def test_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ServingError, match="No cluster is configured"):
+        find_champion(NAME, SETTINGS)
+
+
+def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    api = ApiServer()
+    api.url = f"http://127.0.0.1:{free_port()}"
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ServingError, match="The cluster cannot be reached"):
+        find_champion(NAME, SETTINGS)
+
+
+def test_credentials_that_the_cluster_does_not_know(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (tmp_path / "kubeconfig").read_text().replace("token-of", "expired-token-of")
+    (tmp_path / "expired").write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "expired"))
+    with pytest.raises(ServingError, match="401 Unauthorized"):
+        find_champion(NAME, SETTINGS)
+
+
+def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World) -> None:
+    world.deploy(0)
+    former, writes = world.spec(), world.writes()
+    with pytest.raises(ServingError, match="deploymentMode cannot be changed from Standard to Knative"):
+        world.deploy(1, KNATIVE)
+    assert world.writes() == writes
+    assert world.spec() == former
+
+
+@pytest.mark.skipif(not crd_validators(), reason="KServe's CRDs are not at hand")
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
+def test_manifests_are_valid_by_the_custom_resource_definitions(settings: KServeSettings) -> None:
+    service = inference_service(NAME, "v20261122-101530-3fa9c1", "s3://bucket/serving/defects/v1/", settings)
+    for manifest in (service, serving_runtime(settings)):
+        validator = crd_validators()[manifest["apiVersion"], manifest["kind"]]
+        # Through JSON, as it is sent.
+        assert [e.message for e in validator.iter_errors(json.loads(json.dumps(manifest)))] == []
+    service["spec"]["predictor"]["minReplica"] = 1
+    assert not crd_validators()[service["apiVersion"], service["kind"]].is_valid(service)
+
+
+def test_a_runtime_changes_its_name_with_its_spec() -> None:
+    name = serving_runtime(SETTINGS)["metadata"]["name"]
+    assert serving_runtime(SETTINGS)["metadata"]["name"] == name
+    others = [{"image": "registry.example/serve:2"}, {"memory": "2Gi"}, {"deployment_mode": "Knative"}]
+    names = {serving_runtime(SETTINGS.model_copy(update=other))["metadata"]["name"] for other in others}
+    assert len(names | {name}) == 4
+
+
+@pytest.mark.parametrize("current", [{}, {"a": 1}, {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": {"c": 1}}}])
+@pytest.mark.parametrize("wanted", [{}, {"a": 2}, {"a": {"b": 1}, "e": {"f": 1}}, {"a": {"b": 2, "c": [2]}}])
+def test_a_merge_patch_leads_from_one_spec_to_the_other(current: dict, wanted: dict) -> None:
+    assert merge(current, merge_patch(current, wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image": "registry.example:5000/serve"}, "may change under a running service"),
+        ({"image": "registry.example/serve:latest"}, "may change under a running service"),
+        ({"min_replicas": 2}, "exceeds max_replicas"),
+        ({"max_replicas": 3}, "fixed number of pods"),
+        ({"min_replicas": 0}, "fixed number of pods"),
+        ({"replicas": 2}, "Extra inputs are not permitted"),
+    ],
+)
+def test_settings_that_cannot_be_kept_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        KServeSettings(**{"namespace": NAMESPACE, "image": "registry.example/serve:1", **settings})
+
+
+def test_a_digest_is_as_good_as_a_tag() -> None:
+    image = f"registry.example:5000/serve@sha256:{'0' * 64}"
+    assert KServeSettings(namespace=NAMESPACE, image=image).image == image
