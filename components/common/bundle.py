@@ -16,8 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common import checksums
-from defectline.components.common.errors import BundleError
+from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.storage import Storage
 
 SERVED = ("bundle.json", "openvino/model.xml", "openvino/model.bin")
 """All that the predictor reads; what KServe pulls holds these and their own SHA256SUMS."""
@@ -106,6 +107,27 @@ def copy_served(bundle: Path, target: Path) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)
     checksums.seal(target)
+
+
+def publish(folder: Path, store: Storage, prefix: str) -> None:
+    """Upload the sealed `folder` below `prefix`.
+
+    SHA256SUMS comes last, so a prefix that has it is complete; such a one is used as it is. Raises
+    StoreError if it holds something else.
+    """
+    sums = (folder / checksums.NAME).read_bytes()
+    there = store.read_versioned(f"{prefix}/{checksums.NAME}")
+    if there is None:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != checksums.NAME):
+            store.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
+        store.write(f"{prefix}/{checksums.NAME}", sums)
+    elif there[0] != sums:
+        raise StoreError(
+            f"{store.url(prefix)} holds another model under this version.",
+            got=f"a {checksums.NAME} that differs from the bundle's",
+            expected="the bundle's own files, or none",
+            fix="Find out who changed it; then remove that folder and deploy again.",
+        )
 
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:

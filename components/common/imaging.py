@@ -6,6 +6,7 @@ network meets on the line what it met in training. Scaling to [-1, 1] is the net
 
 import io
 import warnings
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,7 +29,8 @@ class ImagingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
-    channels: int = Field(default=1, description="1 grey, 3 colour")
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for colour."""
     enhance: bool = True
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.engine import import_openvino
 from defectline.components.common.imaging import (
     ImagingSettings,
     decode_image,
@@ -126,8 +127,7 @@ class Network:
     """
 
     def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
-        import openvino
-
+        openvino = import_openvino()
         self.imaging = imaging
         core = openvino.Core()
         config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

@@ -250,7 +250,7 @@ def _event_time(event: Manifest) -> str:
 def conflict(kind: Kind, name: str) -> Conflict:
     return Conflict(
         f"Somebody else is deploying {name}.",
-        got=f"{kind[2]} {name} changed since it was read",
+        got=f"{kind[2]} {name} is not as it was read or written a moment ago",
         expected="nobody else changing it",
         fix="Wait until the other deployment is done, then start again.",
     )
@@ -286,7 +286,7 @@ def _explain(error: ApiException, doing: str) -> ServingError:
             "KServe is not installed in this cluster.",
             got=f"404 page not found when trying to {doing}",
             expected="the custom resources of KServe and, in Knative mode, of Knative Serving",
-            fix="Install KServe (0.15 or later), then deploy again.",
+            fix="Install KServe (0.17 or later), then deploy again.",
         )
     if error.status == 429 or error.status >= 500 or error.status == 0:
         return Unavailable(

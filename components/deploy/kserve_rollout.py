@@ -10,7 +10,15 @@ from typing import Any
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
-from defectline.components.deploy.kserve_cluster import DEPLOYMENTS, REVISIONS, SERVICES, Cluster, Unavailable
+from defectline.components.deploy.kserve_cluster import (
+    DEPLOYMENTS,
+    REVISIONS,
+    SERVICES,
+    Cluster,
+    Unavailable,
+    conflict,
+    same_spec,
+)
 from defectline.components.deploy.kserve_manifests import GROUP, MODE_ANNOTATION, Manifest, version_of
 
 LOG_LINES = 5
@@ -29,7 +37,8 @@ def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float,
     """Return the InferenceService once all its pods have the spec in `service` and routes lead to them.
 
     Raises ServingError as soon as a pod of that spec cannot start, and after `timeout_s`; the error
-    names the pod, the reason, the last lines of its log and the latest event.
+    names the pod, the reason, the last lines of its log and the latest event. Raises Conflict if somebody
+    else changes the service meanwhile.
     """
     name, version = service["metadata"]["name"], version_of(service["spec"])
     labels = service["spec"]["predictor"].get("labels", {})
@@ -38,13 +47,8 @@ def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float,
     while True:
         try:
             latest = cluster.get(SERVICES, name)
-            if latest is None:
-                raise ServingError(
-                    f"InferenceService {name} is gone.",
-                    got="deleted by somebody else during the rollout",
-                    expected="nobody else changing it",
-                    fix="Deploy again.",
-                )
+            if latest is None or not same_spec(latest, service):
+                raise conflict(SERVICES, name)
             pending = _pending(cluster, latest, labels)
             if not pending:
                 return latest

@@ -1,8 +1,9 @@
 """The preprocess step: from a snapshot's files to arrays that are ready to train on."""
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from defectline.components.common.imaging import (
     prepare_image,
     prepare_mask,
 )
+from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
 from defectline.components.common.steps import step, track
 from defectline.components.common.storage import open_storage
@@ -26,12 +28,14 @@ AHEAD = 256
 """Pairs that may be in memory at once."""
 
 
-def preprocess(store: str, snapshot: str, dataset: Path, imaging: ImagingSettings) -> None:
+def preprocess(store: str, snapshot: str, dataset: Path, settings: Mapping[str, object]) -> None:
     """Write the prepared dataset of a snapshot's train and validation splits into the folder `dataset`.
 
-    Each picture is enhanced at its own size, then resized. Memory stays flat: the arrays are on disk.
+    `settings` are the fields of ImagingSettings. Each picture is enhanced at its own size, then resized.
+    Memory stays flat: the arrays are on disk.
     """
     with step("preprocess") as report:
+        imaging = checked(ImagingSettings, **settings)
         storage = open_storage(store)
         pairs = sorted(p for p in read_pairs(storage, snapshot) if p.split in ("train", "validation"))
         pairs = [p for p in pairs if p.status == "accepted"]
@@ -55,11 +59,8 @@ def preprocess(store: str, snapshot: str, dataset: Path, imaging: ImagingSetting
         cv2.setNumThreads(1)
         files = read_files(storage, pairs)
         with ThreadPoolExecutor(os.cpu_count()) as workers:
-            prepared = (
-                done
-                for batch in iter(lambda: list(islice(files, AHEAD)), [])
-                for done in workers.map(prepare, batch)
-            )
+            batches = iter(lambda: list(islice(files, AHEAD)), [])
+            prepared = chain.from_iterable(workers.map(prepare, batch) for batch in batches)
             for index, (pair, image, mask) in enumerate(track(prepared, len(pairs), "preparing pictures")):
                 images[index], masks[index] = image, mask
                 rows.append(Row(id=pair.id, label=pair.label, split=pair.split))

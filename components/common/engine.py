@@ -1,0 +1,13 @@
+"""OpenVINO without its usage reports."""
+
+import sys
+from types import ModuleType
+
+
+def import_openvino() -> ModuleType:
+    """The openvino package. Its import sends usage data wherever openvino_telemetry can be imported; where
+    it cannot, OpenVINO uses a stub of its own that sends nothing, and there is no other switch."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino

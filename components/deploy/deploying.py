@@ -1,0 +1,82 @@
+"""The deploy step: a sealed bundle becomes the champion, on this machine or on KServe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defectline.components.common.bundle import read_bundle
+from defectline.components.common.runs import (
+    Gated,
+    Outcome,
+    read_current,
+    read_outcome,
+    write_gated,
+    write_outcome,
+)
+from defectline.components.common.settings import checked
+from defectline.components.common.steps import step
+from defectline.components.common.storage import open_storage
+from defectline.components.deploy.local import deploy_local
+
+if TYPE_CHECKING:
+    from defectline.components.deploy.kserve import KServeSettings
+
+
+def find_champion(store: str, model_name: str, kserve: dict) -> str:
+    """The version that serves now, "" for none: found where it serves, not remembered.
+
+    `kserve` holds the fields of KServeSettings; an empty dict means this machine.
+    """
+    if kserve:
+        from defectline.components.deploy.kserve import find_champion as find_on_kserve
+
+        return find_on_kserve(model_name, _settings(kserve)) or ""
+    current = read_current(open_storage(store), model_name)
+    return current.version if current else ""
+
+
+def deploy(
+    bundle: Path,
+    store: str,
+    kserve: dict,
+    run: str = "manual",
+    model_name: str = "defects",
+    settings: str = "",
+) -> str:
+    """Deploy the sealed `bundle` and end the story; returns its version.
+
+    Raises, with the former champion still serving, when the bundle is not what was sealed, when the
+    endpoint does not give the golden answers, or when another run deploys at the same time.
+    """
+    with step("deploy") as report:
+        storage = open_storage(store)
+        sealed = read_bundle(bundle)
+        if kserve:
+            from defectline.components.deploy.kserve import deploy_kserve
+
+            url = deploy_kserve(bundle, sealed, storage, model_name, _settings(kserve))
+            report.did = f"{sealed.version} serves at {url}"
+        else:
+            deploy_local(bundle, sealed, storage, model_name, run)
+            report.did = f"{sealed.version} is the champion"
+        gated = Gated(run=run, snapshot=sealed.data.snapshot, settings=settings)
+        write_gated(storage, model_name, gated)
+        outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)
+        write_outcome(storage, run, outcome)
+        return sealed.version
+
+
+def _settings(kserve: dict) -> "KServeSettings":
+    from defectline.components.deploy.kserve import KServeSettings
+
+    return checked(KServeSettings, **kserve)
+
+
+def finish(store: str, run: str, state: str, message: str) -> None:
+    """Write the outcome `failed` of a run that no step has ended: the last thing that every run does.
+
+    `state` is KFP's final status of the pipeline.
+    """
+    storage = open_storage(store)
+    if read_outcome(storage, run) is None:
+        reason = message or f"the pipeline ended as {state} without an outcome"
+        write_outcome(storage, run, Outcome(state="failed", reason=reason))

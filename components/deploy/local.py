@@ -1,0 +1,85 @@
+"""Deploy a bundle on this machine: publish, ask a real predictor, then make it the champion."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from defectline.components.common.bundle import Bundle, copy_served, publish
+from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.common.ports import free_port
+from defectline.components.common.runs import Current, current_key
+from defectline.components.common.steps import say
+from defectline.components.common.storage import Storage
+from defectline.components.deploy.golden import ask, wait_until_ready
+
+START_S = 120.0
+
+
+def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str, run: str) -> None:
+    """Make the sealed bundle the champion `models/<name>/current.json` of the store.
+
+    Raises ServingError where the predictor does not answer as the bundle says, Conflict where somebody
+    else deployed meanwhile; the former champion then stays. No process is left over.
+    """
+    seen = store.read_versioned(current_key(name))
+    publish(bundle_folder, store, f"models/{name}/{bundle.version}")
+    with tempfile.TemporaryDirectory() as temporary:
+        served = Path(temporary, "model")
+        copy_served(bundle_folder, served)
+        with predictor(served, name) as url:
+            ask(url, name, bundle_folder, bundle)
+            say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
+    champion = Current(version=bundle.version, run=run).model_dump_json(indent=2).encode()
+    try:
+        store.swap(current_key(name), champion, seen and seen[1])
+    except Conflict as error:
+        raise Conflict(
+            f"{bundle.version} was not deployed: another run deployed {name} at the same time.",
+            got=error.got,
+            expected="one deploying run at a time",
+            fix="Look at the champion that is there now; run again if this one is wanted.",
+        ) from error
+
+
+@contextmanager
+def predictor(served: Path, name: str) -> Iterator[str]:
+    """The URL of a predictor process that is ready; the process ends with the block."""
+    port = free_port()
+    log = served.parent / "predictor.log"
+    command = [sys.executable, "-m", "defectline.components.serve"]
+    arguments = ["--model_dir", str(served), "--model_name", name, "--http_port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command + arguments, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(process, log, url, name)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen, log: Path, url: str, name: str) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines()[-6:]
+            raise ServingError(
+                "The predictor ended before it was ready.",
+                got=" | ".join(lines) or f"exit status {process.returncode}",
+                expected="a predictor that loads the bundle",
+                fix="Check memory and disk space of this machine, then run again.",
+            )
+        try:
+            return wait_until_ready(url, name, deadline_s=1)
+        except ServingError:
+            if time.monotonic() > deadline:
+                raise

@@ -1,0 +1,29 @@
+"""The train step as KFP sees it."""
+
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+
+def train(
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    encoder_weights: str,
+    dataset: Input[Dataset],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    history: Output[HTML],
+):
+    """Trains the U-Net and exports it in every format."""
+    from pathlib import Path
+
+    from defectline.components.train.training import train as run_step
+
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "encoder_weights": encoder_weights,
+    }
+    best = run_step(Path(dataset.path), Path(model.path), Path(history.path), settings)
+    for name, value in best.items():
+        metrics.log_metric(name, float(value))

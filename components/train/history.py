@@ -1,0 +1,33 @@
+"""The picture of a training run."""
+
+import base64
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def plot_history(history: list[dict], path: Path) -> None:
+    """Loss and defect IoU over the epochs, for training and validation, as a PNG."""
+    epochs = [row["epoch"] for row in history]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, key, title in zip(axes, ("loss", "iou"), ("Loss", "Defect IoU"), strict=True):
+        axis.plot(epochs, [row[key] for row in history], label="train (augmented)", color="#8a8a8a")
+        axis.plot(epochs, [row[f"val_{key}"] for row in history], label="validation", color="#0b5fa5")
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+    axes[1].set_ylim(0, 1)
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    for axis in axes:
+        axis.axvline(best, color="#c0392b", linewidth=0.8, linestyle="--")
+    axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def history_page(png: bytes) -> str:
+    """The plot as a self-contained HTML page."""
+    data = base64.b64encode(png).decode()
+    return f'<!doctype html><title>Training</title><img alt="history" src="data:image/png;base64,{data}">'
