@@ -23,8 +23,9 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, ServingError, StoreError
 from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import golden
-from defectline.components.deploy.kserve import deploy_kserve, find_champion
+from defectline.components.deploy.kserve import deploy_kserve, find_champion, publish
 from defectline.components.deploy.kserve_cluster import KNATIVE_RIGHTS, STANDARD_RIGHTS
 from defectline.components.deploy.kserve_manifests import (
     KServeSettings,
@@ -142,6 +143,28 @@ def test_a_publication_that_was_cut_off_is_completed(world: World) -> None:
         world.store.read(f"{prefix}/openvino/model.bin")
         == (world.folders[0] / "openvino/model.bin").read_bytes()
     )
+
+
+class Recording(FolderStorage):
+    """A folder that remembers the order of what was stored."""
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.order: list[str] = []
+
+    def upload(self, path: Path, key: str) -> None:
+        self.order.append(Path(key).name)
+        super().upload(path, key)
+
+    def write(self, key: str, data: bytes) -> None:
+        self.order.append(Path(key).name)
+        super().write(key, data)
+
+
+def test_the_checksums_are_published_last(tmp_path: Path) -> None:
+    bundle, store = make_bundle(tmp_path / "bundle"), Recording(tmp_path / "store")
+    publish(tmp_path / "bundle", bundle, store, NAME)
+    assert store.order == ["bundle.json", "model.bin", "model.xml", "SHA256SUMS"]
 
 
 def test_a_published_version_is_never_replaced(world: World) -> None:
