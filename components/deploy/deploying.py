@@ -26,12 +26,16 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
 
     `kserve` holds the fields of KServeSettings; an empty dict means this machine.
     """
-    if kserve:
-        from defectline.components.deploy.kserve import find_champion as find_on_kserve
+    with step("find-champion") as report:
+        if kserve:
+            from defectline.components.deploy.kserve import find_champion as find_on_kserve
 
-        return find_on_kserve(model_name, _settings(kserve)) or ""
-    current = read_current(open_storage(store), model_name)
-    return current.version if current else ""
+            version = find_on_kserve(model_name, _settings(kserve)) or ""
+        else:
+            current = read_current(open_storage(store), model_name)
+            version = current.version if current else ""
+        report.did = version or "there is none yet"
+        return version
 
 
 def deploy(

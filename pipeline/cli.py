@@ -1,0 +1,257 @@
+"""The `defectline` command. Heavy packages are imported by the commands that need them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from defectline.components.common.errors import DefectlineError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Labelled product images become a gated defect-segmentation endpoint.",
+)
+schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
+app.add_typer(schedule, name="schedule")
+
+Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
+Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
+Name = Annotated[str, typer.Option(help="The model's name.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A pipeline parameter.")]
+Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
+Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
+Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
+Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")]
+Experiment = Annotated[str, typer.Option(help="KFP experiment; made where it is missing.")]
+TOKEN = "KFP_TOKEN"
+"""Environment variable with the bearer token: a token on the command line would be seen by everybody."""
+
+
+@app.command()
+def run(
+    source: Source,
+    store: Store = "./store",
+    name: Name = "defects",
+    set_: Set = None,
+    force: Force = False,
+    fail_on_gate: Annotated[
+        bool, typer.Option("--fail-on-gate", help="Exit with 3 where the gate refuses the model.")
+    ] = False,
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from defectline.pipeline import screen
+    from defectline.pipeline.local import RunFailed, run_locally
+    from defectline.pipeline.parameters import parse
+
+    parameters = parse(source, store, set_ or [], model_name=name, force=force)
+    try:
+        done = run_locally(parameters, screen.say)
+    except RunFailed as error:
+        screen.show_failure(error)
+        raise typer.Exit(1) from None
+    screen.show_run(done, parameters)
+    if fail_on_gate and done.outcome.state == "refused":
+        raise typer.Exit(3)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    pairs: Annotated[int, typer.Option(help="In total; half of them are NG.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same images.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of an image in pixels.")] = 224,
+) -> None:
+    """Draw light-guide-plate images with masks, to try everything out."""
+    from defectline.components.common.sample import draw_samples
+
+    draw_samples(folder, pairs=pairs, seed=seed, size=size)
+    typer.echo(f"{folder}: {pairs} pairs drawn")
+
+
+@app.command()
+def serve(
+    store: Store = "./store",
+    name: Name = "defects",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Serve the champion on this machine, until interrupted."""
+    from defectline.components.common.ports import check_port
+    from defectline.pipeline.serving import fetch_champion
+
+    folder, version = fetch_champion(store, name)
+    check_port(port)
+    url = f"http://localhost:{port}"
+    typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
+    typer.echo(f"  defectline inspect IMAGE --url {url} --name {name}")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]
+    # The predictor takes this process over, so that a signal reaches it directly.
+    os.execv(sys.executable, [*command, "--model_name", name, "--http_port", str(port)])
+
+
+@app.command()
+def inspect(
+    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    url: Annotated[str, typer.Option(help="Where the endpoint answers.")] = "http://localhost:8080",
+    name: Name = "defects",
+    overlays: Annotated[Path, typer.Option(help="Folder for the pictures with the findings.")] = Path(
+        "inspected"
+    ),
+) -> None:
+    """Ask the endpoint about pictures; print what it found and draw it."""
+    from defectline.pipeline import client, screen
+
+    rows = []
+    for image in images:
+        prediction = client.inspect(image, url, name)
+        target = overlays / f"{image.stem}.overlay.png"
+        client.draw_overlay(image, prediction, target)
+        rows.append((image, prediction, target))
+    screen.show_predictions(rows)
+
+
+@app.command("compile")
+def compile_(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
+        "pipeline.yaml"
+    ),
+    images: Annotated[
+        Path | None, typer.Option(help="Lock file with digests; default images.lock.json, if there.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Where KServe serves the model.")] = "defectline",
+    service_account: Annotated[str, typer.Option(help="Of the served pods.")] = "",
+    mode: Annotated[str, typer.Option(help="KServe's mode: Standard or Knative.")] = "Standard",
+    gpus: Annotated[int, typer.Option(min=0, help="For training.")] = 1,
+    s3_secret: Annotated[
+        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    ] = "",
+    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
+    s3_region: Annotated[str, typer.Option()] = "",
+    gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
+    pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
+    retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
+) -> None:
+    """Compile the pipeline for a cluster."""
+    from defectline.pipeline.compiling import compile_pipeline
+    from defectline.pipeline.targets import Target
+
+    kserve: dict[str, Any] = {
+        "namespace": namespace,
+        "service_account": service_account,
+        "deployment_mode": mode,
+    }
+    target = Target(
+        name="cluster",
+        kserve=kserve,
+        gpus=gpus,
+        s3_secret=s3_secret,
+        s3_endpoint=s3_endpoint,
+        s3_region=s3_region,
+        gcs_secret=gcs_secret,
+        pull_secret=pull_secret,
+        retries=retries,
+    )
+    compile_pipeline(output, images, target)
+    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training")
+
+
+@app.command()
+def submit(
+    host: Host,
+    source: Source,
+    store: Store,
+    name: Name = "defects",
+    set_: Set = None,
+    force: Force = False,
+    package: Package = Path("pipeline.yaml"),
+    experiment: Experiment = "defectline",
+    namespace: Namespace = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 86_400.0,
+) -> None:
+    """Start a run on a Kubeflow Pipelines server. KFP_TOKEN holds the bearer token, if one is needed."""
+    from defectline.pipeline import cluster, screen
+    from defectline.pipeline.parameters import parse
+
+    parameters = parse(source, store, set_ or [], model_name=name, force=force)
+    done = cluster.submit(
+        package,
+        host=host,
+        name=f"{name}-run",
+        parameters=parameters.model_dump(),
+        experiment=experiment,
+        namespace=namespace,
+        token=os.environ.get(TOKEN, ""),
+        wait=wait,
+        timeout_s=timeout,
+        say=screen.say,
+    )
+    if wait:
+        screen.say(f"run {done.run_id} ended as {done.state}")
+        if done.state != "SUCCEEDED":
+            raise typer.Exit(1)
+
+
+@schedule.command("apply")
+def schedule_apply(
+    host: Host,
+    source: Source,
+    store: Store,
+    cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller (UTC).")],
+    name: Name = "defects",
+    set_: Set = None,
+    package: Package = Path("pipeline.yaml"),
+    experiment: Experiment = "defectline",
+    namespace: Namespace = "",
+) -> None:
+    """Make or change the recurring run of a model: no catch-up, one at a time."""
+    from defectline.pipeline import cluster, screen
+    from defectline.pipeline.parameters import parse
+
+    parameters = parse(source, store, set_ or [], model_name=name)
+    made = cluster.apply_schedule(
+        package,
+        host=host,
+        name=name,
+        cron=cron,
+        parameters=parameters.model_dump(),
+        experiment=experiment,
+        namespace=namespace,
+        token=os.environ.get(TOKEN, ""),
+    )
+    screen.show_schedules([made])
+
+
+@schedule.command("list")
+def schedule_list(host: Host, namespace: Namespace = "") -> None:
+    """List the recurring runs."""
+    from defectline.pipeline import cluster, screen
+
+    screen.show_schedules(
+        cluster.list_schedules(host=host, namespace=namespace, token=os.environ.get(TOKEN, ""))
+    )
+
+
+@schedule.command("delete")
+def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
+    """Delete a model's recurring run."""
+    from defectline.pipeline import cluster
+
+    cluster.delete_schedule(host=host, name=name, namespace=namespace, token=os.environ.get(TOKEN, ""))
+    typer.echo(f"schedule {name} deleted")
+
+
+def main() -> None:
+    """Exit status: 0 done, 2 the user can mend it, 3 refused with --fail-on-gate, 1 a fault of ours."""
+    try:
+        app()
+    except DefectlineError as error:
+        typer.secho(str(error), err=True, fg=typer.colors.RED)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The pipeline, once for every target."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from kfp import dsl
+
+from defectline.components.deploy import component as deploying
+from defectline.components.evaluate.component import evaluate
+from defectline.components.ingest.component import ingest
+from defectline.components.preprocess.component import preprocess
+from defectline.components.train.component import train
+from defectline.pipeline.images import Images
+from defectline.pipeline.targets import LOCAL, Target
+
+NAME = "defectline"
+HOUR_S = 3600
+
+
+def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
+    """The `@dsl.pipeline`: call it to run it, or hand it to KFP's compiler.
+
+    ingest → anything new? → preprocess → train → evaluate → passed? → deploy; `finish` always.
+    """
+    component = partial(dsl.component, install_kfp_package=False)
+    ingest_op = component(ingest, base_image=images.ingest)
+    preprocess_op = component(preprocess, base_image=images.preprocess)
+    train_op = component(train, base_image=images.train)
+    find_champion_op = component(deploying.find_champion, base_image=images.deploy)
+    evaluate_op = component(evaluate, base_image=images.evaluate)
+    deploy_op = component(deploying.deploy, base_image=images.deploy)
+    finish_op = component(deploying.finish, base_image=images.deploy)
+    kserve = {**target.kserve, "image": images.serve} if target.kserve else {}
+
+    @dsl.pipeline(name=NAME, description="Labelled product images become a gated defect endpoint.")
+    def defectline(
+        source: str,
+        store: str,
+        model_name: str = "defects",
+        image_size: int = 224,
+        channels: int = 1,
+        enhance: bool = True,
+        epochs: int = 60,
+        batch_size: int = 4,
+        seed: int = 0,
+        encoder_weights: str = "none",
+        min_new_images: int = 1,
+        max_rejected: float = 0.1,
+        min_iou: float = 0.5,
+        max_escape: float = 0.1,
+        max_overkill: float = 0.1,
+        force: bool = False,
+    ):
+        run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+        # Runs with other settings are worth doing without new pictures.
+        settings = (
+            f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
+            f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
+            f"max_escape={max_escape} max_overkill={max_overkill}"
+        )
+        finished = finish_op(store=store, run=run)
+        target.place(finished, memory="512Mi", timeout_s=HOUR_S)
+        with dsl.ExitHandler(finished, name="story"):
+            taken = ingest_op(
+                source=source,
+                store=store,
+                run=run,
+                model_name=model_name,
+                settings=settings,
+                min_new_images=min_new_images,
+                max_rejected=max_rejected,
+                force=force,
+            )
+            # The source changes without its URI changing.
+            taken.set_caching_options(False)
+            target.place(taken, memory="2Gi", timeout_s=6 * HOUR_S)
+            with dsl.If(taken.output != "", name="anything-new"):
+                prepared = preprocess_op(
+                    store=store,
+                    snapshot=taken.output,
+                    image_size=image_size,
+                    channels=channels,
+                    enhance=enhance,
+                )
+                target.place(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                trained = train_op(
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    seed=seed,
+                    encoder_weights=encoder_weights,
+                    dataset=prepared.outputs["dataset"],
+                )
+                target.place(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
+                champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
+                champion.set_caching_options(False)
+                target.place(champion, memory="512Mi", timeout_s=HOUR_S)
+                evaluated = evaluate_op(
+                    store=store,
+                    snapshot=taken.output,
+                    champion=champion.output,
+                    run=run,
+                    model_name=model_name,
+                    min_iou=min_iou,
+                    max_escape=max_escape,
+                    max_overkill=max_overkill,
+                    settings=settings,
+                    model=trained.outputs["model"],
+                )
+                target.place(evaluated, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                with dsl.If(evaluated.outputs["Output"] == "passed", name="gate-passed"):
+                    deployed = deploy_op(
+                        store=store,
+                        run=run,
+                        model_name=model_name,
+                        kserve=kserve,
+                        settings=settings,
+                        bundle=evaluated.outputs["bundle"],
+                    )
+                    deployed.set_caching_options(False)
+                    # A rollout undoes itself when it fails; trying again would only repeat the failure.
+                    target.place(deployed, memory="1Gi", timeout_s=HOUR_S, retry=False)
+
+    return defectline

@@ -1,0 +1,202 @@
+"""Run the pipeline on this machine, in a process of its own.
+
+KFP's local runner changes `print` and the root logger of the process that it runs in, and leaves its
+steps running when that process is killed. Here it gets a process group of its own, which ends with the
+pipe from the process that started it, however that one ends.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from defectline.components.common.errors import Conflict, DefectlineError, SettingsError
+from defectline.components.common.runs import Outcome, read_outcome
+from defectline.components.common.steps import MARK, REPORTS_ENV
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.parameters import Parameters
+
+
+class StepReport(NamedTuple):
+    step: str
+    seconds: float
+    """Wall time since the step before, so starting and importing count."""
+    did: str
+
+
+class LocalRun(NamedTuple):
+    run: str
+    outcome: Outcome
+    steps: list[StepReport]
+
+
+class RunFailed(Exception):
+    """A step failed by a fault of ours; `log` is the file with all that was printed."""
+
+    def __init__(self, log: Path):
+        super().__init__(f"The run failed. Its log: {log}")
+        self.log = log
+
+
+def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
+    """Run the pipeline to its end; `say` gets each line that is meant for people.
+
+    Raises the DefectlineError of the step that failed, Conflict where another run uses the store, and
+    RunFailed for anything else.
+    """
+    store = open_storage(parameters.store)
+    with _only_run(store):
+        work = Path(tempfile.mkdtemp(prefix="defectline-"))
+        reports, log = work / "reports", work / "log.txt"
+        reports.mkdir()
+        status = _supervise(work, reports, log, _arguments(parameters), say)
+        error = reports / "error.json"
+        if error.exists():
+            text = error.read_text()
+            shutil.rmtree(work)
+            raise DefectlineError.from_json(text)
+        run = next((path.name for path in (work / "root").glob("*")), "")
+        outcome = read_outcome(store, run) if run else None
+        if status != 0 or outcome is None or outcome.state == "failed":
+            raise RunFailed(log)
+        steps = _read_reports(work, reports)
+        shutil.rmtree(work)
+        return LocalRun(run, outcome, steps)
+
+
+@contextmanager
+def _only_run(store: Storage) -> Iterator[None]:
+    """Hold the store's lock of this machine; the kernel drops it with the process."""
+    if isinstance(store, FolderStorage):
+        path = store.root / ".run.lock"
+    else:
+        name = hashlib.sha256(store.uri.encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir(), f"defectline-{name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Conflict(
+            "Another run uses this store.",
+            got=f"{store.uri} is locked",
+            expected="one run at a time",
+            fix="Wait until it has ended, or give this run another --store.",
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"The store {store.uri} cannot be written.",
+            got=error.strerror or str(error),
+            expected="a folder that this user may write to",
+            fix="Choose another --store, or change the folder's rights.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _arguments(parameters: Parameters) -> dict[str, object]:
+    """The parameters, with folders as absolute URIs.
+
+    KFP's local runner replaces every `python3` in a step's arguments by the interpreter's path. In a URI
+    the word can be written so that it survives.
+    """
+    values = parameters.model_dump()
+    for name in ("source", "store"):
+        storage = open_storage(values[name])
+        if isinstance(storage, FolderStorage):
+            values[name] = storage.uri.replace("python3", "python%33")
+    for name, value in values.items():
+        if "python3" in str(value):
+            raise SettingsError(
+                f"{name} cannot be used on this machine.",
+                got=str(value),
+                expected="a value without the word python3, which KFP's local runner replaces",
+                fix="Use another name, or a folder instead of a bucket.",
+            )
+    return values
+
+
+def _supervise(
+    work: Path, reports: Path, log: Path, arguments: dict[str, object], say: Callable[[str], None]
+) -> int:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "defectline.pipeline.local", str(work)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, REPORTS_ENV: str(reports), "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        with log.open("w") as output:
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                if line.lstrip().startswith(MARK):
+                    say(line.strip().removeprefix(MARK))
+        return process.wait()
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        process.wait()
+
+
+def _read_reports(work: Path, reports: Path) -> list[StepReport]:
+    last = (work / "started").stat().st_mtime
+    steps = []
+    for path in sorted(reports.glob("*.json"), key=lambda p: p.stat().st_mtime):
+        content = json.loads(path.read_text())
+        steps.append(StepReport(content["step"], path.stat().st_mtime - last, content["did"]))
+        last = path.stat().st_mtime
+    return steps
+
+
+def _main(work: Path) -> None:
+    """What the process of its own does: read the arguments, watch the pipe, run the pipeline."""
+    (work / "started").touch()
+    arguments = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
+
+    from kfp import local
+
+    from defectline.pipeline.definition import build
+    from defectline.pipeline.images import Images
+
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(work / "root"))
+    build(Images.load())(**arguments)
+
+
+def _end_with_the_pipe() -> None:
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

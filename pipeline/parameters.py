@@ -1,0 +1,62 @@
+"""The pipeline's parameters, checked before anything starts."""
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.settings import checked
+from defectline.components.common.storage import open_storage
+
+
+class Parameters(BaseModel):
+    """Names, types and defaults are those of the pipeline; the limits are added here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    store: str
+    model_name: str = Field(default="defects", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
+    channels: int = Field(default=1, ge=1, le=3)
+    enhance: bool = True
+    epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=4, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    encoder_weights: str = "none"
+    min_new_images: int = Field(default=1, ge=1)
+    max_rejected: float = Field(default=0.1, ge=0, le=1)
+    min_iou: float = Field(default=0.5, ge=0, le=1)
+    max_escape: float = Field(default=0.1, ge=0, le=1)
+    max_overkill: float = Field(default=0.1, ge=0, le=1)
+    force: bool = False
+
+
+def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:
+    """Parameters from `key=value` texts. Raises SettingsError naming the wrong one."""
+    values: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(
+                f"--set {pair} sets nothing.", got=pair, expected="key=value", fix=f"Write --set {key}=…"
+            )
+        _check_name(key)
+        values[key] = value
+    parameters = checked(Parameters, source=source, store=store, **{**others, **values})
+    for uri in (parameters.source, parameters.store):
+        open_storage(uri)
+    return parameters
+
+
+def _check_name(key: str) -> None:
+    known = [name for name in Parameters.model_fields if name not in ("source", "store")]
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        raise SettingsError(
+            f"There is no parameter {key}.",
+            got=key,
+            expected=", ".join(known),
+            fix=f"Did you mean {near[0]}?" if near else "Use one of these.",
+        )

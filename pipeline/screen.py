@@ -1,0 +1,133 @@
+"""What the command line shows."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from defectline.components.common.storage import open_storage
+
+if TYPE_CHECKING:
+    from defectline.pipeline.cluster import Schedule
+    from defectline.pipeline.local import LocalRun, RunFailed
+    from defectline.pipeline.parameters import Parameters
+
+console = Console(highlight=False)
+STATES = {
+    "deployed": "[bold green]deployed[/]",
+    "nothing_new": "[bold]nothing new[/]",
+    "refused": "[bold red]refused by the gate[/]",
+}
+
+
+def say(text: str) -> None:
+    console.print(f"[dim]▸[/] {escape(text)}", soft_wrap=True)
+
+
+def show_run(done: "LocalRun", parameters: "Parameters") -> None:
+    """The steps, the gate's verdict with its reasons, the metrics, the report, and what to type next."""
+    store = open_storage(parameters.store)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    table.add_column("what it did")
+    for step in done.steps:
+        table.add_row(step.step, f"{step.seconds:.1f}", escape(step.did))
+    total = sum(step.seconds for step in done.steps)
+    table.add_row("[dim]in all[/]", f"[dim]{total:.1f}[/]", "")
+    console.print()
+    console.print(table)
+    console.print()
+    if done.outcome.state in ("deployed", "refused"):
+        _show_gate(json.loads(store.read(f"runs/{done.run}/gate.json")))
+        _show_metrics(json.loads(store.read(f"runs/{done.run}/metrics.json")))
+    console.print(f"{STATES[done.outcome.state]}: {escape(done.outcome.reason)}", soft_wrap=True)
+    if done.outcome.version:
+        console.print(f"[dim]model  [/] {parameters.model_name} {done.outcome.version}")
+    console.print(f"[dim]store  [/] {escape(store.uri)}", soft_wrap=True)
+    if done.outcome.state != "nothing_new":
+        console.print(f"[dim]report [/] {escape(store.url(f'runs/{done.run}/report.html'))}", soft_wrap=True)
+    console.print(f"[dim]next   [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
+
+
+def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
+    if not done.outcome.version:
+        return "open the report; add pictures or correct masks; then run again"
+    options = [] if parameters.store in ("./store", "store") else [f"--store {parameters.store}"]
+    options += [] if parameters.model_name == "defects" else [f"--name {parameters.model_name}"]
+    return " ".join(["defectline serve", *options]) if options else "make serve"
+
+
+def _show_gate(rules: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("gate", "got", "needed", "", "reason"):
+        table.add_column(column, justify="right" if column == "got" else "left")
+    for rule in rules:
+        mark = "[green]passed[/]" if rule["passed"] else "[red]failed[/]"
+        table.add_row(rule["name"], _number(rule["got"]), rule["needed"], mark, escape(rule["reason"]))
+    console.print(table)
+    console.print()
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("metric", "test", "95 % interval", "validation", "champion"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    champion = metrics["champion_test"] or {}
+    for name, value in metrics["test"].items():
+        span = metrics["test_intervals_95"].get(name)
+        table.add_row(
+            {"ng": "NG pictures", "ok": "OK pictures"}.get(name, name),
+            _number(value),
+            f"{span[0]:.3f} to {span[1]:.3f}" if span else "",
+            _number(metrics["validation"][name]),
+            _number(champion[name]) if champion else "",
+        )
+    console.print(table)
+    console.print()
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def show_failure(error: "RunFailed") -> None:
+    """The end of a log that nobody planned."""
+    lines = error.log.read_text(errors="replace").splitlines()
+    console.print("\n".join(escape(line) for line in lines[-40:]), soft_wrap=True)
+    console.print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
+
+
+def show_predictions(rows: Sequence[tuple[Path, dict[str, Any], Path]]) -> None:
+    """One line a picture, and one a region."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("picture", "verdict", "score", "area px", "regions (x, y, w, h: px)", "overlay"):
+        table.add_column(column, justify="right" if column in ("score", "area px") else "left")
+    for picture, found, overlay in rows:
+        colour = "red" if found["verdict"] == "NG" else "green"
+        regions = "; ".join(f"{r['bbox']}: {r['area_px']}" for r in found["regions"])
+        table.add_row(
+            escape(picture.name),
+            f"[{colour}]{found['verdict']}[/]",
+            f"{found['score']:.3f}",
+            str(found["defect_area_px"]),
+            escape(regions),
+            escape(str(overlay)),
+        )
+    console.print(table)
+
+
+def show_schedules(schedules: Sequence["Schedule"]) -> None:
+    """One line a recurring run, with its next three times."""
+    for made in schedules:
+        console.print(f"[bold]{escape(made.name)}[/]  {made.cron}  {'' if made.enabled else 'off'}")
+        for time in made.next_times:
+            console.print(f"  {time:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
+    if not schedules:
+        console.print("no schedules")

@@ -1,0 +1,43 @@
+"""Which files to serve on this machine."""
+
+import tempfile
+from pathlib import Path
+
+from defectline.components.common.bundle import read_bundle
+from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.runs import read_current
+from defectline.components.common.storage import open_storage
+from defectline.components.common.storage.folder import FolderStorage
+
+
+def fetch_champion(store: str, name: str) -> tuple[Path, str]:
+    """Folder and version of the champion's bundle, checked; fetched first where the store is remote.
+
+    Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed.
+    """
+    storage = open_storage(store)
+    current = read_current(storage, name)
+    if current is None:
+        raise SettingsError(
+            f"There is no model {name} to serve.",
+            got=f"no champion in {storage.uri}",
+            expected="a model that passed the gate",
+            fix="Run the pipeline first (`make run`), or correct --store and --name.",
+        )
+    prefix = f"models/{name}/{current.version}"
+    if isinstance(storage, FolderStorage):
+        folder = storage.root / prefix
+    else:
+        folder = Path(tempfile.gettempdir(), "defectline-models", current.version)
+        if not _whole(folder):
+            storage.download_folder(prefix, folder)
+    read_bundle(folder)
+    return folder, current.version
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        read_bundle(folder)
+    except BundleError:
+        return False
+    return True

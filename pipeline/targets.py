@@ -1,0 +1,86 @@
+"""All that differs between a laptop and a cluster."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfp.dsl import PipelineTask
+
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
+"""Key in the secret → environment variable in the step."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the steps run and where the model serves. The defaults are this machine."""
+
+    name: str = "local"
+    kserve: dict[str, Any] = field(default_factory=dict)
+    """Fields of KServeSettings, or empty: the model serves on this machine."""
+    gpus: int = 0
+    gpu_type: str = "nvidia.com/gpu"
+    s3_secret: str = ""
+    """Name of the secret with the keys S3_KEYS; empty where the pods' service account has the rights."""
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    gcs_secret: str = ""
+    """Name of the secret whose key `key.json` is a service account's file."""
+    pull_secret: str = ""
+    tolerations: tuple[dict[str, str], ...] = ()
+    node_selector: dict[str, str] = field(default_factory=dict)
+    retries: int = 2
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.name != "local"
+
+    def place(
+        self,
+        task: PipelineTask,
+        *,
+        memory: str,
+        cpu: str = "1",
+        timeout_s: int,
+        gpu: bool = False,
+        retry: bool = True,
+    ) -> PipelineTask:
+        """Give a task what a cluster needs to know of it; on this machine nothing is needed."""
+        if not self.on_cluster:
+            return task
+        from kfp import kubernetes
+
+        task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+        kubernetes.set_timeout(task, timeout_s)
+        kubernetes.set_security_context(task, run_as_user=1000, run_as_non_root=True)
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "defectline")
+        # Matplotlib, Keras and the like write caches below the home folder.
+        task.set_env_variable("HOME", "/tmp")
+        if retry and self.retries:
+            task.set_retry(self.retries, backoff_duration="30s", backoff_factor=2.0)
+        if gpu and self.gpus:
+            task.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
+            # Data loaders share batches through /dev/shm, of which a pod has 64 MB.
+            kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="2Gi")
+            for toleration in self.tolerations:
+                kubernetes.add_toleration(task, **toleration)
+            for label, value in self.node_selector.items():
+                kubernetes.add_node_selector(task, label, value)
+        self._storage_access(task)
+        if self.pull_secret:
+            kubernetes.set_image_pull_secrets(task, [self.pull_secret])
+        return task
+
+    def _storage_access(self, task: PipelineTask) -> None:
+        from kfp import kubernetes
+
+        if self.s3_secret:
+            kubernetes.use_secret_as_env(task, self.s3_secret, S3_KEYS)
+        if self.s3_endpoint:
+            task.set_env_variable("AWS_ENDPOINT_URL_S3", self.s3_endpoint)
+        if self.s3_region:
+            task.set_env_variable("AWS_REGION", self.s3_region)
+        if self.gcs_secret:
+            kubernetes.use_secret_as_volume(task, self.gcs_secret, mount_path="/var/secrets/gcs")
+            task.set_env_variable("GOOGLE_APPLICATION_CREDENTIALS", "/var/secrets/gcs/key.json")
+
+
+LOCAL = Target()
