@@ -20,7 +20,7 @@ class Parameters(BaseModel):
     model_name: str = Field(default="defects", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
     channels: int = Field(default=1, ge=1, le=3)
-    enhance: bool = True
+    enhance: bool = False
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -109,7 +109,7 @@ def copy_served(bundle: Path, target: Path) -> None:
     checksums.seal(target)
 
 
-def publish(folder: Path, store: Storage, prefix: str) -> None:
+def publish_folder(folder: Path, store: Storage, prefix: str) -> None:
     """Upload the sealed `folder` below `prefix`.
 
     SHA256SUMS comes last, so a prefix that has it is complete; such a one is used as it is. Raises

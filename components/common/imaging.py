@@ -31,7 +31,7 @@ class ImagingSettings(BaseModel):
     image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for colour."""
-    enhance: bool = True
+    enhance: bool = False
 
 
 class UnreadableImage(SourceError):

@@ -7,9 +7,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle, copy_served
-from defectline.components.common.errors import DefectlineError, ServingError, StoreError
+from defectline.components.common.bundle import Bundle, copy_served, publish_folder
+from defectline.components.common.errors import DefectlineError, ServingError
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.deploy import golden
@@ -98,22 +97,8 @@ def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> s
     """
     prefix = f"serving/{name}/{bundle.version}"
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        copy_served(bundle_folder, folder)
-        sums = (folder / checksums.NAME).read_bytes()
-        there = store.read_versioned(f"{prefix}/{checksums.NAME}")
-        if there is None:
-            for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != checksums.NAME):
-                store.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
-            store.write(f"{prefix}/{checksums.NAME}", sums)
-            say(f"published {store.url(prefix)}")
-        elif there[0] != sums:
-            raise StoreError(
-                f"{store.url(prefix)} holds another model under this version.",
-                got="a SHA256SUMS that differs from the bundle's",
-                expected="the bundle's own files, or none",
-                fix="Find out who changed it; then remove that folder and deploy again.",
-            )
+        copy_served(bundle_folder, Path(temporary))
+        publish_folder(Path(temporary), store, prefix)
     return f"{store.url(prefix)}/"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from defectline.components.common.bundle import Bundle, copy_served, publish
+from defectline.components.common.bundle import Bundle, copy_served, publish_folder
 from defectline.components.common.errors import Conflict, ServingError
 from defectline.components.common.ports import free_port
 from defectline.components.common.runs import Current, current_key
@@ -26,7 +26,7 @@ def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str,
     else deployed meanwhile; the former champion then stays. No process is left over.
     """
     seen = store.read_versioned(current_key(name))
-    publish(bundle_folder, store, f"models/{name}/{bundle.version}")
+    publish_folder(bundle_folder, store, f"models/{name}/{bundle.version}")
     with tempfile.TemporaryDirectory() as temporary:
         served = Path(temporary, "model")
         copy_served(bundle_folder, served)

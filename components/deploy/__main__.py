@@ -1,0 +1,31 @@
+"""`python -m defectline.components.deploy BUNDLE STORE`"""
+
+from pathlib import Path
+
+import typer
+
+from defectline.components.deploy.deploying import deploy
+
+
+def main(
+    bundle: Path,
+    store: str,
+    run: str = "manual",
+    model_name: str = "defects",
+    namespace: str = "",
+    image: str = "",
+    service_account: str = "",
+    mode: str = "Standard",
+) -> None:
+    """Deploy the sealed BUNDLE: on KServe where a NAMESPACE and a serving IMAGE are given, else here."""
+    kserve = {
+        "namespace": namespace,
+        "image": image,
+        "service_account": service_account,
+        "deployment_mode": mode,
+    }
+    deploy(bundle, store, kserve if namespace else {}, run, model_name)
+
+
+if __name__ == "__main__":
+    typer.run(main)

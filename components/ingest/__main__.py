@@ -1,0 +1,8 @@
+"""`python -m defectline.components.ingest SOURCE STORE`"""
+
+import typer
+
+from defectline.components.ingest.ingesting import ingest
+
+if __name__ == "__main__":
+    typer.run(ingest)

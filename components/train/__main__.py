@@ -1,0 +1,25 @@
+"""`python -m defectline.components.train DATASET MODEL`"""
+
+from pathlib import Path
+
+import typer
+
+
+def main(
+    dataset: Path,
+    model: Path,
+    epochs: int = 60,
+    batch_size: int = 4,
+    seed: int = 0,
+    encoder_weights: str = "none",
+) -> None:
+    """Train on the prepared DATASET and write the exported network into the folder MODEL."""
+    # TensorFlow takes seconds to import, which --help need not wait for.
+    from defectline.components.train.training import train
+
+    fields = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "encoder_weights": encoder_weights}
+    train(dataset, model, model.with_name(f"{model.name}.html"), fields)
+
+
+if __name__ == "__main__":
+    typer.run(main)
