@@ -278,17 +278,15 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 
 
 @pytest.mark.images
+@pytest.mark.parametrize("target", [t for t in BUILT if "openvino" in pins(t)])
 def test_openvino_is_told_not_to_send_usage_data(run, target):
-    if "openvino" not in pins(target):
-        pytest.skip(f"{target} has no OpenVINO")
     script = "from openvino_telemetry.utils.opt_in_checker import OptInChecker as C; print(C().check(False))"
     assert run("-c", script, entrypoint="python3").stdout.strip() == "ConsentCheckResult.DECLINED"
 
 
 @pytest.mark.images
+@pytest.mark.parametrize("target", [t for t in BUILT if t != "serve"])
 def test_kubeflow_can_run_a_step_in_it(run, target):
-    if target == "serve":
-        pytest.skip("serve is not a step")
     from kfp import dsl
 
     def greet(name: str) -> str:

@@ -1,0 +1,79 @@
+# Everything sets itself up: `make run` or `make test` is all that a fresh clone needs.
+PYTHON ?= python3.11
+STORE  ?= store
+SOURCE ?=
+SET    ?=
+BIN    := .venv/bin
+UV     := $(BIN)/uv
+PARTS  := ingest preprocess train train-gpu evaluate deploy serve
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run serve test test-images lint lock images bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/installed  ## install everything into .venv
+
+.venv/installed: pyproject.toml requirements/dev.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet uv==0.13.9
+	$(UV) pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [SET="epochs=80 seed=1"]
+ifeq ($(SOURCE),)
+	@test -d samples || $(BIN)/defectline sample samples
+	$(BIN)/defectline run --source samples --store $(STORE) $(addprefix --set ,$(or $(SET),epochs=$(SAMPLE_EPOCHS)))
+else
+	$(BIN)/defectline run --source $(SOURCE) --store $(STORE) $(addprefix --set ,$(SET))
+endif
+
+# Drawn images are learnt sooner than real ones.
+SAMPLE_EPOCHS := 24
+
+serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
+	$(BIN)/defectline serve --store $(STORE)
+
+test: setup  ## run the tests; REQUIRE_ALL=1 makes every skip a failure
+	$(BIN)/pytest -m "not images"
+
+# Docker works in this folder where this Makefile starts an engine of its own; kept, for its layers.
+ENGINE ?= $(HOME)/.cache/defectline/engine
+
+test-images: setup  ## build every image with a real Docker engine, and run it
+	@host=$${DOCKER_HOST:-$$(tests/engine.sh start $(ENGINE))} || exit 1; \
+	DOCKER_HOST=$$host $(BIN)/pytest -m images; status=$$?; \
+	[ -n "$$DOCKER_HOST" ] || tests/engine.sh stop $(ENGINE); exit $$status
+
+images: setup  ## build the images: make images [REGISTRY=…] [PUSH=1] [GPU=1] [BUILD_ARGS="…"]
+	$(BIN)/python tools/build_images.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(GPU),--gpu) \
+	  $(if $(PUSH),--push) -- $(BUILD_ARGS)
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# mypy follows no import hooks, so it gets the installed layout as links.
+	@mkdir -p .venv/typing/defectline
+	@ln -sfn ../../../pipeline .venv/typing/defectline/pipeline
+	@ln -sfn ../../../components .venv/typing/defectline/components
+	MYPYPATH=.venv/typing $(BIN)/mypy -p defectline.pipeline -p defectline.components
+
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
+
+lock: setup  ## compile requirements/*.txt anew from pyproject.toml
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
+	for part in $(PARTS); do $(COMPILE) pyproject.toml --extra $$part --constraint requirements/dev.txt \
+	  --output-file requirements/$$part.txt || exit 1; done
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/common.txt
+	echo kfp | $(COMPILE) - --no-deps --constraint requirements/dev.txt --output-file requirements/kfp.txt
+	echo 'setuptools>=77' | $(COMPILE) - --no-deps --constraint requirements/dev.txt \
+	  --output-file requirements/build.txt
+
+bench: setup  ## measure speed and memory of the steps
+	$(BIN)/python benchmarks/data.py
+
+clean:  ## remove what the other targets made, but for the store
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache samples inspected pipeline.yaml
