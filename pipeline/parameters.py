@@ -1,13 +1,19 @@
 """The pipeline's parameters, checked before anything starts."""
 
 import difflib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked
 from defectline.components.common.storage import open_storage
+
+
+def _grey_or_colour(channels: int) -> int:
+    if channels not in (1, 3):
+        raise ValueError("1 for grey or 3 for colour")
+    return channels
 
 
 class Parameters(BaseModel):
@@ -19,7 +25,7 @@ class Parameters(BaseModel):
     store: str
     model_name: str = Field(default="defects", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
-    channels: int = Field(default=1, ge=1, le=3)
+    channels: Annotated[int, AfterValidator(_grey_or_colour)] = 1
     enhance: bool = False
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=4, ge=1)

@@ -1,0 +1,178 @@
+"""The definition, its parameters, and what a cluster gets of it."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import defectline
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from defectline.components.common.errors import SettingsError
+from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.definition import build
+from defectline.pipeline.images import Images
+from defectline.pipeline.parameters import Parameters, parse
+from defectline.pipeline.targets import Target
+
+STEPS = {"ingest", "find-champion", "preprocess", "train", "evaluate", "deploy", "finish"}
+CLUSTER = Target(
+    name="cluster",
+    kserve={"namespace": "vision", "service_account": "puller"},
+    gpus=1,
+    s3_secret="s3-keys",
+    s3_endpoint="https://s3.example.com",
+    s3_region="eu-central-1",
+    gcs_secret="gcs-key",
+    pull_secret="registry",
+    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+    node_selector={"gpu": "true"},
+)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    compile_pipeline(path, None, CLUSTER)
+    return path
+
+
+@pytest.fixture(scope="module")
+def documents(compiled) -> tuple[dict, dict]:
+    spec, platform = yaml.safe_load_all(compiled.read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def executors(spec: dict) -> dict[str, dict]:
+    return {
+        name.removeprefix("exec-"): executor["container"]
+        for name, executor in spec["deploymentSpec"]["executors"].items()
+    }
+
+
+def test_parameters_are_those_of_the_pipeline():
+    signature = inspect.signature(build(Images.load()).pipeline_func)
+    declared = {
+        name: (parameter.annotation, parameter.default) for name, parameter in signature.parameters.items()
+    }
+    checked = {
+        name: (field.annotation, inspect.Parameter.empty if field.is_required() else field.default)
+        for name, field in Parameters.model_fields.items()
+    }
+    assert declared == checked
+
+
+def test_compiled_yaml_is_a_pipeline_spec(documents):
+    spec, platform = documents
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == "defectline"
+    assert set(executors(spec)) == STEPS
+    for config in platform.values():
+        json_format.ParseDict(config, kubernetes_pb2.KubernetesExecutorConfig())
+
+
+def test_nothing_is_installed_at_run_time(compiled):
+    assert "pip install" not in compiled.read_text()
+
+
+def test_images_are_pinned(documents):
+    for container in executors(documents[0]).values():
+        assert not container["image"].endswith(":latest")
+        assert ":" in container["image"].rpartition("/")[2]
+
+
+def test_secrets_are_named_never_held(documents, compiled):
+    _, platform = documents
+    text = compiled.read_text()
+    for word in ("AKIA", "BEGIN PRIVATE KEY", "password"):
+        assert word not in text
+    for step in STEPS:
+        config = platform[f"exec-{step}"]
+        assert [s["secretName"] for s in config["secretAsEnv"]] == ["s3-keys"]
+        assert [s["secretName"] for s in config["secretAsVolume"]] == ["gcs-key"]
+
+
+def test_only_training_takes_a_gpu(documents):
+    spec, platform = documents
+    for step, container in executors(spec).items():
+        accelerator = container.get("resources", {}).get("accelerator")
+        assert bool(accelerator) == (step == "train"), step
+        assert bool(platform[f"exec-{step}"].get("tolerations")) == (step == "train")
+    assert executors(spec)["train"]["image"].count("train-gpu") == 1
+
+
+def test_every_step_has_limits_and_a_timeout(documents):
+    spec, platform = documents
+    for step, container in executors(spec).items():
+        assert container["resources"]["resourceMemoryLimit"], step
+        assert platform[f"exec-{step}"]["activeDeadlineSeconds"], step
+        assert platform[f"exec-{step}"]["securityContext"]["runAsNonRoot"], step
+
+
+def test_caching_and_retries(documents):
+    tasks = {}
+
+    def collect(node: object) -> None:
+        if isinstance(node, dict):
+            for name, task in node.get("tasks", {}).items():
+                tasks[name] = task
+            for child in node.values():
+                collect(child)
+
+    collect(documents[0])
+    for step in ("ingest", "find-champion", "deploy"):
+        assert not tasks[step].get("cachingOptions", {}).get("enableCache"), step
+    for step in ("preprocess", "train"):
+        assert tasks[step]["cachingOptions"]["enableCache"], step
+        # A run's own name among the arguments would make every call a new one.
+        assert "run" not in tasks[step]["inputs"]["parameters"], step
+        assert tasks[step]["retryPolicy"]["maxRetryCount"] == 2
+    assert "retryPolicy" not in tasks["deploy"]
+
+
+def test_the_yaml_is_small(compiled):
+    assert compiled.stat().st_size < 100_000
+
+
+def test_compile_command(tmp_path):
+    lock = tmp_path / "images.lock.json"
+    digest = "sha256:" + "ab" * 32
+    lock.write_text(json.dumps({"ingest": f"registry.example.com/defectline-ingest@{digest}"}))
+    output = tmp_path / "out/pipeline.yaml"
+    done = defectline("compile", "-o", output, "--images", lock, "--gpus", "0", "--s3-secret", "keys")
+    assert done.returncode == 0, done.stderr
+    assert f"registry.example.com/defectline-ingest@{digest}" in output.read_text()
+    assert "train-gpu" not in output.read_text()
+    assert [p.name for p in output.parent.iterdir()] == ["pipeline.yaml"]
+
+
+def test_compile_refuses_what_kserve_would(tmp_path):
+    done = defectline("compile", "-o", tmp_path / "pipeline.yaml", "--mode", "Serverless")
+    assert done.returncode == 2
+    assert "deployment_mode" in done.stderr
+    assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def test_parse_reads_types():
+    parameters = parse("samples", "store", ["epochs=3", "min_iou=0.4", "enhance=true"], model_name="lgp")
+    assert (parameters.epochs, parameters.min_iou, parameters.enhance) == (3, 0.4, True)
+    assert parameters.model_name == "lgp"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        (["epochs"], "sets nothing"),
+        (["epoch=1"], "no parameter epoch"),
+        (["epochs=many"], "epochs"),
+        (["max_escape=2"], "max_escape"),
+        (["channels=2"], "channels"),
+        (["source=elsewhere"], "no parameter source"),
+    ],
+)
+def test_parse_refuses(pairs, says):
+    with pytest.raises(SettingsError, match=says):
+        parse("samples", "store", pairs)
