@@ -43,11 +43,12 @@ class LocalRun(NamedTuple):
 
 
 class RunFailed(Exception):
-    """A step failed by a fault of ours; `log` is the file with all that was printed."""
+    """A fault of ours: `detail` is where it happened, `log` the file with all that was printed."""
 
-    def __init__(self, log: Path):
-        super().__init__(f"The run failed. Its log: {log}")
-        self.log = log
+    def __init__(self, log: Path, fault: Path):
+        super().__init__(f"The run failed by a fault of defectline. Its log: {log}")
+        text = (fault if fault.exists() else log).read_text(errors="replace")
+        self.log, self.detail = log, "\n".join(text.splitlines()[-40:])
 
 
 def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
@@ -70,7 +71,7 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
         run = next((path.name for path in (work / "root").glob("*")), "")
         outcome = read_outcome(store, run) if run else None
         if status != 0 or outcome is None or outcome.state == "failed":
-            raise RunFailed(log)
+            raise RunFailed(log, reports / "fault.txt")
         steps = _read_reports(work, reports)
         shutil.rmtree(work)
         return LocalRun(run, outcome, steps)

@@ -98,9 +98,8 @@ def _number(value: float | int | None) -> str:
 
 
 def show_failure(error: "RunFailed") -> None:
-    """The end of a log that nobody planned."""
-    lines = error.log.read_text(errors="replace").splitlines()
-    console.print("\n".join(escape(line) for line in lines[-40:]), soft_wrap=True)
+    """Where a fault of ours happened."""
+    console.print(escape(error.detail), soft_wrap=True)
     console.print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
 
 

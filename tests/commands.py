@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def defectline(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with a wide screen and without colours."""
     return subprocess.run(

@@ -104,7 +104,10 @@ def test_wrong_s3_credentials(store, s3_server):
 
 
 def test_no_s3_rights(store, s3_server):
-    stranger = {"AWS_ACCESS_KEY_ID": s3_server.stranger_key, "AWS_SECRET_ACCESS_KEY": s3_server.stranger_secret}
+    stranger = {
+        "AWS_ACCESS_KEY_ID": s3_server.stranger_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.stranger_secret,
+    }
     env = {**s3_server.env, **stranger}
     run(store, f"s3://{s3_server.new_bucket()}/images", env=env, says=("AccessDenied",))
 
@@ -124,7 +127,13 @@ def test_store_that_cannot_be_written(store, pairs, tmp_path):
     # Rights do not stop root, a file in the way does.
     (tmp_path / "file").write_text("in the way")
     refused(
-        store, "run", "--source", pairs, "--store", tmp_path / "file/store", says=("store", "cannot be written")
+        store,
+        "run",
+        "--source",
+        pairs,
+        "--store",
+        tmp_path / "file/store",
+        says=("store", "cannot be written"),
     )
 
 

@@ -7,6 +7,7 @@ one did or why it failed. On a cluster the same lines are the pod's log.
 import json
 import os
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,10 @@ def step(name: str) -> Iterator[Step]:
             Path(folder, "error.json").write_text(error.to_json())
         # The traceback of a user's mistake helps nobody: a plain exit ends the step as failed.
         raise SystemExit(2) from None
+    except Exception:
+        if folder:
+            Path(folder, "fault.txt").write_text(traceback.format_exc())
+        raise
     seconds = time.monotonic() - start
     say(f"{name}: {current.did} ({seconds:.1f} s)")
     if folder:

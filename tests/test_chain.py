@@ -1,0 +1,167 @@
+"""The whole chain, end to end, with real training on small pictures."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import contents, defectline
+
+from defectline.components.common.ports import free_port
+from defectline.components.common.runs import read_current, read_gated
+from defectline.components.common.sample import draw_samples
+from defectline.components.common.storage import open_storage
+from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.targets import Target
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"image_size": 64, "epochs": 2, "batch_size": 8}
+OPEN_GATE = {"min_iou": 0, "max_escape": 1, "max_overkill": 1}
+STEPS = ["ingest", "find-champion", "preprocess", "train", "evaluate", "deploy"]
+
+
+def options(**values: object) -> list[str]:
+    return [text for key, value in values.items() for text in ("--set", f"{key}={value}")]
+
+
+def run(source: Path, store: Path, *arguments: str, **values: object) -> subprocess.CompletedProcess[str]:
+    settings = options(**{**SMALL, **OPEN_GATE, **values})
+    return defectline("run", "--source", source, "--store", store, *settings, *arguments)
+
+
+def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The steps in the final table, sorted as the pipeline lists them."""
+    found = re.findall(r"^([a-z-]+) +[0-9]+\.[0-9] ", done.stdout, re.MULTILINE)
+    return sorted(found, key=STEPS.index)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("chain")
+    draw_samples(folder / "samples", pairs=24, size=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(place) -> subprocess.CompletedProcess[str]:
+    """A first run, from pictures to a champion."""
+    return run(place / "samples", place / "store")
+
+
+def test_first_run_deploys(first, place):
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert steps_of(first) == STEPS
+    for part in ("deployed", "min_iou", "image_auroc", "report.html", "next"):
+        assert part in first.stdout
+    store = open_storage(str(place / "store"))
+    current, gated = read_current(store, "defects"), read_gated(store, "defects")
+    assert current is not None
+    assert gated is not None
+    outcome = json.loads(store.read(f"runs/{current.run}/outcome.json"))
+    assert (outcome["state"], outcome["version"]) == ("deployed", current.version)
+    assert gated.run == current.run
+    written = {p.name for p in (place / "store/runs" / current.run).iterdir()}
+    assert {"outcome.json", "metrics.json", "gate.json", "report.html", "quarantine.csv"} <= written
+    bundle = place / "store/models/defects" / current.version
+    for name in ("model.keras", "openvino/model.xml", "onnx/model.onnx", "saved_model/1/saved_model.pb"):
+        assert (bundle / name).stat().st_size > 0
+
+
+def test_second_run_finds_nothing_new(first, place):
+    models = contents(place / "store/models")
+    done = run(place / "samples", place / "store")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert steps_of(done) == ["ingest"]
+    assert "nothing new" in done.stdout
+    assert contents(place / "store/models") == models
+
+
+def test_champion_is_served(first, place):
+    port = free_port()
+    command = [Path(sys.executable).with_name("defectline"), "serve", "--store", place / "store"]
+    server = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        picture = next((place / "samples/NG").iterdir())
+        curl = ["curl", "-sf", "--retry", "60", "--retry-delay", "1", "--retry-connrefused"]
+        curl += ["-H", "Content-Type: image/png", "--data-binary", f"@{picture}"]
+        answer = subprocess.run(
+            [*curl, f"http://127.0.0.1:{port}/v1/models/defects:predict"], capture_output=True, timeout=120
+        )
+        prediction = json.loads(answer.stdout)["predictions"][0]
+        assert prediction["verdict"] in ("OK", "NG")
+        current = read_current(open_storage(str(place / "store")), "defects")
+        assert current is not None
+        assert prediction["model_version"] == current.version
+        overlays = place / "overlays"
+        done = defectline("inspect", picture, "--url", f"http://127.0.0.1:{port}", "--overlays", overlays)
+        assert done.returncode == 0, done.stderr
+        assert picture.name in done.stdout
+        assert len(list(overlays.iterdir())) == 1
+    finally:
+        server.terminate()
+        assert server.wait(timeout=60) == 0
+
+
+def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first, place, tmp_path):
+    source, store = tmp_path / "samples", tmp_path / "store"
+    shutil.copytree(place / "samples", source)
+    shutil.copytree(place / "store", store)
+    draw_samples(tmp_path / "more", pairs=34, size=64)
+    for folder in ("OK", "NG", "OK_MSK", "NG_MSK"):
+        # Numbers 12 to 16 of each label are new; the first five of them in all.
+        for path in sorted((tmp_path / "more" / folder).iterdir())[12 : 15 if "OK" in folder else 14]:
+            shutil.copy(path, source / folder)
+    champion = read_current(open_storage(str(store)), "defects")
+
+    settings = options(**{**SMALL, **OPEN_GATE, "epochs": 500})
+    command = [Path(sys.executable).with_name("defectline"), "run", "--source", source, "--store", store]
+    killed = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        if "train: epoch" in line:
+            break
+    killed.kill()
+    killed.wait()
+
+    refused = run(source, store, "--fail-on-gate", min_iou=1)
+    assert refused.returncode == 3, refused.stdout + refused.stderr
+    assert steps_of(refused) == STEPS[:-1]
+    assert "5 new" in refused.stdout
+    assert "refused by the gate" in refused.stdout
+    assert read_current(open_storage(str(store)), "defects") == champion
+
+    again = run(source, store, min_iou=1)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert steps_of(again) == ["ingest"]
+
+
+def test_the_compiled_yaml_runs_here_too(place, tmp_path):
+    """Every cluster setting but KServe: the model is deployed on this machine instead."""
+    target = Target(name="cluster", gpus=1, s3_secret="keys", pull_secret="registry")
+    compile_pipeline(tmp_path / "pipeline.yaml", None, target)
+    script = (
+        "import json, sys; from kfp import components, local\n"
+        "local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])\n"
+        "components.load_component_from_file(sys.argv[1])(**json.loads(sys.argv[3]))\n"
+    )
+    arguments = {"source": str(place / "samples"), "store": str(tmp_path / "store"), **SMALL, **OPEN_GATE}
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "pipeline.yaml", tmp_path / "root", json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (root,) = (tmp_path / "root").iterdir()
+    assert {path.name for path in root.iterdir()} == {*STEPS, "finish"}
+    current = read_current(open_storage(str(tmp_path / "store")), "defects")
+    assert current is not None
+    assert current.run == root.name
+    (executor,) = root.glob("evaluate/executor_output.json")
+    assert json.loads(executor.read_text())["parameterValues"]["Output"] == "passed"
