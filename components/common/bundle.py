@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, StoreError
@@ -61,9 +61,9 @@ class Bundle(_Frozen):
     name: str
     created: str
     imaging: ImagingSettings
-    threshold: float
+    threshold: float = Field(ge=0, le=1)
     """NG ⇔ score ≥ threshold."""
-    min_area_px: int
+    min_area_px: int = Field(ge=1)
     """Smaller regions are no defects; in pixels of the picture that came in."""
     metrics: dict[str, dict[str, float | int | None]]
     """Per split; None where a rate has no image to be taken over."""
@@ -89,6 +89,8 @@ def read_bundle(folder: Path) -> Bundle:
 def seal_bundle(folder: Path, draft: Bundle) -> Bundle:
     """Give the bundle in `folder` its version, write bundle.json, and seal it."""
     now = datetime.now(UTC)
+    # The draft takes part in the digest: other thresholds make another version.
+    _write(folder, draft)
     content = checksums.seal(folder)
     bundle = draft.model_copy(
         update={
@@ -96,9 +98,13 @@ def seal_bundle(folder: Path, draft: Bundle) -> Bundle:
             "created": now.isoformat(timespec="seconds"),
         }
     )
-    (folder / "bundle.json").write_text(bundle.model_dump_json(indent=2))
+    _write(folder, bundle)
     checksums.seal(folder)
     return bundle
+
+
+def _write(folder: Path, bundle: Bundle) -> None:
+    (folder / "bundle.json").write_text(bundle.model_dump_json(indent=2), encoding="utf-8")
 
 
 def copy_served(bundle: Path, target: Path) -> None:

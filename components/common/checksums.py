@@ -17,7 +17,7 @@ def seal(folder: Path) -> str:
     """Write SHA256SUMS over every file below `folder`, and return the SHA-256 of that list."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
     lines = "".join(f"{sha256_file(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
-    (folder / NAME).write_text(lines)
+    (folder / NAME).write_text(lines, encoding="utf-8")
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -25,12 +25,16 @@ def verify(folder: Path) -> None:
     """Raise BundleError unless `folder` holds just the files that its SHA256SUMS lists, unchanged."""
     fix = "Publish it again from the run that made it; never edit it by hand."
     try:
-        lines = (folder / NAME).read_text().splitlines()
+        lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except FileNotFoundError:
         raise BundleError(
             f"{folder} is not sealed.", got=f"no {NAME} in it", expected="a model or bundle", fix=fix
         ) from None
-    listed = dict(reversed(line.split("  ", 1)) for line in lines)
+    except ValueError as error:
+        raise BundleError(
+            f"{folder / NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
+        ) from error
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME}
     for name, digest in listed.items():
         if name not in present:

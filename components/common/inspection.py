@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.engine import import_openvino
+from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import (
     ImagingSettings,
     decode_image,
@@ -123,7 +124,8 @@ class Network:
     """The exported network on OpenVINO, always in float32.
 
     Without the hint OpenVINO computes in bfloat16 where the processor has it, and answers would differ
-    between machines.
+    between machines. Raises BundleError for a file that OpenVINO cannot load. Safe to use from several
+    threads.
     """
 
     def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
@@ -133,13 +135,32 @@ class Network:
         config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)
-        self._compiled = core.compile_model(core.read_model(xml), "CPU", config)
+        try:
+            self._compiled = core.compile_model(core.read_model(xml), "CPU", config)
+        except RuntimeError as error:
+            raise BundleError(
+                f"{xml} cannot be loaded.",
+                got=str(error).strip().splitlines()[-1],
+                expected=f"a network that OpenVINO {openvino.__version__.split('-')[0]} reads",
+                fix="Run the pipeline again with --force, or install the version that made the bundle.",
+            ) from error
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels)."""
-        # A request of its own makes this safe to call from several threads.
+        """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels).
+
+        Raises BundleError where the network gives no number.
+        """
+        # Threads must not share a request.
         request = self._compiled.create_infer_request()
-        return request.infer([batch.astype(np.float32)])[0][..., 1]
+        probability = request.infer([batch.astype(np.float32)])[0][..., 1]
+        if not np.isfinite(probability).all():
+            raise BundleError(
+                "The network gives no probabilities.",
+                got="NaN or infinite values",
+                expected="numbers from 0 to 1",
+                fix="Its training diverged: train again with a lower learning rate or another seed.",
+            )
+        return probability
 
     def levels(self, data: bytes) -> NDArray[np.uint16]:
         """Levels (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
