@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from defectline.components.evaluate.evaluating import Limits, evaluate
+from defectline.components.evaluate.evaluating import evaluate
 
 
 def main(
@@ -21,7 +21,7 @@ def main(
     champion: str = "",
 ) -> None:
     """Judge MODEL on a snapshot's test pictures, seal it into the folder BUNDLE, and write REPORT (HTML)."""
-    limits = Limits(min_iou=min_iou, max_escape=max_escape, max_overkill=max_overkill)
+    limits = {"min_iou": min_iou, "max_escape": max_escape, "max_overkill": max_overkill}
     evaluate(store, snapshot, model, bundle, report, limits, run, model_name, champion)
 
 

@@ -38,7 +38,8 @@ class Calibrator:
         """The constants with the fewest wrong verdicts, an escape counting `escape_cost` overkills.
 
         Among equals the highest pixel IoU decides, then the widest gap between the scores of good and
-        defective pictures, then the smaller area.
+        defective pictures, then the smaller area; of thresholds that do equally well the middle one is
+        taken. Without defective pictures that is a threshold above every score.
         """
         bad = np.array(self.labels)
         scores = np.array(self.scores)
@@ -53,7 +54,9 @@ class Calibrator:
             overkills = (score[~bad, None] >= cuts).sum(axis=0)
             gap = score[bad].min(initial=LEVELS) - score[~bad].max(initial=0)
             cost = escape_cost * escapes + overkills
-            index = np.lexsort((-iou, cost))[0]
+            first = np.lexsort((-iou, cost))[0]
+            equal = np.flatnonzero((cost == cost[first]) & (iou == iou[first]))
+            index = equal[len(equal) // 2]
             rank = (cost[index], -iou[index], -gap, area)
             if best is None or rank < best[0]:
                 best = rank, Calibration(float(cuts[index]) / LEVELS, area)

@@ -22,10 +22,9 @@ def evaluate(
     """Judges the model against the gate; returns "passed" or "refused"."""
     from pathlib import Path
 
-    from defectline.components.evaluate.evaluating import Limits
     from defectline.components.evaluate.evaluating import evaluate as run_step
 
-    limits = Limits(min_iou=min_iou, max_escape=max_escape, max_overkill=max_overkill)
+    limits = {"min_iou": min_iou, "max_escape": max_escape, "max_overkill": max_overkill}
     result = run_step(
         store,
         snapshot,

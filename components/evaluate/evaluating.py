@@ -12,22 +12,24 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sklearn.metrics import roc_curve
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, Data, Golden, read_bundle, seal_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings, decode_mask, encode_mask
-from defectline.components.common.inspection import Answer, Network, answer
+from defectline.components.common.inspection import LEVELS, Answer, Network, answer
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
+from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step, track
 from defectline.components.common.storage import Storage, open_storage
@@ -38,8 +40,8 @@ from defectline.components.evaluate.report import Case, Report, render
 
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
-SHOWN = 60
-"""Test pictures in the report; the wrong ones come first."""
+SHOWN_WRONG, SHOWN_RIGHT = 20, 8
+"""Test pictures in the report, of each label."""
 
 
 class Limits(BaseModel):
@@ -47,9 +49,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_iou: float
-    max_escape: float
-    max_overkill: float
+    min_iou: float = Field(ge=0, le=1)
+    max_escape: float = Field(ge=0, le=1)
+    max_overkill: float = Field(ge=0, le=1)
 
 
 class Judged(NamedTuple):
@@ -78,7 +80,7 @@ def evaluate(
     model: Path,
     bundle: Path,
     report: Path,
-    limits: Limits,
+    limits: Mapping[str, float],
     run: str = "manual",
     model_name: str = "defects",
     champion: str = "",
@@ -86,10 +88,11 @@ def evaluate(
 ) -> Result:
     """Judge `model`, seal it into the new folder `bundle`, and write the HTML `report`.
 
-    `champion` is the version that serves now, "" for none. A refused challenger ends the story: the run's
-    outcome is written here.
+    `limits` are the fields of Limits. `champion` is the version that serves now, "" for none. A refused
+    challenger ends the story: the run's outcome is written here.
     """
     with step("evaluate") as progress:
+        rates = checked(Limits, **limits)
         storage = open_storage(store)
         network, content = _load_model(model)
         pairs = [p for p in read_pairs(storage, snapshot) if p.status == "accepted"]
@@ -103,7 +106,7 @@ def evaluate(
         validated = _score(network, constants, storage, validation, "judging validation pictures")
         metrics = {"validation": summarize(validated), "test": summarize(counts)}
         rules = judge(
-            metrics["test"], rival and summarize(rival), **limits.model_dump(), no_champion=no_champion
+            metrics["test"], rival and summarize(rival), **rates.model_dump(), no_champion=no_champion
         )
         ok = passed(rules)
 
@@ -139,7 +142,7 @@ def evaluate(
             )
         )
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(page)
+        report.write_text(page, encoding="utf-8")
         _publish(storage, run, sealed, rival, rules, intervals(counts), page)
         if not ok:
             failed = "; ".join(f"{r.name}: {r.got} needed {r.needed}" for r in rules if not r.passed)
@@ -182,17 +185,19 @@ def _score(
 def _judge_pictures(
     network: Network, constants: Calibration, storage: Storage, pairs: Sequence[Pair]
 ) -> tuple[list[Count], list[Judged]]:
-    """Counts of every picture, and the pictures that the report shows: wrong ones first."""
-    counts, judged = [], []
+    """Counts of every picture, and those that the report shows: wrong ones first, both labels among them."""
+    counts = []
+    kinds: defaultdict[tuple[bool, str], list[Judged]] = defaultdict(list)
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "judging"):
         truth, levels = decode_mask(mask), network.levels(image)
         given = answer(levels, *constants)
         counts.append(count(pair.id, pair.label, given, truth))
         where = truth.astype(bool) if truth.any() else np.ones_like(truth, bool)
-        judged.append(Judged(pair, image, truth, given, float(levels[where].max()) / 1000))
-        judged.sort(key=lambda j: (j.answer.verdict == j.pair.label, j.pair.id))
-        del judged[SHOWN:]
-    return counts, judged
+        right = given.verdict == pair.label
+        kind = kinds[right, pair.label]
+        if len(kind) < (SHOWN_RIGHT if right else SHOWN_WRONG):
+            kind.append(Judged(pair, image, truth, given, float(levels[where].max()) / LEVELS))
+    return counts, [judged for key in sorted(kinds) for judged in kinds[key]]
 
 
 def _score_champion(

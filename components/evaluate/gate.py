@@ -6,6 +6,8 @@ from typing import NamedTuple
 IOU_MARGIN = 0.05
 """How much less IoU than the champion's is still called as good."""
 
+NO_PICTURE = "there is no test picture to measure it on"
+
 Metrics = Mapping[str, float | int | None]
 
 
@@ -50,20 +52,23 @@ def passed(rules: list[Rule]) -> bool:
 def _at_least(name: str, got: float | None, needed: float) -> Rule:
     ok = got is not None and got >= needed
     reason = "outlines fit" if ok else "outlines do not fit the true defects well enough"
-    return Rule(name, got, f"≥ {needed:.3f}", ok, reason)
+    return Rule(name, got, f"≥ {needed:.3f}", ok, NO_PICTURE if got is None else reason)
 
 
 def _at_most(name: str, got: float | None, needed: float, trouble: str) -> Rule:
     ok = got is not None and got <= needed
-    return Rule(name, got, f"≤ {needed:.3f}", ok, "within the limit" if ok else f"too many {trouble}")
+    reason = "within the limit" if ok else f"too many {trouble}"
+    return Rule(name, got, f"≤ {needed:.3f}", ok, NO_PICTURE if got is None else reason)
 
 
 def _not_worse(
     name: str, got: float | None, other: float | None, margin: float, higher_is_better: bool = False
 ) -> Rule:
     sign = "≥" if higher_is_better else "≤"
-    if other is None or got is None:
-        return Rule(name, got, f"{sign} champion", got is not None, "the champion has no such number")
+    if got is None:
+        return Rule(name, got, f"{sign} champion", False, NO_PICTURE)
+    if other is None:
+        return Rule(name, got, f"{sign} champion", True, "the champion has no such number")
     limit = other - margin if higher_is_better else other + margin
     ok = got >= limit if higher_is_better else got <= limit
     reason = "as good as the champion" if ok else "worse than the champion on the same pictures"

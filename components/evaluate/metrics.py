@@ -13,6 +13,8 @@ from defectline.components.common.inspection import Answer
 
 EIGHT = np.ones((3, 3))
 """Neighbourhood of a region: diagonals connect."""
+DRAWS = 2000
+"""Of the bootstrap."""
 
 
 class Count(NamedTuple):
@@ -86,7 +88,7 @@ def summarize(counts: Sequence[Count]) -> dict[str, float | int | None]:
 
 
 def intervals(counts: Sequence[Count], seed: int = 0) -> dict[str, Interval | None]:
-    """95 % intervals: Wilson's for the rates, a bootstrap over pictures (2,000 draws) for the IoU."""
+    """95 % intervals: Wilson's for the rates, a bootstrap over pictures for the IoU."""
     bad = [c for c in counts if c.label == "NG"]
     good = [c for c in counts if c.label == "OK"]
     return {
@@ -108,9 +110,13 @@ def _wilson(hits: int, of: int) -> Interval | None:
 
 
 def _bootstrap_iou(counts: Sequence[Count], seed: int) -> Interval | None:
+    if not counts:
+        return None
     pixels = np.array([(c.tp, c.fp, c.fn) for c in counts], np.int64)
-    rows = np.random.default_rng(seed).integers(len(counts), size=(2000, len(counts)))
-    tp, fp, fn = pixels[rows].sum(axis=1).T
+    rng = np.random.default_rng(seed)
+    # One draw after the other: all at once would take gigabytes for 100,000 pictures.
+    draws = [pixels[rng.integers(len(counts), size=len(counts))].sum(axis=0) for _ in range(DRAWS)]
+    tp, fp, fn = np.array(draws).T
     whole = tp + fp + fn
     values = (tp / np.maximum(whole, 1))[whole > 0]
     if not len(values):
