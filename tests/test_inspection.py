@@ -1,0 +1,214 @@
+"""From probabilities to an answer: the rule of the score, regions, masks, and the network on OpenVINO."""
+
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from networks import SIZE, draw, write_network
+from PIL import Image
+
+from defectline.components.common.bundle import mask_iou
+from defectline.components.common.errors import BundleError
+from defectline.components.common.imaging import ImagingSettings, UnreadableImage, decode_mask, encode_mask
+from defectline.components.common.inspection import (
+    LEVELS,
+    Network,
+    answer,
+    find_regions,
+    score_levels,
+    to_levels,
+    to_prediction,
+)
+
+# Few different levels and small pictures, so that regions of every size come up.
+LEVEL_MAPS = arrays(
+    np.uint16,
+    array_shapes(min_dims=2, max_dims=2, max_side=9),
+    elements=st.sampled_from([0, 1, 49, 50, 500, 501, 999, LEVELS]),
+)
+AREAS = st.integers(1, 12)
+
+
+@given(LEVEL_MAPS, st.integers(1, LEVELS), AREAS)
+def test_a_score_reaches_a_threshold_exactly_where_a_region_survives_it(levels, threshold, area):
+    regions, _ = find_regions(levels, threshold, area)
+    assert (score_levels(levels, area) >= threshold) == bool(regions)
+
+
+@given(LEVEL_MAPS, st.integers(1, LEVELS), AREAS)
+def test_verdict_score_mask_and_regions_agree(levels, threshold, area):
+    judged = answer(levels, threshold / LEVELS, area)
+    assert (judged.verdict == "NG") == (judged.score >= threshold / LEVELS) == bool(judged.regions)
+    assert judged.mask.shape == levels.shape
+    assert judged.mask.sum() == sum(region.area_px for region in judged.regions)
+    assert (levels[judged.mask == 1] >= threshold).all()
+    assert all(threshold / LEVELS <= region.score <= judged.score for region in judged.regions)
+
+
+@given(LEVEL_MAPS)
+def test_a_picture_with_fewer_pixels_than_a_region_scores_nothing(levels):
+    assert score_levels(levels, levels.size + 1) == 0
+    assert answer(levels, 0.001, levels.size + 1).verdict == "OK"
+
+
+def test_levels_that_are_all_zero_are_no_region_even_at_threshold_zero():
+    assert answer(np.zeros((4, 4), np.uint16), 0.0, 1).verdict == "OK"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_thousandths_are_exact(dtype):
+    thousandths = (np.arange(LEVELS + 1) / LEVELS).astype(dtype)
+    np.testing.assert_array_equal(to_levels(thousandths), np.arange(LEVELS + 1))
+    # What lies between is rounded down.
+    np.testing.assert_array_equal(to_levels(thousandths[:-1] + dtype(0.0005)), np.arange(LEVELS))
+
+
+def test_levels_outside_of_0_to_1_are_clipped():
+    assert to_levels(np.array([-0.2, 1.3])).tolist() == [0, LEVELS]
+
+
+def test_regions_are_described_and_come_largest_first():
+    levels = np.zeros((20, 30), np.uint16)
+    levels[2:5, 3:8] = 600
+    levels[3, 4] = 910
+    levels[10:16, 20:24] = 700
+    levels[16, 24] = 700  # touches the corner: diagonals connect
+    levels[18, 2] = 999  # too small
+    regions, mask = find_regions(levels, 600, 4)
+    assert [r.area_px for r in regions] == [25, 15]
+    assert [r.bbox for r in regions] == [(20, 10, 5, 7), (3, 2, 5, 3)]
+    assert regions[1].centroid == (5.0, 3.0)
+    assert [r.score for r in regions] == [0.7, 0.91]
+    assert mask.sum() == 40
+    assert mask[18, 2] == 0
+
+
+def test_the_peak_of_a_region_is_its_own():
+    """A brighter neighbour inside the bounding box belongs to another region."""
+    levels = np.zeros((5, 5), np.uint16)
+    levels[0, :] = levels[:, 0] = 500  # an L around a point
+    levels[3, 3] = 1000
+    regions, _ = find_regions(levels, 500, 1)
+    assert [(r.area_px, r.score) for r in regions] == [(9, 0.5), (1, 1.0)]
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 1)))
+def test_masks_survive_the_way_over_the_line(mask):
+    data = encode_mask(mask)
+    np.testing.assert_array_equal(decode_mask(data), mask)
+    assert Image.open(BytesIO(data)).mode == "1"
+
+
+def test_a_prediction_holds_plain_numbers():
+    levels = np.zeros((10, 20), np.uint16)
+    levels[1:4, 2:7] = 800
+    prediction = to_prediction(answer(levels, 0.5, 5))
+    mask = prediction.pop("mask_png")
+    assert prediction == {
+        "verdict": "NG",
+        "score": 0.8,
+        "defect_area_px": 15,
+        "defect_area_ratio": 0.075,
+        "regions": [{"bbox": [2, 1, 5, 3], "area_px": 15, "centroid": [4.0, 2.0], "score": 0.8}],
+    }
+    np.testing.assert_array_equal(decode_mask(base64.b64decode(mask)), levels > 0)
+
+
+def test_iou_of_empty_masks_is_one():
+    empty, full = np.zeros((3, 3), bool), np.ones((3, 3), bool)
+    assert [mask_iou(empty, empty), mask_iou(empty, full), mask_iou(full, full)] == [1.0, 0.0, 1.0]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory) -> Callable[..., Network]:
+    def load(channels: int = 1, cut: float = 40.0) -> Network:
+        xml = tmp_path_factory.mktemp("network") / "model.xml"
+        write_network(xml, SIZE, channels, cut)
+        return Network(xml, ImagingSettings(image_size=SIZE, channels=channels))
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def network(load) -> Network:
+    return load()
+
+
+def _pictures(count: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return np.stack([draw(("OK", "NG")[n % 2], rng)[0][..., None] for n in range(count)])
+
+
+def _png(image: np.ndarray) -> bytes:
+    out = BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_one_picture_or_many_give_the_same_bits(network):
+    pictures = _pictures(7)
+    together = network.probabilities(pictures)
+    assert together.shape == (7, SIZE, SIZE)
+    for index in range(7):
+        np.testing.assert_array_equal(network.probabilities(pictures[index : index + 1])[0], together[index])
+
+
+def test_several_threads_give_the_same_bits(network):
+    pictures = _pictures(40)
+    alone = [network.probabilities(picture[None]) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        beside = list(pool.map(lambda picture: network.probabilities(picture[None]), pictures))
+    for one, other in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (200, 150), (31, 400), (7, 7), (1, 1), (3, 40_000)])
+def test_an_answer_has_the_size_of_its_picture(network, size):
+    """Sizes are height and width; the last is longer than OpenCV's remapping takes."""
+    image = np.full(size, 100, np.uint8)
+    assert network.levels(_png(image)).shape == size
+
+
+def test_a_defect_is_found_where_it_is_in_a_larger_picture(network):
+    image, mask = draw("NG", np.random.default_rng(1), size=3 * SIZE)
+    judged = answer(network.levels(_png(image)), 0.5, 20)
+    assert mask_iou(judged.mask == 1, mask > 0) > 0.5
+    assert len(judged.regions) == 1
+
+
+def test_colour_pictures(load):
+    image = np.full((SIZE, SIZE, 3), 100, np.uint8)
+    image[20:26, 10:30] = 255
+    judged = answer(load(channels=3).levels(_png(image)), 0.5, 20)
+    assert judged.regions[0].bbox == (10, 20, 20, 6)
+
+
+def test_what_is_no_picture_is_said_so(network):
+    with pytest.raises(UnreadableImage, match="not a picture"):
+        network.levels(b"no picture")
+
+
+def test_a_network_that_diverged_is_refused(load):
+    with pytest.raises(BundleError, match="NaN"):
+        load(cut=float("nan")).probabilities(_pictures(1))
+
+
+def test_a_file_that_openvino_cannot_read_is_refused(tmp_path: Path):
+    xml = tmp_path / "model.xml"
+    xml.write_text("<net name='broken'/>")
+    with pytest.raises(BundleError, match=r"model\.xml cannot be loaded"):
+        Network(xml, ImagingSettings(image_size=SIZE))
+
+
+@settings(max_examples=20)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_picture_or_are_refused(network, data):
+    with pytest.raises(UnreadableImage):
+        network.levels(data)
