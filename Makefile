@@ -74,6 +74,8 @@ lock: setup  ## compile requirements/*.txt anew from pyproject.toml
 
 bench: setup  ## measure speed and memory of the steps
 	$(BIN)/python benchmarks/data.py
+	@test -d samples || $(BIN)/defectline sample samples
+	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS)
 
 clean:  ## remove what the other targets made, but for the store
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache samples inspected pipeline.yaml

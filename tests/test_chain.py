@@ -141,8 +141,12 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
     assert steps_of(again) == ["ingest"]
 
 
-def test_the_compiled_yaml_runs_here_too(place, tmp_path):
+def test_the_compiled_yaml_runs_here_too_from_s3_to_s3(place, tmp_path, s3_server, monkeypatch):
     """Every cluster setting but KServe: the model is deployed on this machine instead."""
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"s3://{s3_server.new_bucket()}"
+    open_storage(bucket).upload_folder(place / "samples", "labelled")
     target = Target(name="cluster", gpus=1, s3_secret="keys", pull_secret="registry")
     compile_pipeline(tmp_path / "pipeline.yaml", None, target)
     script = (
@@ -150,7 +154,7 @@ def test_the_compiled_yaml_runs_here_too(place, tmp_path):
         "local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])\n"
         "components.load_component_from_file(sys.argv[1])(**json.loads(sys.argv[3]))\n"
     )
-    arguments = {"source": str(place / "samples"), "store": str(tmp_path / "store"), **SMALL, **OPEN_GATE}
+    arguments = {"source": f"{bucket}/labelled", "store": f"{bucket}/store", **SMALL, **OPEN_GATE}
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "pipeline.yaml", tmp_path / "root", json.dumps(arguments)],
         capture_output=True,
@@ -160,7 +164,7 @@ def test_the_compiled_yaml_runs_here_too(place, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = (tmp_path / "root").iterdir()
     assert {path.name for path in root.iterdir()} == {*STEPS, "finish"}
-    current = read_current(open_storage(str(tmp_path / "store")), "defects")
+    current = read_current(open_storage(f"{bucket}/store"), "defects")
     assert current is not None
     assert current.run == root.name
     (executor,) = root.glob("evaluate/executor_output.json")
