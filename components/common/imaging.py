@@ -6,7 +6,7 @@ network meets on the line what it met in training. Scaling to [-1, 1] is the net
 
 import io
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,8 +19,14 @@ from defectline.components.common.errors import SourceError
 CLAHE_TILE_PX = 28
 """Side of a tile of the contrast equalisation: the grid grows with the image, the tile does not."""
 MAX_PIXELS = 50_000_000
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+"""Pillow's names of the 8-bit pictures that can be read; besides them the 16-bit greys, I and I;16."""
 MASK_COVER = 0.25
 """A pixel of a shrunken mask is a defect when this share of it was: thin scratches survive."""
+
+# Pillow would only warn of what MAX_PIXELS refuses.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class ImagingSettings(BaseModel):
@@ -48,16 +54,22 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
     Raises UnreadableImage.
     """
     picture = _open(data)
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if picture.mode.startswith("I"):
         values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535 or picture.mode == "F":
+        if values.min() < 0 or values.max() > 65535:
             raise UnreadableImage(
                 "The picture's values are out of range.",
-                got=f"mode {picture.mode}, {values.min()} to {values.max()}",
+                got=f"values from {values.min()} to {values.max()}",
                 fix="Export it with 8 or 16 bits a channel.",
             )
         grey = (values.astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], channels, axis=2)
+    if picture.mode not in MODES:
+        raise UnreadableImage(
+            "The picture's kind of pixels cannot be used.",
+            got=f"mode {picture.mode}",
+            fix="Export it as grey or RGB, with 8 or 16 bits a channel.",
+        )
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -65,29 +77,39 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
 def decode_mask(data: bytes) -> NDArray[np.uint8]:
     """A two-valued mask as uint8 (H, W), 1 where the defect is.
 
-    The file may hold 0 and 1, or 0 and 255. Raises UnreadableImage.
+    The file may hold 0 and 1, or 0 and 255. Of a palette the colours count or, where they are not black
+    and white, the indices 0 and 1. Raises UnreadableImage.
     """
     picture = _open(data)
-    if picture.mode == "1":
-        return np.asarray(picture).astype(np.uint8)
-    values = np.asarray(picture if picture.mode in ("L", "P", "I;16", "I") else picture.convert("L"))
-    if picture.mode == "P" and values.max(initial=0) > 1:
-        values = np.asarray(picture.convert("L"))
-    found = np.unique(values)
-    if not (set(found.tolist()) <= {0, 1} or set(found.tolist()) <= {0, 255}):
+    if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         raise UnreadableImage(
-            "The mask is not two-valued.",
-            got=f"{len(found)} values from {found[0]} to {found[-1]}",
+            "The mask is transparent in places.",
+            got="an alpha channel that is not 255 everywhere",
+            fix="Export it without transparency, black for good and white for defect.",
+        )
+    several = len(picture.getbands()) > 1
+    values = np.asarray(picture.convert("L") if several or picture.mode == "P" else picture)
+    if picture.mode == "P" and not _two_valued(values):
+        values = np.asarray(picture)
+    if not _two_valued(values):
+        found = np.unique(values)
+        listed = ", ".join(f"{value:g}" for value in found)
+        raise UnreadableImage(
+            "The mask holds other values than 0 and 255, or 0 and 1.",
+            got=listed if len(found) <= 5 else f"{len(found)} values from {found[0]:g} to {found[-1]:g}",
             fix="Export it with 0 for good and 255 for defect, as PNG or BMP, without smoothing.",
         )
     return (values > 0).astype(np.uint8)
 
 
+def _two_valued(values: NDArray[np.generic]) -> bool:
+    top = values.max(initial=0)
+    return bool(top in (0, 1, 255) and np.all((values == 0) | (values == top)))
+
+
 def _open(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
         if picture.width * picture.height > MAX_PIXELS:
             raise UnreadableImage(
                 "The picture is too large.",
@@ -101,10 +123,11 @@ def _open(data: bytes) -> Image.Image:
                 fix="Save one file a picture.",
             )
         picture.load()
-        return ImageOps.exif_transpose(picture)
-    except UnreadableImage:
+        ImageOps.exif_transpose(picture, in_place=True)
+        return picture
+    except (UnreadableImage, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableImage(
             "The picture is too large.",
             got=str(error).split(",")[0],
@@ -112,12 +135,12 @@ def _open(data: bytes) -> Image.Image:
         ) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(
-            "The file is not a picture.",
+            "The file is no picture of a format that can be read.",
             got=f"{len(data)} bytes that start with {data[:8]!r}",
-            fix="Remove the file, or save it again as PNG.",
+            fix="Remove the file, or save it as PNG.",
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        # Pillow's decoders report damage through any of these.
+    except Exception as error:
+        # Damage makes Pillow's decoders raise OSError, SyntaxError, TypeError and almost anything else.
         raise UnreadableImage(
             "The picture is damaged.", got=str(error) or type(error).__name__, fix="Copy the file again."
         ) from error
@@ -137,7 +160,7 @@ def enhance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
         lab[..., 0] = clahe.apply(lab[..., 0])
         out = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
-    return cv2.dilate(out, np.ones((3, 3), np.uint8)).reshape(image.shape)
+    return np.asarray(cv2.dilate(out, np.ones((3, 3), np.uint8)), np.uint8).reshape(image.shape)
 
 
 def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
@@ -145,21 +168,28 @@ def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArra
     if settings.enhance:
         image = enhance(image)
     size = settings.image_size
-    if image.shape[:2] != (size, size):
-        shrink = image.shape[0] * image.shape[1] > size * size
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image.reshape(size, size, settings.channels))
+    grown = cv2.resize(_shrink(image, size), (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grown, np.uint8).reshape(size, size, settings.channels)
 
 
 def prepare_mask(mask: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
-    """A mask (H, W) of 0 and 1 at the network's size: uint8 (image_size, image_size)."""
+    """A mask (H, W) of 0 and 1 at the network's size: uint8 (image_size, image_size).
+
+    However small, a defect never vanishes: its best covered pixels stay.
+    """
     size = settings.image_size
-    if mask.shape == (size, size):
-        return mask
-    if mask.shape[0] * mask.shape[1] > size * size:
-        cover = cv2.resize(mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-        return (cover >= MASK_COVER).astype(np.uint8)
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
+    cover = _shrink(mask.astype(np.float32), size)
+    shrunk = ((cover > 0) & (cover >= min(MASK_COVER, cover.max()))).astype(np.uint8)
+    return np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _shrink(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+    """Bring the sides that are longer than `size` down to it, each new pixel the mean of what it covers.
+
+    Apart from growing, because OpenCV averages only where both sides shrink and else skips pixels.
+    """
+    height, width = pixels.shape[:2]
+    return cv2.resize(pixels, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:

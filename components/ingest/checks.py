@@ -26,8 +26,11 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
     except DefectlineError as error:
         return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
     height, width = pixels.shape[:2]
-    digest = hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest()
-    pair = pair._replace(width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest)
+    digest = hashlib.sha256(f"{width}x{height}".encode())
+    digest.update(pixels)
+    pair = pair._replace(
+        width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
+    )
     if truth.shape != (height, width):
         sizes = f"mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}"
         return reject(pair, f"Sizes differ: {sizes}.", "Export the mask again at the image's size.")
