@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
 
@@ -127,26 +128,60 @@ def _read(store: Storage, snapshot: str, name: str) -> bytes:
 def read_head(store: Storage) -> str | None:
     """Id of the newest snapshot, or None in a new store."""
     try:
-        return json.loads(store.read(HEAD))["snapshot"]
+        head = store.read(HEAD)
     except KeyError:
         return None
+    return json.loads(head)["snapshot"]
 
 
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:
-    """Each pair with the bytes of its image and of its mask, pack by pack, in the order of ids."""
+    """Each pair with the bytes of its image and of its mask, pack by pack.
+
+    Raises StoreError for a pack that is missing or not what was packed.
+    """
     packs: dict[str, list[Pair]] = {}
     for pair in sorted(pairs):
         packs.setdefault(pair.pack, []).append(pair)
     with tempfile.TemporaryDirectory() as temporary:
         for pack, members in packs.items():
             path = Path(temporary, "pack.tar")
-            store.download(f"snapshots/packs/{pack}.tar", path)
+            _download_pack(store, pack, path)
             with tarfile.open(path) as tar:
+                # By name, tarfile would search all members again for each.
+                infos = {info.name: info for info in tar}
                 for pair in members:
-                    yield pair, _member(tar, pair, "image"), _member(tar, pair, "mask")
+                    image, mask = (_extract(tar, infos[pair.member(kind)]) for kind in ("image", "mask"))
+                    yield pair, image, mask
 
 
-def _member(tar: tarfile.TarFile, pair: Pair, kind: str) -> bytes:
-    data = tar.extractfile(pair.member(kind))
+def pack_key(pack: str) -> str:
+    return f"snapshots/packs/{pack}.tar"
+
+
+def pack_name(path: Path) -> str:
+    """What a pack is called: the start of its SHA-256."""
+    return sha256_file(path)[:16]
+
+
+def _download_pack(store: Storage, pack: str, path: Path) -> None:
+    url = store.url(pack_key(pack))
+    try:
+        store.download(pack_key(pack), path)
+    except KeyError:
+        got = f"no {url}"
+    else:
+        if pack_name(path) == pack:
+            return
+        got = f"{path.stat().st_size} bytes with another checksum in {url}"
+    raise StoreError(
+        "The store has lost pictures of the snapshot.",
+        got=got,
+        expected="the pack of pictures that ingest wrote",
+        fix="Bring the file back from a backup, or run the pipeline with a new store.",
+    )
+
+
+def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    data = tar.extractfile(info)
     assert data is not None, "packs hold regular files only"
     return data.read()

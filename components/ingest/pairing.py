@@ -1,6 +1,7 @@
 """Which mask belongs to which picture: by name, never by position."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -31,7 +32,8 @@ def stem(name: str) -> str:
     """
     path = PurePosixPath(name)
     base = path.stem
-    return (path.parent / (KIND.sub("", base) or base)).as_posix()
+    # Macs write ü as two characters, which is another name to everybody else.
+    return unicodedata.normalize("NFC", (path.parent / (KIND.sub("", base) or base)).as_posix())
 
 
 def pair_objects(objects: Iterable[Object]) -> Paired:
@@ -49,12 +51,14 @@ def pair_objects(objects: Iterable[Object]) -> Paired:
             continue
         label, kind = FOLDERS[folder]
         try:
-            check_key(item.key)
-        except DefectlineError as error:
-            rejected.append(_rejected(label, name, item, None, error.what, error.fix))
+            check_key(item.key).encode()
+        except (DefectlineError, UnicodeEncodeError):
+            reason = "Its name has a backslash, a control character, .. or bytes that are not UTF-8."
+            image, mask = (None, item) if kind else (item, None)
+            rejected.append(_rejected(label, name, image, mask, reason, "Rename the file."))
             continue
         found[label, stem(name)][kind].append(item)
-    _check_layout(found, elsewhere)
+    _check_layout(found, elsewhere + len(rejected))
     pairs = []
     for (label, name), (images, masks) in sorted(found.items()):
         if len(images) == len(masks) == 1:
@@ -71,9 +75,10 @@ def pair_objects(objects: Iterable[Object]) -> Paired:
                     _rejected(label, name, None, item, "No image of that name.", f"Add one to {label}/.")
                 )
         else:
-            reason = f"{len(images)} images and {len(masks)} masks share the name {name}."
+            names = ", ".join(item.key for item in images + masks)
+            reason = f"More than one image or mask of the same name: {names}."
             rejected.append(
-                _rejected(label, name, images[0], masks[0], reason, "Rename them so that names are unique.")
+                _rejected(label, name, images[0], masks[0], reason, "Keep one of each, or rename.")
             )
     return Paired(pairs, rejected, elsewhere)
 
@@ -82,14 +87,19 @@ def _rejected(
     label: str, name: str, image: Object | None, mask: Object | None, reason: str, fix: str
 ) -> Pair:
     return Pair(
-        f"{label}/{name}",
+        _printable(f"{label}/{name}"),
         label,
         "rejected",
-        image_key=image.key if image else "",
-        mask_key=mask.key if mask else "",
+        image_key=_printable(image.key) if image else "",
+        mask_key=_printable(mask.key) if mask else "",
         reason=reason,
         fix=fix,
     )
+
+
+def _printable(name: str) -> str:
+    """The name with `\\xff` for what is not UTF-8, which no table can hold."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]], elsewhere: int) -> None:

@@ -6,9 +6,11 @@ import io
 import json
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 from defectline.components.common.errors import SourceError
@@ -17,28 +19,35 @@ from defectline.components.common.snapshot import (
     Pair,
     Snapshot,
     fingerprint,
+    pack_key,
+    pack_name,
     read_head,
     read_pairs,
     read_snapshot,
     snapshot_id,
     write_index,
 )
-from defectline.components.common.steps import track
+from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
+from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
-from defectline.components.ingest.pairing import pair_objects
+from defectline.components.ingest.pairing import FOLDERS, pair_objects
 from defectline.components.ingest.splits import assign_splits
 
+KINDS = ("image", "mask")
 READERS = 16
+DECODERS = 4
+"""Pictures decoded at once. Each takes about ten bytes a pixel, and the step has 2 GiB."""
 PACK_BYTES = 256_000_000
 
 
 def take_snapshot(source: Storage, store: Storage, max_rejected: float, quarantine_key: str) -> Snapshot:
     """Bring the source's present state into the store, and return the snapshot of it.
 
-    Files that the newest snapshot already has, by key and version, are not read again. The quarantine
-    table is written even where too many pairs were rejected, which raises SourceError; so do a wrong
-    layout, an empty class and too few pairs. Nothing of an older snapshot changes.
+    Files that the newest snapshot packed, by key and version, are not read again; what is packed already,
+    by content, is not packed again. The quarantine table is written even where too many pairs were
+    rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. No pair of
+    an older snapshot changes.
     """
     head = read_head(store)
     earlier = read_pairs(store, head) if head else []
@@ -46,6 +55,10 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
     unchanged = {_state(p): p for p in earlier if p.status != "absent"} if same_source else {}
 
     paired = pair_objects(source.list())
+    if paired.elsewhere:
+        say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
+    # Again below: this one shows before the long reading whether the store can be written.
+    store.write(quarantine_key, quarantine_table(paired.rejected))
     rows, unread = list(paired.rejected), []
     for image, mask, pair in paired.pairs:
         pair = pair._replace(image_version=image.version, mask_version=mask.version)
@@ -63,7 +76,7 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
         store.write(quarantine_key, quarantine_table(rows))
         _check_rejected(rows, max_rejected, store.url(quarantine_key))
         rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
-        rows = _pack(rows, staged, store)
+        rows = _pack(_reuse_packs(rows, earlier), staged, store)
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
     return _publish(rows, source.uri, store)
@@ -75,6 +88,7 @@ def _state(pair: Pair) -> tuple[str, str, str, str]:
 
 def _read(source: Storage, unread: list[tuple[Object, Object, Pair]], staged: Path) -> list[Pair]:
     """Read and check pairs at once, and leave the accepted ones' files in `staged`."""
+    decoding = threading.Semaphore(DECODERS)
 
     def read(item: tuple[Object, Object, Pair]) -> Pair:
         image, mask, pair = item
@@ -82,14 +96,22 @@ def _read(source: Storage, unread: list[tuple[Object, Object, Pair]], staged: Pa
             contents = source.read(image.key), source.read(mask.key)
         except KeyError as error:
             return reject(pair, f"{error.args[0]} vanished while it was read.", "Run again.")
-        pair = check_pair(pair, *contents)
+        with decoding:
+            pair = check_pair(pair, *contents)
         if pair.status == "accepted":
-            for kind, data in zip(("image", "mask"), contents, strict=True):
-                (staged / pair.member(kind)).write_bytes(data)
+            for kind, data in zip(KINDS, contents, strict=True):
+                path = _staged(staged, pair, kind)
+                with local_file(path):
+                    path.write_bytes(data)
         return pair
 
     with ThreadPoolExecutor(READERS) as readers:
         return list(track(readers.map(read, unread), len(unread), "reading pairs"))
+
+
+def _staged(folder: Path, pair: Pair, kind: str) -> Path:
+    """Where a file waits for its pack. By hash: ids may be too long for a name, or differ in case only."""
+    return folder / f"{hashlib.sha256(pair.id.encode()).hexdigest()}.{kind}"
 
 
 def quarantine_table(rows: Iterable[Pair]) -> bytes:
@@ -110,9 +132,24 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
         raise SourceError(
             f"{len(rejected)} of {len(rows)} pairs are unusable.",
             got=reasons + (" …" if len(rejected) > 3 else ""),
-            expected=f"at most {max_rejected:.0%} (max_rejected)",
+            expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
             fix=f"Mend what {table} lists, or raise max_rejected.",
         )
+
+
+def _reuse_packs(rows: list[Pair], earlier: list[Pair]) -> list[Pair]:
+    """Point pairs to the pack that holds the same bytes already: files that were touched, moved or back."""
+    packed = {_packed_as(pair): pair.pack for pair in earlier if pair.pack}
+    return [
+        row._replace(pack=packed.get(_packed_as(row), ""))
+        if row.status == "accepted" and not row.pack
+        else row
+        for row in rows
+    ]
+
+
+def _packed_as(pair: Pair) -> tuple[str, str, str, str]:
+    return pair.member("image"), pair.image_sha256, pair.member("mask"), pair.mask_sha256
 
 
 def _pack(rows: list[Pair], staged: Path, store: Storage) -> list[Pair]:
@@ -131,18 +168,17 @@ def _pack(rows: list[Pair], staged: Path, store: Storage) -> list[Pair]:
 
 def _write_pack(batch: list[Pair], staged: Path, store: Storage) -> list[Pair]:
     path = staged / "pack.tar"
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for name in (row.member(kind) for row in batch for kind in ("image", "mask")):
-            file = staged / name
+    with local_file(path), tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for row, kind in product(batch, KINDS):
+            file = _staged(staged, row, kind)
             # Times and owners stay zero, so that the same pairs always give the same pack.
-            info = tarfile.TarInfo(name)
+            info = tarfile.TarInfo(row.member(kind))
             info.size = file.stat().st_size
             with file.open("rb") as data:
                 tar.addfile(info, data)
             file.unlink()
-    with path.open("rb") as tar_file:
-        name = hashlib.file_digest(tar_file, "sha256").hexdigest()[:16]
-    store.upload(path, f"snapshots/packs/{name}.tar")
+    name = pack_name(path)
+    store.upload(path, pack_key(name))
     return [row._replace(pack=name) for row in batch]
 
 
