@@ -273,7 +273,7 @@ def _read_package(path: Path, parameters: dict[str, object]) -> _Package:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} is no compiled pipeline",
-            got=error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
+            got=str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
             expected="a YAML file written by `defectline compile`",
             fix=f"write it with `defectline compile -o {path}`",
         ) from None

@@ -61,7 +61,8 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, epochs: int, every_s: float = 10.0):
         super().__init__()
-        self.epochs, self.every_s, self.history = epochs, every_s, []
+        self.epochs, self.every_s = epochs, every_s
+        self.history: list[dict[str, float]] = []
         self.start = self.last = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
