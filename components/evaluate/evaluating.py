@@ -211,10 +211,10 @@ def _score_champion(
         try:
             storage.download_folder(f"models/{model_name}/{champion}", folder)
             bundle = read_bundle(folder)
+            network = Network(folder / "openvino/model.xml", bundle.imaging)
         except BundleError as error:
             say(f"evaluate: the champion {champion} cannot be loaded: {error.what}")
             return None, f"the champion {champion} cannot be loaded: {error.what}"
-        network = Network(folder / "openvino/model.xml", bundle.imaging)
         constants = Calibration(bundle.threshold, bundle.min_area_px)
         return _score(network, constants, storage, pairs, "judging the champion"), ""
 
