@@ -112,10 +112,10 @@ class Judged(NamedTuple):
     result: Result
 
 
-def judge_model(folder: Path, cut: float = 40.0, run: str = "one", **limits: float) -> Judged:
+def judge_model(folder: Path, cut: float = 40.0, pairs: int = 40, run: str = "one") -> Judged:
     """Below the new `folder`: a source, its snapshot in a store, a model by hand and its sealed bundle."""
-    store, source = folder / "store", write_source(folder / "source")
+    store, source = folder / "store", write_source(folder / "source", pairs)
     snapshot = ingest(str(source), str(store), run)
     model, bundle, report = write_model(folder / "model", cut=cut), folder / "bundle", folder / "report.html"
-    result = evaluate(str(store), snapshot, model, bundle, report, {**LIMITS, **limits}, run)
+    result = evaluate(str(store), snapshot, model, bundle, report, LIMITS, run)
     return Judged(store, source, snapshot, model, bundle, read_bundle(bundle), report, result)
