@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import requests
+from PIL import Image
 
 from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.imaging import decode_image, decode_mask
@@ -42,11 +43,22 @@ def inspect(picture: Path, url: str, name: str, timeout_s: float = 30) -> dict[s
             expected="HTTP 200",
             fix="Check the picture, and that --name is the model's name.",
         )
-    return answer.json()["predictions"][0]
+    try:
+        return answer.json()["predictions"][0]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ServingError(
+            f"{address} gives no prediction.",
+            got=answer.text[:200],
+            expected="an endpoint of defectline",
+            fix="Correct --url.",
+        ) from error
 
 
 def draw_overlay(picture: Path, prediction: dict[str, Any], target: Path) -> None:
-    """Write the picture with the found regions outlined and the verdict above, as PNG."""
+    """Write the picture with the found regions outlined and the verdict above, as PNG.
+
+    Raises SettingsError where `target` cannot be written.
+    """
     image = decode_image(picture.read_bytes(), channels=3)
     mask = decode_mask(base64.b64decode(prediction["mask_png"]))
     scale = max(1, round(448 / image.shape[1]))
@@ -57,5 +69,13 @@ def draw_overlay(picture: Path, prediction: dict[str, Any], target: Path) -> Non
     head = np.full((34, image.shape[1], 3), 24, np.uint8)
     text = f"{prediction['verdict']}  score {prediction['score']:.3f}  {prediction['defect_area_px']} px"
     cv2.putText(head, text, (10, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), np.vstack([head, image])[..., ::-1])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.vstack([head, image])).save(target, "PNG")
+    except OSError as error:
+        raise SettingsError(
+            f"{target} cannot be written.",
+            got=error.strerror or str(error),
+            expected="a folder that this user may write to",
+            fix="Name another one with --overlays.",
+        ) from error

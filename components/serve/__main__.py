@@ -8,6 +8,7 @@ from kserve import ModelServer
 from kserve.model_server import parser as kserve_parser
 
 from defectline.components.common.errors import DefectlineError
+from defectline.components.common.ports import check_port
 from defectline.components.serve.predictor import DefectModel
 
 
@@ -22,6 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = DefectModel(arguments.model_name, arguments.model_dir)
     try:
+        check_port(arguments.http_port)
         model.load()
     except DefectlineError as error:
         print(f"serve: {error}", file=sys.stderr, flush=True)
