@@ -9,6 +9,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
+def best_epoch(history: list[dict]) -> dict:
+    """The first row with the highest validation IoU: the epoch whose weights are kept."""
+    return max(history, key=lambda row: row["val_iou"])
+
+
 def plot_history(history: list[dict], path: Path) -> None:
     """Loss and defect IoU over the epochs, for training and validation, as a PNG."""
     epochs = [row["epoch"] for row in history]
@@ -19,7 +24,7 @@ def plot_history(history: list[dict], path: Path) -> None:
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
     axes[1].set_ylim(0, 1)
-    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    best = best_epoch(history)["epoch"]
     for axis in axes:
         axis.axvline(best, color="#c0392b", linewidth=0.8, linestyle="--")
     axes[0].legend(frameon=False)

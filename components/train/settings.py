@@ -20,4 +20,4 @@ class TrainSettings(BaseModel):
     """Keras' MobileNetV2 has 0.999: over a few hundred steps its moving statistics never arrive, and a
     network that trains well predicts nothing."""
     patience: int = Field(default=30, ge=1)
-    """Epochs without a better validation loss before training stops."""
+    """Epochs without a better validation IoU before training stops."""

@@ -2,7 +2,7 @@
 
 1. Feed the prepared arrays in an order that the seed fixes; augment on the device.
 2. Fit with AdamW under a cosine schedule, in mixed precision where the processor has it.
-3. Stop early on the validation loss, and keep the best weights.
+3. Stop early on the validation IoU, and keep the best weights.
 4. Rebuild the network in float32 and export it in every format.
 """
 
@@ -25,7 +25,7 @@ from defectline.components.common.settings import checked
 from defectline.components.common.steps import say, step
 from defectline.components.train.export import export
 from defectline.components.train.fitting import Trainer, WarmCosine
-from defectline.components.train.history import history_page, plot_history
+from defectline.components.train.history import best_epoch, history_page, plot_history
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import TrainSettings
 
@@ -114,7 +114,7 @@ def fit(
     )
     progress = Progress(settings.epochs)
     stop = keras.callbacks.EarlyStopping(
-        monitor="val_loss", mode="min", patience=settings.patience, restore_best_weights=True
+        monitor="val_iou", mode="max", patience=settings.patience, restore_best_weights=True
     )
     trainer.fit(
         feed,
@@ -160,9 +160,9 @@ def train(dataset: Path, model: Path, page: Path, fields: Mapping[str, object]) 
         }
         (model / "model.json").write_text(json.dumps(content, indent=2))
         checksums.seal(model)
-        best = min(history, key=lambda row: row["val_loss"])
+        best = best_epoch(history)
         report.did = (
-            f"{len(history)} epochs, best at {best['epoch']}: validation loss {best['val_loss']:.3f}, "
-            f"IoU {best['val_iou']:.2f}"
+            f"{len(history)} epochs, best at {best['epoch']}: validation IoU {best['val_iou']:.2f}, "
+            f"loss {best['val_loss']:.3f}"
         )
         return best
