@@ -1,6 +1,7 @@
 """The `defectline` command. Heavy packages are imported by the commands that need them."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -246,6 +247,8 @@ def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "
 
 def main() -> None:
     """Exit status: 0 done, 2 the user can mend it, 3 refused with --fail-on-gate, 1 a fault of ours."""
+    # So that a run that is told to end takes its steps and its temporary files with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except DefectlineError as error:

@@ -58,23 +58,32 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     RunFailed for anything else.
     """
     store = open_storage(parameters.store)
-    with _only_run(store):
-        work = Path(tempfile.mkdtemp(prefix="defectline-"))
+    with _only_run(store), _work_folder() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
         status = _supervise(work, reports, log, _arguments(parameters), say)
         error = reports / "error.json"
         if error.exists():
-            text = error.read_text()
-            shutil.rmtree(work)
-            raise DefectlineError.from_json(text)
+            raise DefectlineError.from_json(error.read_text())
         run = next((path.name for path in (work / "root").glob("*")), "")
         outcome = read_outcome(store, run) if run else None
         if status != 0 or outcome is None or outcome.state == "failed":
             raise RunFailed(log, reports / "fault.txt")
-        steps = _read_reports(work, reports)
+        return LocalRun(run, outcome, _read_reports(work, reports))
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A temporary folder that is left only to look into a fault of ours."""
+    work = Path(tempfile.mkdtemp(prefix="defectline-"))
+    try:
+        yield work
+    except RunFailed:
+        raise
+    except BaseException:
         shutil.rmtree(work)
-        return LocalRun(run, outcome, steps)
+        raise
+    shutil.rmtree(work)
 
 
 @contextmanager

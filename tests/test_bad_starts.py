@@ -12,6 +12,7 @@ from bundles import make_bundle
 from commands import contents, defectline
 
 from defectline.components.common.ports import free_port
+from defectline.components.common.runs import Outcome
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage.folder import FolderStorage
 
@@ -54,6 +55,9 @@ def run(store: Path, source: str | Path, *arguments: str, env=None, says: tuple[
 
 def test_missing_source(store, tmp_path):
     run(store, tmp_path / "nowhere", says=("nowhere", "no such folder"))
+    (outcome,) = store.glob("runs/*/outcome.json")
+    assert Outcome.model_validate_json(outcome.read_text()).state == "failed"
+    assert "nowhere cannot be read" in outcome.read_text()
 
 
 def test_empty_source(store, tmp_path):

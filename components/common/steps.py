@@ -68,3 +68,11 @@ def step(name: str) -> Iterator[Step]:
     if folder:
         report = {"step": name, "seconds": round(seconds, 2), "did": current.did}
         Path(folder, f"{name}.json").write_text(json.dumps(report))
+
+
+def reported_error() -> str:
+    """What the step that failed said, where the steps report into one folder; else empty."""
+    folder = os.environ.get(REPORTS_ENV)
+    if folder and (path := Path(folder, "error.json")).exists():
+        return DefectlineError.from_json(path.read_text()).what
+    return ""

@@ -13,7 +13,7 @@ from defectline.components.common.runs import (
     write_outcome,
 )
 from defectline.components.common.settings import checked
-from defectline.components.common.steps import step
+from defectline.components.common.steps import reported_error, step
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.local import deploy_local
 
@@ -82,5 +82,5 @@ def finish(store: str, run: str, state: str, message: str) -> None:
     """
     storage = open_storage(store)
     if read_outcome(storage, run) is None:
-        reason = message or f"the pipeline ended as {state} without an outcome"
+        reason = reported_error() or message or f"the pipeline ended as {state} without an outcome"
         write_outcome(storage, run, Outcome(state="failed", reason=reason))
