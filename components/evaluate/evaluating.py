@@ -40,7 +40,7 @@ from defectline.components.evaluate.report import Case, Report, render
 
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
-SHOWN_WRONG, SHOWN_RIGHT = 20, 8
+SHOWN_MISSED, SHOWN_RIGHT = 20, 8
 """Test pictures in the report, of each label."""
 
 
@@ -185,7 +185,7 @@ def _score(
 def _judge_pictures(
     network: Network, constants: Calibration, storage: Storage, pairs: Sequence[Pair]
 ) -> tuple[list[Count], list[Judged]]:
-    """Counts of every picture, and those that the report shows: wrong ones first, both labels among them."""
+    """Counts of every picture, and those that the report shows: missed ones first, both labels among them."""
     counts = []
     kinds: defaultdict[tuple[bool, str], list[Judged]] = defaultdict(list)
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "judging"):
@@ -193,9 +193,9 @@ def _judge_pictures(
         given = answer(levels, *constants)
         counts.append(count(pair.id, pair.label, given, truth))
         where = truth.astype(bool) if truth.any() else np.ones_like(truth, bool)
-        right = given.verdict == pair.label
-        kind = kinds[right, pair.label]
-        if len(kind) < (SHOWN_RIGHT if right else SHOWN_WRONG):
+        missed = counts[-1].missed
+        kind = kinds[not missed, pair.label]
+        if len(kind) < (SHOWN_MISSED if missed else SHOWN_RIGHT):
             kind.append(Judged(pair, image, truth, given, float(levels[where].max()) / LEVELS))
     return counts, [judged for key in sorted(kinds) for judged in kinds[key]]
 

@@ -33,6 +33,11 @@ class Count(NamedTuple):
     regions_hit: int
     """Those of which at least one pixel was found."""
 
+    @property
+    def missed(self) -> bool:
+        """Whether the verdict is wrong, or right for another place than the defect's."""
+        return self.verdict != self.label or (self.label == "NG" and not self.tp)
+
 
 class Interval(NamedTuple):
     low: float

@@ -23,7 +23,10 @@ import matplotlib.pyplot as plt
 
 TRUTH, FOUND = (46, 204, 113), (231, 76, 60)
 """Outline colours (RGB) of the true defect and of the found one."""
-WIDTH_PX = 320
+WIDTH_PX = 448
+"""Small pictures are shown about this wide, large ones at most half as wide again."""
+MARGIN = np.ones((5, 5), np.uint8)
+"""Outlines run beside a defect, not over it."""
 
 
 class Case(NamedTuple):
@@ -74,6 +77,9 @@ def render(report: Report) -> str:
         test=report.bundle.metrics["test"],
         validation=report.bundle.metrics["validation"],
         passed=passed(list(report.rules)),
+        missed=sum(count.missed for count in report.counts),
+        escapes=sum(count.label == "NG" and count.verdict == "OK" for count in report.counts),
+        overkills=sum(count.label == "OK" and count.verdict == "NG" for count in report.counts),
         wrong=[case for case in cases if case.wrong],
         right=[case for case in cases if not case.wrong],
         curves=_data_uri(_curves(report)),
@@ -96,13 +102,17 @@ def explain(case: Case, bundle: Bundle) -> tuple[bool, str, str]:
             )
         return True, "Escape: defective, called OK", why
     if not area and answer.verdict == "NG":
-        region = answer.regions[0]
-        return (
-            True,
-            "Overkill: good, called NG",
-            f"{len(answer.regions)} regions above the {limit}; the largest has {region.area_px} px at "
-            f"x {region.bbox[0]}, y {region.bbox[1]}, probability {region.score:.3f} at most.",
+        region, others = answer.regions[0], len(answer.regions) - 1
+        which = (
+            f"{others + 1} regions above the {limit}; the largest"
+            if others
+            else f"1 region above the {limit}; it"
         )
+        why = (
+            f"{which} has {region.area_px} px at x {region.bbox[0]}, y {region.bbox[1]}, "
+            f"probability {region.score:.3f} at most."
+        )
+        return True, "Overkill: good, called NG", why
     if not area:
         return False, "Good, called OK", f"Score {answer.score:.3f}, {limit}."
     overlap = np.count_nonzero(true & found)
@@ -116,8 +126,8 @@ def explain(case: Case, bundle: Bundle) -> tuple[bool, str, str]:
 def _show(case: Case, bundle: Bundle) -> _Shown:
     image = decode_image(case.image, channels=3)
     scale = max(1, WIDTH_PX // image.shape[1])
-    if image.shape[1] > 2 * WIDTH_PX:
-        scale = 2 * WIDTH_PX / image.shape[1]
+    if image.shape[1] > 1.5 * WIDTH_PX:
+        scale = 1.5 * WIDTH_PX / image.shape[1]
     resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     wrong, headline, why = explain(case, bundle)
     return _Shown(
@@ -135,8 +145,10 @@ def _outline(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], colour: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
-    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(scaled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    # Any touch counts, so that thin defects do not vanish where the picture is shrunken.
+    scaled = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+    around = cv2.dilate(scaled.astype(np.uint8), MARGIN)
+    contours, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(image.copy(), contours, -1, colour, 1)
 
 
@@ -158,8 +170,10 @@ def _curves(report: Report) -> bytes:
         left.hist(scores[label], bins=bins, alpha=0.7, label=f"{label} ({len(scores[label])})", color=colour)
     left.set(title="Scores of test pictures", xlabel="score", ylabel="pictures")
     cuts = np.linspace(0, 1, 501)
-    right.plot(cuts, [np.mean(scores["NG"] < t) for t in cuts], color="#c0392b", label="escape")
-    right.plot(cuts, [np.mean(scores["OK"] >= t) for t in cuts], color="#2e8b57", label="overkill")
+    if len(scores["NG"]):
+        right.plot(cuts, [np.mean(scores["NG"] < t) for t in cuts], color="#c0392b", label="escape")
+    if len(scores["OK"]):
+        right.plot(cuts, [np.mean(scores["OK"] >= t) for t in cuts], color="#2e8b57", label="overkill")
     right.set(title="Rates at other thresholds", xlabel="threshold", ylabel="rate", ylim=(-0.02, 1.02))
     for axis in (left, right):
         axis.axvline(report.bundle.threshold, color="#222222", linestyle="--", linewidth=1)
