@@ -1,7 +1,10 @@
 """Which files to serve on this machine."""
 
-import tempfile
+import os
+import shutil
 from pathlib import Path
+
+from filelock import FileLock
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
@@ -11,7 +14,8 @@ from defectline.components.common.storage.folder import FolderStorage
 
 
 def fetch_champion(store: str, name: str) -> tuple[Path, str]:
-    """Folder and version of the champion's bundle, checked; fetched first where the store is remote.
+    """Folder and version of the champion's bundle, checked; fetched first where the store is remote, into
+    the user's cache folder.
 
     Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed.
     """
@@ -28,9 +32,13 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
     if isinstance(storage, FolderStorage):
         folder = storage.root / prefix
     else:
-        folder = Path(tempfile.gettempdir(), "defectline-models", current.version)
-        if not _whole(folder):
-            storage.download_folder(prefix, folder)
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "defectline")
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = cache / current.version
+        with FileLock(cache / f".{current.version}.lock"):
+            if not _whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                storage.download_folder(prefix, folder)
     read_bundle(folder)
     return folder, current.version
 
