@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -96,17 +97,19 @@ def snapshot_id(pairs: Iterable[Pair]) -> str:
 
 
 def write_index(path: Path, pairs: Iterable[Pair]) -> None:
-    rows = [pair._asdict() for pair in sorted(pairs)]
-    fields = [
-        (name, pa.int64() if kind is int else pa.string()) for name, kind in Pair.__annotations__.items()
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), path)
+    """Write the rows as Parquet, sorted by id."""
+    kinds = {int: pa.int64(), str: pa.string()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in Pair.__annotations__.items()])
+    # By way of JSON: from Python objects Arrow would import pandas, wherever that is installed, for seconds.
+    lines = "".join(f"{json.dumps(pair._asdict())}\n" for pair in sorted(pairs))
+    options = pa.json.ParseOptions(explicit_schema=schema)
+    pq.write_table(pa.json.read_json(io.BytesIO(lines.encode()), parse_options=options), path)
 
 
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
     """Every row of a snapshot, sorted by id. Raises StoreError where there is no such snapshot."""
-    table = pq.read_table(io.BytesIO(_read(store, snapshot, "index.parquet")))
-    return [Pair(**row) for row in table.to_pylist()]
+    index = pq.ParquetFile(io.BytesIO(_read(store, snapshot, "index.parquet")))
+    return [Pair(**row) for row in index.read().to_pylist()]
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
