@@ -1,0 +1,218 @@
+"""Preprocess: the arrays that train takes, made from a snapshot."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kfp import dsl
+from kfp.dsl import Dataset
+from pictures import encode, write_pair, write_source
+
+from defectline.components.common.dataset import open_dataset
+from defectline.components.common.errors import StoreError
+from defectline.components.common.imaging import (
+    ImagingSettings,
+    decode_image,
+    decode_mask,
+    prepare_image,
+    prepare_mask,
+)
+from defectline.components.common.snapshot import Pair, read_pairs
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.taking import take_snapshot
+from defectline.components.preprocess import preparing
+from defectline.components.preprocess.component import preprocess as component
+from defectline.components.preprocess.preparing import preprocess
+
+SMALL = {"image_size": 32}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_source(tmp_path / "source", range(8))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStorage:
+    return FolderStorage(tmp_path / "store")
+
+
+@pytest.fixture
+def snapshot(source: Path, store: FolderStorage) -> str:
+    return take(source, store)
+
+
+def take(source: Path, store: FolderStorage) -> str:
+    return take_snapshot(FolderStorage(source), store, 0.1, "runs/r/quarantine.csv").id
+
+
+def learned_from(store: FolderStorage, snapshot: str) -> list[Pair]:
+    return [row for row in read_pairs(store, snapshot) if row.split in ("train", "validation")]
+
+
+@pytest.mark.parametrize(
+    "imaging",
+    [
+        {"image_size": 32, "channels": 1, "enhance": False},
+        {"image_size": 32, "channels": 3, "enhance": True},
+        {"image_size": 64, "channels": 1, "enhance": True},
+    ],
+)
+def test_the_component_writes_what_the_one_image_path_gives(
+    source: Path, store: FolderStorage, snapshot: str, tmp_path: Path, imaging: dict[str, int]
+):
+    artifact = Dataset(name="dataset", uri=str(tmp_path / "artifacts/dataset"))
+    run = dsl.component(component, base_image="preprocess", install_kfp_package=False).python_func
+    run(store=str(store.root), snapshot=snapshot, **imaging, dataset=artifact)
+
+    settings = ImagingSettings(**imaging)
+    rows = learned_from(store, snapshot)
+    prepared, splits = open_dataset(Path(artifact.path))
+    assert (prepared.snapshot, prepared.imaging) == (snapshot, settings)
+    assert [row.id for row in prepared.rows] == sorted(row.id for row in rows)
+    for name, split in splits.items():
+        assert sorted(prepared.rows[i].id for i in split.rows) == [r.id for r in rows if r.split == name]
+        assert isinstance(split.images, np.memmap)
+        assert isinstance(split.masks, np.memmap)
+    images, masks, size = splits["train"].images, splits["train"].masks, settings.image_size
+    assert (images.dtype, images.shape) == (np.uint8, (12, size, size, settings.channels))
+    assert (masks.dtype, masks.shape) == (np.uint8, (12, size, size))
+    for index, row in enumerate(rows):
+        image = decode_image((source / row.image_key).read_bytes(), settings.channels)
+        truth = decode_mask((source / row.mask_key).read_bytes())
+        assert np.array_equal(images[index], prepare_image(image, settings))
+        assert np.array_equal(masks[index], prepare_mask(truth, settings))
+        assert masks[index].max() == (row.label == "NG")
+
+
+def test_the_test_split_never_comes_near(store: FolderStorage, snapshot: str, tmp_path: Path):
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL)
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    tested = {row.id for row in read_pairs(store, snapshot) if row.split == "test"}
+    assert len(tested) == 4
+    assert not tested & {row.id for row in prepared.rows}
+    both = np.concatenate([splits["train"].rows, splits["validation"].rows])
+    assert sorted(both) == list(range(12))
+
+
+def test_rejected_and_absent_pairs_stay_out(source: Path, store: FolderStorage, tmp_path: Path):
+    write_source(source, range(10, 20))
+    first = take(source, store)
+    for row in [row for row in read_pairs(store, first) if row.split == "train"][:2]:
+        (source / row.image_key).unlink()
+        (source / row.mask_key).unlink()
+    write_pair(source, "OK", 500, picture=11)  # the same picture as another
+    second = take(source, store)
+    statuses = [row.status for row in read_pairs(store, second)]
+    assert (statuses.count("absent"), statuses.count("rejected")) == (2, 1)
+    preprocess(str(store.root), second, tmp_path / "dataset", SMALL)
+    prepared, _ = open_dataset(tmp_path / "dataset")
+    wanted = [row.id for row in learned_from(store, second) if row.status == "accepted"]
+    assert [row.id for row in prepared.rows] == sorted(wanted)
+
+
+def test_the_dataset_does_not_depend_on_how_pictures_lie_in_packs(
+    source: Path, store: FolderStorage, tmp_path: Path
+):
+    take(source, store)
+    write_source(source, range(20, 24))
+    grown = take(source, store)  # two packs, the second with names among those of the first
+    preprocess(str(store.root), grown, tmp_path / "grown", SMALL)
+
+    rows = read_pairs(store, grown)
+    assert len({row.pack for row in rows}) == 2
+    prepared, splits = open_dataset(tmp_path / "grown")
+    assert [row.id for row in prepared.rows] == sorted(row.id for row in prepared.rows)
+    by_id = {row.id: row for row in rows}
+    for index, row in enumerate(prepared.rows):
+        image = decode_image((source / by_id[row.id].image_key).read_bytes())
+        assert np.array_equal(splits["train"].images[index], prepare_image(image, prepared.imaging))
+
+
+def test_twice_gives_the_same_bytes(store: FolderStorage, snapshot: str, tmp_path: Path):
+    for name in ("one", "two"):
+        preprocess(str(store.root), snapshot, tmp_path / name, SMALL | {"enhance": True})
+    for file in ("images.npy", "masks.npy", "dataset.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_pictures_of_different_sizes_are_brought_to_one(source: Path, store: FolderStorage, tmp_path: Path):
+    for number, (height, width) in enumerate([(16, 40), (100, 33), (1, 1)]):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width), np.uint8)
+        (source / f"OK/odd{number}.png").write_bytes(encode(pixels))
+        (source / f"OK_MSK/odd{number}.png").write_bytes(encode(np.zeros_like(pixels)))
+    preprocess(str(store.root), take(source, store), tmp_path / "dataset", SMALL)
+    _, splits = open_dataset(tmp_path / "dataset")
+    assert splits["train"].images.shape[1:] == (32, 32, 1)
+
+
+def test_it_says_what_it_did(
+    store: FolderStorage, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DEFECTLINE_REPORTS", str(tmp_path))
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL | {"enhance": True})
+    assert json.loads((tmp_path / "preprocess.json").read_text())["did"] == "12 pictures at 32×32×1, enhanced"
+
+
+def failure(store: FolderStorage, snapshot: str, folder: Path, settings: dict[str, object]) -> dict[str, str]:
+    """What a step that must fail writes for the person who started it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEFECTLINE_REPORTS", str(folder))
+        with pytest.raises(SystemExit) as caught:
+            preprocess(str(store.root), snapshot, folder / "dataset", settings)
+    assert caught.value.code == 2
+    assert not (folder / "dataset/dataset.json").exists()
+    return json.loads((folder / "error.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("settings", "what", "got"),
+    [
+        ({"image_size": 100}, "image_size", "100"),
+        ({"channels": 2}, "channels", "2"),
+        ({"enhanced": True}, "enhanced", "True"),
+    ],
+)
+def test_wrong_settings_are_named(
+    store: FolderStorage, tmp_path: Path, settings: dict[str, object], what: str, got: str
+):
+    error = failure(store, "0123", tmp_path, settings)
+    assert (error["what"], error["got"]) == (f"The setting {what} is wrong.", got)
+
+
+def test_a_lost_snapshot_or_pack_is_named(store: FolderStorage, snapshot: str, tmp_path: Path):
+    assert "no snapshot 0123" in failure(store, "0123", tmp_path, SMALL)["what"]
+    (pack,) = store.list("snapshots/packs/")
+    store.delete(pack.key)
+    assert pack.key in failure(store, snapshot, tmp_path, SMALL)["got"]
+
+
+def test_a_disk_that_is_too_small_is_named_before_the_work(tmp_path: Path):
+    with pytest.raises(StoreError, match="does not fit") as caught:
+        preparing._new_arrays(tmp_path / "dataset", 10**12, ImagingSettings(image_size=2048))
+    assert "MB free" in caught.value.got
+    assert not list((tmp_path / "dataset").iterdir())
+
+
+def test_a_dataset_folder_that_cannot_be_made_is_named(store: FolderStorage, snapshot: str, tmp_path: Path):
+    (tmp_path / "dataset").write_text("a file")
+    with pytest.raises(SystemExit) as caught:
+        preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL)
+    assert caught.value.code == 2
+
+
+def test_no_more_than_a_window_of_pictures_waits_in_memory():
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number
+
+    with preparing.ThreadPoolExecutor(2) as pool:
+        for done, value in enumerate(preparing._map_ahead(pool, str, items(), 4)):
+            assert value == str(done)
+            assert taken <= done + 4
+    assert taken == 50

@@ -1,0 +1,123 @@
+"""Which pictures train, calibrate and judge: never the same one twice, and never another one later."""
+
+import hashlib
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectline.components.common.errors import SourceError
+from defectline.components.common.snapshot import LABELS, SPLITS, Pair
+from defectline.components.ingest.splits import LEAST, assign_splits, targets
+
+
+def pair(label: str, picture: int, name: str = "") -> Pair:
+    pixels = hashlib.sha256(f"{picture}".encode()).hexdigest()
+    return Pair(f"{label}/{name or picture}", label, "accepted", pixel_sha256=pixels)
+
+
+def pairs(ok: int, ng: int) -> list[Pair]:
+    """That many pairs of each label, all pictures different; more of them begin with the same ones."""
+    return [pair("OK", 2 * n) for n in range(ok)] + [pair("NG", 2 * n + 1) for n in range(ng)]
+
+
+def splits(rows: list[Pair]) -> dict[str, str]:
+    return {row.pixel_sha256: row.split for row in rows if row.split}
+
+
+def counts(rows: list[Pair], label: str) -> Counter[str]:
+    return Counter(row.split for row in rows if row.label == label and row.status == "accepted")
+
+
+sizes = st.integers(3 * LEAST, 60)
+
+
+@settings(deadline=None)
+@given(ok=sizes, ng=sizes)
+def test_sixty_twenty_twenty_of_each_label(ok: int, ng: int):
+    rows = assign_splits(pairs(ok, ng), {})
+    for label, count in (("OK", ok), ("NG", ng)):
+        part = max(2, round(count / 5))
+        assert counts(rows, label) == {"train": count - 2 * part, "validation": part, "test": part}
+
+
+@settings(deadline=None)
+@given(ok=sizes, ng=sizes, random=st.randoms(use_true_random=False))
+def test_neither_order_nor_names_matter(ok: int, ng: int, random):
+    rows = pairs(ok, ng)
+    expected = splits(assign_splits(rows, {}))
+    renamed = [row._replace(id=f"{row.label}/{random.random()}") for row in rows]
+    random.shuffle(renamed)
+    assert splits(assign_splits(renamed, {})) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), min_size=1, max_size=5))
+def test_adding_pictures_never_moves_an_old_one(additions: list[tuple[int, int]]):
+    ok, ng = 3 * LEAST, 3 * LEAST
+    known = splits(assign_splits(pairs(ok, ng), {}))
+    for more_ok, more_ng in additions:
+        ok, ng = ok + more_ok, ng + more_ng
+        rows = assign_splits(pairs(ok, ng), known)
+        now = splits(rows)
+        assert known.items() <= now.items()
+        known = now
+    for label, count in (("OK", ok), ("NG", ng)):
+        have = counts(rows, label)
+        # Growing step by step ends near the shares that all at once would have had.
+        assert all(abs(have[split] - targets(count)[split]) <= 2 for split in SPLITS)
+        assert min(have[split] for split in SPLITS) >= LEAST
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_pictures_that_leave_never_move_those_that_stay(data):
+    rows = assign_splits(pairs(20, 20), {})
+    known = splits(rows)
+    left = data.draw(st.sets(st.sampled_from(range(40)), max_size=25))
+    stayed = [row._replace(split="") for index, row in enumerate(rows) if index not in left]
+    fresh = [pair(label, 1000 + n) for n, label in enumerate(LABELS * 8)]
+    now = splits(assign_splits(stayed + fresh, known))
+    assert all(now[row.pixel_sha256] == known[row.pixel_sha256] for row in stayed)
+    back = splits(assign_splits(rows, known | now))
+    assert back == known
+
+
+def test_a_relabelled_picture_keeps_its_split():
+    rows = assign_splits(pairs(20, 20), {})
+    known = splits(rows)
+    moved = next(row for row in rows if row.label == "OK" and row.split == "test")
+    changed = [row._replace(id="NG/moved", label="NG") if row is moved else row for row in rows]
+    after = {row.id: row for row in assign_splits(changed, known)}
+    assert (after["NG/moved"].label, after["NG/moved"].split) == ("NG", "test")
+
+
+def test_rejected_rows_get_no_split_and_do_not_count():
+    bad = pair("OK", 500)._replace(status="rejected", reason="damaged")
+    rows = assign_splits([*pairs(6, 6), bad], {})
+    assert next(row for row in rows if row.id == bad.id).split == ""
+    with pytest.raises(SourceError):
+        assign_splits([*pairs(5, 6), bad], {})
+
+
+@pytest.mark.parametrize(
+    ("ok", "ng", "label", "got"), [(5, 6, "OK", "5"), (6, 0, "NG", "0"), (0, 6, "OK", "0")]
+)
+def test_too_few_pairs_of_a_label(ok: int, ng: int, label: str, got: str):
+    with pytest.raises(SourceError, match=f"too few usable {label} pairs") as caught:
+        assign_splits(pairs(ok, ng), {})
+    assert caught.value.got == got
+    assert "at least 6" in caught.value.expected
+
+
+def test_too_few_pictures_are_left_to_a_split():
+    rows = assign_splits(pairs(20, 20), {})
+    known = splits(rows)
+    left = [row for row in rows if not (row.label == "NG" and row.split == "test")]
+    with pytest.raises(SourceError, match="Too few NG pictures are left to test") as caught:
+        assign_splits(left, known)
+    assert caught.value.got.startswith("0")
+    # As many new ones as are missing mend it.
+    mended = assign_splits([*left, *(pair("NG", 900 + n) for n in range(4))], known)
+    assert counts(mended, "NG")["test"] == 4
