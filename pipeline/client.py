@@ -65,10 +65,13 @@ def draw_overlay(picture: Path, prediction: dict[str, Any], target: Path) -> Non
     image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, 1)
-    head = np.full((34, image.shape[1], 3), 24, np.uint8)
+    unit = image.shape[1] / 448
+    line = max(1, round(unit))
+    image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, line)
+    head = np.full((round(34 * unit), image.shape[1], 3), 24, np.uint8)
     text = f"{prediction['verdict']}  score {prediction['score']:.3f}  {prediction['defect_area_px']} px"
-    cv2.putText(head, text, (10, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
+    place = (round(10 * unit), round(23 * unit))
+    cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.vstack([head, image])).save(target, "PNG")

@@ -30,6 +30,7 @@ from defectline.components.common.imaging import decode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
+from defectline.pipeline.client import draw_overlay
 
 START_S = 60
 DEFECTLINE = [sys.executable, "-m", "defectline.pipeline.cli"]
@@ -123,6 +124,8 @@ def _judgement(prediction: dict) -> dict:
 
 # Answers
 
+PNG = _encode(_plate())
+
 
 @pytest.mark.parametrize(
     ("kind", "content_type"),
@@ -174,9 +177,14 @@ def test_the_model_says_that_it_is_ready_and_others_are_not_found(url):
     assert "other" in response.json()["error"]
 
 
-# Bad bodies
+def test_nobody_can_unload_the_model(url):
+    response = requests.post(f"{url}/v2/repository/models/plates/unload", timeout=5)
+    assert response.status_code == 501
+    assert "until this process ends" in response.json()["error"]
+    assert _predict(url, PNG, "image/png").status_code == 200
 
-PNG = _encode(_plate())
+
+# Bad bodies
 
 
 def _huge() -> bytes:
@@ -357,6 +365,19 @@ def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
         assert overlay.size == (448, 448 + 34)
         red = (np.asarray(overlay) == (231, 76, 60)).all(axis=2).sum()
         assert (red > 100) == (label == "NG")
+
+
+def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
+    picture, target = tmp_path / "large.png", tmp_path / "overlay.png"
+    picture.write_bytes(_encode(np.zeros((1000, 1792), np.uint8)))
+    levels = np.zeros((1000, 1792), np.uint16)
+    levels[400:500, 300:700] = 900
+    draw_overlay(picture, to_prediction(answer(levels, 0.5, 20)), target)
+    drawn = np.asarray(Image.open(target))
+    assert drawn.shape == (1000 + 136, 1792, 3)
+    red = (drawn == (231, 76, 60)).all(axis=2)
+    # The outline grows with the picture.
+    assert red[136 + 450, 250:350].sum() >= 3
 
 
 def test_defectline_inspect_without_an_endpoint(tmp_path):

@@ -6,10 +6,18 @@ from pathlib import Path
 
 from kserve import ModelServer
 from kserve.model_server import parser as kserve_parser
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.ports import check_port
 from defectline.components.serve.predictor import DefectModel
+
+
+class OneModel(ModelRepositoryExtension):
+    """Keeps the model that the server was started with; KServe's own lets any caller unload it."""
+
+    async def unload(self, model_name: str) -> None:
+        raise NotImplementedError(f"{model_name} is served until this process ends.")
 
 
 def main() -> None:
@@ -29,7 +37,9 @@ def main() -> None:
         print(f"serve: {error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     # One process: KServe restarts worker processes endlessly while they still import. Replicas scale.
-    ModelServer(http_port=arguments.http_port, enable_grpc=arguments.enable_grpc, workers=1).start([model])
+    server = ModelServer(http_port=arguments.http_port, enable_grpc=arguments.enable_grpc, workers=1)
+    server.model_repository_extension = OneModel(server.registered_models)
+    server.start([model])
 
 
 if __name__ == "__main__":
