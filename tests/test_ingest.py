@@ -580,7 +580,6 @@ from defectline.components.common.snapshot import read_files, read_head, read_pa
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest import taking
 
-taking.PACK_BYTES = 6_000
 source, before, work = map(Path, sys.argv[1:])
 
 def take(store):
@@ -630,11 +629,8 @@ print(moment - 1)
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_an_ingest_killed_at_any_moment_leaves_no_trace(
-    source: Path, tmp_path: Path, again: bool, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_ingest_killed_at_any_moment_leaves_no_trace(source: Path, tmp_path: Path, again: bool):
     """kill -9 before each file that ingest opens, makes or renames in the store, then a normal run."""
-    monkeypatch.setattr(taking, "PACK_BYTES", 6_000)
     before, undisturbed = FolderStorage(tmp_path / "before"), FolderStorage(tmp_path / "undisturbed")
     if again:
         take(source, before)
