@@ -105,9 +105,8 @@ def evaluate(
         rival, no_champion = _score_champion(storage, model_name, champion, test)
         validated = _score(network, constants, storage, validation, "judging validation pictures")
         metrics = {"validation": summarize(validated), "test": summarize(counts)}
-        rules = judge(
-            metrics["test"], rival and summarize(rival), **rates.model_dump(), no_champion=no_champion
-        )
+        rival_metrics = None if rival is None else summarize(rival)
+        rules = judge(metrics["test"], rival_metrics, **rates.model_dump(), no_champion=no_champion)
         ok = passed(rules)
 
         data = Data(
@@ -133,7 +132,7 @@ def evaluate(
                 run=run,
                 bundle=sealed,
                 champion=champion,
-                champion_metrics=rival and summarize(rival),
+                champion_metrics=rival_metrics,
                 rules=rules,
                 counts=counts,
                 intervals=intervals(counts),
@@ -143,7 +142,7 @@ def evaluate(
         )
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(page, encoding="utf-8")
-        _publish(storage, run, sealed, rival, rules, intervals(counts), page)
+        _publish(storage, run, sealed, rival_metrics, rules, intervals(counts), page)
         if not ok:
             failed = "; ".join(f"{r.name}: {r.got} needed {r.needed}" for r in rules if not r.passed)
             write_gated(storage, model_name, Gated(run=run, snapshot=snapshot, settings=settings))
@@ -252,7 +251,7 @@ def _publish(
     storage: Storage,
     run: str,
     bundle: Bundle,
-    rival: list[Count] | None,
+    rival: dict[str, float | int | None] | None,
     rules: list[Rule],
     spans: dict,
     page: str,
@@ -261,7 +260,7 @@ def _publish(
         "version": bundle.version,
         **bundle.metrics,
         "test_intervals_95": {key: span and list(span) for key, span in spans.items()},
-        "champion_test": rival and summarize(rival),
+        "champion_test": rival,
         "threshold": bundle.threshold,
         "min_area_px": bundle.min_area_px,
     }
