@@ -27,7 +27,7 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
         return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
-    digest.update(memoryview(pixels))
+    digest.update(pixels.tobytes())
     pair = pair._replace(
         width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
     )
