@@ -189,6 +189,13 @@ def test_the_better_outline_decides_between_equal_verdicts():
     assert 0.3 < _see(("OK", _levels((1, 1, 6, 6, 300))), ("NG", levels)).calibrate().threshold <= 0.4
 
 
+def test_verdicts_come_before_outlines():
+    # Below 300 the outlines fit best, but the good picture is called NG.
+    pictures = [("OK", _levels((1, 1, 6, 6, 400)))]
+    pictures += [("NG", _levels((5, 5, 5, 5, 300), (5, 5, 3, 4, 600)))] * 3
+    assert _wrong(_see(*pictures), pictures) == 0
+
+
 def test_only_good_pictures_get_a_threshold_above_all_of_them():
     pictures = [("OK", _levels((1, 1, 6, 6, 300))), ("OK", _levels((1, 1, 6, 6, 200)))]
     calibrator = _see(*pictures)
