@@ -167,8 +167,8 @@ def _load_model(model: Path) -> tuple[Network, dict]:
 
 def _calibrate(network: Network, storage: Storage, pairs: Sequence[Pair]) -> Calibration:
     calibrator = Calibrator()
-    for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
-        calibrator.see(pair.label, network.levels(image), decode_mask(mask))
+    for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
+        calibrator.see(pair.label, network.levels(image))
     return calibrator.calibrate()
 
 
