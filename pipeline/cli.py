@@ -108,7 +108,8 @@ def inspect(
     rows = []
     for image in images:
         prediction = client.inspect(image, url, name)
-        target = overlays / f"{image.stem}.overlay.png"
+        # OK/1.png and NG/1.png are two pictures.
+        target = overlays / f"{image.absolute().parent.name}-{image.stem}.png"
         client.draw_overlay(image, prediction, target)
         rows.append((image, prediction, target))
     screen.show_predictions(rows)

@@ -354,14 +354,15 @@ def _inspect(url: str, folder: Path, *pictures: Path) -> list[str]:
 
 def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
     for label in ("OK", "NG"):
-        (tmp_path / f"{label}.png").write_bytes(_encode(_plate(4, label)))
-    command = _inspect(url, tmp_path, tmp_path / "OK.png", tmp_path / "NG.png")
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(_encode(_plate(4, label)))
+    command = _inspect(url, tmp_path, tmp_path / "OK/1.png", tmp_path / "NG/1.png")
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if ".png" in line]
-    assert [row[:2] for row in rows] == [["OK.png", "OK"], ["NG.png", "NG"]]
+    assert [row[:2] for row in rows] == [["1.png", "OK"], ["1.png", "NG"]]
     for label in ("OK", "NG"):
-        overlay = Image.open(tmp_path / f"inspected/{label}.overlay.png")
+        overlay = Image.open(tmp_path / f"inspected/{label}-1.png")
         assert overlay.size == (448, 448 + 34)
         red = (np.asarray(overlay) == (231, 76, 60)).all(axis=2).sum()
         assert (red > 100) == (label == "NG")

@@ -23,5 +23,5 @@ def check_port(port: int, host: str = "0.0.0.0") -> None:
                 f"Port {port} cannot be used.",
                 got=getattr(error, "strerror", None) or str(error),
                 expected="a port that nobody else listens on",
-                fix="Choose another one with --port, or end the program that has it.",
+                fix="Choose another port, or end the program that has it.",
             ) from error
