@@ -24,14 +24,15 @@ setup: .venv/installed  ## install everything into .venv
 
 run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [SET="epochs=80 seed=1"]
 ifeq ($(SOURCE),)
-	@test -d samples || $(BIN)/defectline sample samples
+	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
 	$(BIN)/defectline run --source samples --store $(STORE) $(addprefix --set ,$(or $(SET),epochs=$(SAMPLE_EPOCHS)))
 else
 	$(BIN)/defectline run --source $(SOURCE) --store $(STORE) $(addprefix --set ,$(SET))
 endif
 
-# Drawn images are learnt sooner than real ones.
-SAMPLE_EPOCHS := 24
+# Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.
+SAMPLE_PAIRS  := 100
+SAMPLE_EPOCHS := 18
 
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
 	$(BIN)/defectline serve --store $(STORE)
@@ -74,7 +75,7 @@ lock: setup  ## compile requirements/*.txt anew from pyproject.toml
 
 bench: setup  ## measure speed and memory of the steps
 	$(BIN)/python benchmarks/data.py
-	@test -d samples || $(BIN)/defectline sample samples
+	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
 	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS)
 
 clean:  ## remove what the other targets made, but for the store
