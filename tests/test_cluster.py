@@ -25,16 +25,16 @@ from kfp import compiler, dsl
 from kfp_api import KfpApi, Request, running
 
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
-from defectline.pipeline import cluster
+from defectline.pipeline import kfp_server
 from defectline.pipeline.cluster import (
     RunResult,
     Schedule,
     apply_schedule,
     delete_schedule,
     list_schedules,
-    normalise_cron,
     submit,
 )
+from defectline.pipeline.cron import normalise_cron
 
 TOKEN = "eyJhbGciOi-secret"
 PARAMETERS: dict[str, object] = {"source": "s3://images/lgp", "epochs": 3, "force": True}
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This client only works with:Futu
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "RETRY_BACKOFF_S", 0)
+    monkeypatch.setattr(kfp_server, "RETRY_BACKOFF_S", 0)
 
 
 @pytest.fixture(scope="session")
@@ -586,7 +586,7 @@ def test_a_long_message_is_cut(run, server):
 
 
 def test_an_unanswered_post_may_have_happened_and_is_not_repeated(run, server, monkeypatch):
-    monkeypatch.setattr(cluster, "REQUEST_TIMEOUT_S", (5, 0.3))
+    monkeypatch.setattr(kfp_server, "REQUEST_TIMEOUT_S", (5, 0.3))
     server.fail("POST", "/runs", 200, silent=True)
 
     with pytest.raises(ServingError) as caught:

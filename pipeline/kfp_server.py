@@ -1,0 +1,294 @@
+"""A Kubeflow Pipelines server, backend 2.17 or newer, as runs and schedules need it.
+
+This speaks through kfp's generated client, `kfp_server_api`, and not through `kfp.Client`: that one also
+reads ~/.config/kfp and KF_PIPELINES_* variables, prints links, and logs a traceback every five seconds
+while a server does not answer. What happens here follows from the arguments alone.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import kfp_server_api as api
+import urllib3
+from urllib3 import exceptions as http
+
+from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
+
+PIPELINE = "defectline"
+"""The pipeline that holds every uploaded version; only schedules of this pipeline are listed or deleted."""
+
+REQUEST_TIMEOUT_S = (10, 60)
+"""Connect and read timeouts of one request."""
+
+RETRY_BACKOFF_S = 0.2
+"""Repetitions of a request come after 0, 2 and 4 times this."""
+
+HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline."""
+
+    path: Path
+    spec: dict[str, Any]
+    version: str
+    """Named by its content."""
+    steps: frozenset[str]
+
+
+class Server:
+    """One server, one namespace; every failure of it becomes an error that says what to do."""
+
+    def __init__(self, host: str, namespace: str, token: str):
+        self.host, self.namespace, self._token = _checked_host(host), namespace, _checked_token(token)
+        configuration = api.Configuration(host=self.host)
+        configuration.ssl_ca_cert = os.environ.get("SSL_CERT_FILE")
+        # Only reading is tried again after an answer: a second POST could start a second run.
+        configuration.retries = urllib3.Retry(
+            total=3,
+            backoff_factor=RETRY_BACKOFF_S,
+            allowed_methods={"GET"},
+            status_forcelist={429, 500, 502, 503, 504},
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        if self._token:
+            configuration.api_key["authorization"] = self._token
+            configuration.api_key_prefix["authorization"] = "Bearer"
+        client = api.ApiClient(configuration)
+        self.runs = api.RunServiceApi(client)
+        self.recurring_runs = api.RecurringRunServiceApi(client)
+        self._experiments = api.ExperimentServiceApi(client)
+        self._pipelines = api.PipelineServiceApi(client)
+        self._uploads = api.PipelineUploadServiceApi(client)
+        self._check_health(api.HealthzServiceApi(client))
+
+    def ask(self, purpose: str, method: Callable[..., Any], *args: object, **options: object) -> Any:
+        """The answer of a `..._with_http_info` method; `purpose` completes "could not ..."."""
+        try:
+            answer, _, headers = method(*args, _request_timeout=REQUEST_TIMEOUT_S, **options)
+        except api.ApiException as error:
+            raise self._refused(purpose, error) from None
+        except http.HTTPError as error:
+            raise self._unreachable(purpose, error) from None
+        kind = headers.get("content-type", "no content type")
+        if "json" not in kind:
+            raise self._not_kfp(f"an answer of {kind}, such as a login page")
+        return answer
+
+    def pages(self, purpose: str, method: Callable[..., Any], field: str, **options: object) -> Iterator[Any]:
+        """The items of every page of a list."""
+        page_token = ""
+        while True:
+            page = self.ask(purpose, method, page_token=page_token, page_size=100, **options)
+            yield from getattr(page, field) or []
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment of that name, created where it is missing."""
+        found = self.pages(
+            "list experiments",
+            self._experiments.experiment_service_list_experiments_with_http_info,
+            "experiments",
+            filter=_named(name),
+            namespace=self.namespace,
+        )
+        experiment = next((one for one in found if one.display_name == name), None)
+        if experiment is None:
+            experiment = self.ask(
+                f"create the experiment {name}",
+                self._experiments.experiment_service_create_experiment_with_http_info,
+                api.V2beta1Experiment(display_name=name, namespace=self.namespace),
+            )
+        elif experiment.storage_state == api.V2beta1ExperimentStorageState.ARCHIVED:
+            raise SettingsError(
+                f"the experiment {name} is archived",
+                got="an experiment whose runs nobody would see",
+                expected="an experiment in use",
+                fix="restore it in the user interface or name another with --experiment",
+            )
+        return experiment.experiment_id
+
+    def pipeline_id(self) -> str | None:
+        found = self.pages(
+            "list pipelines",
+            self._pipelines.pipeline_service_list_pipelines_with_http_info,
+            "pipelines",
+            filter=_named(PIPELINE),
+            namespace=self.namespace,
+        )
+        return next((one.pipeline_id for one in found if one.display_name == PIPELINE), None)
+
+    def create_pipeline(self) -> str:
+        created = self.ask(
+            f"create the pipeline {PIPELINE}",
+            self._pipelines.pipeline_service_create_pipeline_with_http_info,
+            api.V2beta1Pipeline(name=PIPELINE, display_name=PIPELINE, namespace=self.namespace),
+        )
+        return created.pipeline_id
+
+    def version_id(self, pipeline_id: str, package: Package) -> str:
+        """The version with this package's content, uploaded where it is missing."""
+        found = self.pages(
+            "list pipeline versions",
+            self._pipelines.pipeline_service_list_pipeline_versions_with_http_info,
+            "pipeline_versions",
+            pipeline_id=pipeline_id,
+            filter=_named(package.version),
+        )
+        version = next((one for one in found if one.display_name == package.version), None)
+        if version is None:
+            version = self.ask(
+                f"upload {package.path}",
+                self._uploads.upload_pipeline_version_with_http_info,
+                str(package.path),
+                name=package.version,
+                pipelineid=pipeline_id,
+            )
+        return version.pipeline_version_id
+
+    def jobs(self, pipeline_id: str | None) -> list[Any]:
+        """The recurring runs of that pipeline; those of other pipelines are none of our business."""
+        found = self.pages(
+            "list schedules",
+            self.recurring_runs.recurring_run_service_list_recurring_runs_with_http_info,
+            "recurring_runs",
+            namespace=self.namespace,
+        )
+        references = ((job, job.pipeline_version_reference) for job in found)
+        return [job for job, ref in references if ref and pipeline_id and ref.pipeline_id == pipeline_id]
+
+    def delete_job(self, job: api.V2beta1RecurringRun) -> None:
+        self.ask(
+            f"delete the schedule {job.display_name} ({job.recurring_run_id})",
+            self.recurring_runs.recurring_run_service_delete_recurring_run_with_http_info,
+            job.recurring_run_id,
+        )
+
+    def _check_health(self, healthz: api.HealthzServiceApi) -> None:
+        health = self.ask("find Kubeflow Pipelines", healthz.healthz_service_get_healthz_with_http_info)
+        if health.multi_user and not self.namespace:
+            raise SettingsError(
+                f"{self.host} keeps the runs of each namespace apart",
+                got="no namespace",
+                expected="the namespace of your Kubeflow profile",
+                fix="name it with --namespace",
+            )
+
+    def _refused(self, purpose: str, error: api.ApiException) -> DefectlineError:
+        message = self._message(error)
+        if error.status == 404 and purpose == "find Kubeflow Pipelines":
+            return self._not_kfp(f"404, {message}")
+        kind, expected, fix = REFUSALS.get(error.status, SERVER_FAULT)
+        return kind(
+            f"{self.host}: could not {purpose}",
+            got=f"{error.status}, {message}",
+            expected=expected + (f" in the namespace {self.namespace}" if self.namespace else ""),
+            fix=fix,
+        )
+
+    def _message(self, error: api.ApiException) -> str:
+        """What the server says, on one line; a careless proxy may even echo the token."""
+        text = error.body or error.reason or "no message"
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = text
+        if isinstance(body, dict):
+            body = body.get("error_message") or body.get("message") or body.get("error") or text
+        line = " ".join(str(body).split())
+        if self._token:
+            line = line.replace(self._token, "<token>")
+        return line if len(line) <= 300 else line[:299] + "…"
+
+    def _unreachable(self, purpose: str, error: http.HTTPError) -> DefectlineError:
+        reason = error.reason if isinstance(error, http.MaxRetryError) else error
+        name = urlsplit(self.host).hostname
+        kind: type[DefectlineError] = ServingError
+        if isinstance(reason, http.NameResolutionError):
+            kind, got = SettingsError, f"no address for the name {name}"
+            fix = "correct --host, or connect to the network that knows the name"
+        elif isinstance(reason, http.SSLError):
+            kind, got = SettingsError, f"no secure connection: {reason}"
+            fix = "set SSL_CERT_FILE to your certificate authority's file, or use http:// where TLS is off"
+        elif isinstance(reason, http.NewConnectionError):
+            got = f"nobody listens there ({str(reason).rpartition(': ')[2]})"
+            fix = "start the server or its port-forward, or correct --host"
+        elif isinstance(reason, http.TimeoutError):
+            got = f"no answer within {REQUEST_TIMEOUT_S[-1]} s"
+            fix = "look in the user interface whether it happened all the same, then try again"
+        else:
+            got = f"a broken connection: {reason}"
+            fix = "look in the user interface whether it happened all the same, then try again"
+        return kind(
+            f"{self.host}: could not {purpose}",
+            got=got,
+            expected="a Kubeflow Pipelines server that answers",
+            fix=fix,
+        )
+
+    def _not_kfp(self, got: str) -> SettingsError:
+        return SettingsError(
+            f"{self.host} does not answer as a Kubeflow Pipelines 2 server does",
+            got=got,
+            expected=f"the address of its API, such as {HOST_EXAMPLE}",
+            fix="correct --host, and set KFP_TOKEN where a login stands before the server",
+        )
+
+
+REFUSALS: dict[int, tuple[type[DefectlineError], str, str]] = {
+    400: (SettingsError, "a request that the server accepts", "correct what the server names"),
+    401: (SettingsError, "a token that is valid now", "get a new token and set KFP_TOKEN to it"),
+    403: (SettingsError, "a token that may do this", "ask for edit rights, or name another --namespace"),
+    404: (SettingsError, "something that the server knows", "check --namespace and --experiment"),
+    409: (ServingError, "nobody else creating the same at this moment", "run the command again"),
+}
+SERVER_FAULT: tuple[type[DefectlineError], str, str] = (
+    ServingError,
+    "a server in working order",
+    "try again later; `kubectl logs -n kubeflow deployment/ml-pipeline` shows the server's side",
+)
+
+
+def _named(name: str) -> str:
+    """A list filter; the server compares without regard to case, so callers compare once more."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+def _checked_host(host: str) -> str:
+    try:
+        parts = urlsplit(host.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+        usable = usable and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            "this is no address of a Kubeflow Pipelines server",
+            got="an address with a user name or password" if "@" in host else repr(host),
+            expected=f"an address such as {HOST_EXAMPLE}",
+            fix="correct --host",
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _checked_token(token: str) -> str:
+    token = token.strip()
+    # The HTTP library would show a token that it cannot put into a header.
+    if not re.fullmatch(r"[!-~]*", token):
+        raise SettingsError(
+            "the token cannot be sent",
+            got=f"{len(token)} characters with a blank, a line break or a letter outside ASCII",
+            expected="one word",
+            fix="set KFP_TOKEN to the token alone, without the word Bearer",
+        )
+    return token
