@@ -355,7 +355,7 @@ def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_p
     storage = open_storage(str(judged.store))
     outcome = read_outcome(storage, "refused")
     assert (outcome.state, outcome.version) == ("refused", "")
-    assert "min_iou: 0.0 needed ≥ 0.500" in outcome.reason
+    assert "min_iou is 0.000, needed ≥ 0.500" in outcome.reason
     assert "max_escape: 1.0 needed ≤ 0.100" in outcome.reason
     gated = read_gated(storage, "defects")
     assert (gated.run, gated.snapshot, gated.settings) == ("refused", judged.snapshot, "the settings")

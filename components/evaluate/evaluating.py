@@ -144,7 +144,9 @@ def evaluate(
         report.write_text(page, encoding="utf-8")
         _publish(storage, run, sealed, rival_metrics, rules, intervals(counts), page)
         if not ok:
-            failed = "; ".join(f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed)
+            failed = "; ".join(
+                f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
+            )
             write_gated(storage, model_name, Gated(run=run, snapshot=snapshot, settings=settings))
             write_outcome(storage, run, Outcome(state="refused", reason=failed, version=champion))
         iou = metrics["test"]["iou"]
