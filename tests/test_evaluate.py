@@ -356,7 +356,7 @@ def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_p
     outcome = read_outcome(storage, "refused")
     assert (outcome.state, outcome.version) == ("refused", "")
     assert "min_iou is 0.000, needed ≥ 0.500" in outcome.reason
-    assert "max_escape: 1.0 needed ≤ 0.100" in outcome.reason
+    assert "max_escape is 1.000, needed ≤ 0.100" in outcome.reason
     gated = read_gated(storage, "defects")
     assert (gated.run, gated.snapshot, gated.settings) == ("refused", judged.snapshot, "the settings")
     # It never calls anything a defect, so there are golden pictures of one verdict only.
