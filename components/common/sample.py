@@ -224,7 +224,7 @@ def _defect(rng: np.random.Generator, points: Spots) -> Spots:
     """One defect as spots to add to the light; those of missing points are negative."""
     kinds: tuple[Callable[[np.random.Generator, Spots], Spots], ...]
     kinds = (_short_scratch, _long_scratch, _blot, _bright_spot, _missing_points)
-    return kinds[rng.choice(len(kinds), p=[0.35, 0.22, 0.23, 0.16, 0.04])](rng, points)
+    return kinds[rng.choice(len(kinds), p=[0.36, 0.23, 0.24, 0.16, 0.01])](rng, points)
 
 
 def _place(rng: np.random.Generator, points: Spots, beside: float) -> np.ndarray:
