@@ -111,8 +111,8 @@ def inspect(
         # OK/1.png and NG/1.png are two pictures.
         target = overlays / f"{image.absolute().parent.name}-{image.stem}.png"
         client.draw_overlay(image, prediction, target)
-        rows.append((image, prediction, target))
-    screen.show_predictions(rows)
+        rows.append((image, prediction))
+    screen.show_predictions(rows, overlays)
 
 
 @app.command("compile")

@@ -103,23 +103,24 @@ def show_failure(error: "RunFailed") -> None:
     console.print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
 
 
-def show_predictions(rows: Sequence[tuple[Path, dict[str, Any], Path]]) -> None:
-    """One line a picture, and one a region."""
+def show_predictions(rows: Sequence[tuple[Path, dict[str, Any]]], overlays: Path) -> None:
+    """One line a picture with its regions, and where the drawn findings lie."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("picture", "verdict", "score", "area px", "regions (x, y, w, h: px)", "overlay"):
-        table.add_column(column, justify="right" if column in ("score", "area px") else "left")
-    for picture, found, overlay in rows:
+    for column in ("picture", "verdict", "score", "area px", "regions: x, y, width, height, area px"):
+        numeric = column in ("score", "area px")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for picture, found in rows:
         colour = "red" if found["verdict"] == "NG" else "green"
-        regions = "; ".join(f"{r['bbox']}: {r['area_px']}" for r in found["regions"])
+        regions = "\n".join(", ".join(map(str, [*r["bbox"], r["area_px"]])) for r in found["regions"])
         table.add_row(
-            escape(picture.name),
+            escape(f"{picture.absolute().parent.name}/{picture.name}"),
             f"[{colour}]{found['verdict']}[/]",
             f"{found['score']:.3f}",
             str(found["defect_area_px"]),
-            escape(regions),
-            escape(str(overlay)),
+            regions,
         )
     console.print(table)
+    console.print(f"[dim]drawn in[/] {escape(str(overlays))}/", soft_wrap=True)
 
 
 def show_schedules(schedules: Sequence["Schedule"]) -> None:

@@ -360,7 +360,7 @@ def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if ".png" in line]
-    assert [row[:2] for row in rows] == [["1.png", "OK"], ["1.png", "NG"]]
+    assert [row[:2] for row in rows] == [["OK/1.png", "OK"], ["NG/1.png", "NG"]]
     for label in ("OK", "NG"):
         overlay = Image.open(tmp_path / f"inspected/{label}-1.png")
         assert overlay.size == (448, 448 + 34)
