@@ -20,7 +20,7 @@ from defectline.pipeline.targets import Target
 pytestmark = pytest.mark.slow
 
 SMALL = {"image_size": 64, "epochs": 2, "batch_size": 8}
-OPEN_GATE = {"min_iou": 0, "max_escape": 1, "max_overkill": 1}
+OPEN_GATE = {"min_iou": 0.0, "max_escape": 1.0, "max_overkill": 1.0}
 STEPS = ["ingest", "find-champion", "preprocess", "train", "evaluate", "deploy"]
 
 

@@ -4,6 +4,7 @@ import _thread
 import copy
 import json
 import multiprocessing
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -483,8 +484,13 @@ def test_an_interrupt_goes_back_first(world: World) -> None:
             _thread.interrupt_main()
 
     world.api.before = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        world.deploy(1)
+    # A shell starts background jobs, and so this test, with interrupts ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            world.deploy(1)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert world.spec() == former
     world.ask(0)
 
