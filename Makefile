@@ -25,9 +25,10 @@ setup: .venv/installed  ## install everything into .venv
 run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [SET="epochs=80 seed=1"]
 ifeq ($(SOURCE),)
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
-	$(BIN)/defectline run --source samples --store $(STORE) $(addprefix --set ,$(or $(SET),epochs=$(SAMPLE_EPOCHS)))
+	$(BIN)/defectline run --source samples --store "$(STORE)" \
+	  $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
 else
-	$(BIN)/defectline run --source $(SOURCE) --store $(STORE) $(addprefix --set ,$(SET))
+	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(addprefix --set ,$(SET))
 endif
 
 # Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.
@@ -35,7 +36,7 @@ SAMPLE_PAIRS  := 100
 SAMPLE_EPOCHS := 18
 
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
-	$(BIN)/defectline serve --store $(STORE)
+	$(BIN)/defectline serve --store "$(STORE)"
 
 test: setup  ## run the tests; REQUIRE_ALL=1 makes every skip a failure
 	$(BIN)/pytest -m "not images"

@@ -156,8 +156,10 @@ def compile_(
         pull_secret=pull_secret,
         retries=retries,
     )
-    compile_pipeline(output, images, target)
-    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training")
+    named = compile_pipeline(output, images, target)
+    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
+    for image in vars(named).values():
+        typer.echo(f"  {image}")
 
 
 @app.command()
@@ -176,9 +178,10 @@ def submit(
 ) -> None:
     """Start a run on a Kubeflow Pipelines server. KFP_TOKEN holds the bearer token, if one is needed."""
     from defectline.pipeline import cluster, screen
-    from defectline.pipeline.parameters import parse
+    from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
+    check_reachable(parameters)
     done = cluster.submit(
         package,
         host=host,
@@ -211,9 +214,10 @@ def schedule_apply(
 ) -> None:
     """Make or change the recurring run of a model: no catch-up, one at a time."""
     from defectline.pipeline import cluster, screen
-    from defectline.pipeline.parameters import parse
+    from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name)
+    check_reachable(parameters)
     made = cluster.apply_schedule(
         package,
         host=host,

@@ -47,19 +47,27 @@ class Images:
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
         there is one. With `gpu`, training takes the image of the target `train-gpu`.
 
-        Raises SettingsError: no such lock file, one that cannot be read, a name that is no target,
-        a reference that is not pinned.
+        Raises SettingsError: no such lock file, one that cannot be read, a name that is no target, a target
+        that it lacks, a reference that is not pinned.
         """
-        images = {target: reference(target) for target in TARGETS}
-        if lock or LOCK.exists():
-            images |= _read_lock(lock or LOCK)
+        locked = lock or LOCK.exists()
+        images = _read_lock(lock or LOCK) if locked else {target: reference(target) for target in TARGETS}
         for target in TARGETS:
             if named := os.environ.get(variable(target)):
                 images[target] = _pinned(named, f"The environment variable {variable(target)}")
-        train_gpu = images.pop("train-gpu")
-        if gpu:
-            images["train"] = train_gpu
-        return cls(**images)
+        source = {target: target for target in TARGETS if target != "train-gpu"}
+        source["train"] = "train-gpu" if gpu else "train"
+        for target in source.values():
+            if target not in images:
+                raise SettingsError(
+                    f"The lock file {lock or LOCK} names no image for {target}.",
+                    got=", ".join(sorted(images)) or "none at all",
+                    expected=", ".join(source.values()),
+                    fix="Build it with `make images PUSH=1 GPU=1`, or compile with --gpus 0."
+                    if target == "train-gpu"
+                    else "Build it with `make images PUSH=1`.",
+                )
+        return cls(**{component: images[target] for component, target in source.items()})
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

@@ -56,7 +56,24 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
     return parameters
 
 
+def check_reachable(parameters: Parameters) -> None:
+    """Raise SettingsError where a cluster's pods could not reach the source or the store."""
+    for name in ("source", "store"):
+        uri = getattr(parameters, name)
+        if not uri.startswith(("s3://", "gs://")):
+            raise SettingsError(
+                f"A cluster cannot reach the {name}.",
+                got=uri,
+                expected="s3://bucket/prefix or gs://bucket/prefix",
+                fix=f"Put it into a bucket, and name that with --{name}.",
+            )
+
+
 def _check_name(key: str) -> None:
+    if key in ("source", "store"):
+        raise SettingsError(
+            f"There is no parameter {key} to set.", got=key, expected=f"--{key} URI", fix=f"Use --{key}."
+        )
     known = [name for name in Parameters.model_fields if name not in ("source", "store")]
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)

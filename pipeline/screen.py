@@ -1,6 +1,8 @@
 """What the command line shows."""
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,8 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
         _show_gate(json.loads(store.read(f"runs/{done.run}/gate.json")))
         _show_metrics(json.loads(store.read(f"runs/{done.run}/metrics.json")))
     console.print(f"{STATES[done.outcome.state]}: {escape(done.outcome.reason)}", soft_wrap=True)
+    if done.outcome.state == "nothing_new":
+        console.print("[dim]--force trains all the same[/]")
     if done.outcome.version:
         console.print(f"[dim]model  [/] {parameters.model_name} {done.outcome.version}")
     console.print(f"[dim]store  [/] {escape(store.uri)}", soft_wrap=True)
@@ -57,9 +61,9 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
 def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
     if not done.outcome.version:
         return "open the report; add pictures or correct masks; then run again"
-    options = [] if parameters.store in ("./store", "store") else [f"--store {parameters.store}"]
-    options += [] if parameters.model_name == "defects" else [f"--name {parameters.model_name}"]
-    return " ".join(["defectline serve", *options]) if options else "make serve"
+    options = [] if parameters.store in ("./store", "store") else ["--store", parameters.store]
+    options += [] if parameters.model_name == "defects" else ["--name", parameters.model_name]
+    return shlex.join([sys.argv[0], "serve", *options]) if options else "make serve"
 
 
 def _show_gate(rules: list[dict[str, Any]]) -> None:

@@ -176,6 +176,21 @@ def test_nothing_to_serve(tmp_path):
     assert "There is no model defects to serve" in done.stderr
 
 
+def test_damaged_records(store, pairs):
+    (store / "models/defects/current.json").write_text("{")
+    refused(store, "serve", "--store", store, says=("current.json is damaged",))
+    (store / "snapshots").mkdir()
+    (store / "snapshots/head.json").write_text("{")
+    done = defectline("run", "--source", pairs, "--store", store)
+    assert done.returncode == 2
+    assert "head.json is damaged" in done.stderr
+
+
+def test_a_cluster_cannot_reach_a_folder(store, pairs):
+    arguments = ("submit", "--host", "http://127.0.0.1:9", "--source", pairs, "--store", store)
+    refused(store, *arguments, says=("A cluster cannot reach the source",))
+
+
 def test_a_killed_run_leaves_no_lock_and_no_process(store, pairs):
     command = [Path(sys.executable).with_name("defectline"), "run", "--source", pairs, "--store", store]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -54,7 +54,7 @@ def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypa
     locked = {target: f"127.0.0.1:5000/defectline-{target}@{DIGEST}" for target in TARGETS}
     Path("images.lock.json").write_text(json.dumps(locked))
     other = tmp_path / "other.json"
-    other.write_text(json.dumps({"serve": "registry.local:5000/team/serve:1.2.0"}))
+    other.write_text(json.dumps({t: f"registry.local:5000/team/{t}:1.2.0" for t in BUILT if t != "ingest"}))
     monkeypatch.setenv("DEFECTLINE_IMAGE_INGEST", "mine/ingest:dev-3")
     monkeypatch.setenv("DEFECTLINE_IMAGE_TRAIN_GPU", "mine/train:cuda")
 
@@ -63,7 +63,9 @@ def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypa
     assert Images.load().train == locked["train"]
     assert Images.load(gpu=True).train == "mine/train:cuda"
     assert Images.load(other).serve == "registry.local:5000/team/serve:1.2.0"
-    assert Images.load(other).deploy == reference("deploy")
+    monkeypatch.delenv("DEFECTLINE_IMAGE_INGEST")
+    with pytest.raises(SettingsError, match="names no image for ingest"):
+        Images.load(other)
 
 
 @pytest.mark.usefixtures("clean")
@@ -366,7 +368,7 @@ def test_what_is_pushed_is_locked_by_digest(engine, registry_server, tmp_path):
     assert docker("build", "--tag", image, str(tmp_path)).returncode == 0
 
     pushed = build_images.push(image)
-    build_images.write_lock({"serve": pushed}, Path("images.lock.json"))
+    build_images.write_lock(dict.fromkeys(BUILT, pushed), Path("images.lock.json"))
     docker("image", "rm", image, pushed)
 
     assert Images.load().serve == pushed

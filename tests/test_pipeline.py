@@ -14,7 +14,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.definition import build
-from defectline.pipeline.images import Images
+from defectline.pipeline.images import TARGETS, Images
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.targets import Target
 
@@ -140,13 +140,26 @@ def test_the_yaml_is_small(compiled):
 def test_compile_command(tmp_path):
     lock = tmp_path / "images.lock.json"
     digest = "sha256:" + "ab" * 32
-    lock.write_text(json.dumps({"ingest": f"registry.example.com/defectline-ingest@{digest}"}))
+    locked = {t: f"registry.example.com/defectline-{t}@{digest}" for t in TARGETS if t != "train-gpu"}
+    lock.write_text(json.dumps(locked))
     output = tmp_path / "out/pipeline.yaml"
     done = defectline("compile", "-o", output, "--images", lock, "--gpus", "0", "--s3-secret", "keys")
     assert done.returncode == 0, done.stderr
     assert f"registry.example.com/defectline-ingest@{digest}" in output.read_text()
     assert "train-gpu" not in output.read_text()
+    assert "ghcr.io" not in output.read_text()
     assert [p.name for p in output.parent.iterdir()] == ["pipeline.yaml"]
+    done = defectline("compile", "-o", output, "--images", lock, "--gpus", "1")
+    assert done.returncode == 2
+    assert "names no image for train-gpu" in done.stderr
+
+
+def test_compile_to_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for output in (tmp_path / "file/pipeline.yaml", tmp_path):
+        done = defectline("compile", "-o", output)
+        assert done.returncode == 2, done.stderr
+        assert "cannot be written" in done.stderr
 
 
 def test_compile_refuses_what_kserve_would(tmp_path):

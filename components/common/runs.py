@@ -5,11 +5,14 @@ models/<name>/gated.json      a `Gated`: the last run that reached its gate
 models/<name>/current.json    a `Current`: the champion of the local target
 """
 
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
+
+R = TypeVar("R", bound=BaseModel)
 
 
 class _Record(BaseModel):
@@ -46,15 +49,27 @@ def current_key(model_name: str) -> str:
     return f"models/{model_name}/current.json"
 
 
+def _read(kind: type[R], store: Storage, key: str) -> R | None:
+    """The record under a key, or None; StoreError where it cannot be understood."""
+    try:
+        return kind.model_validate_json(store.read(key))
+    except KeyError:
+        return None
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.url(key)} is damaged.",
+            got=error.errors()[0]["msg"],
+            expected=f"the fields {', '.join(kind.model_fields)}",
+            fix="Bring it back from a backup, or remove it: the next run writes it anew.",
+        ) from error
+
+
 def write_outcome(store: Storage, run: str, outcome: Outcome) -> None:
     store.write(outcome_key(run), outcome.model_dump_json(indent=2).encode())
 
 
 def read_outcome(store: Storage, run: str) -> Outcome | None:
-    try:
-        return Outcome.model_validate_json(store.read(outcome_key(run)))
-    except KeyError:
-        return None
+    return _read(Outcome, store, outcome_key(run))
 
 
 def write_gated(store: Storage, model_name: str, gated: Gated) -> None:
@@ -62,14 +77,8 @@ def write_gated(store: Storage, model_name: str, gated: Gated) -> None:
 
 
 def read_gated(store: Storage, model_name: str) -> Gated | None:
-    try:
-        return Gated.model_validate_json(store.read(gated_key(model_name)))
-    except KeyError:
-        return None
+    return _read(Gated, store, gated_key(model_name))
 
 
 def read_current(store: Storage, model_name: str) -> Current | None:
-    try:
-        return Current.model_validate_json(store.read(current_key(model_name)))
-    except KeyError:
-        return None
+    return _read(Current, store, current_key(model_name))

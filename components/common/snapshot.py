@@ -134,7 +134,15 @@ def read_head(store: Storage) -> str | None:
         head = store.read(HEAD)
     except KeyError:
         return None
-    return json.loads(head)["snapshot"]
+    try:
+        return json.loads(head)["snapshot"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{store.url(HEAD)} is damaged.",
+            got=repr(head[:60]),
+            expected='{"snapshot": "…"}',
+            fix="Name the newest folder of snapshots/ in it.",
+        ) from error
 
 
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:

@@ -214,8 +214,12 @@ def _score_champion(
             bundle = read_bundle(folder)
             network = Network(folder / "openvino/model.xml", bundle.imaging)
         except BundleError as error:
-            say(f"evaluate: the champion {champion} cannot be loaded: {error.what}")
-            return None, f"the champion {champion} cannot be loaded: {error.what}"
+            # The copy that was looked at is gone by the time somebody reads this.
+            what = error.what.replace(str(folder), storage.url(f"models/{model_name}/{champion}"))
+            say(
+                f"evaluate: WARNING: the champion {champion} cannot be loaded, so nothing is compared: {what}"
+            )
+            return None, f"the champion {champion} cannot be loaded: {what}"
         constants = Calibration(bundle.threshold, bundle.min_area_px)
         return _score(network, constants, storage, pairs, "judging the champion"), ""
 

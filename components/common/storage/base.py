@@ -94,13 +94,17 @@ def as_folder(prefix: str) -> str:
     return f"{name}/" if name else ""
 
 
+WINDOWS_FILES = ("Thumbs.db", "desktop.ini")
+
+
 def hidden(key: str) -> bool:
     """Whether a key is never data.
 
-    That is a dotfile such as `.DS_Store`, anything in a dot folder, and the empty object with a slash at
-    its end that web consoles put in place of a folder.
+    That is a dotfile such as `.DS_Store`, anything in a dot folder, what Windows leaves in folders, and the
+    empty object with a slash at its end that web consoles put in place of a folder.
     """
-    return not key or key.endswith("/") or any(part.startswith(".") for part in key.split("/"))
+    parts = key.split("/")
+    return not parts[-1] or parts[-1] in WINDOWS_FILES or any(part.startswith(".") for part in parts)
 
 
 def conflict(uri: str) -> Conflict:
