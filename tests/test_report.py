@@ -140,7 +140,7 @@ def test_the_page_needs_nothing_from_outside(page):
     assert "<link" not in page
     sources = re.findall(r"<img[^>]*\ssrc=\"([^\"]*)\"", page)
     assert len(sources) == page.count("<img") == 3 * len(CASES) + 2
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(re.match(r"data:image/(png|webp);base64,", source) for source in sources)
     assert not re.search(r"url\(|@import", page)
 
 
@@ -186,7 +186,7 @@ def test_outlines_of_thin_defects_survive_shrinking(tmp_path):
     truth[1001, 300:1500] = 1
     case = _case("NG/thin", truth, truth.astype(np.uint16) * 300)
     page = _report(tmp_path, [case])
-    found = re.search(r'src="data:image/png;base64,([^"]*)" alt="true defect', page)
+    found = re.search(r'src="data:image/webp;base64,([^"]*)" alt="true defect', page)
     assert found is not None
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
     assert shown.shape == (672, 672, 3)

@@ -153,12 +153,13 @@ def _outline(
 
 
 def _picture(image: NDArray[np.uint8]) -> str:
-    _, data = cv2.imencode(".png", image[..., ::-1])
-    return _data_uri(data.tobytes())
+    # Lossless WebP: a sixth of the PNG for a picture of light points.
+    _, data = cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    return _data_uri(data.tobytes(), "webp")
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _data_uri(picture: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
 def _curves(report: Report) -> bytes:
