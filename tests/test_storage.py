@@ -13,7 +13,7 @@ import boto3
 import pytest
 from servers import GCSServer, S3Server, free_port
 
-from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
+from defectline.components.common.errors import Conflict, Damaged, SettingsError, SourceError, StoreError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.gcs import GCSStorage
 from defectline.components.common.storage.s3 import S3Storage
@@ -65,7 +65,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for storage in (S3Storage, GCSStorage):
         monkeypatch.setattr(storage, "READ_SECONDS", 0.2)
     monkeypatch.setattr(S3Storage, "ATTEMPTS", 2)
+    monkeypatch.setattr(S3Storage, "PAUSES", (0.0,) * 3)
     monkeypatch.setattr(GCSStorage, "RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(GCSStorage, "LATER_SECONDS", 0.5)
 
 
 def set_env(monkeypatch: pytest.MonkeyPatch, server: S3Server | GCSServer) -> None:
@@ -105,6 +107,20 @@ def test_writing_again_replaces_content_and_version(store: Storage):
     (after,) = store.list()
     assert store.read("key") == b"three"
     assert before.version != after.version
+
+
+def test_a_version_that_is_gone_is_not_read(store: Storage):
+    store.write("key", b"before")
+    (listed,) = store.list()
+    assert store.read("key", listed.version) == b"before"
+    # GCS: below, for its emulator ignores generations.
+    if not store.uri.startswith("gs"):
+        store.write("key", b"afterwards")
+        with pytest.raises(KeyError):
+            store.read("key", listed.version)
+    store.delete("key")
+    with pytest.raises(KeyError):
+        store.read("key", listed.version)
 
 
 def test_a_prefix_is_a_string_and_a_root_is_a_folder(store: Storage, uri: str):
@@ -513,7 +529,8 @@ class Between(ThreadingHTTPServer):
     """Passes requests on to a real server, except where `faults` says otherwise.
 
     A fault is (method, what): a status to answer with, "page" for a page of HTML, "drop" to lose the real
-    answer, "cut" to end it halfway. Each happens once, to the next request with that method.
+    answer, "cut" to end it halfway, "flip" to turn its last bit. Each happens once, to the next request
+    with that method.
     """
 
     daemon_threads = True
@@ -554,8 +571,13 @@ class Relay(BaseHTTPRequestHandler):
         content = answer.read()
         real.close()
         self.close_connection = True
+        headers = dict(answer.getheaders())
+        if fault == "flip":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+            # Of the checksums only the ETag stays, as with older servers.
+            headers = {name: value for name, value in headers.items() if "checksum" not in name.lower()}
         if fault != "drop":
-            self.reply(answer.status, dict(answer.getheaders()), content, cut=fault == "cut")
+            self.reply(answer.status, headers, content, cut=fault == "cut")
 
     def reply(self, status: int, headers: dict[str, str], content: bytes, cut: bool = False) -> None:
         self.send_response_only(status)
@@ -611,6 +633,24 @@ def test_a_fault_that_passes_is_not_noticed(between: tuple[Between, Storage], tm
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("between", ["s3"], indirect=True)
+def test_content_that_does_not_fit_its_etag(
+    between: tuple[Between, Storage], monkeypatch: pytest.MonkeyPatch
+):
+    relay, store = between
+    store.write("key", b"content of some length")
+    relay.faults = [("GET", "flip")]
+    assert store.read("key") == b"content of some length"
+    relay.faults = [("GET", "flip")] * 4
+    with pytest.raises(Damaged, match="arrives damaged") as caught:
+        store.read("key")
+    assert "DEFECTLINE_S3_ETAG_MD5=0" in caught.value.fix
+    monkeypatch.setenv("DEFECTLINE_S3_ETAG_MD5", "0")
+    relay.faults = [("GET", "flip")]
+    assert store.read("key") != b"content of some length"
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_keeps_failing(between: tuple[Between, Storage]):
     relay, store = between
     relay.faults = [("GET", 503)] * 20
@@ -656,6 +696,15 @@ def test_a_swap_states_its_condition_and_believes_the_answer(between: tuple[Betw
                 path = [path for path in relay.paths if "upload" in path][-1]
                 assert f"ifGenerationMatch={expected or 0}" in path
     assert store.read("current.json") == b"theirs"
+
+
+@pytest.mark.parametrize("between", ["gcs"], indirect=True)
+def test_gcs_names_the_generation_that_it_reads(between: tuple[Between, Storage]):
+    relay, store = between
+    store.write("key", b"before")
+    (listed,) = store.list()
+    store.read("key", listed.version)
+    assert f"generation={listed.version}" in relay.paths[-1]
 
 
 @pytest.mark.parametrize("between", ["s3"], indirect=True)

@@ -4,7 +4,8 @@
     ├── SettingsError    a parameter or an environment variable
     ├── SourceError      the labelled images: where they lie, how they are laid out
     ├── StoreError       the place that the product owns
-    │   └── Conflict     somebody else changed the same object first
+    │   ├── Conflict     somebody else changed the same object first
+    │   └── Damaged      an object whose bytes do not fit its checksum, however often they are fetched
     ├── BundleError      a model or bundle that is missing, changed or unreadable
     └── ServingError     the predictor, KServe or the cluster around it
 
@@ -54,6 +55,10 @@ class StoreError(DefectlineError):
 
 
 class Conflict(StoreError):
+    pass
+
+
+class Damaged(StoreError):
     pass
 
 

@@ -39,7 +39,12 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def read(self, key: str) -> bytes: ...
+    def read(self, key: str, version: str = "") -> bytes:
+        """The content of an object, checked against length and checksum where the server states one.
+
+        With the `version` of a listing: of that version alone; KeyError where the object has another one
+        by now. Raises Damaged where content and checksum do not fit.
+        """
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:

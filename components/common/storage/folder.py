@@ -55,14 +55,18 @@ class FolderStorage(Storage):
                         if path.is_symlink():
                             raise _dangling(path) from None
                         continue  # deleted since the folder was read
-                    yield Object(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}")
+                    yield Object(key, stat.st_size, _version(stat))
 
     def url(self, key: str) -> str:
         return (self.root / key).as_uri()
 
-    def read(self, key: str) -> bytes:
-        with _explained(self.root, "read", key):
-            return (self.root / check_key(key)).read_bytes()
+    def read(self, key: str, version: str = "") -> bytes:
+        with _explained(self.root, "read", key), (self.root / check_key(key)).open("rb") as file:
+            data = file.read()
+            # Afterwards: what is being written while it is read has another time or size by then.
+            if version and version != _version(os.fstat(file.fileno())):
+                raise KeyError(key)
+            return data
 
     def write(self, key: str, data: bytes) -> None:
         with self._beside(key) as path:
@@ -117,6 +121,10 @@ class FolderStorage(Storage):
                 path.replace(target)
             finally:
                 path.unlink(missing_ok=True)
+
+
+def _version(stat: os.stat_result) -> str:
+    return f"{stat.st_mtime_ns}-{stat.st_size}"
 
 
 def _dangling(link: Path) -> StoreError:

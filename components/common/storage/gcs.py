@@ -17,7 +17,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 
-from defectline.components.common.errors import StoreError
+from defectline.components.common.errors import Damaged, StoreError
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -41,7 +41,8 @@ class GCSStorage(Storage):
     application-default login`, or the identity of the machine or pod. DEFECTLINE_GCS_ANONYMOUS=1 sends none,
     for public buckets. STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
 
-    A host that does not answer is given up after about 30 seconds.
+    A host that does not answer is given up after about 30 seconds; once it has answered, a fault may last a
+    minute.
     """
 
     CONNECT_SECONDS = 5.0
@@ -49,6 +50,8 @@ class GCSStorage(Storage):
     SEND_SECONDS = 30.0
     """For 8 MiB, the largest piece that is sent at once: urllib3 sends it under the connect timeout."""
     RETRY_SECONDS = 15.0
+    LATER_SECONDS = 60.0
+    """For the repetitions of one request, before and after the server has answered for the first time."""
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -56,6 +59,7 @@ class GCSStorage(Storage):
         self.uri = f"gs://{bucket}/{self.root}".rstrip("/")
         self._lock = threading.Lock()
         self._made: Client | None = None
+        self._answered = False
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         with self._explained("listed"):
@@ -67,9 +71,11 @@ class GCSStorage(Storage):
                 if not hidden(key):
                     yield Object(key, blob.size, str(blob.generation))
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, version: str = "") -> bytes:
         with self._explained("read", key):
-            return self._blob(key).download_as_bytes(**self._patience)
+            data = self._blob(key, int(version) if version else None).download_as_bytes(**self._patience)
+        self._answered = True
+        return data
 
     def write(self, key: str, data: bytes) -> None:
         with self._explained("written", key):
@@ -125,7 +131,8 @@ class GCSStorage(Storage):
     @property
     def _patience(self) -> dict[str, Any]:
         """How long a request waits (connect, read; seconds), and how it is tried again."""
-        retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=4.0).with_timeout(self.RETRY_SECONDS)
+        seconds = self.LATER_SECONDS if self._answered else self.RETRY_SECONDS
+        retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=4.0).with_timeout(seconds)
         return {"timeout": (self.CONNECT_SECONDS, self.READ_SECONDS), "retry": retry}
 
     @property
@@ -172,7 +179,8 @@ class GCSStorage(Storage):
             cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
             expected, fix = _remedy(cause)
             endpoint = self._made.api_endpoint if self._made else "no connection yet"
-            raise StoreError(
+            kind = Damaged if isinstance(cause, DataCorruption) else StoreError
+            raise kind(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
                 got=f"{one_line(_reason(cause))} ({one_line(endpoint)})",
                 expected=expected,

@@ -1,12 +1,16 @@
 """S3, and every server that speaks its protocol: MinIO, Ceph, Swift and others."""
 
+import hashlib
 import io
 import os
+import random
+import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3.session
 from boto3.exceptions import RetriesExceededError
@@ -16,7 +20,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from defectline.components.common.errors import StoreError
+from defectline.components.common.errors import Damaged, StoreError
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -29,7 +33,11 @@ from defectline.components.common.storage.base import (
 
 THREADS = 32
 TRANSFER = TransferConfig(max_concurrency=4)
-BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError)
+BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError, Damaged)
+NO_ANSWER = (boto.ConnectionError, boto.HTTPClientError, RetriesExceededError)
+MD5 = re.compile("[0-9a-f]{32}")
+
+T = TypeVar("T")
 
 
 class S3Storage(Storage):
@@ -44,14 +52,19 @@ class S3Storage(Storage):
     - DEFECTLINE_S3_PATH_STYLE: 1 puts the bucket into the path, 0 into the host name. Without it, into the
       path whenever an endpoint URL is set.
     - DEFECTLINE_S3_ANONYMOUS: 1 sends no credentials, for public buckets.
+    - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are none.
 
     A host that takes no connection is given up after about 20 seconds, one that does not answer after about
-    50. `swap` needs a server that knows conditional writes.
+    50. Once it has answered, a fault may last about a minute. `swap` needs a server that knows conditional
+    writes.
     """
 
     CONNECT_SECONDS = 5.0
     READ_SECONDS = 15.0
     ATTEMPTS = 3
+    """In quick succession, by boto3."""
+    PAUSES = (0.2, 1.0, 3.0, 8.0, 16.0)
+    """Seconds between further rounds of attempts."""
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -59,25 +72,27 @@ class S3Storage(Storage):
         self.uri = f"s3://{bucket}/{self.root}".rstrip("/")
         self._lock = threading.Lock()
         self._made: Any = None
+        self._answered = False
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         with self._explained("listed"):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.root + prefix):
+                self._answered = True
                 for found in page.get("Contents", []):
                     key = found["Key"].removeprefix(self.root)
                     if not hidden(key):
                         yield Object(key, found["Size"], found["ETag"].strip('"'))
 
-    def read(self, key: str) -> bytes:
-        return self._get(key)[0]
+    def read(self, key: str, version: str = "") -> bytes:
+        return self._get(key, version)[0]
 
     def write(self, key: str, data: bytes) -> None:
         with self._explained("written", key):
-            self._put(key, data)
+            self._patiently(lambda: self._put(key, data))
 
     def download(self, key: str, path: Path) -> None:
-        with local_file(path), self._explained("read", key):
+        def fetch() -> None:
             try:
                 self._client.download_file(self.bucket, self.root + key, str(path), Config=TRANSFER)
             except boto.ClientError as error:
@@ -87,9 +102,16 @@ class S3Storage(Storage):
                 self._client.get_object(Bucket=self.bucket, Key=self.root + key)["Body"].close()
                 raise
 
+        with local_file(path), self._explained("read", key):
+            self._patiently(fetch)
+
     def upload(self, path: Path, key: str) -> None:
-        with local_file(path), path.open("rb") as file, self._explained("written", key):
-            self._client.upload_fileobj(file, self.bucket, self.root + key, Config=TRANSFER)
+        def send() -> None:
+            with path.open("rb") as file:
+                self._client.upload_fileobj(file, self.bucket, self.root + key, Config=TRANSFER)
+
+        with local_file(path), self._explained("written", key):
+            self._patiently(send)
 
     def delete(self, key: str) -> None:
         # S3 itself says nothing when the key is missing.
@@ -121,20 +143,50 @@ class S3Storage(Storage):
         # A stream is sent in small blocks, each with its own time limit; bytes would share a single one.
         self._client.put_object(Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **condition)
 
-    def _get(self, key: str) -> tuple[bytes, str]:
-        """Content and ETag. boto3 repeats failed requests, but not a body that breaks off: this does."""
+    def _get(self, key: str, version: str = "") -> tuple[bytes, str]:
+        """Content and ETag."""
+        condition = {"IfMatch": f'"{version}"'} if version else {}
         with self._explained("read", key):
-            for _ in range(self.ATTEMPTS - 1):
-                try:
-                    return self._get_once(key)
-                except BROKEN_STREAM:
-                    continue
-            return self._get_once(key)
+            return self._patiently(lambda: self._get_once(key, condition))
 
-    def _get_once(self, key: str) -> tuple[bytes, str]:
-        answer = self._client.get_object(Bucket=self.bucket, Key=self.root + key)
-        with closing(answer["Body"]) as body:
-            return body.read(), answer["ETag"].strip('"')
+    def _get_once(self, key: str, condition: dict[str, str]) -> tuple[bytes, str]:
+        answer = self._client.get_object(Bucket=self.bucket, Key=self.root + key, **condition)
+        self._answered = True
+        try:
+            with closing(answer["Body"]) as body:
+                data = body.read()
+        except boto.FlexibleChecksumError as error:
+            raise self._damaged(key, "the checksum that the server states") from error
+        etag = answer["ETag"].strip('"')
+        if _is_md5(etag, answer) and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
+            raise self._damaged(key, f"its ETag, the MD5 checksum {etag}")
+        return data, etag
+
+    def _damaged(self, key: str, checksum: str) -> Damaged:
+        return Damaged(
+            f"{self.url(key)} arrives damaged.",
+            got="bytes with another checksum",
+            expected=checksum,
+            fix="Store the object anew. If no object fits its ETag, set DEFECTLINE_S3_ETAG_MD5=0: the "
+            "server's ETags are no checksums then.",
+        )
+
+    def _patiently(self, request: Callable[[], T]) -> T:
+        """The request's answer. boto3 repeats what fails at once; this bridges what lasts longer.
+
+        It also repeats a body that breaks off, which boto3 does not. Whoever has never answered is not
+        waited for: that is rather a wrong address.
+        """
+        for pause in self.PAUSES:
+            try:
+                done = request()
+                self._answered = True
+                return done
+            except (boto.ClientError, *BROKEN_STREAM, *NO_ANSWER) as error:
+                if not (_busy(error) if isinstance(error, boto.ClientError) else self._answered):
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1))
+        return request()
 
     @property
     def _client(self) -> Any:
@@ -169,7 +221,9 @@ class S3Storage(Storage):
         try:
             yield
         except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError) as error:
-            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchKey":
+            if isinstance(error, boto.ClientError) and (
+                _code(error) == "NoSuchKey" or (verb == "read" and _status(error) == 412)
+            ):
                 raise KeyError(key) from error
             expected, fix = _remedy(error)
             endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
@@ -249,9 +303,20 @@ OTHER = ("settings that boto3 accepts", "Check the variables AWS_* and the files
 def _remedy(error: Exception) -> tuple[str, str]:
     """What was expected, and how to mend it."""
     if isinstance(error, boto.ClientError):
-        busy = _status(error) >= 500 or _status(error) == 429
-        return BY_CODE.get(_code(error)) or (BUSY if busy else DENIED if _status(error) == 403 else ENDPOINT)
+        by_status = BUSY if _busy(error) else DENIED if _status(error) == 403 else ENDPOINT
+        return BY_CODE.get(_code(error)) or by_status
     return next((remedy for kind, remedy in BY_CLASS if isinstance(error, kind)), OTHER)
+
+
+def _is_md5(etag: str, answer: dict[str, Any]) -> bool:
+    """Whether an ETag is the content's MD5: not for uploads in parts, nor under keys of a KMS or customer."""
+    encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+    told_otherwise = os.environ.get("DEFECTLINE_S3_ETAG_MD5") == "0"
+    return not (encrypted or told_otherwise) and MD5.fullmatch(etag) is not None
+
+
+def _busy(error: boto.ClientError) -> bool:
+    return _status(error) >= 500 or _status(error) == 429
 
 
 def _code(error: boto.ClientError) -> str:
