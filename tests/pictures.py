@@ -92,9 +92,9 @@ class CountingFolder(FolderStorage):
         super().__init__(root)
         self.keys_read: list[str] = []
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, version: str = "") -> bytes:
         self.keys_read.append(key)
-        return super().read(key)
+        return super().read(key, version)
 
 
 def objects(*keys: str) -> list[Object]:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ from defectline.components.common.snapshot import (
     snapshot_id,
 )
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest import taking
+from defectline.components.ingest import packing, taking
 from defectline.components.ingest.checks import check_pair, reject_duplicates
 from defectline.components.ingest.component import ingest as ingest_component
 from defectline.components.ingest.ingesting import ingest
@@ -357,7 +358,7 @@ def test_the_same_files_make_the_same_packs_byte_for_byte(source: Path, tmp_path
 
 
 def test_packs_are_of_limited_size(source: Path, store: FolderStorage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(taking, "PACK_BYTES", 2_000)
+    monkeypatch.setattr(packing, "PACK_BYTES", 2_000)
     rows = read_pairs(store, take(source, store).id)
     packs = {row.pack for row in rows}
     assert len(packs) > 2
@@ -528,17 +529,79 @@ def test_a_name_that_is_not_utf_8_is_rejected(source: Path, store: FolderStorage
     assert list(rejected(store, take(source, store))) == ["OK/\\udcff.png"]
 
 
-def test_what_vanishes_while_it_is_read_is_rejected(source: Path, store: FolderStorage):
-    class Vanishing(FolderStorage):
-        def read(self, key: str) -> bytes:
-            if key == "OK_MSK/00003_OK_Mask.png":
-                raise KeyError(key)
-            return super().read(key)
+class Restless(FolderStorage):
+    """A folder in which something happens before a key is read."""
 
-    snapshot = take_snapshot(Vanishing(source), store, 0.1, QUARANTINE)
-    assert rejected(store, snapshot) == {
-        "OK/00003_OK": "OK_MSK/00003_OK_Mask.png vanished while it was read."
-    }
+    def __init__(self, root: Path, key: str, event: Callable[[Path], object], times: int = 1):
+        super().__init__(root)
+        self.key, self.event, self.times = key, event, times
+
+    def read(self, key: str, version: str = "") -> bytes:
+        if key == self.key and self.times:
+            self.times -= 1
+            self.event(self.root / key)
+        return super().read(key, version)
+
+
+def test_what_is_deleted_while_it_is_read_is_not_in_the_snapshot(source: Path, store: FolderStorage):
+    restless = Restless(source, "OK_MSK/00003_OK_Mask.png", Path.unlink)
+    snapshot = take_snapshot(restless, store, 0.1, QUARANTINE)
+    assert rejected(store, snapshot) == {"OK/00003_OK": "No mask of that name."}
+
+
+def test_what_is_replaced_while_it_is_read_is_read_again(source: Path, store: FolderStorage, tmp_path: Path):
+    key = "NG/00003_NG_Image.png"
+    restless = Restless(source, key, lambda path: path.write_bytes(encode(noise(777))))
+    snapshot = take_snapshot(restless, store, 0.1, QUARANTINE)
+    undisturbed = FolderStorage(tmp_path / "other")
+    assert take(source, undisturbed).id == snapshot.id
+    packs = [{f.key: s.read(f.key) for f in s.list("snapshots/packs/")} for s in (store, undisturbed)]
+    # What was read before is not packed again, and what replaced the picture comes in a pack of its own.
+    assert len(packs[0]) == 2
+    row = next(row for row in read_pairs(store, snapshot.id) if row.image_key == key)
+    assert row.image_sha256 == hashlib.sha256(encode(noise(777))).hexdigest()
+
+
+def test_a_source_that_never_rests_is_given_up(source: Path, store: FolderStorage):
+    restless = Restless(source, "NG/00003_NG_Image.png", lambda path: os.utime(path), times=99)
+    with pytest.raises(SourceError, match="changes faster than it can be read"):
+        take_snapshot(restless, store, 0.1, QUARANTINE)
+    assert read_head(store) is None
+
+
+def test_a_run_that_was_cut_off_is_continued(
+    source: Path, store: FolderStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(packing, "PACK_BYTES", 2_000)
+    undisturbed = FolderStorage(tmp_path / "other")
+    take(source, undisturbed)
+
+    def cut_off(path: Path) -> None:
+        raise RuntimeError("cut off")
+
+    with pytest.raises(RuntimeError):
+        take_snapshot(Restless(source, "OK/00001_OK_Image.png", cut_off), store, 0.1, QUARANTINE)
+    packed = len(list(store.list("snapshots/packs/")))
+    assert packed
+    counting = CountingFolder(source)
+    take_snapshot(counting, store, 0.1, QUARANTINE)
+    assert stored(store).keys() == stored(undisturbed).keys()
+    assert 0 < len(counting.keys_read) < 32
+    for key, data in stored(undisturbed).items():
+        assert key.endswith("snapshot.json") or store.read(key) == data
+
+
+def test_rejected_files_are_not_read_again_by_the_same_software(
+    source: Path, store: FolderStorage, monkeypatch: pytest.MonkeyPatch
+):
+    (source / "OK/00003_OK_Image.png").write_bytes(b"broken")
+    first = take(source, store)
+    counting = CountingFolder(source)
+    assert take_snapshot(counting, store, 0.1, QUARANTINE).id == first.id
+    assert counting.keys_read == []
+    monkeypatch.setattr(taking, "software", lambda: "another")
+    take_snapshot(counting, store, 0.1, QUARANTINE)
+    assert len(counting.keys_read) == 2
 
 
 def test_too_many_rejected_pairs_leave_the_table_and_the_old_head(source: Path, store: FolderStorage):

@@ -12,6 +12,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -77,6 +78,13 @@ class Snapshot(BaseModel):
     created: str
     accepted: int
     rejected: int
+    software: str = ""
+    """The version of defectline that judged the pairs."""
+
+
+def software() -> str:
+    """The version of defectline that runs here."""
+    return metadata.version("defectline")
 
 
 def fingerprint(pairs: Iterable[Pair]) -> str:
@@ -108,8 +116,12 @@ def write_index(path: Path, pairs: Iterable[Pair]) -> None:
 
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
     """Every row of a snapshot, sorted by id. Raises StoreError where there is no such snapshot."""
-    index = pq.ParquetFile(io.BytesIO(_read(store, snapshot, "index.parquet")))
-    return [Pair(**row) for row in index.read().to_pylist()]
+    return parse_index(_read(store, snapshot, "index.parquet"))
+
+
+def parse_index(data: bytes) -> list[Pair]:
+    """The rows that `write_index` wrote."""
+    return [Pair(**row) for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()]
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:

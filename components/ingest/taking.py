@@ -1,117 +1,185 @@
-"""Taking a snapshot: list, pair, read what is new, check, split, pack, and publish the index last."""
+"""Taking a snapshot: list, pair, read what is new, check, pack, split, and publish the index last."""
 
 import csv
-import hashlib
 import io
 import json
-import tarfile
 import tempfile
 import threading
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
-from defectline.components.common.errors import SourceError
+from defectline.components.common.errors import Damaged, SourceError
 from defectline.components.common.snapshot import (
     HEAD,
     Pair,
     Snapshot,
     fingerprint,
-    pack_key,
-    pack_name,
     read_head,
     read_pairs,
     read_snapshot,
     snapshot_id,
+    software,
     write_index,
 )
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
-from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
-from defectline.components.ingest.pairing import FOLDERS, pair_objects
+from defectline.components.ingest.packing import Packer, clear_journal, packed_as, read_journal
+from defectline.components.ingest.pairing import FOLDERS, Paired, pair_objects
 from defectline.components.ingest.splits import assign_splits
 
-KINDS = ("image", "mask")
 READERS = 16
 DECODERS = 4
 """Pictures decoded at once. Each takes about ten bytes a pixel, and the step has 2 GiB."""
-PACK_BYTES = 256_000_000
+AHEAD_BYTES = 256_000_000
+"""Files read and not yet packed: one that is slow must not make the others pile up."""
+ROUNDS = 5
+"""How often a source that changes while it is read is listed anew."""
+
+Unread = tuple[Object, Object, Pair]
+
+
+class Read(NamedTuple):
+    """A checked pair, with its files where it was accepted; `pair` is None where one is gone or replaced."""
+
+    pair: Pair | None
+    files: tuple[bytes, bytes] = (b"", b"")
 
 
 def take_snapshot(source: Storage, store: Storage, max_rejected: float, quarantine_key: str) -> Snapshot:
     """Bring the source's present state into the store, and return the snapshot of it.
 
-    Files that the newest snapshot packed, by key and version, are not read again; what is packed already,
-    by content, is not packed again. The quarantine table is written even where too many pairs were
-    rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. No pair of
-    an older snapshot changes.
+    Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
+    packed which was cut off; what is packed already, by content, is not packed again. A source that
+    changes while it is read is listed anew. The quarantine table is written even where too many pairs
+    were rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. No
+    pair of an older snapshot changes.
     """
+    paired = _list(source)
+    # Again later: this one shows before the long reading whether the store can be written.
+    store.write(quarantine_key, quarantine_table(paired.rejected))
     head = read_head(store)
     earlier = read_pairs(store, head) if head else []
-    same_source = head is not None and read_snapshot(store, head).source == source.uri
-    unchanged = {_state(p): p for p in earlier if p.status != "absent"} if same_source else {}
-
-    paired = pair_objects(source.list())
-    if paired.elsewhere:
-        say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
-    # Again below: this one shows before the long reading whether the store can be written.
-    store.write(quarantine_key, quarantine_table(paired.rejected))
-    rows, unread = list(paired.rejected), []
-    for image, mask, pair in paired.pairs:
-        pair = pair._replace(image_version=image.version, mask_version=mask.version)
-        old = unchanged.get(_state(pair))
-        # A duplicate is judged afresh: the picture that it repeated may be gone.
-        if old and old.pack:
-            rows.append(old._replace(status="accepted", reason="", fix=""))
-        else:
-            unread.append((image, mask, pair))
-    with tempfile.TemporaryDirectory() as temporary:
-        staged = Path(temporary)
-        rows += _read(source, unread, staged)
-        kept = {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"}
-        rows = reject_duplicates(rows, kept)
-        store.write(quarantine_key, quarantine_table(rows))
-        _check_rejected(rows, max_rejected, store.url(quarantine_key))
-        rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
-        rows = _pack(_reuse_packs(rows, earlier), staged, store)
+    known = _known(store, head, earlier, source.uri)
+    for _ in range(ROUNDS):
+        rows, complete = _read_new(paired, source, store, known, earlier)
+        known |= {_state(row): row for row in rows if row.image_sha256}
+        if complete:
+            break
+        say("files were replaced or deleted while they were read: listing the source again")
+        paired = _list(source)
+    else:
+        raise SourceError(
+            "The source changes faster than it can be read.",
+            got=f"files that were replaced or deleted in each of {ROUNDS} rounds",
+            expected="files that stay as they are for some minutes",
+            fix="Let whoever writes them finish first, or write each under a name of its own.",
+        )
+    rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"})
+    store.write(quarantine_key, quarantine_table(rows))
+    _check_rejected(rows, max_rejected, store.url(quarantine_key))
+    rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
     return _publish(rows, source.uri, store)
 
 
-def _state(pair: Pair) -> tuple[str, str, str, str]:
+State = tuple[str, str, str, str]
+
+
+def _state(pair: Pair) -> State:
     return pair.image_key, pair.image_version, pair.mask_key, pair.mask_version
 
 
-def _read(source: Storage, unread: list[tuple[Object, Object, Pair]], staged: Path) -> list[Pair]:
-    """Read and check pairs at once, and leave the accepted ones' files in `staged`."""
+def _known(store: Storage, head: str | None, earlier: list[Pair], source: str) -> dict[State, Pair]:
+    """What was read before of this source, as it was judged before duplicates and splits."""
+    rows = [row for row in earlier if row.status != "absent"]
+    if head:
+        snapshot = read_snapshot(store, head)
+        if snapshot.source != source:
+            rows = []
+        elif snapshot.software != software():
+            # Another version may judge otherwise what was rejected.
+            rows = [row for row in rows if row.pack]
+    cut_off = read_journal(store, source)
+    if cut_off:
+        say(f"{len(cut_off):,} pairs are there already, from a run that was cut off")
+    return {_state(row): _undecided(row) for row in rows + cut_off if row.image_sha256}
+
+
+def _undecided(row: Pair) -> Pair:
+    """A row without what depends on other rows: a picture that it repeated may be gone."""
+    row = row._replace(split="")
+    return row._replace(status="accepted", reason="", fix="") if row.pack else row
+
+
+def _list(source: Storage) -> Paired:
+    paired = pair_objects(source.list())
+    if paired.elsewhere:
+        say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
+    return paired
+
+
+def _read_new(
+    paired: Paired, source: Storage, store: Storage, known: dict[State, Pair], earlier: list[Pair]
+) -> tuple[list[Pair], bool]:
+    """Read and pack what is not known. Returns all rows, and whether every listed file could be read."""
+    rows, unread = list(paired.rejected), []
+    for image, mask, pair in paired.pairs:
+        pair = pair._replace(image_version=image.version, mask_version=mask.version)
+        if old := known.get(_state(pair)):
+            rows.append(old)
+        else:
+            unread.append((image, mask, pair))
+    packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
+    complete = True
+    with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
+        for pair, files in track(_read(source, unread), len(unread), "reading pairs"):
+            if pair is None:
+                complete = False
+            elif pair.status == "accepted" and packed_as(pair) not in packs:
+                packer.add(pair, *files)
+            else:
+                packer.note(pair._replace(pack=packs.get(packed_as(pair), "")))
+    return rows + packer.rows, complete
+
+
+def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
+    """Read and check pairs, several at once, in the order of their ids."""
     decoding = threading.Semaphore(DECODERS)
 
-    def read(item: tuple[Object, Object, Pair]) -> Pair:
+    def read(item: Unread) -> Read:
         image, mask, pair = item
         try:
-            contents = source.read(image.key), source.read(mask.key)
-        except KeyError as error:
-            return reject(pair, f"{error.args[0]} vanished while it was read.", "Run again.")
+            files = source.read(image.key, image.version), source.read(mask.key, mask.version)
+        except KeyError:
+            return Read(None)
+        except Damaged as error:
+            return Read(reject(pair, error.what, error.fix))
         with decoding:
-            pair = check_pair(pair, *contents)
-        if pair.status == "accepted":
-            for kind, data in zip(KINDS, contents, strict=True):
-                path = _staged(staged, pair, kind)
-                with local_file(path):
-                    path.write_bytes(data)
-        return pair
+            pair = check_pair(pair, *files)
+        return Read(pair, files) if pair.status == "accepted" else Read(pair)
 
+    pending: deque[tuple[int, Future[Read]]] = deque()
+    ahead = 0
     with ThreadPoolExecutor(READERS) as readers:
-        return list(track(readers.map(read, unread), len(unread), "reading pairs"))
-
-
-def _staged(folder: Path, pair: Pair, kind: str) -> Path:
-    """Where a file waits for its pack. By hash: ids may be too long for a name, or differ in case only."""
-    return folder / f"{hashlib.sha256(pair.id.encode()).hexdigest()}.{kind}"
+        try:
+            for item in sorted(unread, key=lambda item: item[2].id):
+                size = item[0].size + item[1].size
+                while pending and (ahead + size > AHEAD_BYTES or len(pending) >= 8 * READERS):
+                    ahead -= pending[0][0]
+                    yield pending.popleft()[1].result()
+                pending.append((size, readers.submit(read, item)))
+                ahead += size
+            while pending:
+                yield pending.popleft()[1].result()
+        finally:
+            # After an error nobody waits for what has not begun.
+            readers.shutdown(cancel_futures=True)
 
 
 def quarantine_table(rows: Iterable[Pair]) -> bytes:
@@ -137,51 +205,6 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
         )
 
 
-def _reuse_packs(rows: list[Pair], earlier: list[Pair]) -> list[Pair]:
-    """Point pairs to the pack that holds the same bytes already: files that were touched, moved or back."""
-    packed = {_packed_as(pair): pair.pack for pair in earlier if pair.pack}
-    return [
-        row._replace(pack=packed.get(_packed_as(row), ""))
-        if row.status == "accepted" and not row.pack
-        else row
-        for row in rows
-    ]
-
-
-def _packed_as(pair: Pair) -> tuple[str, str, str, str]:
-    return pair.member("image"), pair.image_sha256, pair.member("mask"), pair.mask_sha256
-
-
-def _pack(rows: list[Pair], staged: Path, store: Storage) -> list[Pair]:
-    """Put the files of accepted pairs that have no pack yet into new packs."""
-    done = [row for row in rows if row.status != "accepted" or row.pack]
-    batch: list[Pair] = []
-    size = 0
-    for row in sorted(row for row in rows if row.status == "accepted" and not row.pack):
-        if batch and size + row.image_bytes + row.mask_bytes > PACK_BYTES:
-            done += _write_pack(batch, staged, store)
-            batch, size = [], 0
-        batch.append(row)
-        size += row.image_bytes + row.mask_bytes
-    return done + (_write_pack(batch, staged, store) if batch else [])
-
-
-def _write_pack(batch: list[Pair], staged: Path, store: Storage) -> list[Pair]:
-    path = staged / "pack.tar"
-    with local_file(path), tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for row, kind in product(batch, KINDS):
-            file = _staged(staged, row, kind)
-            # Times and owners stay zero, so that the same pairs always give the same pack.
-            info = tarfile.TarInfo(row.member(kind))
-            info.size = file.stat().st_size
-            with file.open("rb") as data:
-                tar.addfile(info, data)
-            file.unlink()
-    name = pack_name(path)
-    store.upload(path, pack_key(name))
-    return [row._replace(pack=name) for row in batch]
-
-
 def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
     accepted = sum(row.status == "accepted" for row in rows)
     snapshot = Snapshot(
@@ -189,6 +212,7 @@ def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
         fingerprint=fingerprint(rows),
         source=source,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=software(),
         accepted=accepted,
         rejected=sum(row.status == "rejected" for row in rows),
     )
@@ -200,4 +224,5 @@ def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
     store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
     # Whoever follows the head finds a snapshot that is complete.
     store.write(HEAD, json.dumps({"snapshot": snapshot.id}).encode())
+    clear_journal(store, source)
     return snapshot

@@ -1,0 +1,106 @@
+"""Packs, filled in the order of ids while pairs are read, and the journal of what they hold.
+
+A run that is cut off leaves whole packs, and a journal below snapshots/journal/ that says what is in them;
+the next run goes on from there. A snapshot that is published takes the journal away.
+"""
+
+import hashlib
+import io
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from defectline.components.common.snapshot import Pair, pack_key, pack_name, parse_index, write_index
+from defectline.components.common.storage import Storage
+from defectline.components.common.storage.base import local_file
+
+PACK_BYTES = 64_000_000
+"""Of files in a pack: as much as a run that is cut off loses."""
+
+
+def packed_as(pair: Pair) -> tuple[str, str, str, str]:
+    """What two pairs share that a pack needs to hold once only."""
+    return pair.member("image"), pair.image_sha256, pair.member("mask"), pair.mask_sha256
+
+
+class Packer:
+    """Takes pairs in the order of their ids, and uploads each pack when it is full.
+
+    A context manager: leaving it uploads the last pack, or leaves it away after an error. `rows` are then
+    all pairs that it was given, with their packs. `folder` holds the pack that is being filled.
+    """
+
+    def __init__(self, store: Storage, source: str, folder: Path):
+        self.rows: list[Pair] = []
+        self._store, self._source, self._folder = store, source, folder
+        self._path = folder / "pack.tar"
+        self._open()
+
+    def _open(self) -> None:
+        self._waiting: list[Pair] = []
+        self._packed: list[Pair] = []
+        self._bytes = 0
+        with local_file(self._path):
+            self._tar = tarfile.TarFile(self._path, "w", format=tarfile.GNU_FORMAT)
+
+    def add(self, pair: Pair, image: bytes, mask: bytes) -> None:
+        """Put a pair's files into the pack."""
+        if self._packed and self._bytes + len(image) + len(mask) > PACK_BYTES:
+            self._upload()
+            self._open()
+        with local_file(self._path):
+            for kind, data in (("image", image), ("mask", mask)):
+                # Times and owners stay zero, so that the same pairs always give the same pack.
+                info = tarfile.TarInfo(pair.member(kind))
+                info.size = len(data)
+                self._tar.addfile(info, io.BytesIO(data))
+        self._packed.append(pair)
+        self._bytes += len(image) + len(mask)
+
+    def note(self, pair: Pair) -> None:
+        """Keep a pair that needs no place in a pack: rejected, or packed before."""
+        self._waiting.append(pair)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._upload()
+        else:
+            with suppress(OSError):
+                self._tar.close()
+
+    def _upload(self) -> None:
+        with local_file(self._path):
+            self._tar.close()
+        done = self._waiting
+        if self._packed:
+            name = pack_name(self._path)
+            self._store.upload(self._path, pack_key(name))
+            done = done + [pair._replace(pack=name) for pair in self._packed]
+            # After the pack: what the journal names is there.
+            index = self._folder / "journal.parquet"
+            with local_file(index):
+                write_index(index, done)
+            self._store.upload(index, f"{_journal(self._source)}{name}.parquet")
+        self.rows += done
+
+
+def _journal(source: str) -> str:
+    # Versions of another source say nothing about this one's files.
+    return f"snapshots/journal/{hashlib.sha256(source.encode()).hexdigest()[:16]}/"
+
+
+def read_journal(store: Storage, source: str) -> list[Pair]:
+    """What runs on this source packed that were cut off before they published a snapshot."""
+    rows = []
+    for found in store.list(_journal(source)):
+        rows += parse_index(store.read(found.key))
+    return rows
+
+
+def clear_journal(store: Storage, source: str) -> None:
+    for found in list(store.list(_journal(source))):
+        store.delete(found.key)
