@@ -138,13 +138,15 @@ def _read_new(
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
     complete = True
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
-        for pair, files in track(_read(source, unread), len(unread), "reading pairs"):
-            if pair is None:
+        for read, files in track(_read(source, unread), len(unread), "reading pairs"):
+            if read is None:
                 complete = False
-            elif pair.status == "accepted" and packed_as(pair) not in packs:
-                packer.add(pair, *files)
+            elif read.status != "accepted":
+                packer.note(read)
+            elif pack := packs.get(packed_as(read)):
+                packer.note(read._replace(pack=pack))
             else:
-                packer.note(pair._replace(pack=packs.get(packed_as(pair), "")))
+                packer.add(read, *files)
     return rows + packer.rows, complete
 
 
