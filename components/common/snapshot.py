@@ -12,6 +12,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -82,6 +83,7 @@ class Snapshot(BaseModel):
     """The version of defectline that judged the pairs."""
 
 
+@cache
 def software() -> str:
     """The version of defectline that runs here."""
     return metadata.version("defectline")

@@ -135,6 +135,8 @@ def _read_new(
             rows.append(old)
         else:
             unread.append((image, mask, pair))
+    if not unread:
+        return rows, True
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
     complete = True
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
