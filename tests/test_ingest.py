@@ -30,7 +30,7 @@ from pictures import (
 )
 from PIL import Image
 
-from defectline.components.common.errors import SourceError, StoreError
+from defectline.components.common.errors import Conflict, SourceError, StoreError
 from defectline.components.common.runs import Current, Gated, current_key, read_outcome, write_gated
 from defectline.components.common.snapshot import (
     Pair,
@@ -560,6 +560,19 @@ def test_what_is_replaced_while_it_is_read_is_read_again(source: Path, store: Fo
     assert len(packs[0]) == 2
     row = next(row for row in read_pairs(store, snapshot.id) if row.image_key == key)
     assert row.image_sha256 == hashlib.sha256(encode(noise(777))).hexdigest()
+
+
+def test_of_two_ingests_at_once_one_wins(source: Path, store: FolderStorage):
+    def another_run(path: Path) -> None:
+        write_source(source, [70])
+        take(source, store)
+
+    with pytest.raises(Conflict):
+        take_snapshot(Restless(source, "NG/00003_NG_Image.png", another_run), store, 0.1, QUARANTINE)
+    head = read_head(store)
+    assert head
+    assert read_snapshot(store, head).accepted == 18
+    assert take(source, store).id == head
 
 
 def test_a_source_that_never_rests_is_given_up(source: Path, store: FolderStorage):

@@ -142,14 +142,26 @@ def _read(store: Storage, snapshot: str, name: str) -> bytes:
         ) from None
 
 
+class Head(NamedTuple):
+    """The newest snapshot's id, and the version of head.json that names it; both None in a new store."""
+
+    snapshot: str | None
+    version: str | None
+
+
 def read_head(store: Storage) -> str | None:
     """Id of the newest snapshot, or None in a new store."""
+    return find_head(store).snapshot
+
+
+def find_head(store: Storage) -> Head:
+    """The head, for `move_head`. Raises StoreError where head.json is damaged."""
+    found = store.read_versioned(HEAD)
+    if found is None:
+        return Head(None, None)
+    head, version = found
     try:
-        head = store.read(HEAD)
-    except KeyError:
-        return None
-    try:
-        return json.loads(head)["snapshot"]
+        return Head(json.loads(head)["snapshot"], version)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{store.url(HEAD)} is damaged.",
@@ -157,6 +169,11 @@ def read_head(store: Storage) -> str | None:
             expected='{"snapshot": "…"}',
             fix="Name the newest folder of snapshots/ in it.",
         ) from error
+
+
+def move_head(store: Storage, head: Head, snapshot: str) -> None:
+    """Make `snapshot` the newest one. Raises Conflict where another one became it since `head` was read."""
+    store.swap(HEAD, json.dumps({"snapshot": snapshot}).encode(), head.version)
 
 
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:

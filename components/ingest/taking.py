@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import tempfile
 import threading
 from collections import deque
@@ -14,11 +13,12 @@ from typing import NamedTuple
 
 from defectline.components.common.errors import Damaged, SourceError
 from defectline.components.common.snapshot import (
-    HEAD,
+    Head,
     Pair,
     Snapshot,
+    find_head,
     fingerprint,
-    read_head,
+    move_head,
     read_pairs,
     read_snapshot,
     snapshot_id,
@@ -56,15 +56,15 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
     changes while it is read is listed anew. The quarantine table is written even where too many pairs
-    were rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. No
-    pair of an older snapshot changes.
+    were rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. Raises
+    Conflict where another run published a snapshot meanwhile. No pair of an older snapshot changes.
     """
     paired = _list(source)
     # Again later: this one shows before the long reading whether the store can be written.
     store.write(quarantine_key, quarantine_table(paired.rejected))
-    head = read_head(store)
-    earlier = read_pairs(store, head) if head else []
-    known = _known(store, head, earlier, source.uri)
+    head = find_head(store)
+    earlier = read_pairs(store, head.snapshot) if head.snapshot else []
+    known = _known(store, head.snapshot, earlier, source.uri)
     for _ in range(ROUNDS):
         rows, complete = _read_new(paired, source, store, known, earlier)
         known |= {_state(row): row for row in rows if row.image_sha256}
@@ -85,7 +85,7 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
     rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
-    return _publish(rows, source.uri, store)
+    return _publish(rows, source.uri, store, head)
 
 
 State = tuple[str, str, str, str]
@@ -209,7 +209,7 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
         )
 
 
-def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
+def _publish(rows: list[Pair], source: str, store: Storage, head: Head) -> Snapshot:
     accepted = sum(row.status == "accepted" for row in rows)
     snapshot = Snapshot(
         id=snapshot_id(rows),
@@ -227,6 +227,6 @@ def _publish(rows: list[Pair], source: str, store: Storage) -> Snapshot:
         store.upload(index, f"{folder}/index.parquet")
     store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
     # Whoever follows the head finds a snapshot that is complete.
-    store.write(HEAD, json.dumps({"snapshot": snapshot.id}).encode())
+    move_head(store, head, snapshot.id)
     clear_journal(store, source)
     return snapshot
