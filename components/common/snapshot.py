@@ -40,6 +40,7 @@ class Pair(NamedTuple):
     (the row keeps its split for the day it comes back)"""
     image_key: str = ""
     mask_key: str = ""
+    """Empty for a good picture without a mask, which stands for an empty one; so is then `mask_sha256`."""
     image_version: str = ""
     mask_version: str = ""
     image_bytes: int = 0
@@ -55,6 +56,13 @@ class Pair(NamedTuple):
     pack: str = ""
     reason: str = ""
     fix: str = ""
+    note: str = ""
+    """What ingest changed to use an accepted pair, such as a smoothed mask that it split at half."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The files that this pair consists of."""
+        return ("image", "mask") if self.mask_key else ("image",)
 
     def member(self, kind: str) -> str:
         """The name in the pack of this pair's `image` or `mask`."""
@@ -92,7 +100,7 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 def snapshot_id(pairs: Iterable[Pair]) -> str:
     """A digest of everything that a reader of the snapshot can see of its pairs."""
-    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason)) for p in pairs)
+    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason + p.note)) for p in pairs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -146,7 +154,7 @@ def read_head(store: Storage) -> str | None:
 
 
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:
-    """Each pair with the bytes of its image and of its mask, pack by pack.
+    """Each pair with the bytes of its image and of its mask (b"" where it has none), pack by pack.
 
     Raises StoreError for a pack that is missing or not what was packed.
     """
@@ -161,8 +169,8 @@ def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, by
                 # By name, tarfile would search all members again for each.
                 infos = {info.name: info for info in tar}
                 for pair in members:
-                    image, mask = (_extract(tar, infos[pair.member(kind)]) for kind in ("image", "mask"))
-                    yield pair, image, mask
+                    files = {kind: _extract(tar, infos[pair.member(kind)]) for kind in pair.kinds}
+                    yield pair, files["image"], files.get("mask", b"")
 
 
 def pack_key(pack: str) -> str:

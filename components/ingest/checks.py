@@ -4,43 +4,59 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.imaging import decode_image, decode_mask
+from defectline.components.common.imaging import Mask, decode_image, orientation, read_mask
 from defectline.components.common.snapshot import Pair
 
 
 def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
-    """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure."""
+    """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
+
+    `mask` is empty where `pair` has no `mask_key`; that means an empty mask. What had to be changed to use
+    an accepted pair is its note.
+    """
     pair = pair._replace(
         image_bytes=len(image),
         mask_bytes=len(mask),
         image_sha256=hashlib.sha256(image).hexdigest(),
-        mask_sha256=hashlib.sha256(mask).hexdigest(),
+        mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
     )
     try:
         pixels = decode_image(image, channels=3)
     except DefectlineError as error:
         return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
+    height, width = pixels.shape[:2]
     try:
-        truth = decode_mask(mask)
+        truth, note = read_mask(mask) if pair.mask_key else Mask(np.zeros((height, width), np.uint8), "")
     except DefectlineError as error:
         return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
-    height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
     digest.update(pixels.tobytes())
     pair = pair._replace(
         width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
     )
+    turned = _turned(image, mask) if pair.mask_key else ""
     if truth.shape != (height, width):
-        sizes = f"mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}"
-        return reject(pair, f"Sizes differ: {sizes}.", "Export the mask again at the image's size.")
+        sizes = f"Sizes differ: mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}."
+        fix = "Export the mask again at the image's size."
+        return reject(pair, f"{sizes} {turned}".rstrip(), fix)
     if pair.label == "NG" and not pair.defect_px:
         return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
     if pair.label == "OK" and pair.defect_px:
         return reject(
             pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."
         )
-    return pair
+    return pair._replace(note=f"{note} {turned}".strip())
+
+
+def _turned(image: bytes, mask: bytes) -> str:
+    """What to know where only one of two files was turned upright, or each of them differently."""
+    held, drawn = orientation(image), orientation(mask)
+    if held == drawn:
+        return ""
+    return f"Turned upright by EXIF orientation: the image by {held}, the mask by {drawn} (1 is upright)."
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 
 from defectline.components.common.errors import SourceError
@@ -32,36 +31,47 @@ from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
 from defectline.components.ingest.pairing import FOLDERS, pair_objects
+from defectline.components.ingest.split_file import known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
 
-KINDS = ("image", "mask")
 READERS = 16
 DECODERS = 4
 """Pictures decoded at once. Each takes about ten bytes a pixel, and the step has 2 GiB."""
+NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
 PACK_BYTES = 256_000_000
 
 
-def take_snapshot(source: Storage, store: Storage, max_rejected: float, quarantine_key: str) -> Snapshot:
+class TooManyRejected(SourceError):
+    """More pairs than allowed were rejected; `rows` are all that were read, without splits."""
+
+    rows: list[Pair]
+
+
+def take_snapshot(
+    source: Storage, store: Storage, max_rejected: float, quarantine_key: str, masks: str = "all"
+) -> Snapshot:
     """Bring the source's present state into the store, and return the snapshot of it.
 
     Files that the newest snapshot packed, by key and version, are not read again; what is packed already,
-    by content, is not packed again. The quarantine table is written even where too many pairs were
-    rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. No pair of
-    an older snapshot changes.
+    by content, is not packed again. `masks` is one of MASKS. The quarantine table is written even where too
+    many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty class, too few pairs and
+    a split file that cannot be followed raise SourceError. No pair of an older snapshot changes.
     """
     head = read_head(store)
     earlier = read_pairs(store, head) if head else []
     same_source = head is not None and read_snapshot(store, head).source == source.uri
     unchanged = {_state(p): p for p in earlier if p.status != "absent"} if same_source else {}
 
-    paired = pair_objects(source.list())
+    objects = list(source.list())
+    listed = read_split_file(source, objects)
+    paired = pair_objects(objects, masks)
     if paired.elsewhere:
         say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
     # Again below: this one shows before the long reading whether the store can be written.
     store.write(quarantine_key, quarantine_table(paired.rejected))
     rows, unread = list(paired.rejected), []
     for image, mask, pair in paired.pairs:
-        pair = pair._replace(image_version=image.version, mask_version=mask.version)
+        pair = pair._replace(image_version=image.version, mask_version=mask.version if mask else "")
         old = unchanged.get(_state(pair))
         # A duplicate is judged afresh: the picture that it repeated may be gone.
         if old and old.pack:
@@ -75,7 +85,8 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
         rows = reject_duplicates(rows, kept)
         store.write(quarantine_key, quarantine_table(rows))
         _check_rejected(rows, max_rejected, store.url(quarantine_key))
-        rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
+        known = {p.pixel_sha256: p.split for p in earlier if p.split}
+        rows = assign_splits(rows, known_splits(listed, rows, known))
         rows = _pack(_reuse_packs(rows, earlier), staged, store)
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
@@ -86,20 +97,20 @@ def _state(pair: Pair) -> tuple[str, str, str, str]:
     return pair.image_key, pair.image_version, pair.mask_key, pair.mask_version
 
 
-def _read(source: Storage, unread: list[tuple[Object, Object, Pair]], staged: Path) -> list[Pair]:
+def _read(source: Storage, unread: list[tuple[Object, Object | None, Pair]], staged: Path) -> list[Pair]:
     """Read and check pairs at once, and leave the accepted ones' files in `staged`."""
     decoding = threading.Semaphore(DECODERS)
 
-    def read(item: tuple[Object, Object, Pair]) -> Pair:
+    def read(item: tuple[Object, Object | None, Pair]) -> Pair:
         image, mask, pair = item
         try:
-            contents = source.read(image.key), source.read(mask.key)
+            contents = source.read(image.key), source.read(mask.key) if mask else b""
         except KeyError as error:
             return reject(pair, f"{error.args[0]} vanished while it was read.", "Run again.")
         with decoding:
             pair = check_pair(pair, *contents)
         if pair.status == "accepted":
-            for kind, data in zip(KINDS, contents, strict=True):
+            for kind, data in zip(pair.kinds, contents, strict=False):
                 path = _staged(staged, pair, kind)
                 with local_file(path):
                     path.write_bytes(data)
@@ -115,13 +126,17 @@ def _staged(folder: Path, pair: Pair, kind: str) -> Path:
 
 
 def quarantine_table(rows: Iterable[Pair]) -> bytes:
-    """The rejected pairs as CSV: id, image, mask, reason, fix."""
+    """The rejected pairs as CSV, and after them the accepted ones that were changed to be used."""
+    rows = sorted(rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("id", "image", "mask", "reason", "fix"))
-    for row in sorted(rows):
+    writer.writerow(("id", "image", "mask", "status", "reason", "fix"))
+    for row in rows:
         if row.status == "rejected":
-            writer.writerow((row.id, row.image_key, row.mask_key, row.reason, row.fix))
+            writer.writerow((row.id, row.image_key, row.mask_key, "rejected", row.reason, row.fix))
+    for row in rows:
+        if row.status == "accepted" and row.note:
+            writer.writerow((row.id, row.image_key, row.mask_key, "noted", row.note, NOTED_FIX))
     return out.getvalue().encode()
 
 
@@ -129,12 +144,14 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
     rejected = sorted(row for row in rows if row.status == "rejected")
     if len(rejected) > max_rejected * len(rows):
         reasons = "; ".join(f"{row.id}: {row.reason}" for row in rejected[:3])
-        raise SourceError(
+        error = TooManyRejected(
             f"{len(rejected)} of {len(rows)} pairs are unusable.",
             got=reasons + (" …" if len(rejected) > 3 else ""),
             expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
             fix=f"Mend what {table} lists, or raise max_rejected.",
         )
+        error.rows = rows
+        raise error
 
 
 def _reuse_packs(rows: list[Pair], earlier: list[Pair]) -> list[Pair]:
@@ -169,7 +186,7 @@ def _pack(rows: list[Pair], staged: Path, store: Storage) -> list[Pair]:
 def _write_pack(batch: list[Pair], staged: Path, store: Storage) -> list[Pair]:
     path = staged / "pack.tar"
     with local_file(path), tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
-        for row, kind in product(batch, KINDS):
+        for row, kind in ((pair, kind) for pair in batch for kind in pair.kinds):
             file = _staged(staged, row, kind)
             # Times and owners stay zero, so that the same pairs always give the same pack.
             info = tarfile.TarInfo(row.member(kind))
