@@ -124,6 +124,13 @@ def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
     return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
 
 
+def list_snapshots(store: Storage) -> list[Snapshot]:
+    """Every snapshot in the store, the oldest first."""
+    keys = [found.key for found in store.list("snapshots/")]
+    ids = [parts[1] for parts in (key.split("/") for key in keys) if parts[2:] == ["snapshot.json"]]
+    return sorted((read_snapshot(store, id) for id in ids), key=lambda s: (s.created, s.id))
+
+
 def _read(store: Storage, snapshot: str, name: str) -> bytes:
     try:
         return store.read(f"snapshots/{snapshot}/{name}")
