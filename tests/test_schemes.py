@@ -23,6 +23,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.gcs import GCSStorage
 from defectline.components.common.storage.s3 import S3Storage
 from defectline.components.ingest.ingesting import ingest
+from defectline.components.ingest.taking import take_snapshot
 from defectline.components.preprocess.preparing import preprocess
 
 LGP = Path(__file__).resolve().parents[1].parent / "shared/data/lgp"
@@ -116,7 +117,8 @@ def test_a_bucket_grows_by_what_is_new(new_place, kind: str, tmp_path: Path, mon
     assert keys == []
     image = write_pair(tmp_path / "more", "NG", 70)
     storage.upload_folder(tmp_path / "more", "")
-    second = taken(source, store)
+    # The step would read some pictures again, to show them.
+    second = take_snapshot(storage, target, 0.1, "runs/manual/quarantine.csv")
     assert sorted(keys) == [f"NG/{image.name}", "NG_MSK/00070_NG_Mask.png"]
     assert (second.accepted, read_head(target)) == (13, second.id)
     before = {row.pixel_sha256: row.split for row in read_pairs(target, first.id)}
@@ -237,9 +239,11 @@ def test_a_folder_that_is_no_source(refused, store: str, tmp_path: Path, prepare
     error = refused(str(tmp_path / "source"), store)
     assert what in error["what"]
     assert got in error["got"]
-    # The table of rejected pairs is all that a run may leave before its snapshot.
-    table = f"{store}/runs/manual/quarantine.csv"
-    assert {key: data for key, data in contents(store).items() if key != table} == before
+    # What was rejected is all that a run may leave before its snapshot.
+    told = [f"{store}/runs/manual/{name}" for name in ("quarantine.csv", "pictures.html")]
+    assert {key: data for key, data in contents(store).items() if key not in told} == {
+        key: data for key, data in before.items() if key not in told
+    }
 
 
 @pytest.mark.parametrize(

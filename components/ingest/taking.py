@@ -148,7 +148,7 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
             f"{len(rejected)} of {len(rows)} pairs are unusable.",
             got=reasons + (" …" if len(rejected) > 3 else ""),
             expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
-            fix=f"Mend what {table} lists, or raise max_rejected.",
+            fix=f"Mend what {table} lists and pictures.html beside it shows, or raise max_rejected.",
         )
         error.rows = rows
         raise error
