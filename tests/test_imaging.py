@@ -26,6 +26,7 @@ from defectline.components.common.imaging import (
     enhance,
     prepare_image,
     prepare_mask,
+    read_image,
     read_mask,
 )
 
@@ -91,7 +92,9 @@ def test_exif_turns_a_picture_upright(kind: str):
     lying = np.zeros((16, 32), np.uint8)
     lying[:, :16] = 255
     # 6: the camera was turned, so the left of what it stored is the top.
-    upright = decode_image(encode(lying, kind, exif=turned(6)))[..., 0]
+    data = encode(lying, kind, exif=turned(6))
+    assert (read_image(data).held, read_image(encode(lying, kind)).held) == (6, 1)
+    upright = decode_image(data)[..., 0]
     assert upright.shape == (32, 16)
     assert upright[:8].min() > 200
     assert upright[-8:].max() < 50

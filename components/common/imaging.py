@@ -51,13 +51,27 @@ class UnreadableImage(SourceError):
         super().__init__(what, got=got, expected="one still picture (PNG, JPEG, BMP, TIFF or WebP)", fix=fix)
 
 
+class Picture(NamedTuple):
+    """A picture as it was read."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, channels), upright."""
+    held: int
+    """How the file says that the camera was held, as EXIF counts: 1 (upright, or not said) to 8."""
+
+
 def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
-    """A picture as uint8 (H, W, channels), upright by its EXIF orientation.
+    """The pixels that `read_image` reads, uint8 (H, W, channels). Raises UnreadableImage."""
+    return read_image(data, channels).pixels
+
+
+def read_image(data: bytes, channels: int = 1) -> Picture:
+    """A picture, turned upright by its EXIF orientation, and how it was held.
 
     Sixteen-bit greys keep their upper eight bits; palettes are looked up; alpha is dropped.
     Raises UnreadableImage.
     """
-    picture = _open(data)
+    picture, held = _open(data)
     if picture.mode.startswith("I"):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
@@ -67,7 +81,7 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
                 fix="Export it with 8 or 16 bits a channel.",
             )
         grey = (values.astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], channels, axis=2)
+        return Picture(np.repeat(grey[..., None], channels, axis=2), held)
     if picture.mode not in MODES:
         raise UnreadableImage(
             "The picture's kind of pixels cannot be used.",
@@ -75,7 +89,7 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
             fix="Export it as grey or RGB, with 8 or 16 bits a channel.",
         )
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), held)
 
 
 class Mask(NamedTuple):
@@ -83,6 +97,8 @@ class Mask(NamedTuple):
 
     pixels: NDArray[np.uint8]
     """(H, W), 1 where the defect is."""
+    held: int
+    """As in Picture."""
     note: str
     """What was changed to get there; mostly empty."""
 
@@ -95,7 +111,7 @@ def read_mask(data: bytes) -> Mask:
     thresholded: values between black and white only within EDGE_PX of an edge, and elsewhere none that is
     further than RINGING from 0 or 255. Raises UnreadableImage for anything else.
     """
-    picture = _open(data)
+    picture, held = _open(data)
     if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         raise UnreadableImage(
             "The mask is transparent in places.",
@@ -106,10 +122,10 @@ def read_mask(data: bytes) -> Mask:
     shades = np.asarray(picture.convert("L") if several or picture.mode == "P" else picture)
     for values in (shades, np.asarray(picture)) if picture.mode == "P" else (shades,):
         if _two_valued(values):
-            return Mask((values > 0).astype(np.uint8), "")
+            return Mask((values > 0).astype(np.uint8), held, "")
     if (grey := _eight_bits(shades)) is not None and (smoothed := _threshold(grey)) is not None:
         between = np.count_nonzero((grey > 0) & (grey < 255))
-        return Mask(smoothed, f"Smoothed: {between} px between black and white were split at half.")
+        return Mask(smoothed, held, f"Smoothed: {between} px between black and white were split at half.")
     found = np.unique(values)
     listed = ", ".join(f"{value:g}" for value in found)
     raise UnreadableImage(
@@ -160,13 +176,8 @@ def _threshold(grey: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return truth if white[1:].all() else None
 
 
-def orientation(data: bytes) -> int:
-    """How a readable picture's EXIF data say that it was held: 1 (upright, or not said) to 8."""
-    held = Image.open(io.BytesIO(data), formats=FORMATS).getexif().get(ExifTags.Base.Orientation)
-    return next((number for number in range(1, 9) if number == held), 1)
-
-
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> tuple[Image.Image, int]:
+    """The picture, loaded and upright, and its EXIF orientation."""
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         if picture.width * picture.height > MAX_PIXELS:
@@ -181,9 +192,11 @@ def _open(data: bytes) -> Image.Image:
                 got=f"{getattr(picture, 'n_frames', 1)} frames or pages",
                 fix="Save one file a picture.",
             )
+        # Before it is loaded: some formats are turned while they are.
+        held = picture.getexif().get(ExifTags.Base.Orientation)
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-        return picture
+        return picture, next((number for number in range(1, 9) if number == held), 1)
     except (UnreadableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.imaging import Mask, decode_image, orientation, read_mask
+from defectline.components.common.imaging import Mask, read_image, read_mask
 from defectline.components.common.snapshot import Pair
 
 
@@ -24,20 +24,25 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
         mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
     )
     try:
-        pixels = decode_image(image, channels=3)
+        pixels, held = read_image(image, channels=3)
     except DefectlineError as error:
         return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
     height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{width}x{height}".encode())
+    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
+    # Large pictures are checked several at once: the mask need not lie beside them in memory.
+    del pixels
     try:
-        truth, note = read_mask(mask) if pair.mask_key else Mask(np.zeros((height, width), np.uint8), "")
+        empty = Mask(np.zeros((height, width), np.uint8), held, "")
+        truth, drawn, note = read_mask(mask) if pair.mask_key else empty
     except DefectlineError as error:
         return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
-    digest = hashlib.sha256(f"{width}x{height}".encode())
-    digest.update(pixels.tobytes())
     pair = pair._replace(
         width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
     )
-    turned = _turned(image, mask) if pair.mask_key else ""
+    turned = ""
+    if held != drawn:
+        turned = f"Turned upright by EXIF: the image by {held}, the mask by {drawn} (1 is upright)."
     if truth.shape != (height, width):
         sizes = f"Sizes differ: mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}."
         fix = "Export the mask again at the image's size."
@@ -49,14 +54,6 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
             pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."
         )
     return pair._replace(note=f"{note} {turned}".strip())
-
-
-def _turned(image: bytes, mask: bytes) -> str:
-    """What to know where only one of two files was turned upright, or each of them differently."""
-    held, drawn = orientation(image), orientation(mask)
-    if held == drawn:
-        return ""
-    return f"Turned upright by EXIF orientation: the image by {held}, the mask by {drawn} (1 is upright)."
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:
