@@ -56,11 +56,13 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
     if done.outcome.state == "nothing_new":
         console.print("[dim]--force trains all the same[/]")
     if done.outcome.version:
-        console.print(f"[dim]model  [/] {parameters.model_name} {done.outcome.version}")
-    console.print(f"[dim]store  [/] {escape(store.uri)}", soft_wrap=True)
+        console.print(f"[dim]model   [/] {parameters.model_name} {done.outcome.version}")
+    console.print(f"[dim]store   [/] {escape(store.uri)}", soft_wrap=True)
+    folder = f"runs/{done.run}"
+    console.print(f"[dim]pictures[/] {escape(store.url(f'{folder}/pictures.html'))}", soft_wrap=True)
     if done.outcome.state != "nothing_new":
-        console.print(f"[dim]report [/] {escape(store.url(f'runs/{done.run}/report.html'))}", soft_wrap=True)
-    console.print(f"[dim]next   [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
+        console.print(f"[dim]report  [/] {escape(store.url(f'{folder}/report.html'))}", soft_wrap=True)
+    console.print(f"[dim]next    [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
 
 
 def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
@@ -136,8 +138,8 @@ def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:
     """One line a snapshot, the oldest first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", "snapshot", "date", "pairs", "new", "rejected", "models"):
-        numeric = column in ("pairs", "new", "rejected")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        numeric, whole = column in ("pairs", "new", "rejected"), column in ("snapshot", "date")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(
             "→" if row.head else "",

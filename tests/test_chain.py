@@ -55,7 +55,7 @@ def first(place) -> subprocess.CompletedProcess[str]:
 def test_first_run_deploys(first, place):
     assert first.returncode == 0, first.stdout + first.stderr
     assert steps_of(first) == STEPS
-    for part in ("deployed", "min_iou", "image_auroc", "report.html", "next"):
+    for part in ("deployed", "min_iou", "image_auroc", "report.html", "pictures.html", "next"):
         assert part in first.stdout
     store = open_storage(str(place / "store"))
     current, gated = read_current(store, "defects"), read_gated(store, "defects")

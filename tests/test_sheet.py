@@ -168,10 +168,13 @@ def smoothed(source: Path, number: int) -> None:
     (source / f"NG_MSK/{number:05d}_NG_Mask.png").write_bytes(encode(soft))
 
 
-def test_a_smoothed_mask_is_noted_and_read_the_same_by_all(source: Path, store: FolderStorage):
+def test_a_smoothed_mask_is_noted_and_read_the_same_by_all(
+    source: Path, store: FolderStorage, capsys: pytest.CaptureFixture[str]
+):
     smoothed(source, 3)
     (source / "OK/00001_OK_Image.png").write_bytes(b"broken")
     snapshot = run(source, store)
+    assert "1 pairs were changed to be used" in capsys.readouterr().out
     assert [(row["id"], row["status"]) for row in table_of(store)] == [
         ("OK/00001_OK", "rejected"),
         ("NG/00003_NG", "noted"),

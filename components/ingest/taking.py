@@ -84,6 +84,8 @@ def take_snapshot(
         kept = {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"}
         rows = reject_duplicates(rows, kept)
         store.write(quarantine_key, quarantine_table(rows))
+        if noted := sum(row.status == "accepted" and bool(row.note) for row in rows):
+            say(f"{noted} pairs were changed to be used; the quarantine table says how")
         _check_rejected(rows, max_rejected, store.url(quarantine_key))
         known = {p.pixel_sha256: p.split for p in earlier if p.split}
         rows = assign_splits(rows, known_splits(listed, rows, known))
