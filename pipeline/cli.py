@@ -115,6 +115,24 @@ def inspect(
     screen.show_predictions(rows, overlays)
 
 
+@app.command()
+def snapshots(
+    store: Annotated[str, typer.Argument(help="Where snapshots, models and runs are kept.")],
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="What B has other than A; starts of ids do.")
+    ] = None,
+) -> None:
+    """List the snapshots of a store, or compare two of them."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import screen
+    from defectline.pipeline.snapshots import compare, summarize
+
+    if diff:
+        screen.show_difference(*compare(open_storage(store), *diff))
+    else:
+        screen.show_snapshots(summarize(open_storage(store), screen.say))
+
+
 @app.command("compile")
 def compile_(
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(

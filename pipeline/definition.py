@@ -51,6 +51,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         max_escape: float = 0.1,
         max_overkill: float = 0.1,
         force: bool = False,
+        masks: str = "all",
     ):
         run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
@@ -71,14 +72,15 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                 min_new_images=min_new_images,
                 max_rejected=max_rejected,
                 force=force,
+                masks=masks,
             )
             # The source changes without its URI changing.
             taken.set_caching_options(False)
             target.place(taken, memory="2Gi", timeout_s=6 * HOUR_S)
-            with dsl.If(taken.output != "", name="anything-new"):
+            with dsl.If(taken.outputs["Output"] != "", name="anything-new"):
                 prepared = preprocess_op(
                     store=store,
-                    snapshot=taken.output,
+                    snapshot=taken.outputs["Output"],
                     image_size=image_size,
                     channels=channels,
                     enhance=enhance,
@@ -97,7 +99,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                 target.place(champion, memory="512Mi", timeout_s=HOUR_S)
                 evaluated = evaluate_op(
                     store=store,
-                    snapshot=taken.output,
+                    snapshot=taken.outputs["Output"],
                     champion=champion.output,
                     run=run,
                     model_name=model_name,

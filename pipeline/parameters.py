@@ -16,6 +16,12 @@ def _grey_or_colour(channels: int) -> int:
     return channels
 
 
+def _all_or_ng_only(masks: str) -> str:
+    if masks not in ("all", "ng_only"):
+        raise ValueError("all or ng_only")
+    return masks
+
+
 class Parameters(BaseModel):
     """Names, types and defaults are those of the pipeline; the limits are added here."""
 
@@ -37,6 +43,7 @@ class Parameters(BaseModel):
     max_escape: float = Field(default=0.1, ge=0, le=1)
     max_overkill: float = Field(default=0.1, ge=0, le=1)
     force: bool = False
+    masks: Annotated[str, AfterValidator(_all_or_ng_only)] = "all"
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:

@@ -3,7 +3,9 @@
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from defectline.pipeline.cluster import Schedule
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
+    from defectline.pipeline.snapshots import Change, SnapshotRow
 
 console = Console(highlight=False)
+KINDS = ("added", "removed", "content", "name", "label", "split", "status")
+"""In what two snapshots may differ."""
 STATES = {
     "deployed": "[bold green]deployed[/]",
     "nothing_new": "[bold]nothing new[/]",
@@ -51,11 +56,13 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
     if done.outcome.state == "nothing_new":
         console.print("[dim]--force trains all the same[/]")
     if done.outcome.version:
-        console.print(f"[dim]model  [/] {parameters.model_name} {done.outcome.version}")
-    console.print(f"[dim]store  [/] {escape(store.uri)}", soft_wrap=True)
+        console.print(f"[dim]model   [/] {parameters.model_name} {done.outcome.version}")
+    console.print(f"[dim]store   [/] {escape(store.uri)}", soft_wrap=True)
+    folder = f"runs/{done.run}"
+    console.print(f"[dim]pictures[/] {escape(store.url(f'{folder}/pictures.html'))}", soft_wrap=True)
     if done.outcome.state != "nothing_new":
-        console.print(f"[dim]report [/] {escape(store.url(f'runs/{done.run}/report.html'))}", soft_wrap=True)
-    console.print(f"[dim]next   [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
+        console.print(f"[dim]report  [/] {escape(store.url(f'{folder}/report.html'))}", soft_wrap=True)
+    console.print(f"[dim]next    [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
 
 
 def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
@@ -125,6 +132,43 @@ def show_predictions(rows: Sequence[tuple[Path, dict[str, Any]]], overlays: Path
         )
     console.print(table)
     console.print(f"[dim]drawn in[/] {escape(str(overlays))}/", soft_wrap=True)
+
+
+def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:
+    """One line a snapshot, the oldest first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "snapshot", "date", "pairs", "new", "rejected", "models"):
+        numeric, whole = column in ("pairs", "new", "rejected"), column in ("snapshot", "date")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(
+            "→" if row.head else "",
+            row.snapshot.id,
+            f"{datetime.fromisoformat(row.snapshot.created):%Y-%m-%d %H:%M:%S}",
+            f"{row.snapshot.accepted:,}",
+            f"{row.new:,}",
+            f"{row.snapshot.rejected:,}",
+            escape("\n".join(row.models)),
+        )
+    console.print(table)
+    console.print("[dim]→ is the newest; dates are UTC; new: pairs that the one before has not[/]")
+
+
+def show_difference(before: str, after: str, changes: Sequence["Change"]) -> None:
+    """How many pairs differ in what, then each of them."""
+    console.print(f"from [bold]{before}[/] to [bold]{after}[/]")
+    counts = Counter(kind for change in changes for kind in change.kinds)
+    for kind in KINDS:
+        console.print(f"{counts[kind]:>8,}  {kind}")
+    if not changes:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("pair", "change", "what"):
+        table.add_column(column, overflow="fold")
+    for change in changes:
+        table.add_row(escape(change.id), ", ".join(change.kinds), escape(change.what))
+    console.print()
+    console.print(table)
 
 
 def show_schedules(schedules: Sequence["Schedule"]) -> None:

@@ -55,7 +55,7 @@ def first(place) -> subprocess.CompletedProcess[str]:
 def test_first_run_deploys(first, place):
     assert first.returncode == 0, first.stdout + first.stderr
     assert steps_of(first) == STEPS
-    for part in ("deployed", "min_iou", "image_auroc", "report.html", "next"):
+    for part in ("deployed", "min_iou", "image_auroc", "report.html", "pictures.html", "next"):
         assert part in first.stdout
     store = open_storage(str(place / "store"))
     current, gated = read_current(store, "defects"), read_gated(store, "defects")
@@ -65,7 +65,8 @@ def test_first_run_deploys(first, place):
     assert (outcome["state"], outcome["version"]) == ("deployed", current.version)
     assert gated.run == current.run
     written = {p.name for p in (place / "store/runs" / current.run).iterdir()}
-    assert {"outcome.json", "metrics.json", "gate.json", "report.html", "quarantine.csv"} <= written
+    assert {"metrics.json", "gate.json", "report.html", "quarantine.csv", "pictures.html"} <= written
+    assert "outcome.json" in written
     bundle = place / "store/models/defects" / current.version
     for name in ("model.keras", "openvino/model.xml", "onnx/model.onnx", "saved_model/1/saved_model.pb"):
         assert (bundle / name).stat().st_size > 0

@@ -1,6 +1,7 @@
 """Decoding, enhancing and resizing pictures and masks."""
 
 import random
+import re
 import struct
 import zlib
 
@@ -20,10 +21,13 @@ from defectline.components.common.imaging import (
     UnreadableImage,
     decode_image,
     decode_mask,
+    decode_truth,
     encode_mask,
     enhance,
     prepare_image,
     prepare_mask,
+    read_image,
+    read_mask,
 )
 
 GREY = noise(0)
@@ -88,7 +92,9 @@ def test_exif_turns_a_picture_upright(kind: str):
     lying = np.zeros((16, 32), np.uint8)
     lying[:, :16] = 255
     # 6: the camera was turned, so the left of what it stored is the top.
-    upright = decode_image(encode(lying, kind, exif=turned(6)))[..., 0]
+    data = encode(lying, kind, exif=turned(6))
+    assert (read_image(data).held, read_image(encode(lying, kind)).held) == (6, 1)
+    upright = decode_image(data)[..., 0]
     assert upright.shape == (32, 16)
     assert upright[:8].min() > 200
     assert upright[-8:].max() < 50
@@ -201,13 +207,71 @@ def test_a_mask_may_be_empty_or_full():
         assert (decode_mask(encode(np.full((4, 4), value, np.uint8))) == found).all()
 
 
+def disc(size: int = 64, radius: int = 9, scale: int = 8) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A sharp mask of 0 and 255, and the same with edges smoothed as a drawing program does it."""
+    large = np.zeros((size * scale, size * scale), np.uint8)
+    cv2.circle(large, (size * scale // 2, size * scale // 2), radius * scale, 255, -1)
+    smooth = cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
+    return np.where(smooth >= 128, 255, 0).astype(np.uint8), smooth
+
+
+SHARP, SMOOTH = disc()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encode(SMOOTH), id="anti-aliased"),
+        pytest.param(encode(SMOOTH.astype(np.uint16) * 257), id="sixteen-bit"),
+        pytest.param(encode(cv2.merge([SMOOTH] * 3)), id="rgb"),
+        pytest.param(encode(with_palette(SMOOTH, [v for v in range(256) for _ in range(3)])), id="palette"),
+        pytest.param(encode(cv2.GaussianBlur(SHARP, (3, 3), 0)), id="blurred"),
+        *(pytest.param(encode(SHARP, "JPEG", quality=q), id=f"jpeg-{q}") for q in (75, 85, 95, 100)),
+    ],
+)
+def test_a_smoothed_mask_is_split_at_half_and_noted(data: bytes):
+    found = read_mask(data)
+    assert np.array_equal(found.pixels, SHARP // 255)
+    assert re.fullmatch(r"Smoothed: \d+ px between black and white were split at half\.", found.note)
+    assert np.array_equal(decode_mask(data), found.pixels)
+    assert np.array_equal(decode_truth(data, found.pixels.shape), found.pixels)
+
+
+def test_an_exact_mask_has_no_note():
+    for pixels in (SHARP, SHARP // 255, SHARP.astype(np.uint16) * 257):
+        found = read_mask(encode(pixels))
+        assert (found.note, found.pixels.tolist()) == ("", (SHARP // 255).tolist())
+
+
+def test_no_file_is_an_empty_mask():
+    truth = decode_truth(b"", (5, 9))
+    assert (truth.shape, truth.dtype, truth.any()) == ((5, 9), np.uint8, False)
+
+
+def doubtful(area: int, streak: int) -> NDArray[np.uint8]:
+    """A mask with a white square, a wide area of one grey and a thin streak of another."""
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:, 20:] = area
+    pixels[8:14, 8:14] = 255
+    pixels[24:30, 2:4] = streak
+    return pixels
+
+
 @pytest.mark.parametrize(
     ("data", "what", "got"),
     [
         pytest.param(encode(mask(True) // 2), "other values", "0, 127", id="grey"),
         pytest.param(encode(GREY), "other values", "values from 0 to", id="smooth"),
         pytest.param(encode(np.array([[0, 1, 255]], np.uint8)), "other values", "0, 1, 255", id="mixed"),
-        pytest.param(encode(mask(True), "JPEG"), "other values", "values from", id="jpeg"),
+        pytest.param(encode(doubtful(40, 128)), "other values", "0, 40, 128, 255", id="grey-streak"),
+        pytest.param(encode(doubtful(41, 255)), "other values", "0, 41, 255", id="grey-far-from-edges"),
+        pytest.param(
+            encode(np.array([[0, 1, 2, 255]], np.uint8)), "other", "0, 1, 2, 255", id="ignored-class"
+        ),
+        pytest.param(encode(mask(True), "JPEG", quality=5), "other values", "values from", id="coarse-jpeg"),
+        pytest.param(
+            encode(mask(True).astype(np.uint16) << 7), "other values", "0, 32640", id="sixteen-bit-grey"
+        ),
         pytest.param(encode((mask(True) / 510).astype(np.float32), "TIFF"), "other", "0, 0.5", id="float"),
         pytest.param(
             encode(with_palette(np.array([[0, 1, 2]], np.uint8), [0, 0, 0, 9, 9, 9, 5, 5, 5])),

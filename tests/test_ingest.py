@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kfp.dsl import HTML
 from pictures import (
     CountingFolder,
     accepted,
@@ -758,13 +759,17 @@ def test_the_first_run_goes_on(source: Path, store: FolderStorage, reports: Path
     snapshot = step(source, store)
     assert snapshot == read_head(store)
     assert did(reports) == "16 pairs, 0 rejected, all of them new"
-    assert store.read("runs/now/quarantine.csv") == b"id,image,mask,reason,fix\n"
+    assert store.read("runs/now/quarantine.csv") == b"id,image,mask,status,reason,fix\n"
     assert read_outcome(store, "now") is None
 
 
 def test_the_component_hands_its_arguments_on(source: Path, store: FolderStorage):
-    snapshot = ingest_component(str(source), str(store.root), "now", "defects", "", 1, 0.1, False)
+    page = HTML(uri=str(store.root.parent / "kfp/pictures"))
+    snapshot = ingest_component(
+        str(source), str(store.root), "now", "defects", "", 1, 0.1, False, "all", page
+    )
     assert snapshot == read_head(store)
+    assert Path(page.path).read_bytes() == store.read("runs/now/pictures.html")
 
 
 def test_nothing_new_ends_the_run(source: Path, store: FolderStorage, reports: Path):

@@ -183,6 +183,7 @@ def test_parse_reads_types():
         (["epochs=many"], "epochs"),
         (["max_escape=2"], "max_escape"),
         (["channels=2"], "channels"),
+        (["masks=none"], "all or ng_only"),
         (["source=elsewhere"], "no parameter source"),
     ],
 )

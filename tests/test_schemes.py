@@ -23,6 +23,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.gcs import GCSStorage
 from defectline.components.common.storage.s3 import S3Storage
 from defectline.components.ingest.ingesting import ingest
+from defectline.components.ingest.taking import take_snapshot
 from defectline.components.preprocess.preparing import preprocess
 
 LGP = Path(__file__).resolve().parents[1].parent / "shared/data/lgp"
@@ -116,7 +117,8 @@ def test_a_bucket_grows_by_what_is_new(new_place, kind: str, tmp_path: Path, mon
     assert keys == []
     image = write_pair(tmp_path / "more", "NG", 70)
     storage.upload_folder(tmp_path / "more", "")
-    second = taken(source, store)
+    # The step would read some pictures again, to show them.
+    second = take_snapshot(storage, target, 0.1, "runs/manual/quarantine.csv")
     assert sorted(keys) == [f"NG/{image.name}", "NG_MSK/00070_NG_Mask.png"]
     assert (second.accepted, read_head(target)) == (13, second.id)
     before = {row.pixel_sha256: row.split for row in read_pairs(target, first.id)}
@@ -239,7 +241,8 @@ def test_a_folder_that_is_no_source(refused, store: str, tmp_path: Path, prepare
     assert got in error["got"]
     # Before its snapshot a run leaves the table of rejected pairs, and what spares the next one some reading.
     after = contents(store)
-    assert before.items() <= after.items()
+    told = f"{store}/runs/manual/"
+    assert {k: v for k, v in before.items() if not k.startswith(told)}.items() <= after.items()
     new = {key.removeprefix(f"{store}/").rpartition("/")[0] for key in after.keys() - before.keys()}
     assert all(folder.startswith(("runs/manual", "snapshots/packs", "snapshots/journal")) for folder in new)
 

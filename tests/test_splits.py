@@ -42,6 +42,15 @@ def test_sixty_twenty_twenty_of_each_label(ok: int, ng: int):
         assert counts(rows, label) == {"train": count - 2 * part, "validation": part, "test": part}
 
 
+@pytest.mark.parametrize(("ok", "ng"), [(20, 20), (90_000, 10_000)])
+def test_few_and_many_pairs_are_split_alike(ok: int, ng: int):
+    rows = assign_splits(pairs(ok, ng), {})
+    for label, count in (("OK", ok), ("NG", ng)):
+        have = counts(rows, label)
+        for name, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
+            assert abs(have[name] / count - share) <= 0.01
+
+
 @settings(deadline=None)
 @given(ok=sizes, ng=sizes, random=st.randoms(use_true_random=False))
 def test_neither_order_nor_names_matter(ok: int, ng: int, random):

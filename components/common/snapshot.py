@@ -42,6 +42,7 @@ class Pair(NamedTuple):
     (the row keeps its split for the day it comes back)"""
     image_key: str = ""
     mask_key: str = ""
+    """Empty for a good picture without a mask, which stands for an empty one; so is then `mask_sha256`."""
     image_version: str = ""
     mask_version: str = ""
     image_bytes: int = 0
@@ -57,6 +58,13 @@ class Pair(NamedTuple):
     pack: str = ""
     reason: str = ""
     fix: str = ""
+    note: str = ""
+    """What ingest changed to use an accepted pair, such as a smoothed mask that it split at half."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The files that this pair consists of."""
+        return ("image", "mask") if self.mask_key else ("image",)
 
     def member(self, kind: str) -> str:
         """The name in the pack of this pair's `image` or `mask`."""
@@ -102,7 +110,7 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 def snapshot_id(pairs: Iterable[Pair]) -> str:
     """A digest of everything that a reader of the snapshot can see of its pairs."""
-    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason)) for p in pairs)
+    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason + p.note)) for p in pairs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -128,6 +136,13 @@ def parse_index(data: bytes) -> list[Pair]:
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
     return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+
+
+def list_snapshots(store: Storage) -> list[Snapshot]:
+    """Every snapshot in the store, the oldest first."""
+    keys = [found.key for found in store.list("snapshots/")]
+    ids = [parts[1] for parts in (key.split("/") for key in keys) if parts[2:] == ["snapshot.json"]]
+    return sorted((read_snapshot(store, id) for id in ids), key=lambda s: (s.created, s.id))
 
 
 def _read(store: Storage, snapshot: str, name: str) -> bytes:
@@ -177,7 +192,7 @@ def move_head(store: Storage, head: Head, snapshot: str) -> None:
 
 
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:
-    """Each pair with the bytes of its image and of its mask, pack by pack.
+    """Each pair with the bytes of its image and of its mask (b"" where it has none), pack by pack.
 
     Raises StoreError for a pack that is missing or not what was packed.
     """
@@ -192,8 +207,8 @@ def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, by
                 # By name, tarfile would search all members again for each.
                 infos = {info.name: info for info in tar}
                 for pair in members:
-                    image, mask = (_extract(tar, infos[pair.member(kind)]) for kind in ("image", "mask"))
-                    yield pair, image, mask
+                    files = {kind: _extract(tar, infos[pair.member(kind)]) for kind in pair.kinds}
+                    yield pair, files["image"], files.get("mask", b"")
 
 
 def pack_key(pack: str) -> str:

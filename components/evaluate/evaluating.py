@@ -26,7 +26,7 @@ from sklearn.metrics import roc_curve
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, Data, Golden, read_bundle, seal_bundle
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings, decode_mask, encode_mask
+from defectline.components.common.imaging import ImagingSettings, decode_truth, encode_mask
 from defectline.components.common.inspection import LEVELS, Answer, Network, answer
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
 from defectline.components.common.settings import checked
@@ -177,10 +177,12 @@ def _calibrate(network: Network, storage: Storage, pairs: Sequence[Pair]) -> Cal
 def _score(
     network: Network, constants: Calibration, storage: Storage, pairs: Sequence[Pair], what: str
 ) -> list[Count]:
-    return [
-        count(pair.id, pair.label, answer(network.levels(image), *constants), decode_mask(mask))
-        for pair, image, mask in track(read_files(storage, pairs), len(pairs), what)
-    ]
+    counts = []
+    for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
+        levels = network.levels(image)
+        truth = decode_truth(mask, levels.shape)
+        counts.append(count(pair.id, pair.label, answer(levels, *constants), truth))
+    return counts
 
 
 def _judge_pictures(
@@ -190,7 +192,8 @@ def _judge_pictures(
     counts = []
     kinds: defaultdict[tuple[bool, str], list[Judged]] = defaultdict(list)
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "judging"):
-        truth, levels = decode_mask(mask), network.levels(image)
+        levels = network.levels(image)
+        truth = decode_truth(mask, levels.shape)
         given = answer(levels, *constants)
         counts.append(count(pair.id, pair.label, given, truth))
         where = truth.astype(bool) if truth.any() else np.ones_like(truth, bool)

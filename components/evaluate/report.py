@@ -1,6 +1,5 @@
 """The report: one HTML file that needs no network and no script, for the store and for KFP's page."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.drawing import data_uri, outline, picture_uri
 from defectline.components.common.imaging import decode_image
 from defectline.components.common.inspection import Answer
 from defectline.components.evaluate.gate import Rule, passed
@@ -25,8 +25,6 @@ TRUTH, FOUND = (46, 204, 113), (231, 76, 60)
 """Outline colours (RGB) of the true defect and of the found one."""
 WIDTH_PX = 448
 """Small pictures are shown about this wide, large ones at most half as wide again."""
-MARGIN = np.ones((5, 5), np.uint8)
-"""Outlines run beside a defect, not over it."""
 
 
 class Case(NamedTuple):
@@ -82,8 +80,8 @@ def render(report: Report) -> str:
         overkills=sum(count.label == "OK" and count.verdict == "NG" for count in report.counts),
         wrong=[case for case in cases if case.wrong],
         right=[case for case in cases if not case.wrong],
-        curves=_data_uri(_curves(report)),
-        history=_data_uri(report.history),
+        curves=data_uri(_curves(report)),
+        history=data_uri(report.history),
         number=lambda value: "–" if value is None else f"{value:.3f}",
     )
 
@@ -135,31 +133,10 @@ def _show(case: Case, bundle: Bundle) -> _Shown:
         wrong,
         headline,
         why,
-        plain=_picture(resized),
-        truth=_picture(_outline(resized, case.truth, TRUTH)),
-        found=_picture(_outline(resized, case.answer.mask, FOUND)),
+        plain=picture_uri(resized),
+        truth=picture_uri(outline(resized, case.truth, TRUTH)),
+        found=picture_uri(outline(resized, case.answer.mask, FOUND)),
     )
-
-
-def _outline(
-    image: NDArray[np.uint8], mask: NDArray[np.uint8], colour: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    # Any touch counts, so that thin defects do not vanish where the picture is shrunken.
-    scaled = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
-    around = cv2.dilate(scaled.astype(np.uint8), MARGIN)
-    contours, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(image.copy(), contours, -1, colour, 1)
-
-
-def _picture(image: NDArray[np.uint8]) -> str:
-    # Lossless WebP: a sixth of the PNG for a picture of light points.
-    _, data = cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
-    return _data_uri(data.tobytes(), "webp")
-
-
-def _data_uri(picture: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
 def _curves(report: Report) -> bytes:

@@ -4,43 +4,56 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.imaging import decode_image, decode_mask
+from defectline.components.common.imaging import Mask, read_image, read_mask
 from defectline.components.common.snapshot import Pair
 
 
 def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
-    """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure."""
+    """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
+
+    `mask` is empty where `pair` has no `mask_key`; that means an empty mask. What had to be changed to use
+    an accepted pair is its note.
+    """
     pair = pair._replace(
         image_bytes=len(image),
         mask_bytes=len(mask),
         image_sha256=hashlib.sha256(image).hexdigest(),
-        mask_sha256=hashlib.sha256(mask).hexdigest(),
+        mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
     )
     try:
-        pixels = decode_image(image, channels=3)
+        pixels, held = read_image(image, channels=3)
     except DefectlineError as error:
         return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
-    try:
-        truth = decode_mask(mask)
-    except DefectlineError as error:
-        return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
-    digest.update(pixels.tobytes())
+    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
+    # Large pictures are checked several at once: the mask need not lie beside them in memory.
+    del pixels
+    try:
+        empty = Mask(np.zeros((height, width), np.uint8), held, "")
+        truth, drawn, note = read_mask(mask) if pair.mask_key else empty
+    except DefectlineError as error:
+        return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
     pair = pair._replace(
         width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
     )
+    turned = ""
+    if held != drawn:
+        turned = f"Turned upright by EXIF: the image by {held}, the mask by {drawn} (1 is upright)."
     if truth.shape != (height, width):
-        sizes = f"mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}"
-        return reject(pair, f"Sizes differ: {sizes}.", "Export the mask again at the image's size.")
+        sizes = f"Sizes differ: mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}."
+        fix = "Export the mask again at the image's size."
+        return reject(pair, f"{sizes} {turned}".rstrip(), fix)
     if pair.label == "NG" and not pair.defect_px:
         return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
     if pair.label == "OK" and pair.defect_px:
         return reject(
             pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."
         )
-    return pair
+    return pair._replace(note=f"{note} {turned}".strip())
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:

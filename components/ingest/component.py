@@ -1,5 +1,7 @@
 """The ingest step as KFP sees it."""
 
+from kfp.dsl import HTML, Output
+
 
 def ingest(
     source: str,
@@ -10,11 +12,26 @@ def ingest(
     min_new_images: int,
     max_rejected: float,
     force: bool,
+    masks: str,
+    pictures: Output[HTML],
 ) -> str:
     """Takes a snapshot of the source; returns its id, or "" where there is nothing new.
 
-    The only return, for it steers the flow.
+    The only returned value, for it steers the flow.
     """
+    from pathlib import Path
+
     from defectline.components.ingest.ingesting import ingest as run_step
 
-    return run_step(source, store, run, model_name, settings, min_new_images, max_rejected, force)
+    return run_step(
+        source,
+        store,
+        run,
+        model_name,
+        settings,
+        min_new_images,
+        max_rejected,
+        force,
+        masks,
+        Path(pictures.path),
+    )

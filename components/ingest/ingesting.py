@@ -1,10 +1,14 @@
 """The ingest step: take a snapshot of the source, and say whether there is anything new to learn."""
 
+from pathlib import Path
+
 from defectline.components.common.runs import Outcome, read_current, read_gated, write_outcome
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.steps import step
 from defectline.components.common.storage import Storage, open_storage
-from defectline.components.ingest.taking import take_snapshot
+from defectline.components.common.storage.base import local_file
+from defectline.components.ingest.sheet import draw_sheet
+from defectline.components.ingest.taking import TooManyRejected, take_snapshot
 
 
 def ingest(
@@ -16,17 +20,25 @@ def ingest(
     min_new_images: int = 1,
     max_rejected: float = 0.1,
     force: bool = False,
+    masks: str = "all",
+    pictures: Path | None = None,
 ) -> str:
-    """Bring the source into the store.
+    """Bring the source into the store, and show some of its pictures and of those that were rejected.
 
     Returns the snapshot's id, or "" where the run may end: nothing new since the last gate.
 
     New are pairs that the snapshot of the last run that reached its gate does not have. Other `settings`
-    than that run's, or `force`, count as new.
+    than that run's, or `force`, count as new. With `masks="ng_only"` good pictures need no mask. The page of
+    pictures goes to the file `pictures` as well, if one is named.
     """
     with step("ingest") as report:
-        target = open_storage(store)
-        snapshot = take_snapshot(open_storage(source), target, max_rejected, f"runs/{run}/quarantine.csv")
+        origin, target = open_storage(source), open_storage(store)
+        try:
+            snapshot = take_snapshot(origin, target, max_rejected, f"runs/{run}/quarantine.csv", masks)
+        except TooManyRejected as error:
+            _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
+            raise
+        _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
         new, reason = _news(target, model_name, snapshot.id, settings, min_new_images, force)
         report.did = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         if new:
@@ -35,6 +47,25 @@ def ingest(
         version = current.version if current else ""
         write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
+
+
+def _snapshots_sheet(source: Storage, store: Storage, snapshot: str) -> str:
+    """The page of a snapshot, which is drawn once."""
+    key = f"snapshots/{snapshot}/pictures.html"
+    try:
+        return store.read(key).decode()
+    except KeyError:
+        page = draw_sheet(source, read_pairs(store, snapshot), f"snapshot {snapshot}")
+        store.write(key, page.encode())
+        return page
+
+
+def _show(page: str, store: Storage, run: str, file: Path | None) -> None:
+    store.write(f"runs/{run}/pictures.html", page.encode())
+    if file is not None:
+        with local_file(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(page, encoding="utf-8")
 
 
 def _news(

@@ -50,7 +50,7 @@ class Packer:
             self._upload()
             self._open()
         with local_file(self._path):
-            for kind, data in (("image", image), ("mask", mask)):
+            for kind, data in zip(pair.kinds, (image, mask), strict=False):
                 # Times and owners stay zero, so that the same pairs always give the same pack.
                 info = tarfile.TarInfo(pair.member(kind))
                 info.size = len(data)

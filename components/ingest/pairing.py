@@ -3,22 +3,26 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from defectline.components.common.errors import DefectlineError, SourceError
+from defectline.components.common.errors import DefectlineError, SettingsError, SourceError
 from defectline.components.common.snapshot import LABELS, Pair
 from defectline.components.common.storage import Object, check_key
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}
 """Folder of the source → label, and 0 for images or 1 for masks."""
+SPLITS_KEY = "splits.csv"
+"""A file at the source's root that says which picture goes into which split; it may be missing."""
+MASKS = ("all", "ng_only")
+"""Which pictures need a mask."""
 KIND = re.compile(r"[_\-. ]*(image|img|mask|msk)$", re.IGNORECASE)
 
 
 class Paired(NamedTuple):
-    pairs: list[tuple[Object, Object, Pair]]
-    """Image, mask and what is known of them so far."""
+    pairs: list[tuple[Object, Object | None, Pair]]
+    """Image, mask (None for a good picture that needs none) and what is known of them so far."""
     rejected: list[Pair]
     elsewhere: int
     """Objects outside the four folders, which are no business of ours."""
@@ -36,15 +40,31 @@ def stem(name: str) -> str:
     return unicodedata.normalize("NFC", (path.parent / (KIND.sub("", base) or base)).as_posix())
 
 
-def pair_objects(objects: Iterable[Object]) -> Paired:
+def check_masks(masks: str) -> str:
+    """`masks` itself, if it is one of MASKS; else SettingsError."""
+    if masks not in MASKS:
+        raise SettingsError(
+            f"The parameter masks cannot be {masks!r}.",
+            got=masks,
+            expected="all (every picture has a mask) or ng_only (good pictures need none)",
+            fix="Set masks to one of these.",
+        )
+    return masks
+
+
+def pair_objects(objects: Iterable[Object], masks: str = "all") -> Paired:
     """Pair the objects of a source. Pure; their order does not matter.
 
-    Raises SourceError where the layout is not that of a source, or a class has no images.
+    With `masks="ng_only"` a good picture without a mask is a pair as well. Raises SourceError where the
+    layout is not that of a source, a class has no images, or all masks of a class are missing.
     """
+    needed = LABELS if check_masks(masks) == "all" else ("NG",)
     found: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
     elsewhere = 0
     rejected = []
     for item in sorted(objects):
+        if item.key == SPLITS_KEY:
+            continue
         folder, _, name = item.key.partition("/")
         if folder not in FOLDERS or not name:
             elsewhere += 1
@@ -58,27 +78,36 @@ def pair_objects(objects: Iterable[Object]) -> Paired:
             rejected.append(_rejected(label, name, image, mask, reason, "Rename the file."))
             continue
         found[label, stem(name)][kind].append(item)
-    _check_layout(found, elsewhere + len(rejected))
-    pairs = []
-    for (label, name), (images, masks) in sorted(found.items()):
-        if len(images) == len(masks) == 1:
-            pair = Pair(f"{label}/{name}", label, "accepted", images[0].key, masks[0].key)
-            pairs.append((images[0], masks[0], pair))
-        elif not masks:
+    _check_layout(found, elsewhere + len(rejected), needed)
+    pairs: list[tuple[Object, Object | None, Pair]] = []
+    for (label, name), (images, drawn) in sorted(found.items()):
+        if len(images) == len(drawn) == 1:
+            pair = Pair(f"{label}/{name}", label, "accepted", images[0].key, drawn[0].key)
+            pairs.append((images[0], drawn[0], pair))
+        elif len(images) == 1 and not drawn and label not in needed:
+            pairs.append((images[0], None, Pair(f"{label}/{name}", label, "accepted", images[0].key)))
+        elif not drawn and label in needed:
             for item in images:
                 rejected.append(
                     _rejected(label, name, item, None, "No mask of that name.", f"Add one to {label}_MSK/.")
                 )
         elif not images:
-            for item in masks:
+            for item in drawn:
                 rejected.append(
                     _rejected(label, name, None, item, "No image of that name.", f"Add one to {label}/.")
                 )
         else:
-            names = ", ".join(item.key for item in images + masks)
+            names = ", ".join(item.key for item in images + drawn)
             reason = f"More than one image or mask of the same name: {names}."
             rejected.append(
-                _rejected(label, name, images[0], masks[0], reason, "Keep one of each, or rename.")
+                _rejected(
+                    label,
+                    name,
+                    images[0],
+                    drawn[0] if drawn else None,
+                    reason,
+                    "Keep one of each, or rename.",
+                )
             )
     return Paired(pairs, rejected, elsewhere)
 
@@ -102,7 +131,9 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]], elsewhere: int) -> None:
+def _check_layout(
+    found: dict[tuple[str, str], tuple[list[Object], list[Object]]], elsewhere: int, needed: Sequence[str]
+) -> None:
     layout = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mask of the same name"
     if not found:
         raise SourceError(
@@ -118,4 +149,14 @@ def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]
                 got=f"no file in {label}/",
                 expected=layout,
                 fix=f"Put the {'good' if label == 'OK' else 'defective'} pictures into {label}/.",
+            )
+    for label in needed:
+        if not any(masks for (of, _), (_, masks) in found.items() if of == label):
+            count = sum(len(images) for (of, _), (images, _) in found.items() if of == label)
+            good = "Or set masks=ng_only, where good pictures have no masks." if label == "OK" else ""
+            raise SourceError(
+                f"The class {label} has no masks.",
+                got=f"{count} images in {label}/, no file in {label}_MSK/",
+                expected=layout,
+                fix=f"Put the masks into {label}_MSK/, each with its image's name. {good}".rstrip(),
             )

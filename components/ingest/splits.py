@@ -19,10 +19,10 @@ def targets(count: int) -> dict[str, int]:
 def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]:
     """Give every accepted pair its split.
 
-    `known` maps pixel hashes to the splits that earlier snapshots gave; those stay. New pictures are
-    taken in the order of their pixel hashes, and each goes where most is missing, so the answer depends
-    on the pictures alone, not on their names or order. Pure. Raises SourceError where a label has too
-    few.
+    `known` maps pixel hashes to the splits that earlier snapshots or the source's own list gave; those
+    stay. The others are taken in the order of their pixel hashes, and each goes where most is missing, so
+    the answer depends on the pictures alone, not on their names or order. Pure. Raises SourceError where
+    a label has too few.
     """
     pairs = sorted(pairs)
     split = {}
@@ -45,8 +45,8 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
         if short := [s for s in SPLITS if have[s] < LEAST]:
             raise SourceError(
                 f"Too few {label} pictures are left to {short[0]}.",
-                got=f"{have[short[0]]}, since pictures have left the source",
+                got=f"{have[short[0]]}, since pictures have left the source or stand elsewhere in splits.csv",
                 expected=f"at least {LEAST} in each of {', '.join(SPLITS)}",
-                fix="Add new pictures, or bring the old ones back.",
+                fix="Add new pictures, bring the old ones back, or change splits.csv.",
             )
     return [p._replace(split=split[p.pixel_sha256]) if p.status == "accepted" else p for p in pairs]

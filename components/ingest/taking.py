@@ -30,6 +30,7 @@ from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
 from defectline.components.ingest.packing import Packer, clear_journal, packed_as, read_journal
 from defectline.components.ingest.pairing import FOLDERS, Paired, pair_objects
+from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
 
 READERS = 16
@@ -40,7 +41,15 @@ AHEAD_BYTES = 256_000_000
 ROUNDS = 5
 """How often a source that changes while it is read is listed anew."""
 
-Unread = tuple[Object, Object, Pair]
+NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
+
+Unread = tuple[Object, Object | None, Pair]
+
+
+class TooManyRejected(SourceError):
+    """More pairs than allowed were rejected; `rows` are all that were read, without splits."""
+
+    rows: list[Pair]
 
 
 class Read(NamedTuple):
@@ -50,16 +59,19 @@ class Read(NamedTuple):
     files: tuple[bytes, bytes] = (b"", b"")
 
 
-def take_snapshot(source: Storage, store: Storage, max_rejected: float, quarantine_key: str) -> Snapshot:
+def take_snapshot(
+    source: Storage, store: Storage, max_rejected: float, quarantine_key: str, masks: str = "all"
+) -> Snapshot:
     """Bring the source's present state into the store, and return the snapshot of it.
 
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
-    changes while it is read is listed anew. The quarantine table is written even where too many pairs
-    were rejected, which raises SourceError; so do a wrong layout, an empty class and too few pairs. Raises
-    Conflict where another run published a snapshot meanwhile. No pair of an older snapshot changes.
+    changes while it is read is listed anew. `masks` is one of MASKS. The quarantine table is written even
+    where too many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty class, too few
+    pairs and a split file that cannot be followed raise SourceError, another run that published a snapshot
+    meanwhile Conflict. No pair of an older snapshot changes.
     """
-    paired = _list(source)
+    paired, listed = _list(source, masks)
     # Again later: this one shows before the long reading whether the store can be written.
     store.write(quarantine_key, quarantine_table(paired.rejected))
     head = find_head(store)
@@ -71,7 +83,7 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
         if complete:
             break
         say("files were replaced or deleted while they were read: listing the source again")
-        paired = _list(source)
+        paired, listed = _list(source, masks)
     else:
         raise SourceError(
             "The source changes faster than it can be read.",
@@ -81,8 +93,11 @@ def take_snapshot(source: Storage, store: Storage, max_rejected: float, quaranti
         )
     rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"})
     store.write(quarantine_key, quarantine_table(rows))
+    if noted := sum(row.status == "accepted" and bool(row.note) for row in rows):
+        say(f"{noted} pairs were changed to be used; the quarantine table says how")
     _check_rejected(rows, max_rejected, store.url(quarantine_key))
-    rows = assign_splits(rows, {p.pixel_sha256: p.split for p in earlier if p.split})
+    decided = {p.pixel_sha256: p.split for p in earlier if p.split}
+    rows = assign_splits(rows, known_splits(listed, rows, decided))
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
     return _publish(rows, source.uri, store, head)
@@ -117,11 +132,13 @@ def _undecided(row: Pair) -> Pair:
     return row._replace(status="accepted", reason="", fix="") if row.pack else row
 
 
-def _list(source: Storage) -> Paired:
-    paired = pair_objects(source.list())
+def _list(source: Storage, masks: str) -> tuple[Paired, list[Listed]]:
+    objects = list(source.list())
+    listed = read_split_file(source, objects)
+    paired = pair_objects(objects, masks)
     if paired.elsewhere:
         say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
-    return paired
+    return paired, listed
 
 
 def _read_new(
@@ -130,7 +147,7 @@ def _read_new(
     """Read and pack what is not known. Returns all rows, and whether every listed file could be read."""
     rows, unread = list(paired.rejected), []
     for image, mask, pair in paired.pairs:
-        pair = pair._replace(image_version=image.version, mask_version=mask.version)
+        pair = pair._replace(image_version=image.version, mask_version=mask.version if mask else "")
         if old := known.get(_state(pair)):
             rows.append(old)
         else:
@@ -159,7 +176,10 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
     def read(item: Unread) -> Read:
         image, mask, pair = item
         try:
-            files = source.read(image.key, image.version), source.read(mask.key, mask.version)
+            files = (
+                source.read(image.key, image.version),
+                source.read(mask.key, mask.version) if mask else b"",
+            )
         except KeyError:
             return Read(None)
         except Damaged as error:
@@ -173,7 +193,7 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
     with ThreadPoolExecutor(READERS) as readers:
         try:
             for item in sorted(unread, key=lambda item: item[2].id):
-                size = item[0].size + item[1].size
+                size = item[0].size + (item[1].size if item[1] else 0)
                 while pending and (ahead + size > AHEAD_BYTES or len(pending) >= 8 * READERS):
                     ahead -= pending[0][0]
                     yield pending.popleft()[1].result()
@@ -187,13 +207,17 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
 
 
 def quarantine_table(rows: Iterable[Pair]) -> bytes:
-    """The rejected pairs as CSV: id, image, mask, reason, fix."""
+    """The rejected pairs as CSV, and after them the accepted ones that were changed to be used."""
+    rows = sorted(rows)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("id", "image", "mask", "reason", "fix"))
-    for row in sorted(rows):
+    writer.writerow(("id", "image", "mask", "status", "reason", "fix"))
+    for row in rows:
         if row.status == "rejected":
-            writer.writerow((row.id, row.image_key, row.mask_key, row.reason, row.fix))
+            writer.writerow((row.id, row.image_key, row.mask_key, "rejected", row.reason, row.fix))
+    for row in rows:
+        if row.status == "accepted" and row.note:
+            writer.writerow((row.id, row.image_key, row.mask_key, "noted", row.note, NOTED_FIX))
     return out.getvalue().encode()
 
 
@@ -201,12 +225,14 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
     rejected = sorted(row for row in rows if row.status == "rejected")
     if len(rejected) > max_rejected * len(rows):
         reasons = "; ".join(f"{row.id}: {row.reason}" for row in rejected[:3])
-        raise SourceError(
+        error = TooManyRejected(
             f"{len(rejected)} of {len(rows)} pairs are unusable.",
             got=reasons + (" …" if len(rejected) > 3 else ""),
             expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
-            fix=f"Mend what {table} lists, or raise max_rejected.",
+            fix=f"Mend what {table} lists and pictures.html beside it shows, or raise max_rejected.",
         )
+        error.rows = rows
+        raise error
 
 
 def _publish(rows: list[Pair], source: str, store: Storage, head: Head) -> Snapshot:

@@ -18,7 +18,7 @@ from defectline.components.common.errors import StoreError
 from defectline.components.common.imaging import (
     ImagingSettings,
     decode_image,
-    decode_mask,
+    decode_truth,
     prepare_image,
     prepare_mask,
 )
@@ -51,8 +51,9 @@ def preprocess(store: str, snapshot: str, dataset: Path, settings: Mapping[str, 
 
         def prepare(files: tuple[Pair, bytes, bytes]) -> tuple[Pair, NDArray[np.uint8], NDArray[np.uint8]]:
             pair, image, mask = files
-            pixels = prepare_image(decode_image(image, imaging.channels), imaging)
-            return pair, pixels, prepare_mask(decode_mask(mask), imaging)
+            pixels = decode_image(image, imaging.channels)
+            truth = decode_truth(mask, pixels.shape[:2])
+            return pair, prepare_image(pixels, imaging), prepare_mask(truth, imaging)
 
         # One picture a thread: OpenCV's own threads would only fight over the same cores.
         cv2.setNumThreads(1)
