@@ -64,7 +64,8 @@ def test_the_component_writes_what_the_one_image_path_gives(
 ):
     artifact = Dataset(name="dataset", uri=str(tmp_path / "artifacts/dataset"))
     run = dsl.component(component, base_image="preprocess", install_kfp_package=False).python_func
-    run(store=str(store.root), snapshot=snapshot, **imaging, dataset=artifact)
+    others = {"tile": False, "empty_tiles": 0.25, "shard": 0, "shards": 1}
+    run(store=str(store.root), snapshot=snapshot, **imaging, **others, dataset=artifact)
 
     settings = ImagingSettings(**imaging)
     rows = learned_from(store, snapshot)
@@ -73,8 +74,8 @@ def test_the_component_writes_what_the_one_image_path_gives(
     assert [row.id for row in prepared.rows] == sorted(row.id for row in rows)
     for name, split in splits.items():
         assert sorted(prepared.rows[i].id for i in split.rows) == [r.id for r in rows if r.split == name]
-        assert isinstance(split.images, np.memmap)
-        assert isinstance(split.masks, np.memmap)
+        for part in (*split.images.parts, *split.masks.parts):
+            assert isinstance(part, np.memmap)
     images, masks, size = splits["train"].images, splits["train"].masks, settings.image_size
     assert (images.dtype, images.shape) == (np.uint8, (12, size, size, settings.channels))
     assert (masks.dtype, masks.shape) == (np.uint8, (12, size, size))
