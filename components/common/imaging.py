@@ -20,7 +20,7 @@ from defectline.components.common.tiling import Grid, tile_grid
 CLAHE_TILE_PX = 28
 """Side of a tile of the contrast equalisation: the grid grows with the image, the tile does not."""
 MAX_PIXELS = 50_000_000
-MAX_TILE_PIXELS = 4 * MAX_PIXELS
+MAX_TILE_PIXELS = 3 * MAX_PIXELS
 """In all tiles of a frame. Overlap nearly doubles the pixels of a frame; only long, narrow ones need more."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

@@ -4,6 +4,7 @@ Evaluate calibrates and gates with these functions, and the predictor answers wi
 """
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,21 +183,17 @@ class Network:
         """Levels (H, W) of a decoded frame (H, W, channels), tile by tile at full resolution.
 
         Probabilities of overlapping tiles are blended before they are rounded, so that a defect on a seam is
-        one region. Besides the frame and its levels (three to five bytes a pixel), memory holds one row of
-        tiles.
+        one region. Besides the frame and its levels (three to five bytes a pixel), memory holds a band
+        as high as a tile.
         """
         height, width = image.shape[:2]
         grid = frame_grid(height, width, self.imaging)
         frame = prepare_frame(image, self.imaging)
 
-        def row_of_tiles(y: int) -> NDArray[np.float32]:
-            batches = [grid.xs[i : i + TILE_BATCH] for i in range(0, len(grid.xs), TILE_BATCH)]
-            return np.concatenate(
-                [
-                    self.probabilities(np.stack([cut_tile(frame, y, x, grid.size) for x in batch]))
-                    for batch in batches
-                ]
-            )
+        def row_of_tiles(y: int) -> Iterator[NDArray[np.float32]]:
+            for start in range(0, len(grid.xs), TILE_BATCH):
+                batch = [cut_tile(frame, y, x, grid.size) for x in grid.xs[start : start + TILE_BATCH]]
+                yield from self.probabilities(np.stack(batch))
 
         levels, top = np.empty((height, width), np.uint16), 0
         for band in stitch(grid, map(row_of_tiles, grid.ys)):

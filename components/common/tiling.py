@@ -77,11 +77,11 @@ def blend_weights(starts: tuple[int, ...], length: int, size: int) -> NDArray[np
     return np.stack([ramp / total[start : start + size] for start in starts]).astype(np.float32)
 
 
-def stitch(grid: Grid, rows: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def stitch(grid: Grid, rows: Iterable[Iterable[NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
     """The frame's map from those of its tiles, as bands (h, W) from top to bottom.
 
-    `rows` gives, for each row of tiles, their maps (len(grid.xs), size, size). Only a band as high as a
-    tile is held in memory.
+    `rows` gives, for each row of tiles, their maps (size, size) from left to right. Only a band as high as
+    a tile is held in memory.
     """
     size, width = grid.size, max(grid.width, grid.size)
     down = blend_weights(grid.ys, grid.height, size)[:, :, None]

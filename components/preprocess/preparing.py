@@ -180,7 +180,7 @@ class ArrayFile:
 
     def __setitem__(self, index: int, row: NDArray[np.uint8]) -> None:
         assert row.shape == self.shape
-        rest = memoryview(np.ascontiguousarray(row)).cast("B")
+        rest = np.ascontiguousarray(row).data.cast("B")
         place = self.start + index * len(rest)
         with local_file(self.path):
             while rest:
