@@ -153,6 +153,7 @@ def compile_(
     gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
     retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
 ) -> None:
     """Compile the pipeline for a cluster."""
     from defectline.pipeline.compiling import compile_pipeline
@@ -173,6 +174,7 @@ def compile_(
         gcs_secret=gcs_secret,
         pull_secret=pull_secret,
         retries=retries,
+        shards=shards,
     )
     named = compile_pipeline(output, images, target)
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")

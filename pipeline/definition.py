@@ -52,13 +52,15 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         max_overkill: float = 0.1,
         force: bool = False,
         masks: str = "all",
+        tile: bool = False,
+        empty_tiles: float = 0.25,
     ):
         run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
         settings = (
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
             f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
-            f"max_escape={max_escape} max_overkill={max_overkill}"
+            f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles}"
         )
         finished = finish_op(store=store, run=run)
         target.place(finished, memory="512Mi", timeout_s=HOUR_S)
@@ -78,20 +80,25 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             taken.set_caching_options(False)
             target.place(taken, memory="2Gi", timeout_s=6 * HOUR_S)
             with dsl.If(taken.outputs["Output"] != "", name="anything-new"):
-                prepared = preprocess_op(
-                    store=store,
-                    snapshot=taken.outputs["Output"],
-                    image_size=image_size,
-                    channels=channels,
-                    enhance=enhance,
-                )
-                target.place(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                with dsl.ParallelFor(list(range(target.shards)), name="shards") as shard:
+                    prepared = preprocess_op(
+                        store=store,
+                        snapshot=taken.outputs["Output"],
+                        image_size=image_size,
+                        channels=channels,
+                        enhance=enhance,
+                        tile=tile,
+                        empty_tiles=empty_tiles,
+                        shard=shard,
+                        shards=target.shards,
+                    )
+                    target.place(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 trained = train_op(
                     epochs=epochs,
                     batch_size=batch_size,
                     seed=seed,
                     encoder_weights=encoder_weights,
-                    dataset=prepared.outputs["dataset"],
+                    datasets=dsl.Collected(prepared.outputs["dataset"]),
                 )
                 target.place(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)

@@ -179,13 +179,18 @@ def _end_group(process: subprocess.Popen) -> None:
 
 
 def _read_reports(work: Path, reports: Path) -> list[StepReport]:
+    """One report a step, in the order in which they ended; the shards of a step are one."""
     last = (work / "started").stat().st_mtime
-    steps = []
+    steps: dict[str, list[StepReport]] = {}
     for path in sorted(reports.glob("*.json"), key=lambda p: p.stat().st_mtime):
         content = json.loads(path.read_text())
-        steps.append(StepReport(content["step"], path.stat().st_mtime - last, content["did"]))
+        report = StepReport(content["step"], path.stat().st_mtime - last, content["did"])
+        steps.setdefault(report.step, []).append(report)
         last = path.stat().st_mtime
-    return steps
+    return [
+        StepReport(name, sum(part.seconds for part in parts), "; ".join(part.did for part in parts))
+        for name, parts in steps.items()
+    ]
 
 
 def _main(work: Path) -> None:

@@ -44,6 +44,8 @@ class Parameters(BaseModel):
     max_overkill: float = Field(default=0.1, ge=0, le=1)
     force: bool = False
     masks: Annotated[str, AfterValidator(_all_or_ng_only)] = "all"
+    tile: bool = False
+    empty_tiles: float = Field(default=0.25, ge=0, le=1)
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:

@@ -28,6 +28,8 @@ class Target:
     tolerations: tuple[dict[str, str], ...] = ()
     node_selector: dict[str, str] = field(default_factory=dict)
     retries: int = 2
+    shards: int = 1
+    """Parts of the dataset that are prepared at the same time, each in a pod of its own; at least 1."""
 
     @property
     def on_cluster(self) -> bool:

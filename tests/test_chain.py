@@ -68,7 +68,13 @@ def test_first_run_deploys(first, place):
     assert {"metrics.json", "gate.json", "report.html", "quarantine.csv", "pictures.html"} <= written
     assert "outcome.json" in written
     bundle = place / "store/models/defects" / current.version
-    for name in ("model.keras", "openvino/model.xml", "onnx/model.onnx", "saved_model/1/saved_model.pb"):
+    for name in (
+        "model.keras",
+        "openvino/model.xml",
+        "onnx/model.onnx",
+        "saved_model/1/saved_model.pb",
+        "statistics.json",
+    ):
         assert (bundle / name).stat().st_size > 0
 
 
@@ -148,7 +154,7 @@ def test_the_compiled_yaml_runs_here_too_from_s3_to_s3(place, tmp_path, s3_serve
         monkeypatch.setenv(name, value)
     bucket = f"s3://{s3_server.new_bucket()}"
     open_storage(bucket).upload_folder(place / "samples", "labelled")
-    target = Target(name="cluster", gpus=1, s3_secret="keys", pull_secret="registry")
+    target = Target(name="cluster", gpus=1, s3_secret="keys", pull_secret="registry", shards=3)
     compile_pipeline(tmp_path / "pipeline.yaml", None, target)
     script = (
         "import json, sys; from kfp import components, local\n"
@@ -164,7 +170,12 @@ def test_the_compiled_yaml_runs_here_too_from_s3_to_s3(place, tmp_path, s3_serve
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = (tmp_path / "root").iterdir()
-    assert {path.name for path in root.iterdir()} == {*STEPS, "finish"}
+    ran = {path.name for path in root.iterdir() if not path.name.startswith("for-loop")}
+    assert ran == {*STEPS, "finish"} - {"preprocess"}
+    shards = [
+        json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
+    ]
+    assert sorted((shard["shard"], shard["shards"]) for shard in shards) == [(0, 3), (1, 3), (2, 3)]
     current = read_current(open_storage(f"{bucket}/store"), "defects")
     assert current is not None
     assert current.run == root.name

@@ -16,9 +16,16 @@ from PIL import Image
 
 from defectline.components.common.bundle import mask_iou
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings, UnreadableImage, decode_mask, encode_mask
+from defectline.components.common.imaging import (
+    ImagingSettings,
+    UnreadableImage,
+    decode_mask,
+    encode_mask,
+    frame_grid,
+)
 from defectline.components.common.inspection import (
     LEVELS,
+    TILE_BATCH,
     Network,
     answer,
     find_regions,
@@ -132,10 +139,10 @@ def test_iou_of_empty_masks_is_one():
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory) -> Callable[..., Network]:
-    def load(channels: int = 1, cut: float = 40.0) -> Network:
+    def load(channels: int = 1, cut: float = 40.0, tile: bool = False) -> Network:
         xml = tmp_path_factory.mktemp("network") / "model.xml"
         write_network(xml, SIZE, channels, cut)
-        return Network(xml, ImagingSettings(image_size=SIZE, channels=channels))
+        return Network(xml, ImagingSettings(image_size=SIZE, channels=channels, tile=tile))
 
     return load
 
@@ -190,6 +197,55 @@ def test_a_defect_is_found_where_it_is_in_a_larger_picture(network):
     judged = answer(network.levels(_png(image)), 0.5, 20)
     assert mask_iou(judged.mask == 1, mask > 0) > 0.5
     assert len(judged.regions) == 1
+
+
+@pytest.fixture(scope="module")
+def tiled(load) -> Network:
+    return load(tile=True)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (200, 150), (31, 400), (7, 7), (1, 1), (65, 64), (3, 40_000)])
+def test_an_answer_in_tiles_has_the_size_of_its_picture(tiled, size):
+    assert tiled.levels(_png(np.full(size, 100, np.uint8))).shape == size
+
+
+def test_a_frame_of_one_tile_is_answered_as_without_tiles(network, tiled):
+    for picture in _pictures(4):
+        data = _png(picture[..., 0])
+        np.testing.assert_array_equal(tiled.levels(data), network.levels(data))
+
+
+@pytest.mark.parametrize("at", [(100, 70), (64, 5), (0, 0), (130, 20), (31, 44)])
+def test_a_defect_on_a_seam_is_one_region_with_its_own_area(tiled, at):
+    """A scratch of 3×100 px is longer than a tile, wherever it lies on the grid."""
+    y, x = at
+    frame = np.full((200, 180), 100, np.uint8)
+    frame[y : y + 3, x : x + 100] = 250
+    judged = answer(tiled.levels(_png(frame)), 0.5, 20)
+    assert len(judged.regions) == 1
+    assert judged.regions[0].bbox == (x, y, 100, 3)
+    assert judged.regions[0].area_px == 300
+
+
+def test_colour_frames_in_tiles(load):
+    frame = np.full((150, 150, 3), 100, np.uint8)
+    frame[60:66, 10:140] = 255
+    judged = answer(load(channels=3, tile=True).levels(_png(frame)), 0.5, 20)
+    assert [region.bbox for region in judged.regions] == [(10, 60, 130, 6)]
+
+
+def test_tiles_go_through_the_network_in_bounded_batches(load, monkeypatch):
+    tiled, sizes = load(tile=True), []
+    probabilities = tiled.probabilities
+    monkeypatch.setattr(tiled, "probabilities", lambda b: sizes.append(len(b)) or probabilities(b))
+    tiled.levels(_png(np.full((70, 1000), 100, np.uint8)))
+    assert max(sizes) == TILE_BATCH
+    assert sum(sizes) == len(frame_grid(70, 1000, tiled.imaging).positions)
+
+
+def test_a_frame_too_narrow_for_tiles_is_said_so(tiled):
+    with pytest.raises(UnreadableImage, match="long and narrow"):
+        tiled.levels(_png(np.zeros((4_000_000, 1), np.uint8)))
 
 
 def test_colour_pictures(load):

@@ -1,7 +1,9 @@
 """The definition, its parameters, and what a cluster gets of it."""
 
+import dataclasses
 import inspect
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import TARGETS, Images
+from defectline.pipeline.local import StepReport, _read_reports
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.targets import Target
 
@@ -133,6 +136,47 @@ def test_caching_and_retries(documents):
     assert "retryPolicy" not in tasks["deploy"]
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_preprocess_fans_out_over_shards_and_train_takes_them_all(tmp_path, shards):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, shards=shards))
+    spec, _ = yaml.safe_load_all(path.read_text())
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    (body,) = (c for c in parsed.components.values() if "train" in c.dag.tasks)
+    (loop,) = (t for t in body.dag.tasks.values() if t.HasField("parameter_iterator"))
+    assert json.loads(loop.parameter_iterator.items.raw) == list(range(shards))
+    inner = parsed.components[loop.component_ref.name].dag.tasks["preprocess"].inputs.parameters
+    assert inner["shards"].runtime_value.constant.number_value == shards
+    datasets = body.dag.tasks["train"].inputs.artifacts["datasets"].task_output_artifact
+    assert body.dag.tasks[datasets.producer_task] == loop
+    assert parsed.components["comp-train"].input_definitions.artifacts["datasets"].is_artifact_list
+
+
+def test_other_settings_are_named_to_ingest_with_new_ones_last(compiled):
+    """Runs with the same text have nothing new: what it held before must stay in front."""
+    # YAML may break the line anywhere.
+    text = " ".join(compiled.read_text().split())
+    before = text.index("image_size={{")
+    assert before < text.index("max_overkill={{", before) < text.index("tile={{", before)
+    assert text.index("tile={{", before) < text.index("empty_tiles={{", before)
+
+
+def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    (tmp_path / "started").touch()
+    os.utime(tmp_path / "started", (0, 0))
+    ended = [("ingest", "ingest", 2), ("preprocess-1", "preprocess", 3), ("preprocess-0", "preprocess", 7)]
+    for file, name, second in [*ended, ("train", "train", 9)]:
+        (reports / f"{file}.json").write_text(json.dumps({"step": name, "seconds": 1, "did": file}))
+        os.utime(reports / f"{file}.json", (second, second))
+    assert _read_reports(tmp_path, reports) == [
+        StepReport("ingest", 2, "ingest"),
+        StepReport("preprocess", 5, "preprocess-1; preprocess-0"),
+        StepReport("train", 2, "train"),
+    ]
+
+
 def test_the_yaml_is_small(compiled):
     assert compiled.stat().st_size < 100_000
 
@@ -143,9 +187,10 @@ def test_compile_command(tmp_path):
     locked = {t: f"registry.example.com/defectline-{t}@{digest}" for t in TARGETS if t != "train-gpu"}
     lock.write_text(json.dumps(locked))
     output = tmp_path / "out/pipeline.yaml"
-    done = defectline("compile", "-o", output, "--images", lock, "--gpus", "0", "--s3-secret", "keys")
+    done = defectline("compile", "-o", output, "--images", lock, "--gpus", "0", "--shards", "4")
     assert done.returncode == 0, done.stderr
     assert f"registry.example.com/defectline-ingest@{digest}" in output.read_text()
+    assert "[0, 1, 2, 3]" in output.read_text()
     assert "train-gpu" not in output.read_text()
     assert "ghcr.io" not in output.read_text()
     assert [p.name for p in output.parent.iterdir()] == ["pipeline.yaml"]
@@ -184,6 +229,7 @@ def test_parse_reads_types():
         (["max_escape=2"], "max_escape"),
         (["channels=2"], "channels"),
         (["masks=none"], "all or ng_only"),
+        (["empty_tiles=2"], "empty_tiles"),
         (["source=elsewhere"], "no parameter source"),
     ],
 )

@@ -1,12 +1,16 @@
 """Preprocess: the arrays that train takes, made from a snapshot."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kfp import dsl
 from kfp.dsl import Dataset
+from networks import write_source as write_large
 from pictures import encode, write_pair, write_source
 
 from defectline.components.common.dataset import open_dataset
@@ -15,15 +19,19 @@ from defectline.components.common.imaging import (
     ImagingSettings,
     decode_image,
     decode_mask,
+    enhance,
+    frame_grid,
     prepare_image,
     prepare_mask,
 )
 from defectline.components.common.snapshot import Pair, read_pairs
+from defectline.components.common.statistics import read_statistics
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.taking import take_snapshot
 from defectline.components.preprocess import preparing
 from defectline.components.preprocess.component import preprocess as component
 from defectline.components.preprocess.preparing import preprocess
+from defectline.components.preprocess.tiles import tiles_with_defects
 
 SMALL = {"image_size": 32}
 
@@ -64,7 +72,8 @@ def test_the_component_writes_what_the_one_image_path_gives(
 ):
     artifact = Dataset(name="dataset", uri=str(tmp_path / "artifacts/dataset"))
     run = dsl.component(component, base_image="preprocess", install_kfp_package=False).python_func
-    run(store=str(store.root), snapshot=snapshot, **imaging, dataset=artifact)
+    others = {"tile": False, "empty_tiles": 0.25, "shard": 0, "shards": 1}
+    run(store=str(store.root), snapshot=snapshot, **imaging, **others, dataset=artifact)
 
     settings = ImagingSettings(**imaging)
     rows = learned_from(store, snapshot)
@@ -73,8 +82,8 @@ def test_the_component_writes_what_the_one_image_path_gives(
     assert [row.id for row in prepared.rows] == sorted(row.id for row in rows)
     for name, split in splits.items():
         assert sorted(prepared.rows[i].id for i in split.rows) == [r.id for r in rows if r.split == name]
-        assert isinstance(split.images, np.memmap)
-        assert isinstance(split.masks, np.memmap)
+        for part in (*split.images.parts, *split.masks.parts):
+            assert isinstance(part, np.memmap)
     images, masks, size = splits["train"].images, splits["train"].masks, settings.image_size
     assert (images.dtype, images.shape) == (np.uint8, (12, size, size, settings.channels))
     assert (masks.dtype, masks.shape) == (np.uint8, (12, size, size))
@@ -155,6 +164,109 @@ def test_it_says_what_it_did(
     assert json.loads((tmp_path / "preprocess.json").read_text())["did"] == "12 pictures at 32×32×1, enhanced"
 
 
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shards=st.integers(1, 15), enhance=st.booleans(), tile=st.booleans())
+def test_shards_one_after_another_are_the_whole_byte_for_byte(
+    store: FolderStorage, snapshot: str, shards: int, enhance: bool, tile: bool
+):
+    """With more shards than pictures some are empty."""
+    imaging = {"image_size": 32, "enhance": enhance, "tile": tile}
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary, str(shard)) for shard in range(shards)]
+        for shard, folder in enumerate(folders):
+            preprocess(str(store.root), snapshot, folder, imaging, shard, shards)
+        preprocess(str(store.root), snapshot, Path(temporary, "whole"), imaging)
+        for file in ("images.npy", "masks.npy"):
+            parts = np.concatenate([np.load(folder / file) for folder in folders])
+            np.testing.assert_array_equal(parts, np.load(Path(temporary, "whole", file)))
+        assert open_dataset(folders)[0] == open_dataset(Path(temporary, "whole"))[0]
+        assert read_statistics(folders) == read_statistics([Path(temporary, "whole")])
+
+
+def test_a_shard_that_is_none_is_refused(store: FolderStorage, snapshot: str, tmp_path: Path):
+    for shard, shards in ((3, 3), (-1, 2), (0, 0)):
+        with pytest.raises(SystemExit) as caught:
+            preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL, shard, shards)
+        assert caught.value.code == 2
+
+
+def test_shards_report_beside_each_other(
+    store: FolderStorage, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DEFECTLINE_REPORTS", str(tmp_path))
+    for shard in range(2):
+        preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL, shard, 2)
+    reports = [json.loads((tmp_path / f"preprocess-{shard}.json").read_text()) for shard in range(2)]
+    assert [(r["step"], r["did"]) for r in reports] == [("preprocess", "6 pictures at 32×32×1")] * 2
+
+
+def test_large_frames_are_cut_into_tiles_at_full_resolution(store: FolderStorage, tmp_path: Path):
+    large = write_large(tmp_path / "large", pairs=20, size=80)
+    snapshot = take(large, store)
+    imaging = ImagingSettings(image_size=32, enhance=True, tile=True)
+    settings = imaging.model_dump() | {"empty_tiles": 0.1}
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", settings)
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    rows = {row.id: row for row in learned_from(store, snapshot)}
+    assert (prepared.imaging, prepared.empty_tiles) == (imaging, 0.1)
+    assert {row.id for row in prepared.rows} == set(rows)
+    assert [(r.id, r.tile) for r in prepared.rows] == sorted((r.id, r.tile) for r in prepared.rows)
+    for index, row in enumerate(prepared.rows):
+        assert row.tile is not None
+        (y, x), pair = row.tile, rows[row.id]
+        frame = enhance(decode_image((large / pair.image_key).read_bytes()))
+        truth = decode_mask((large / pair.mask_key).read_bytes())
+        here = np.s_[y : y + 32, x : x + 32]
+        np.testing.assert_array_equal(splits["train"].images[index], frame[here])
+        np.testing.assert_array_equal(splits["train"].masks[index], truth[here])
+    for pair in rows.values():
+        truth = decode_mask((large / pair.mask_key).read_bytes())
+        wanted = set(tiles_with_defects(frame_grid(80, 80, imaging), truth))
+        kept = {row.tile for row in prepared.rows if row.id == pair.id}
+        assert wanted <= kept
+        assert kept
+    assert len(prepared.rows) < 9 * len(rows)
+
+
+def test_small_frames_are_reflected_into_one_tile(store: FolderStorage, snapshot: str, tmp_path: Path):
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL | {"tile": True})
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    assert [row.tile for row in prepared.rows] == [(0, 0)] * 12
+    picture = splits["train"].images[0][..., 0]
+    np.testing.assert_array_equal(picture, np.pad(picture[:16, :16], (0, 16), "reflect")[:32, :32])
+
+
+def test_statistics_are_those_of_the_raw_training_pictures(
+    source: Path, store: FolderStorage, snapshot: str, tmp_path: Path
+):
+    preprocess(str(store.root), snapshot, tmp_path / "plain", SMALL)
+    preprocess(str(store.root), snapshot, tmp_path / "other", SMALL | {"enhance": True, "tile": True})
+    found = read_statistics([tmp_path / "plain"])
+    assert found == read_statistics([tmp_path / "other"])
+    rows = [row for row in learned_from(store, snapshot) if row.split == "train"]
+    pixels = [decode_image((source / row.image_key).read_bytes()) for row in rows]
+    assert (found.pictures, found.defective) == (len(rows), sum(row.label == "NG" for row in rows))
+    brightness, _ = np.histogram([p.mean() for p in pixels], found.brightness.edges)
+    contrast, _ = np.histogram([p.std() for p in pixels], found.contrast.edges)
+    area, _ = np.histogram([row.defect_px for row in rows if row.defect_px], found.area.edges)
+    assert (brightness.tolist(), contrast.tolist(), area.tolist()) == (
+        [*found.brightness.counts],
+        [*found.contrast.counts],
+        [*found.area.counts],
+    )
+
+
+def test_a_frame_that_cannot_be_cut_is_named(source: Path, store: FolderStorage, tmp_path: Path):
+    for number in range(8):
+        line = np.full((1, 300_000), number, np.uint8)
+        (source / f"OK/line{number}.png").write_bytes(encode(line))
+        (source / f"OK_MSK/line{number}.png").write_bytes(encode(np.zeros_like(line)))
+    wrong = {"image_size": 1024, "tile": True}
+    error = failure(store, take(source, store), tmp_path, wrong)
+    assert error["what"].startswith("OK/line")
+    assert "300000×1" in error["got"]
+
+
 def failure(store: FolderStorage, snapshot: str, folder: Path, settings: dict[str, object]) -> dict[str, str]:
     """What a step that must fail writes for the person who started it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -172,6 +284,7 @@ def failure(store: FolderStorage, snapshot: str, folder: Path, settings: dict[st
         ({"image_size": 100}, "image_size", "100"),
         ({"channels": 2}, "channels", "2"),
         ({"enhanced": True}, "enhanced", "True"),
+        ({"empty_tiles": 1.5}, "empty_tiles", "1.5"),
     ],
 )
 def test_wrong_settings_are_named(

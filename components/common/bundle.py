@@ -4,6 +4,7 @@ bundle.json                 what the classes below say
 model.keras                 to train on from
 openvino/model.xml, .bin    what the predictor loads
 onnx/model.onnx  saved_model/1/
+statistics.json             what the training pictures look like: see common/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
 SHA256SUMS
 """

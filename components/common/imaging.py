@@ -15,10 +15,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SourceError
+from defectline.components.common.tiling import Grid, tile_grid
 
 CLAHE_TILE_PX = 28
 """Side of a tile of the contrast equalisation: the grid grows with the image, the tile does not."""
 MAX_PIXELS = 50_000_000
+MAX_TILE_PIXELS = 3 * MAX_PIXELS
+"""In all tiles of a frame. Overlap nearly doubles the pixels of a frame; only long, narrow ones need more."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's names of the 8-bit pictures that can be read; besides them the 16-bit greys, I and I;16."""
@@ -42,6 +45,8 @@ class ImagingSettings(BaseModel):
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for colour."""
     enhance: bool = False
+    tile: bool = False
+    """Cut frames into overlapping tiles of image_size at full resolution, instead of resizing them."""
 
 
 class UnreadableImage(SourceError):
@@ -88,7 +93,9 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
             got=f"mode {picture.mode}",
             fix="Export it as grey or RGB, with 8 or 16 bits a channel.",
         )
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    mode = "L" if channels == 1 else "RGB"
+    # Converting copies, even where there is nothing to convert.
+    pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     return Picture(pixels.reshape(*pixels.shape[:2], channels), held)
 
 
@@ -235,10 +242,14 @@ def enhance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate(out, np.ones((3, 3), np.uint8)), np.uint8).reshape(image.shape)
 
 
+def prepare_frame(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
+    """A decoded picture (H, W, channels) as tiles are cut from it: enhanced or not, at its own size."""
+    return enhance(image) if settings.enhance else image
+
+
 def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
-    """What the network takes of a decoded picture: uint8 (image_size, image_size, channels)."""
-    if settings.enhance:
-        image = enhance(image)
+    """What the network takes of a decoded picture without tiles: uint8 (image_size, image_size, channels)."""
+    image = prepare_frame(image, settings)
     size = settings.image_size
     grown = cv2.resize(_shrink(image, size), (size, size), interpolation=cv2.INTER_LINEAR)
     return np.asarray(grown, np.uint8).reshape(size, size, settings.channels)
@@ -250,8 +261,10 @@ def prepare_mask(mask: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[
     However small, a defect never vanishes: its best covered pixels stay.
     """
     size = settings.image_size
-    cover = _shrink(mask.astype(np.float32), size)
-    shrunk = ((cover > 0) & (cover >= min(MASK_COVER, cover.max()))).astype(np.uint8)
+    shrunk = mask
+    if max(mask.shape) > size:
+        cover = _shrink(mask.astype(np.float32), size)
+        shrunk = ((cover > 0) & (cover >= min(MASK_COVER, cover.max()))).astype(np.uint8)
     return np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
@@ -262,6 +275,19 @@ def _shrink(pixels: NDArray[Any], size: int) -> NDArray[Any]:
     """
     height, width = pixels.shape[:2]
     return cv2.resize(pixels, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+
+
+def frame_grid(height: int, width: int, settings: ImagingSettings) -> Grid:
+    """Where the tiles of a frame lie. Raises UnreadableImage where they would need too much memory."""
+    size = settings.image_size
+    grid = tile_grid(height, width, size)
+    if len(grid.ys) * len(grid.xs) * size**2 > MAX_TILE_PIXELS:
+        raise UnreadableImage(
+            "The picture is too long and narrow to be cut into tiles.",
+            got=f"{width}×{height}, which needs {len(grid.ys) * len(grid.xs):,} tiles of {size}×{size}",
+            fix="Cut it into shorter parts, or choose a smaller image_size.",
+        )
+    return grid
 
 
 def encode_mask(mask: NDArray[np.uint8]) -> bytes:

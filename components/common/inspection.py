@@ -4,6 +4,7 @@ Evaluate calibrates and gates with these functions, and the predictor answers wi
 """
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,16 @@ from defectline.components.common.imaging import (
     ImagingSettings,
     decode_image,
     encode_mask,
+    frame_grid,
+    prepare_frame,
     prepare_image,
 )
+from defectline.components.common.tiling import cut_tile, stitch
 
 LEVELS = 1000
 """Probabilities are rounded down to thousandths, so that scores and thresholds compare exactly."""
+TILE_BATCH = 8
+"""Tiles that go through the network at once; more would take memory and save no time."""
 
 
 class Region(NamedTuple):
@@ -165,8 +171,32 @@ class Network:
     def levels(self, data: bytes) -> NDArray[np.uint16]:
         """Levels (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
         image = decode_image(data, self.imaging.channels)
+        if self.imaging.tile:
+            return self._levels_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
         height, width = image.shape[:2]
         if probability.shape != (height, width):
             probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
         return to_levels(probability)
+
+    def _levels_of_tiles(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Levels (H, W) of a decoded frame (H, W, channels), tile by tile at full resolution.
+
+        Probabilities of overlapping tiles are blended before they are rounded, so that a defect on a seam is
+        one region. Besides the frame and its levels (three to five bytes a pixel), memory holds a band
+        as high as a tile.
+        """
+        height, width = image.shape[:2]
+        grid = frame_grid(height, width, self.imaging)
+        frame = prepare_frame(image, self.imaging)
+
+        def row_of_tiles(y: int) -> Iterator[NDArray[np.float32]]:
+            for start in range(0, len(grid.xs), TILE_BATCH):
+                batch = [cut_tile(frame, y, x, grid.size) for x in grid.xs[start : start + TILE_BATCH]]
+                yield from self.probabilities(np.stack(batch))
+
+        levels, top = np.empty((height, width), np.uint16), 0
+        for band in stitch(grid, map(row_of_tiles, grid.ys)):
+            levels[top : top + len(band)] = to_levels(band)
+            top += len(band)
+        return levels

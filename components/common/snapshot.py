@@ -201,8 +201,7 @@ def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, by
         packs.setdefault(pair.pack, []).append(pair)
     with tempfile.TemporaryDirectory() as temporary:
         for pack, members in packs.items():
-            path = Path(temporary, "pack.tar")
-            _download_pack(store, pack, path)
+            path = _fetch_pack(store, pack, Path(temporary, "pack.tar"))
             with tarfile.open(path) as tar:
                 # By name, tarfile would search all members again for each.
                 infos = {info.name: info for info in tar}
@@ -220,15 +219,16 @@ def pack_name(path: Path) -> str:
     return sha256_file(path)[:16]
 
 
-def _download_pack(store: Storage, pack: str, path: Path) -> None:
+def _fetch_pack(store: Storage, pack: str, path: Path) -> Path:
+    """The checked pack, at `path` or where the store has it on this machine."""
     url = store.url(pack_key(pack))
     try:
-        store.download(pack_key(pack), path)
+        path = store.fetch(pack_key(pack), path)
     except KeyError:
         got = f"no {url}"
     else:
         if pack_name(path) == pack:
-            return
+            return path
         got = f"{path.stat().st_size} bytes with another checksum in {url}"
     raise StoreError(
         "The store has lost pictures of the snapshot.",
@@ -239,6 +239,7 @@ def _download_pack(store: Storage, pack: str, path: Path) -> None:
 
 
 def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    data = tar.extractfile(info)
-    assert data is not None, "packs hold regular files only"
-    return data.read()
+    # Packs hold regular files only; tarfile's own reader takes twice as long for small ones.
+    assert tar.fileobj is not None
+    tar.fileobj.seek(info.offset_data)
+    return tar.fileobj.read(info.size)

@@ -46,15 +46,19 @@ class Step:
 
 
 @contextmanager
-def step(name: str) -> Iterator[Step]:
-    """Report how long the block took and what it did, or the error that the user can mend."""
+def step(name: str, shard: int = 0, shards: int = 1) -> Iterator[Step]:
+    """Report how long the block took and what it did, or the error that the user can mend.
+
+    A step that runs `shards` times, perhaps at once, reports for each of them.
+    """
+    title = name if shards == 1 else f"{name} {shard + 1} of {shards}"
     folder = os.environ.get(REPORTS_ENV)
     start = time.monotonic()
     current = Step()
     try:
         yield current
     except DefectlineError as error:
-        print(f"{name}: {error}", flush=True)
+        print(f"{title}: {error}", flush=True)
         if folder:
             Path(folder, "error.json").write_text(error.to_json())
         # The traceback of a user's mistake helps nobody: a plain exit ends the step as failed.
@@ -64,10 +68,11 @@ def step(name: str) -> Iterator[Step]:
             Path(folder, "fault.txt").write_text(traceback.format_exc())
         raise
     seconds = time.monotonic() - start
-    say(f"{name}: {current.did} ({seconds:.1f} s)")
+    say(f"{title}: {current.did} ({seconds:.1f} s)")
     if folder:
         report = {"step": name, "seconds": round(seconds, 2), "did": current.did}
-        Path(folder, f"{name}.json").write_text(json.dumps(report))
+        file = f"{name}.json" if shards == 1 else f"{name}-{shard}.json"
+        Path(folder, file).write_text(json.dumps(report))
 
 
 def reported_error() -> str:

@@ -4,12 +4,27 @@ from kfp.dsl import Dataset, Output
 
 
 def preprocess(
-    store: str, snapshot: str, image_size: int, channels: int, enhance: bool, dataset: Output[Dataset]
+    store: str,
+    snapshot: str,
+    image_size: int,
+    channels: int,
+    enhance: bool,
+    tile: bool,
+    empty_tiles: float,
+    shard: int,
+    shards: int,
+    dataset: Output[Dataset],
 ):
-    """Prepares the arrays to train on from a snapshot."""
+    """Prepares one shard of the arrays to train on from a snapshot."""
     from pathlib import Path
 
     from defectline.components.preprocess.preparing import preprocess as run_step
 
-    imaging = {"image_size": image_size, "channels": channels, "enhance": enhance}
-    run_step(store, snapshot, Path(dataset.path), imaging)
+    settings = {
+        "image_size": image_size,
+        "channels": channels,
+        "enhance": enhance,
+        "tile": tile,
+        "empty_tiles": empty_tiles,
+    }
+    run_step(store, snapshot, Path(dataset.path), settings, shard, shards)

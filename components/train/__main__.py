@@ -1,4 +1,4 @@
-"""`python -m defectline.components.train DATASET MODEL`"""
+"""`python -m defectline.components.train DATASET... MODEL`"""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import typer
 
 
 def main(
-    dataset: Path,
+    dataset: list[Path],
     model: Path,
     epochs: int = 60,
     batch_size: int = 4,
     seed: int = 0,
     encoder_weights: str = "none",
 ) -> None:
-    """Train on the prepared DATASET and write the exported network into the folder MODEL."""
+    """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL."""
     # TensorFlow takes seconds to import, which --help need not wait for.
     from defectline.components.train.training import train
 

@@ -8,12 +8,12 @@ def train(
     batch_size: int,
     seed: int,
     encoder_weights: str,
-    dataset: Input[Dataset],
+    datasets: Input[list[Dataset]],
     model: Output[Model],
     metrics: Output[Metrics],
     history: Output[HTML],
 ):
-    """Trains the U-Net and exports it in every format."""
+    """Trains the U-Net on all shards of a dataset and exports it in every format."""
     from pathlib import Path
 
     from defectline.components.train.training import train as run_step
@@ -24,6 +24,7 @@ def train(
         "seed": seed,
         "encoder_weights": encoder_weights,
     }
-    best = run_step(Path(dataset.path), Path(model.path), Path(history.path), settings)
+    shards = [Path(dataset.path) for dataset in datasets]
+    best = run_step(shards, Path(model.path), Path(history.path), settings)
     for name, value in best.items():
         metrics.log_metric(name, float(value))

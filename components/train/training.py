@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,6 +22,7 @@ from defectline.components.common import checksums
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.settings import checked
+from defectline.components.common.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.train.export import export
 from defectline.components.train.fitting import Trainer, WarmCosine
@@ -129,18 +130,22 @@ def fit(
     return plain, progress.history
 
 
-def train(dataset: Path, model: Path, page: Path, fields: Mapping[str, object]) -> dict[str, float]:
-    """Train on the prepared dataset; write the model's folder, and the HTML `page` of its history.
+def train(
+    dataset: Path | Sequence[Path], model: Path, page: Path, fields: Mapping[str, object]
+) -> dict[str, float]:
+    """Train on the prepared dataset, which is one folder or all its shards in any order; write the model's
+    folder, and the HTML `page` of its history.
 
     `fields` are those of TrainSettings. Returns the values of the best epoch. The folder holds model.keras,
-    openvino/, onnx/, saved_model/1/, history.json, history.png, model.json and SHA256SUMS.
+    openvino/, onnx/, saved_model/1/, history.json, history.png, statistics.json, model.json and SHA256SUMS.
     """
     with step("train") as report:
         settings = checked(TrainSettings, **fields)
-        prepared, splits = open_dataset(dataset)
-        say(
-            f"train: {len(splits['train'].rows)} pictures, {settings.epochs} epochs at most, in {precision()}"
-        )
+        folders = [dataset] if isinstance(dataset, Path) else dataset
+        prepared, splits = open_dataset(folders)
+        what = "tiles" if prepared.imaging.tile else "pictures"
+        count = len(splits["train"].rows)
+        say(f"train: {count} {what}, {settings.epochs} epochs at most, in {precision()}")
         network, history = fit(splits, prepared.imaging, settings)
         model.mkdir(parents=True, exist_ok=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
@@ -158,6 +163,7 @@ def train(dataset: Path, model: Path, page: Path, fields: Mapping[str, object]) 
             "precision": precision(),
             "keras": keras.__version__,
         }
+        read_statistics(folders).write(model)
         (model / "model.json").write_text(json.dumps(content, indent=2))
         checksums.seal(model)
         best = best_epoch(history)

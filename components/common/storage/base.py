@@ -71,6 +71,14 @@ class Storage(ABC):
         Raises Conflict where somebody else was faster; the object is then as they left it.
         """
 
+    def fetch(self, key: str, path: Path) -> Path:
+        """The object as a file that is only read: where it lies on this machine, else downloaded to `path`.
+
+        Raises KeyError for a missing key.
+        """
+        self.download(key, path)
+        return path
+
     def url(self, key: str) -> str:
         """The full URI of a key."""
         return f"{self.uri.rstrip('/')}/{key}"
