@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pyarrow.parquet as pq
 import pytest
+from botocore.config import Config
 from faults import Fault, Faults, Rule, answer, call, cut, faults, flip, lose, other_etag, reset
 from pictures import encode, mask, noise
 from servers import S3Server
@@ -48,18 +49,31 @@ ingest(sys.argv[1], sys.argv[2])
 
 
 class Lab:
-    """A bucket with pairs, reached directly or through the proxy."""
+    """A bucket with pairs, reached directly or through the proxy.
 
-    def __init__(self, server: S3Server, proxy: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch):
-        self.server, self.proxy, self.folder, self.monkeypatch = server, proxy, folder, monkeypatch
+    Below `kept` lie the stores of runs that met no fault.
+    """
+
+    def __init__(
+        self,
+        server: S3Server,
+        client: Any,
+        bucket: str,
+        proxy: Faults,
+        folder: Path,
+        kept: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        self.server, self.client, self.bucket, self.proxy = server, client, bucket, proxy
+        self.folder, self.kept, self.monkeypatch = folder, kept, monkeypatch
+        self.source = f"s3://{bucket}/defects"
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
-        self.client: Any = boto3.client("s3")
-        self.bucket = server.new_bucket()
-        self.source = f"s3://{self.bucket}/defects"
 
     def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=f"defects/{key}", Body=data)
+        """Those of NG get a checksum that boto3 knows; of the others the ETag alone tells the content."""
+        checksum = {"ChecksumAlgorithm": "CRC32"} if key.startswith("NG") else {}
+        self.client.put_object(Bucket=self.bucket, Key=f"defects/{key}", Body=data, **checksum)
 
     def put_parts(self, key: str, data: bytes) -> None:
         """As large files go up: the ETag is no MD5 of the content then."""
@@ -92,10 +106,11 @@ class Lab:
 
     def undisturbed(self, before: Path | None = None) -> Path:
         """The folder in which a run leaves its store that meets no fault."""
-        store = self.folder / "undisturbed"
-        if before:
-            shutil.copytree(before, store)
-        self.take(store, self.server.url)
+        store = self.kept / f"undisturbed-{taking.PACK_BYTES}"
+        if not store.exists():
+            if before:
+                shutil.copytree(before, store)
+            self.take(store, self.server.url)
         return store
 
     def objects(self, bucket: str) -> dict[str, bytes]:
@@ -107,12 +122,54 @@ class Lab:
         }
 
 
+@pytest.fixture(scope="session")
+def client(s3_server: S3Server) -> Any:
+    """Speaks to the server itself."""
+    return boto3.client(
+        "s3",
+        endpoint_url=s3_server.url,
+        region_name="us-east-1",
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+        config=Config(request_checksum_calculation="when_required"),
+    )
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(s3_server: S3Server) -> str:
+    """Filled by the first who needs it."""
+    return s3_server.new_bucket()
+
+
 @pytest.fixture
-def lab(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def lab(
+    s3_server: S3Server,
+    client: Any,
+    shared_bucket: str,
+    tmp_path: Path,
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Lab]:
+    """With a source that many tests share, and none changes."""
     with faults(s3_server.url, SEED) as proxy:
-        lab = Lab(s3_server, proxy, tmp_path, monkeypatch)
-        lab.fill()
+        lab = Lab(s3_server, client, shared_bucket, proxy, tmp_path, kept, monkeypatch)
+        if not client.list_objects_v2(Bucket=shared_bucket)["KeyCount"]:
+            lab.fill()
         yield lab
+
+
+@pytest.fixture
+def own(s3_server: S3Server, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """With a source of its own, which may change."""
+    with faults(s3_server.url, SEED) as proxy:
+        own = Lab(s3_server, client, s3_server.new_bucket(), proxy, tmp_path, tmp_path / "kept", monkeypatch)
+        own.fill()
+        yield own
 
 
 @pytest.fixture
@@ -208,18 +265,18 @@ def test_without_faults_every_object_is_read_once(lab: Lab):
 
 
 @pytest.mark.usefixtures("small_packs")
-def test_faults_while_a_second_snapshot_is_taken(lab: Lab):
-    before = lab.folder / "before"
-    lab.take(before, lab.server.url)
+def test_faults_while_a_second_snapshot_is_taken(own: Lab):
+    before = own.folder / "before"
+    own.take(before, own.server.url)
     for number in range(50, 58):
-        lab.put_pair("OK", f"{number:02d}", number)
-    lab.delete("NG/03.png")
-    shutil.copytree(before, lab.folder / "store")
+        own.put_pair("OK", f"{number:02d}", number)
+    own.delete("NG/03.png")
+    shutil.copytree(before, own.folder / "store")
     rules = [Rule(reset, share=0.3, per_key=2), Rule(flip(50), share=0.3, per_key=2)]
-    lab.proxy.rules = rules
-    lab.take(lab.folder / "store")
+    own.proxy.rules = rules
+    own.take(own.folder / "store")
     assert all(rule.hits for rule in rules)
-    same(files(lab.folder / "store"), files(lab.undisturbed(before)))
+    same(files(own.folder / "store"), files(own.undisturbed(before)))
 
 
 @pytest.mark.usefixtures("small_packs")
@@ -234,26 +291,24 @@ def test_faults_while_a_second_snapshot_is_taken(lab: Lab):
 )
 def test_faults_while_the_store_is_written(lab: Lab, fault: Fault):
     """Of a store in S3, the first two writes of each object; reads go wrong as well."""
-    store, undisturbed = lab.server.new_bucket(), lab.server.new_bucket()
+    store = lab.server.new_bucket()
     rules = [Rule(fault, "PUT|POST", share=0.6, per_key=2), Rule(fault, share=0.1, per_key=2)]
     lab.proxy.rules = rules
     lab.take(f"s3://{store}")
     assert all(rule.hits for rule in rules)
-    lab.take(f"s3://{undisturbed}", lab.server.url)
-    same(lab.objects(store), lab.objects(undisturbed))
+    same(lab.objects(store), files(lab.undisturbed()))
 
 
-def test_faults_while_a_pack_goes_up_in_parts(lab: Lab):
+def test_faults_while_a_pack_goes_up_in_parts(own: Lab):
     for number in range(12):
-        lab.put_pair("OK", f"large-{number}", 500 + number, size=1000)
-    store, undisturbed = lab.server.new_bucket(), lab.server.new_bucket()
+        own.put_pair("OK", f"large-{number}", 500 + number, size=1000)
+    store = own.server.new_bucket()
     rule = Rule(reset, "PUT", r"\.tar$", share=0.5, per_key=2)
-    lab.proxy.rules = [rule]
-    lab.take(f"s3://{store}")
+    own.proxy.rules = [rule]
+    own.take(f"s3://{store}")
     assert rule.hits
-    lab.take(f"s3://{undisturbed}", lab.server.url)
-    same(lab.objects(store), lab.objects(undisturbed))
-    assert "Uploads" not in lab.client.list_multipart_uploads(Bucket=store)
+    same(own.objects(store), files(own.undisturbed()))
+    assert "Uploads" not in own.client.list_multipart_uploads(Bucket=store)
 
 
 # Faults that stay
@@ -274,7 +329,7 @@ def test_a_fault_that_stays_is_named(lab: Lab, fault: Fault):
     with pytest.raises(DefectlineError, match=r"OK/07\.png") as caught:
         lab.take(store)
     assert caught.value.fix
-    assert lab.proxy.gets["defects/OK/07.png"] in range(2, 20)
+    assert 2 <= lab.proxy.gets["defects/OK/07.png"] <= 20
     whole(store)
     lab.proxy.rules = []
     lab.take(store)
@@ -299,15 +354,14 @@ def test_credentials_that_expire_on_the_way(lab: Lab, moment: int):
 
 @pytest.mark.usefixtures("small_packs")
 def test_credentials_that_expire_while_a_store_in_s3_is_written(lab: Lab):
-    store, undisturbed = lab.server.new_bucket(), lab.server.new_bucket()
+    store = lab.server.new_bucket()
     lab.proxy.rules = [Rule(answer(403, "ExpiredToken"), "PUT", r"\.tar|index", first=2)]
     with pytest.raises(StoreError, match="session token"):
         lab.take(f"s3://{store}")
     assert "snapshots/head.json" not in lab.objects(store)
     lab.proxy.rules = []
     lab.take(f"s3://{store}")
-    lab.take(f"s3://{undisturbed}", lab.server.url)
-    same(lab.objects(store), lab.objects(undisturbed))
+    same(lab.objects(store), files(lab.undisturbed()))
 
 
 @pytest.fixture
@@ -329,7 +383,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 @pytest.mark.usefixtures("small_packs")
-@pytest.mark.parametrize("kilobytes", [8, 16, 28, 36, 44, 52])
+@pytest.mark.parametrize("kilobytes", [8, 24, 36, 48])
 def test_a_disk_that_is_full(lab: Lab, disk: Callable[[int], Path], kilobytes: int):
     store = disk(kilobytes) / "store"
     with pytest.raises(StoreError, match="No space left") as caught:
@@ -345,7 +399,8 @@ def test_a_disk_that_is_full(lab: Lab, disk: Callable[[int], Path], kilobytes: i
 
 
 def replace(lab: Lab, key: str) -> None:
-    lab.put(key, encode(mask(False) if "MSK" in key else noise(777)))
+    # Another file of the same mask, so that the pair stays good.
+    lab.put(key, encode(mask(False), compress_level=0) if "MSK" in key else encode(noise(777)))
 
 
 CHANGES = {"replaced": replace, "deleted": Lab.delete}
@@ -360,24 +415,22 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_object_that_changes_on_the_way(lab: Lab, change: str, moment: str):
+def test_an_object_that_changes_on_the_way(own: Lab, change: str, moment: str):
     key, trigger = MOMENTS[moment]
-    rule = Rule(call(lambda: CHANGES[change](lab, key)), key=trigger, times=1)
-    lab.proxy.rules = [rule]
-    lab.take(lab.folder / "store")
+    rule = Rule(call(lambda: CHANGES[change](own, key)), key=trigger, times=1)
+    own.proxy.rules = [rule]
+    own.take(own.folder / "store")
     assert rule.hits == 1
-    same(files(lab.folder / "store"), files(lab.undisturbed()))
+    same(files(own.folder / "store"), files(own.undisturbed()))
 
 
 @pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_object_that_changes_after_its_pack_went_up(lab: Lab, change: str):
+def test_an_object_that_changes_after_its_pack_went_up(own: Lab, change: str):
     """The packs may be cut elsewhere then; everything else is as in an undisturbed run."""
-    lab.proxy.rules = [Rule(call(lambda: CHANGES[change](lab, "NG/00.png")), key=r"OK_MSK/11\.png", times=1)]
-    found = lab.take(lab.folder / "store")
-    expected = lab.folder / "undisturbed"
-    assert lab.undisturbed() == expected
-    stores = [FolderStorage(lab.folder / "store"), FolderStorage(expected)]
+    own.proxy.rules = [Rule(call(lambda: CHANGES[change](own, "NG/00.png")), key=r"OK_MSK/11\.png", times=1)]
+    found = own.take(own.folder / "store")
+    stores = [FolderStorage(own.folder / "store"), FolderStorage(own.undisturbed())]
     assert [read_head(store) for store in stores] == [found.id, found.id]
     rows = [read_pairs(store, found.id) for store in stores]
     assert [row._replace(pack="") for row in rows[0]] == [row._replace(pack="") for row in rows[1]]
@@ -389,16 +442,16 @@ def test_an_object_that_changes_after_its_pack_went_up(lab: Lab, change: str):
     assert stores[0].read(QUARANTINE) == stores[1].read(QUARANTINE)
 
 
-def test_a_source_that_never_rests_is_given_up(lab: Lab):
+def test_a_source_that_never_rests_is_given_up(own: Lab):
     """Replaced before each time that it is read."""
     pictures = iter(range(1000, 2000))
-    lab.proxy.rules = [
-        Rule(call(lambda: lab.put("OK/04.png", encode(noise(next(pictures))))), key=r"OK/04\.png")
+    own.proxy.rules = [
+        Rule(call(lambda: own.put("OK/04.png", encode(noise(next(pictures))))), key=r"OK/04\.png")
     ]
     with pytest.raises(DefectlineError) as caught:
-        lab.take(lab.folder / "store")
+        own.take(own.folder / "store")
     assert caught.value.fix
-    whole(lab.folder / "store")
+    whole(own.folder / "store")
 
 
 # Killed
@@ -419,6 +472,7 @@ def killed(lab: Lab, store: str | Path, rule: Rule) -> None:
     lab.proxy.rules = []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_packs")
 def test_an_ingest_killed_at_ten_moments(lab: Lab):
     """kill -9, then a normal run: the same store, and what was in a pack by then is not read again."""
@@ -452,28 +506,27 @@ def test_an_ingest_killed_at_ten_moments(lab: Lab):
 @pytest.mark.usefixtures("small_packs")
 @pytest.mark.parametrize("moment", [2, 4, 6])
 def test_an_ingest_into_s3_killed_while_it_writes(lab: Lab, moment: int):
-    store, undisturbed = lab.server.new_bucket(), lab.server.new_bucket()
+    store = lab.server.new_bucket()
     killed(lab, f"s3://{store}", Rule(call(lambda: None), "PUT", "", first=moment, times=1))
     lab.take(f"s3://{store}")
-    lab.take(f"s3://{undisturbed}", lab.server.url)
-    same(lab.objects(store), lab.objects(undisturbed))
+    same(lab.objects(store), files(lab.undisturbed()))
 
 
 # Names
 
 
-def test_keys_that_no_file_can_have(lab: Lab):
+def test_keys_that_no_file_can_have(own: Lab):
     """They are rejected by name, or belong to no class; of twins that differ in case both are kept."""
-    odd = ["OK/../escape.png", "OK/a\x01.png", "OK/line\nbreak.png", "OK/back\\slash.png"]
+    odd = ["OK/../escape.png", "OK/a\x01.png", "OK/tab\tstop.png", "OK/back\\slash.png"]
     elsewhere = ["/OK/absolute.png", "../OK/up.png"]
     for key in odd + elsewhere:
-        lab.put(key, encode(noise(900)))
-    lab.put_pair("OK", "/etc/passwd", 901)
-    lab.put_pair("OK", "part", 902)
-    lab.put_pair("OK", "PART", 903)
-    lab.proxy.rules = [Rule(reset, share=0.3, per_key=2)]
-    store = lab.folder / "deep/er/store"
-    snapshot = lab.take(store)
+        own.put(key, encode(noise(900)))
+    own.put_pair("OK", "/etc/passwd", 901)
+    own.put_pair("OK", "part", 902)
+    own.put_pair("OK", "PART", 903)
+    own.proxy.rules = [Rule(reset, share=0.3, per_key=2)]
+    store = own.folder / "deep/er/store"
+    snapshot = own.take(store)
     rows = {row.id: row for row in read_pairs(FolderStorage(store), snapshot.id)}
     assert {rows[key].status for key in odd} == {"rejected"}
     assert all(rows[key].fix for key in odd)
@@ -483,9 +536,9 @@ def test_keys_that_no_file_can_have(lab: Lab):
         row.id: image for row, image, _ in read_files(FolderStorage(store), (rows["OK//etc/passwd"],))
     }
     assert contents == {"OK//etc/passwd": encode(noise(901))}
-    assert {path.name for path in lab.folder.rglob("*.*")} >= {"head.json"}
-    assert not [path for path in lab.folder.rglob("*") if path.is_file() and store not in path.parents]
-    same(files(store), files(lab.undisturbed()))
+    assert {path.name for path in own.folder.rglob("*.*")} >= {"head.json"}
+    assert not [path for path in own.folder.rglob("*") if path.is_file() and store not in path.parents]
+    same(files(store), files(own.undisturbed()))
 
 
 # Many keys
@@ -554,6 +607,7 @@ def listing() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_many_keys_are_paired_in_little_memory(listing: str, s3_server: S3Server):
     """A listing that fails at times, of 100,000 keys: a kilobyte and a half for each at most."""
     with faults(listing, SEED) as proxy:
