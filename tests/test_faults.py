@@ -38,6 +38,8 @@ PAIRS = 24
 OBJECTS = 2 * PAIRS
 SMALL_PACK = 3000
 """Bytes: six or seven pairs of the test's pictures."""
+AT_ONCE = 32
+"""More requests than this are never under way."""
 QUARANTINE = "runs/manual/quarantine.csv"
 RUN = """
 import sys
@@ -345,7 +347,7 @@ def test_credentials_that_expire_on_the_way(lab: Lab, moment: int):
         lab.take(store)
     assert "Sign in again" in caught.value.fix
     # Nothing gets better by asking again: only requests that were under way follow the first refusal.
-    assert len(lab.proxy.requests) <= moment + 2 * taking.READERS
+    assert len(lab.proxy.requests) <= moment + 2 * AT_ONCE
     whole(store)
     lab.proxy.rules = []
     lab.take(store)
@@ -497,7 +499,7 @@ def test_an_ingest_killed_at_ten_moments(lab: Lab):
         lab.take(store)
         same(files(store), expected)
         assert not packed & set(lab.proxy.gets), moment
-        assert first + lab.proxy.gets.total() <= moment + taking.READERS + OBJECTS - len(packed)
+        assert first + lab.proxy.gets.total() <= moment + AT_ONCE + OBJECTS - len(packed)
         most = max(most, len(packed))
     # Packs go up while the rest is read.
     assert most >= OBJECTS // 3
