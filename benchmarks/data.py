@@ -13,16 +13,13 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
+from measuring import INGEST, measure
 from PIL import Image
 
 from defectline.components.common.dataset import open_dataset
@@ -37,14 +34,6 @@ from defectline.components.common.sample import draw_samples
 from defectline.components.common.snapshot import read_head
 from defectline.components.common.storage.folder import FolderStorage
 
-# The step alone is timed, without the interpreter's start and the imports, as `step` does.
-INGEST = """
-import sys, time
-from defectline.components.ingest.ingesting import ingest
-start = time.perf_counter()
-ingest(sys.argv[1], sys.argv[2])
-print(time.perf_counter() - start)
-"""
 PREPROCESS = """
 import json, sys, time
 from pathlib import Path
@@ -86,46 +75,6 @@ images.flush()
 masks.flush()
 print(time.process_time() - processor, time.perf_counter() - start)
 """
-
-
-class Measured(NamedTuple):
-    seconds: float
-    peak_mb: float
-    """RssAnon: what the process itself holds, without mapped files and shared libraries."""
-    processor_s: float
-    """Time of all processors, where the step measures it."""
-
-
-def measure(code: str, *arguments: object) -> Measured:
-    """Run a step in a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
-    peak = 0.0
-
-    def watch() -> None:
-        nonlocal peak
-        while process.poll() is None:
-            peak = max(peak, anonymous_mb(process.pid))
-            time.sleep(0.01)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate()
-    watcher.join()
-    if process.returncode:
-        sys.exit(f"a step failed:\n{output}")
-    *_, processor, elapsed = ["0", *output.split()]
-    return Measured(float(elapsed), peak, float(processor) if code is not INGEST else 0.0)
-
-
-def anonymous_mb(pid: int) -> float:
-    """RssAnon of a process in MB, 0 once it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 def seconds(task: Callable[[], object]) -> float:

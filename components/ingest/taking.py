@@ -53,10 +53,12 @@ class TooManyRejected(SourceError):
 
 
 class Read(NamedTuple):
-    """A checked pair, with its files where it was accepted; `pair` is None where one is gone or replaced."""
+    """A checked pair, with its files where it was accepted."""
 
     pair: Pair | None
+    """None where a file is gone."""
     files: tuple[bytes, bytes] = (b"", b"")
+    as_listed: bool = True
 
 
 def take_snapshot(
@@ -141,13 +143,22 @@ def _list(source: Storage, masks: str) -> tuple[Paired, list[Listed]]:
     return paired, listed
 
 
+def _versioned(pair: Pair, image: Object, mask: Object | None) -> Pair:
+    return pair._replace(image_version=image.version, mask_version=mask.version if mask else "")
+
+
+def _find(source: Storage, listed: Object) -> Object | None:
+    """The object as it is now, or None where it is gone."""
+    return next((found for found in source.list(listed.key) if found.key == listed.key), None)
+
+
 def _read_new(
     paired: Paired, source: Storage, store: Storage, known: dict[State, Pair], earlier: list[Pair]
 ) -> tuple[list[Pair], bool]:
-    """Read and pack what is not known. Returns all rows, and whether every listed file could be read."""
+    """Read and pack what is not known. Returns all rows, and whether all files were as they were listed."""
     rows, unread = list(paired.rejected), []
     for image, mask, pair in paired.pairs:
-        pair = pair._replace(image_version=image.version, mask_version=mask.version if mask else "")
+        pair = _versioned(pair, image, mask)
         if old := known.get(_state(pair)):
             rows.append(old)
         else:
@@ -157,10 +168,11 @@ def _read_new(
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
     complete = True
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
-        for read, files in track(_read(source, unread), len(unread), "reading pairs"):
+        for read, files, as_listed in track(_read(source, unread), len(unread), "reading pairs"):
+            complete &= as_listed
             if read is None:
-                complete = False
-            elif read.status != "accepted":
+                continue
+            if read.status != "accepted":
                 packer.note(read)
             elif pack := packs.get(packed_as(read)):
                 packer.note(read._replace(pack=pack))
@@ -173,7 +185,7 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
     """Read and check pairs, several at once, in the order of their ids."""
     decoding = threading.Semaphore(DECODERS)
 
-    def read(item: Unread) -> Read:
+    def read(item: Unread, attempts: int = ROUNDS) -> Read:
         image, mask, pair = item
         try:
             files = (
@@ -181,7 +193,12 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
                 source.read(mask.key, mask.version) if mask else b"",
             )
         except KeyError:
-            return Read(None)
+            # In its place among the others the new version is packed as if it had always been there.
+            image_now, mask_now = _find(source, image), _find(source, mask) if mask else None
+            if image_now is None or (mask and mask_now is None) or attempts == 1:
+                return Read(None, as_listed=False)
+            new = image_now, mask_now, _versioned(pair, image_now, mask_now)
+            return read(new, attempts - 1)._replace(as_listed=False)
         except Damaged as error:
             return Read(reject(pair, error.what, error.fix))
         with decoding:

@@ -4,7 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.errors import Conflict, SourceError, StoreError
@@ -117,7 +117,8 @@ def hidden(key: str) -> bool:
     empty object with a slash at its end that web consoles put in place of a folder.
     """
     parts = key.split("/")
-    return not parts[-1] or parts[-1] in WINDOWS_FILES or any(part.startswith(".") for part in parts)
+    dotted = any(part.startswith(".") and part not in (".", "..") for part in parts)
+    return not parts[-1] or parts[-1] in WINDOWS_FILES or dotted
 
 
 def conflict(uri: str) -> Conflict:
@@ -152,12 +153,12 @@ def local_file(path: Path) -> Iterator[None]:
 
 def check_key(key: str) -> str:
     """The key itself, if it stays inside whatever folder it is put into; else SourceError."""
-    parts = PurePosixPath(key).parts
-    if not parts or key.startswith("/") or ".." in parts or any(ord(c) < 32 for c in key) or "\\" in key:
+    climbs = not {".", ".."}.isdisjoint(key.split("/"))
+    if not key or key.startswith("/") or climbs or any(ord(c) < 32 for c in key) or "\\" in key:
         raise SourceError(
             "An object's key cannot be used as a file name.",
             got=repr(key),
-            expected="a relative path without .., backslashes or control characters",
+            expected="a relative path without . and .., backslashes or control characters",
             fix="Rename or remove the object.",
         )
     return key

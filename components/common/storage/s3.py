@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ THREADS = 32
 TRANSFER = TransferConfig(max_concurrency=4)
 BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError, Damaged)
 NO_ANSWER = (boto.ConnectionError, boto.HTTPClientError, RetriesExceededError)
-MD5 = re.compile("[0-9a-f]{32}")
+MD5 = re.compile("[0-9a-f]{32}(-1)?")
 
 T = TypeVar("T")
 
@@ -76,14 +77,25 @@ class S3Storage(Storage):
         self._answered = False
 
     def list(self, prefix: str = "") -> Iterator[Object]:
-        with self._explained("listed"):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.root + prefix):
-                self._answered = True
-                for found in page.get("Contents", []):
-                    key = found["Key"].removeprefix(self.root)
-                    if not hidden(key):
-                        yield Object(key, found["Size"], found["ETag"].strip('"'))
+        after: dict[str, str] = {}
+        more = True
+        while more:
+            with self._explained("listed"):
+                page = self._patiently(partial(self._list_page, prefix, after))
+            for found in page.get("Contents", []):
+                key = found["Key"].removeprefix(self.root)
+                if not hidden(key):
+                    yield Object(key, found["Size"], found["ETag"].strip('"'))
+            more = page["IsTruncated"]
+            after = {"ContinuationToken": page.get("NextContinuationToken", "")}
+
+    def _list_page(self, prefix: str, after: dict[str, str]) -> dict[str, Any]:
+        page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.root + prefix, **after)
+        self._answered = True
+        if "IsTruncated" not in page:
+            # boto3 takes an answer without any content for an empty listing.
+            raise boto.IncompleteReadError(actual_bytes=0, expected_bytes=1)
+        return page
 
     def read(self, key: str, version: str = "") -> bytes:
         return self._get(key, version)[0]
@@ -159,7 +171,7 @@ class S3Storage(Storage):
         except boto.FlexibleChecksumError as error:
             raise self._damaged(key, "the checksum that the server states") from error
         etag = answer["ETag"].strip('"')
-        if _is_md5(etag, answer) and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
+        if _is_md5(etag, answer) and _md5(data, etag) != etag:
             raise self._damaged(key, f"its ETag, the MD5 checksum {etag}")
         return data, etag
 
@@ -313,10 +325,21 @@ def _remedy(error: Exception) -> tuple[str, str]:
 
 
 def _is_md5(etag: str, answer: dict[str, Any]) -> bool:
-    """Whether an ETag is the content's MD5: not for uploads in parts, nor under keys of a KMS or customer."""
+    """Whether an ETag can be computed from the content.
+
+    Not for uploads in several parts, whose size nobody knows, nor under keys of a KMS or customer.
+    """
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
     told_otherwise = os.environ.get("DEFECTLINE_S3_ETAG_MD5") == "0"
     return not (encrypted or told_otherwise) and MD5.fullmatch(etag) is not None
+
+
+def _md5(data: bytes, etag: str) -> str:
+    """What the ETag of this content is, of the same kind as `etag`: whole, or uploaded as a single part."""
+    digest = hashlib.md5(data, usedforsecurity=False)
+    if not etag.endswith("-1"):
+        return digest.hexdigest()
+    return hashlib.md5(digest.digest(), usedforsecurity=False).hexdigest() + "-1"
 
 
 def _busy(error: boto.ClientError) -> bool:
