@@ -287,7 +287,7 @@ def test_faults_while_a_second_snapshot_is_taken(own: Lab):
     own.take(before, own.server.url)
     for number in range(50, 58):
         own.put_pair("OK", f"{number:02d}", number)
-    own.delete("NG/03.png")
+    own.delete("NG/05.png")
     shutil.copytree(before, own.folder / "store")
     rules = [Rule(reset, share=0.3, per_key=2), Rule(flip(50), share=0.3, per_key=2)]
     own.proxy.rules = rules
