@@ -427,6 +427,14 @@ def test_touched_and_moved_files_are_not_packed_again(source: Path, store: Folde
     assert set(store.list("snapshots/packs/")) == packs
 
 
+def test_the_same_state_keeps_its_date(source: Path, store: FolderStorage):
+    first = take(source, store)
+    dated = first.model_copy(update={"created": "2026-01-02T03:04:05+00:00"})
+    store.write(f"snapshots/{first.id}/snapshot.json", dated.model_dump_json().encode())
+    assert take(source, store) == dated
+    assert read_snapshot(store, first.id) == dated
+
+
 def test_a_changed_mask_is_read_and_keeps_its_split(source: Path, store: FolderStorage):
     first = take(source, store)
     truth = mask(True)

@@ -264,6 +264,9 @@ def _publish(rows: list[Pair], source: str, store: Storage, head: Head) -> Snaps
         rejected=sum(row.status == "rejected" for row in rows),
     )
     folder = f"snapshots/{snapshot.id}"
+    if store.exists(f"{folder}/snapshot.json"):
+        # The same state again, perhaps elsewhere: it is as old as it was.
+        snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
     with tempfile.TemporaryDirectory() as temporary:
         index = Path(temporary, "index.parquet")
         write_index(index, rows)
