@@ -22,7 +22,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from defectline.components.common.errors import Conflict, DefectlineError, SettingsError
-from defectline.components.common.runs import Outcome, read_outcome
+from defectline.components.common.runs import Outcome, read_outcome, write_outcome
 from defectline.components.common.steps import MARK, REPORTS_ENV
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -61,7 +61,12 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     with _only_run(store), _work_folder() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
-        status = _supervise(work, reports, log, _arguments(parameters), say)
+        try:
+            status = _supervise(work, reports, log, _arguments(parameters), say)
+        except (KeyboardInterrupt, SystemExit):
+            _record_interruption(store, work)
+            say("interrupted: the next run goes on from what this one has read and packed")
+            raise
         error = reports / "error.json"
         if error.exists():
             raise DefectlineError.from_json(error.read_text())
@@ -70,6 +75,13 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
         if status != 0 or outcome is None or outcome.state == "failed":
             raise RunFailed(log, reports / "fault.txt")
         return LocalRun(run, outcome, _read_reports(work, reports))
+
+
+def _record_interruption(store: Storage, work: Path) -> None:
+    """Give a run that was told to end the outcome that its own last step cannot write any more."""
+    for path in (work / "root").glob("*"):
+        if not read_outcome(store, path.name):
+            write_outcome(store, path.name, Outcome(state="failed", reason="interrupted"))
 
 
 @contextmanager

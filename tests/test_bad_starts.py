@@ -207,6 +207,20 @@ def test_a_killed_run_leaves_no_lock_and_no_process(store, pairs):
     run(store, store / "nowhere", says=("no such folder",))
 
 
+def test_an_interrupted_run_says_so_and_has_an_outcome(store, pairs):
+    command = [Path(sys.executable).with_name("defectline"), "run", "--source", pairs, "--store", store]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "ingest" in process.stdout.readline()
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "interrupted" in said
+    (outcome,) = store.glob("runs/*/outcome.json")
+    assert Outcome.model_validate_json(outcome.read_text()).reason == "interrupted"
+    assert not _working_on(store)
+
+
 def _working_on(store: Path) -> list[str]:
     import psutil
 

@@ -665,6 +665,7 @@ def test_a_server_that_keeps_failing(between: tuple[Between, Storage]):
     assert "key" in caught.value.fix or "role" in caught.value.fix
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_speaks_something_else(between: tuple[Between, Storage]):
     relay, store = between
     relay.faults = [("GET", "page")] * 20
