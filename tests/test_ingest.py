@@ -188,6 +188,7 @@ GOOD, EMPTY, DEFECT = encode(noise(0)), encode(mask(False)), encode(mask(True))
         pytest.param("OK", GOOD, encode(mask(False, 17)), "mask 17×17, image 16×16", id="sizes"),
         pytest.param("NG", GOOD, encode(noise(3)), "Mask: The mask holds other values", id="not-two-valued"),
         pytest.param("NG", GOOD, EMPTY, "its mask is empty", id="ng-empty"),
+        pytest.param("NG", GOOD, encode(255 - mask(True)), "marks 96% of the picture", id="inverted"),
         pytest.param("OK", GOOD, DEFECT, "its mask marks 9 px", id="ok-with-defect"),
         pytest.param(
             "OK",
@@ -531,6 +532,12 @@ def test_names_that_differ_in_case_only(source: Path, store: FolderStorage):
         (source / f"OK/{name}.png").write_bytes(encode(noise(number)))
         (source / f"OK_MSK/{name}.png").write_bytes(encode(mask(False)))
     assert take(source, store).accepted == 18
+
+
+def test_a_pipe_is_no_file(source: Path, store: FolderStorage):
+    os.mkfifo(source / "NG/pipe_NG_Image.png")
+    (source / "NG_MSK/pipe_NG_Mask.png").write_bytes(DEFECT)
+    assert rejected(store, take(source, store)) == {"NG/pipe_NG": "No image of that name."}
 
 
 def test_a_name_that_is_not_utf_8_is_rejected(source: Path, store: FolderStorage):

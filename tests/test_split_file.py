@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import encode, mask, noise, remove_pair, write_pair, write_source
+from pictures import accepted, encode, mask, noise, remove_pair, write_pair, write_source
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair, read_head, read_pairs
@@ -271,3 +271,10 @@ def test_a_source_that_grows_is_always_accounted_for(
     orders = [FolderStorage(folder / "one"), FolderStorage(folder / "other")]
     assert take(source, orders[0], 1.0) == take(source, orders[1], 1.0, ReversedFolder)
     assert read_head(orders[0]) == read_head(orders[1])
+
+
+def test_a_list_that_fits_no_picture_is_refused():
+    rows = [accepted(1, "OK")]
+    with pytest.raises(SourceError, match="No row of splits") as caught:
+        known_splits([Listed(2, "00001", "train")], rows, {})
+    assert "00001,train" in caught.value.got

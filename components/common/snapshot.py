@@ -120,8 +120,10 @@ def write_index(path: Path, pairs: Iterable[Pair]) -> None:
     schema = pa.schema([(name, kinds[kind]) for name, kind in Pair.__annotations__.items()])
     # By way of JSON: from Python objects Arrow would import pandas, wherever that is installed, for seconds.
     lines = "".join(f"{json.dumps(pair._asdict())}\n" for pair in sorted(pairs))
-    options = pa.json.ParseOptions(explicit_schema=schema)
-    pq.write_table(pa.json.read_json(io.BytesIO(lines.encode()), parse_options=options), path)
+    parsing = pa.json.ParseOptions(explicit_schema=schema)
+    # One thread is enough, and none is left when the interpreter ends.
+    reading = pa.json.ReadOptions(use_threads=False)
+    pq.write_table(pa.json.read_json(io.BytesIO(lines.encode()), reading, parsing), path)
 
 
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
@@ -131,7 +133,7 @@ def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
 
 def parse_index(data: bytes) -> list[Pair]:
     """The rows that `write_index` wrote."""
-    return [Pair(**row) for row in pq.ParquetFile(io.BytesIO(data)).read().to_pylist()]
+    return [Pair(**row) for row in pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()]
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:

@@ -10,6 +10,9 @@ from defectline.components.common.errors import DefectlineError
 from defectline.components.common.imaging import Mask, read_image, read_mask
 from defectline.components.common.snapshot import Pair
 
+MOST_DEFECT = 0.9
+"""A mask that marks more of its picture is an inverted one."""
+
 
 def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
     """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
@@ -49,6 +52,10 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
         return reject(pair, f"{sizes} {turned}".rstrip(), fix)
     if pair.label == "NG" and not pair.defect_px:
         return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
+    if pair.label == "NG" and pair.defect_px > MOST_DEFECT * height * width:
+        share = pair.defect_px / (height * width)
+        fix = "Swap black and white: 0 is good, 255 defect."
+        return reject(pair, f"Its mask marks {share:.0%} of the picture.", fix)
     if pair.label == "OK" and pair.defect_px:
         return reject(
             pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."

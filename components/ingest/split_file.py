@@ -83,8 +83,8 @@ def known_splits(listed: Sequence[Listed], rows: Iterable[Pair], known: Mapping[
     """Pixel hashes to splits: those of earlier snapshots, and those that `listed` gives to new pictures.
 
     `rows` are the source's pairs, accepted or not. Rows of the list whose picture is not among them are
-    counted in one line. Raises SourceError where one picture is given two splits, or another one than an
-    earlier snapshot gave it.
+    counted in one line. Raises SourceError where they are all that are listed, and where one picture is given
+    two splits, or another one than an earlier snapshot gave it.
     """
     if not listed:
         return dict(known)
@@ -112,6 +112,13 @@ def known_splits(listed: Sequence[Listed], rows: Iterable[Pair], known: Mapping[
             got=_some(contradicted),
             expected="the split that an earlier snapshot gave, which is kept for ever",
             fix="Correct or remove these rows, or start a new store.",
+        )
+    if missing == len(listed):
+        raise SourceError(
+            f"No row of {SPLITS_KEY} names a picture of the source.",
+            got=_some(listed),
+            expected="ids such as OK/00007_OK, or the images' keys such as OK/00007_OK_Image.bmp",
+            fix="Correct the first column, or remove the file to have the pictures split by hash.",
         )
     if missing:
         say(f"{SPLITS_KEY}: {missing} of {len(listed)} rows name pictures that are not in the source")

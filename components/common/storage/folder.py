@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,12 +51,14 @@ class FolderStorage(Storage):
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix) and not hidden(key):
                     try:
-                        stat = path.stat()
+                        found = path.stat()
                     except FileNotFoundError:
                         if path.is_symlink():
                             raise _dangling(path) from None
                         continue  # deleted since the folder was read
-                    yield Object(key, stat.st_size, _version(stat))
+                    # Whoever opens a named pipe waits for ever.
+                    if stat.S_ISREG(found.st_mode):
+                        yield Object(key, found.st_size, _version(found))
 
     def url(self, key: str) -> str:
         return (self.root / key).as_uri()
@@ -128,8 +131,8 @@ class FolderStorage(Storage):
                 path.unlink(missing_ok=True)
 
 
-def _version(stat: os.stat_result) -> str:
-    return f"{stat.st_mtime_ns}-{stat.st_size}"
+def _version(found: os.stat_result) -> str:
+    return f"{found.st_mtime_ns}-{found.st_size}"
 
 
 def _dangling(link: Path) -> StoreError:
