@@ -128,7 +128,7 @@ def fill(client: Any, numbers: range, side: int) -> list[str]:
 def taken(server: psutil.Process, code: str, *arguments: object) -> Taken:
     before = sum(server.cpu_times()[:2])
     done = measure(code, *arguments)
-    return Taken(*done, sum(server.cpu_times()[:2]) - before)
+    return Taken(done.seconds, done.peak_mb, sum(server.cpu_times()[:2]) - before)
 
 
 def copied(server: psutil.Process, aws: str, target: Path) -> Taken:
