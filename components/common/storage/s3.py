@@ -158,12 +158,15 @@ class S3Storage(Storage):
 
     def _get(self, key: str, version: str = "") -> tuple[bytes, str]:
         """Content and ETag."""
-        condition = {"IfMatch": f'"{version}"'} if version else {}
         with self._explained("read", key):
-            return self._patiently(lambda: self._get_once(key, condition))
+            data, etag = self._patiently(lambda: self._get_once(key))
+        # Compared here, and not by If-Match, which not every server heeds.
+        if version and etag != version:
+            raise KeyError(key)
+        return data, etag
 
-    def _get_once(self, key: str, condition: dict[str, str]) -> tuple[bytes, str]:
-        answer = self._client.get_object(Bucket=self.bucket, Key=self.root + key, **condition)
+    def _get_once(self, key: str) -> tuple[bytes, str]:
+        answer = self._client.get_object(Bucket=self.bucket, Key=self.root + key)
         self._answered = True
         try:
             with closing(answer["Body"]) as body:
@@ -237,9 +240,7 @@ class S3Storage(Storage):
         try:
             yield
         except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError) as error:
-            if isinstance(error, boto.ClientError) and (
-                _code(error) == "NoSuchKey" or (verb == "read" and _status(error) == 412)
-            ):
+            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchKey":
                 raise KeyError(key) from error
             expected, fix = _remedy(error)
             endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
