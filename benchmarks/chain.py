@@ -12,22 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-import psutil
-
-
-def anonymous_bytes(root: psutil.Process) -> int:
-    """RssAnon of a process and all its descendants."""
-    total = 0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon:"):
-                    total += int(line.split()[1]) * 1024
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended between the listing and the look
-    return total
+from measuring import anonymous_mb
 
 
 def main() -> int:
@@ -43,11 +29,11 @@ def main() -> int:
         command += [text for setting in arguments.settings for text in ("--set", setting)]
         start = time.monotonic()
         process = subprocess.Popen(command, env={**os.environ, "COLUMNS": "120"})
-        peak = 0
+        peak = 0.0
         while process.poll() is None:
-            peak = max(peak, anonymous_bytes(psutil.Process(process.pid)))
+            peak = max(peak, anonymous_mb(process.pid))
             time.sleep(0.2)
-    print(f"\nin all {time.monotonic() - start:.1f} s, at most {peak / 1e9:.2f} GB of anonymous memory")
+    print(f"\nin all {time.monotonic() - start:.1f} s, at most {peak / 1e3:.2f} GB of anonymous memory")
     return process.returncode
 
 

@@ -35,12 +35,12 @@ from defectline.components.common.snapshot import read_head
 from defectline.components.common.storage.folder import FolderStorage
 
 PREPROCESS = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from defectline.components.preprocess.preparing import preprocess
-start, processor = time.perf_counter(), time.process_time()
+start, processor = time.perf_counter(), sum(os.times()[:4])
 preprocess(sys.argv[1], sys.argv[2], Path(sys.argv[3]), json.loads(sys.argv[4]))
-print(time.process_time() - processor, time.perf_counter() - start)
+print(sum(os.times()[:4]) - processor, time.perf_counter() - start)
 """
 # The loop that anybody would write: one process, one OpenCV thread, nothing checked.
 PLAIN = """

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 # The step alone is timed, without the interpreter's start and the imports, as `step` does.
 INGEST = """
 import sys, time
@@ -20,7 +22,7 @@ print(time.process_time() - processor, time.perf_counter() - start)
 class Measured(NamedTuple):
     seconds: float
     peak_mb: float
-    """RssAnon: what the process itself holds, without mapped files and shared libraries."""
+    """RssAnon: what the process and its workers hold, without mapped files and shared libraries."""
     processor_s: float
     """Time of all processors."""
 
@@ -49,9 +51,17 @@ def measure(code: str, *arguments: object) -> Measured:
 
 
 def anonymous_mb(pid: int) -> float:
-    """RssAnon of a process in MB, 0 once it has ended."""
+    """RssAnon of a process and all its descendants in MB, 0 once it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+        root = psutil.Process(pid)
+        return sum(map(_own_mb, [root, *root.children(recursive=True)]))
+    except psutil.NoSuchProcess:
         return 0.0
+
+
+def _own_mb(process: psutil.Process) -> float:
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it ended between the listing and the look
     return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon")), 0.0)

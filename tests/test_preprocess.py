@@ -1,10 +1,15 @@
 """Preprocess: the arrays that train takes, made from a snapshot."""
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from defectline.components.common.dataset import open_dataset
 from defectline.components.common.errors import StoreError
 from defectline.components.common.imaging import (
     ImagingSettings,
+    UnreadableImage,
     decode_image,
     decode_mask,
     enhance,
@@ -28,10 +34,12 @@ from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.statistics import read_statistics
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.taking import take_snapshot
-from defectline.components.preprocess import preparing
+from defectline.components.preprocess import workers
+from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.component import preprocess as component
 from defectline.components.preprocess.preparing import preprocess
 from defectline.components.preprocess.tiles import tiles_with_defects
+from defectline.components.preprocess.workers import Workers
 
 SMALL = {"image_size": 32}
 
@@ -303,7 +311,7 @@ def test_a_lost_snapshot_or_pack_is_named(store: FolderStorage, snapshot: str, t
 
 def test_a_disk_that_is_too_small_is_named_before_the_work(tmp_path: Path):
     with pytest.raises(StoreError, match="does not fit") as caught:
-        preparing._new_arrays(tmp_path / "dataset", 10**12, ImagingSettings(image_size=2048))
+        Arrays.new(tmp_path / "dataset", 10**12, ImagingSettings(image_size=2048))
     assert "MB free" in caught.value.got
     assert not list((tmp_path / "dataset").iterdir())
 
@@ -315,7 +323,7 @@ def test_a_dataset_folder_that_cannot_be_made_is_named(store: FolderStorage, sna
     assert caught.value.code == 2
 
 
-def test_no_more_than_a_window_of_pictures_waits_in_memory():
+def test_no_more_than_a_window_of_jobs_waits():
     taken = 0
 
     def items():
@@ -324,8 +332,54 @@ def test_no_more_than_a_window_of_pictures_waits_in_memory():
             taken += 1
             yield number
 
-    with preparing.ThreadPoolExecutor(2) as pool:
-        for done, value in enumerate(preparing._map_ahead(pool, str, items(), 4)):
-            assert value == str(done)
-            assert taken <= done + 4
+    with Workers(largest_px=1, all_px=1) as workers:
+        for done, (item, value) in enumerate(workers.map(str, items())):
+            assert (item, value) == (done, str(done))
+            assert taken <= done + 2 * workers.count
     assert taken == 50
+
+
+def test_worker_processes_write_what_threads_write(
+    store: FolderStorage, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    preprocess(str(store.root), snapshot, tmp_path / "threads", SMALL)
+    monkeypatch.setattr(workers, "SMALL_PX", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with Workers(1, 1) as pool:
+        assert os.getpid() not in {pid for _, pid in pool.map(eval, ["__import__('os').getpid()"] * 4)}
+    preprocess(str(store.root), snapshot, tmp_path / "processes", SMALL)
+    for file in ("images.npy", "masks.npy", "statistics.json", "dataset.json"):
+        assert (tmp_path / "threads" / file).read_bytes() == (tmp_path / "processes" / file).read_bytes()
+
+
+def test_an_error_of_a_worker_process_comes_through_whole(
+    store: FolderStorage, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(workers, "SMALL_PX", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with Workers(1, 1) as pool, pytest.raises(UnreadableImage, match="no picture") as caught:
+        list(pool.map(decode_image, [b"text"]))
+    assert caught.value.got == "4 bytes that start with b'text'"
+    assert caught.value.fix == "Remove the file, or save it as PNG."
+
+
+@pytest.mark.slow
+def test_worker_processes_end_when_the_step_is_killed(tmp_path: Path):
+    code = """
+import time
+from defectline.components.preprocess.workers import Workers
+with Workers(1, 10**9) as workers:
+    for _, pid in workers.map(process, range(2)):
+        print(pid, flush=True)
+    time.sleep(600)
+"""
+    program = tmp_path / "program.py"
+    parts = "import os\n\ndef process(_):\n    return os.getpid()\n\nif __name__ == '__main__':\n"
+    program.write_text(parts + textwrap.indent(code, "    "))
+    parent = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent:
+        children = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive

@@ -14,7 +14,7 @@ instead of 2.
 """
 
 import json
-from typing import Self
+from typing import Any, Self
 
 
 class DefectlineError(Exception):
@@ -26,6 +26,10 @@ class DefectlineError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n  got:      {self.got}\n  expected: {self.expected}\n  fix:      {self.fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would call the class with `what` alone; errors of worker processes must come through whole.
+        return _restored, (type(self), vars(self))
 
     def to_json(self) -> str:
         """The four sentences as a JSON object, the content of an `error.json`."""
@@ -40,6 +44,12 @@ class DefectlineError(Exception):
         """The error that `to_json` wrote."""
         fields = json.loads(text)
         return cls(fields["what"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
+
+
+def _restored(kind: type[DefectlineError], fields: dict[str, Any]) -> DefectlineError:
+    error = kind.__new__(kind, fields["what"])
+    vars(error).update(fields)
+    return error
 
 
 class SettingsError(DefectlineError):

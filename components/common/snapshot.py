@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json
@@ -193,23 +193,66 @@ def move_head(store: Storage, head: Head, snapshot: str) -> None:
     store.swap(HEAD, json.dumps({"snapshot": snapshot}).encode(), head.version)
 
 
+class Span(NamedTuple):
+    """Where a file lies in a pack, in bytes."""
+
+    start: int
+    size: int
+
+
+class Packed(NamedTuple):
+    """A pair, and where its files lie in its pack."""
+
+    pair: Pair
+    image: Span
+    mask: Span
+    """Of size 0 where the pair has no mask."""
+
+    def read(self, pack: BinaryIO) -> tuple[bytes, bytes]:
+        """The bytes of image and mask, from the open pack."""
+        return _cut(pack, self.image), _cut(pack, self.mask)
+
+
+def find_files(store: Storage, pairs: Iterable[Pair], folder: Path) -> Iterator[tuple[Path, list[Packed]]]:
+    """Each pack that holds some of the pairs, checked, with those of them that it holds, sorted by id.
+
+    A pack that is not on this machine is downloaded into `folder`; whoever asks for it removes it. Raises
+    StoreError for a pack that is missing or not what was packed.
+    """
+    packs: dict[str, list[Pair]] = {}
+    for pair in sorted(pairs):
+        packs.setdefault(pair.pack, []).append(pair)
+    for pack, members in packs.items():
+        path = _fetch_pack(store, pack, folder / f"{pack}.tar")
+        with tarfile.open(path) as tar:
+            # By name, tarfile would search all members again for each.
+            spans = {info.name: Span(info.offset_data, info.size) for info in tar}
+        yield (
+            path,
+            [
+                Packed(p, spans[p.member("image")], spans[p.member("mask")] if p.mask_key else Span(0, 0))
+                for p in members
+            ],
+        )
+
+
 def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, bytes, bytes]]:
     """Each pair with the bytes of its image and of its mask (b"" where it has none), pack by pack.
 
     Raises StoreError for a pack that is missing or not what was packed.
     """
-    packs: dict[str, list[Pair]] = {}
-    for pair in sorted(pairs):
-        packs.setdefault(pair.pack, []).append(pair)
     with tempfile.TemporaryDirectory() as temporary:
-        for pack, members in packs.items():
-            path = _fetch_pack(store, pack, Path(temporary, "pack.tar"))
-            with tarfile.open(path) as tar:
-                # By name, tarfile would search all members again for each.
-                infos = {info.name: info for info in tar}
-                for pair in members:
-                    files = {kind: _extract(tar, infos[pair.member(kind)]) for kind in pair.kinds}
-                    yield pair, files["image"], files.get("mask", b"")
+        for path, members in find_files(store, pairs, Path(temporary)):
+            with path.open("rb") as pack:
+                for packed in members:
+                    yield packed.pair, *packed.read(pack)
+            if path.parent == Path(temporary):
+                path.unlink()
+
+
+def _cut(pack: BinaryIO, span: Span) -> bytes:
+    pack.seek(span.start)
+    return pack.read(span.size)
 
 
 def pack_key(pack: str) -> str:
@@ -238,10 +281,3 @@ def _fetch_pack(store: Storage, pack: str, path: Path) -> Path:
         expected="the pack of pictures that ingest wrote",
         fix="Bring the file back from a backup, or run the pipeline with a new store.",
     )
-
-
-def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    # Packs hold regular files only; tarfile's own reader takes twice as long for small ones.
-    assert tar.fileobj is not None
-    tar.fileobj.seek(info.offset_data)
-    return tar.fileobj.read(info.size)

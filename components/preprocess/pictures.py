@@ -1,0 +1,75 @@
+"""What is done to pictures, in worker processes: a job is some pictures of one pack."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+
+from defectline.components.common.imaging import (
+    ImagingSettings,
+    decode_image,
+    decode_mask,
+    decode_truth,
+    frame_grid,
+    prepare_frame,
+    prepare_image,
+    prepare_mask,
+)
+from defectline.components.common.snapshot import Packed
+from defectline.components.common.statistics import Look, light
+from defectline.components.common.tiling import cut_tile
+from defectline.components.preprocess.arrays import Arrays
+from defectline.components.preprocess.tiles import Position, tiles_with_defects
+
+
+class Picture(NamedTuple):
+    packed: Packed
+    row: int
+    """Index of its row in the arrays or, with tiles, of its first one."""
+    tiles: Sequence[Position]
+
+
+class Job(NamedTuple):
+    pack: Path
+    pictures: list[Picture]
+    last: bool
+    """Whether no other job needs the pack."""
+
+    def read(self) -> Iterator[tuple[Picture, bytes, bytes]]:
+        with self.pack.open("rb") as pack:
+            for picture in self.pictures:
+                yield picture, *picture.packed.read(pack)
+
+
+def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings) -> list[Look | None]:
+    """Write the rows of each picture; what it looks like where it is trained on, else None."""
+    return [_prepare(*files, arrays, imaging) for files in job.read()]
+
+
+def _prepare(
+    picture: Picture, image_bytes: bytes, mask_bytes: bytes, arrays: Arrays, imaging: ImagingSettings
+) -> Look | None:
+    image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
+    mask = decode_truth(mask_bytes, image.shape[:2])
+    if imaging.tile:
+        frame, size = prepare_frame(image, imaging), imaging.image_size
+        for offset, (y, x) in enumerate(picture.tiles):
+            arrays.images.write(picture.row + offset, cut_tile(frame, y, x, size))
+            arrays.masks.write(picture.row + offset, cut_tile(mask, y, x, size))
+    else:
+        arrays.images.write(picture.row, prepare_image(image, imaging))
+        arrays.masks.write(picture.row, prepare_mask(mask, imaging))
+    if pair.split != "train":
+        return None
+    return Look(*light(image), cv2.countNonZero(mask), pair.label == "NG")
+
+
+def find_defects(job: Job, imaging: ImagingSettings) -> list[tuple[str, list[Position]]]:
+    """Each picture's id, and the tiles of it in which there is a defect."""
+    found = []
+    for picture, _, mask in job.read():
+        pair = picture.packed.pair
+        grid = frame_grid(pair.height, pair.width, imaging)
+        found.append((pair.id, tiles_with_defects(grid, decode_mask(mask))))
+    return found
