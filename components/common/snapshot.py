@@ -11,14 +11,14 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.json
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -116,14 +116,24 @@ def snapshot_id(pairs: Iterable[Pair]) -> str:
 
 def write_index(path: Path, pairs: Iterable[Pair]) -> None:
     """Write the rows as Parquet, sorted by id."""
-    kinds = {int: pa.int64(), str: pa.string()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in Pair.__annotations__.items()])
-    # By way of JSON: from Python objects Arrow would import pandas, wherever that is installed, for seconds.
-    lines = "".join(f"{json.dumps(pair._asdict())}\n" for pair in sorted(pairs))
-    parsing = pa.json.ParseOptions(explicit_schema=schema)
-    # One thread is enough, and none is left when the interpreter ends.
-    reading = pa.json.ReadOptions(use_threads=False)
-    pq.write_table(pa.json.read_json(io.BytesIO(lines.encode()), reading, parsing), path)
+    rows = sorted(pairs)
+    columns = {
+        name: _column(kind, [row[index] for row in rows])
+        for index, (name, kind) in enumerate(Pair.__annotations__.items())
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def _column(kind: type, values: Sequence[int | str]) -> pa.Array:
+    # From Python objects Arrow would import pandas, wherever that is installed, for seconds.
+    if kind is int:
+        return pa.Array.from_buffers(
+            pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))]
+        )
+    texts = [str(value).encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
