@@ -73,6 +73,53 @@ def sample(
 
 
 @app.command()
+def crossval(
+    source: Annotated[str, typer.Argument(help="s3://, gs://, file:// or a folder with labelled images.")],
+    store: Annotated[str, typer.Option(help="Keeps the single folds, so that it goes on where it was.")] = (
+        "./crossval"
+    ),
+    folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
+    set_: Set = None,
+) -> None:
+    """Judge settings by cross-validation: every picture by a network that has not seen it."""
+    from defectline.pipeline import screen
+    from defectline.pipeline.crossval import cross_validate
+    from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.parameters import parse
+
+    parameters = parse(source, store, set_ or [])
+    numbers = range(parameters.seed, parameters.seed + seeds)
+    try:
+        judged = cross_validate(parameters, folds, numbers, screen.say)
+    except RunFailed as error:
+        screen.show_failure(error)
+        raise typer.Exit(1) from None
+    screen.show_cross_validation(judged)
+
+
+@app.command()
+def pretrain(
+    store: Store = "./store",
+    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 800,
+    set_: Set = None,
+) -> None:
+    """Train on drawn samples, for weights to start from; prints what `init_from` takes."""
+    from defectline.pipeline import screen
+    from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import pretrain as make
+
+    parameters = parse("drawn", store, ["epochs=3", *(set_ or [])])
+    try:
+        made = make(parameters, pairs, screen.say)
+    except RunFailed as error:
+        screen.show_failure(error)
+        raise typer.Exit(1) from None
+    typer.echo(f"init_from={made}")
+
+
+@app.command()
 def serve(
     store: Store = "./store",
     name: Name = "defects",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -58,11 +58,12 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     RunFailed for anything else.
     """
     store = open_storage(parameters.store)
-    with _only_run(store), _work_folder() as work:
+    with only_run(store), work_folder() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
         try:
-            status = _supervise(work, reports, log, _arguments(parameters), say)
+            command = [sys.executable, "-m", "defectline.pipeline.local", str(work)]
+            status = supervise(command, json.dumps(_arguments(parameters)), reports, log, say)
         except (KeyboardInterrupt, SystemExit):
             _record_interruption(store, work)
             say("interrupted: the next run goes on from what this one has read and packed")
@@ -85,7 +86,7 @@ def _record_interruption(store: Storage, work: Path) -> None:
 
 
 @contextmanager
-def _work_folder() -> Iterator[Path]:
+def work_folder() -> Iterator[Path]:
     """A temporary folder that is left only to look into a fault of ours."""
     work = Path(tempfile.mkdtemp(prefix="defectline-"))
     try:
@@ -99,7 +100,7 @@ def _work_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _only_run(store: Storage) -> Iterator[None]:
+def only_run(store: Storage) -> Iterator[None]:
     """Hold the store's lock of this machine; the kernel drops it with the process."""
     if isinstance(store, FolderStorage):
         path = store.root / ".run.lock"
@@ -152,11 +153,14 @@ def _arguments(parameters: Parameters) -> dict[str, object]:
     return values
 
 
-def _supervise(
-    work: Path, reports: Path, log: Path, arguments: dict[str, object], say: Callable[[str], None]
-) -> int:
+def supervise(command: Sequence[str], told: str, reports: Path, log: Path, say: Callable[[str], None]) -> int:
+    """Run a command that gets the line `told`, and whose steps report into `reports`; its exit status.
+
+    What it prints goes into `log`, the lines for people to `say` too. However this ends, the command and all
+    that it started have ended.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "defectline.pipeline.local", str(work)],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -168,7 +172,7 @@ def _supervise(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.write(told + "\n")
         process.stdin.flush()
         with log.open("w") as output:
             for line in process.stdout:

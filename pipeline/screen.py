@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from defectline.components.common.storage import open_storage
 
 if TYPE_CHECKING:
     from defectline.pipeline.cluster import Schedule
+    from defectline.pipeline.crossval import Judged
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
     from defectline.pipeline.snapshots import Change, SnapshotRow
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 KINDS = ("added", "removed", "content", "name", "label", "split", "status")
 """In what two snapshots may differ."""
+CROSS_VALIDATED = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape", "overkill")
 STATES = {
     "deployed": "[bold green]deployed[/]",
     "nothing_new": "[bold]nothing new[/]",
@@ -132,6 +135,28 @@ def show_predictions(rows: Sequence[tuple[Path, dict[str, Any]]], overlays: Path
         )
     console.print(table)
     console.print(f"[dim]drawn in[/] {escape(str(overlays))}/", soft_wrap=True)
+
+
+def show_cross_validation(judged: Sequence["Judged"]) -> None:
+    """One line a seed, their mean and spread, and the pictures that were judged wrong."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("seed")
+    for name in CROSS_VALIDATED:
+        table.add_column(name.replace("_", " "), justify="right")
+    metrics = [one.metrics for one in judged]
+    for one, found in zip(judged, metrics, strict=True):
+        table.add_row(str(one.seed), *(_number(found[name]) for name in CROSS_VALIDATED))
+    columns = [[m[name] for m in metrics] for name in CROSS_VALIDATED]
+    whole = [None if None in column else column for column in columns]
+    for title, of in (("mean", mean), ("spread", stdev)):
+        if len(judged) > 1:
+            table.add_row(f"[dim]{title}[/]", *(_number(values and of(values)) for values in whole))
+    console.print(table)
+    for one in judged:
+        wrong = [f"{c.id} ({c.score:.2f})" for c in one.counts if c.missed]
+        pictures = f"{len(one.counts)} pictures: {escape(', '.join(wrong)) or 'none'}"
+        console.print(f"[dim]seed {one.seed}, wrong or missed of[/] {pictures}")
+    console.print("[dim]spread is the standard deviation over seeds; in brackets the score[/]")
 
 
 def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:

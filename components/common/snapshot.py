@@ -12,6 +12,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -148,6 +149,29 @@ def parse_index(data: bytes) -> list[Pair]:
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
     return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+
+
+def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snapshot:
+    """Write a snapshot whole; `move_head` then makes it the newest one."""
+    snapshot = Snapshot(
+        id=snapshot_id(rows),
+        fingerprint=fingerprint(rows),
+        source=source,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=software(),
+        accepted=sum(row.status == "accepted" for row in rows),
+        rejected=sum(row.status == "rejected" for row in rows),
+    )
+    folder = f"snapshots/{snapshot.id}"
+    if store.exists(f"{folder}/snapshot.json"):
+        # The same state again, perhaps elsewhere: it is as old as it was.
+        snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
+    with tempfile.TemporaryDirectory() as temporary:
+        index = Path(temporary, "index.parquet")
+        write_index(index, rows)
+        store.upload(index, f"{folder}/index.parquet")
+    store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
+    return snapshot
 
 
 def list_snapshots(store: Storage) -> list[Snapshot]:

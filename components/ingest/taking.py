@@ -7,23 +7,19 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.errors import Damaged, SourceError
 from defectline.components.common.snapshot import (
-    Head,
     Pair,
     Snapshot,
     find_head,
-    fingerprint,
     move_head,
+    publish_snapshot,
     read_pairs,
     read_snapshot,
-    snapshot_id,
     software,
-    write_index,
 )
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
@@ -102,7 +98,11 @@ def take_snapshot(
     rows = assign_splits(rows, known_splits(listed, rows, decided))
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
-    return _publish(rows, source.uri, store, head)
+    snapshot = publish_snapshot(store, rows, source.uri)
+    # Whoever follows the head finds a snapshot that is complete.
+    move_head(store, head, snapshot.id)
+    clear_journal(store, source.uri)
+    return snapshot
 
 
 State = tuple[str, str, str, str]
@@ -250,29 +250,3 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
         )
         error.rows = rows
         raise error
-
-
-def _publish(rows: list[Pair], source: str, store: Storage, head: Head) -> Snapshot:
-    accepted = sum(row.status == "accepted" for row in rows)
-    snapshot = Snapshot(
-        id=snapshot_id(rows),
-        fingerprint=fingerprint(rows),
-        source=source,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        software=software(),
-        accepted=accepted,
-        rejected=sum(row.status == "rejected" for row in rows),
-    )
-    folder = f"snapshots/{snapshot.id}"
-    if store.exists(f"{folder}/snapshot.json"):
-        # The same state again, perhaps elsewhere: it is as old as it was.
-        snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
-    with tempfile.TemporaryDirectory() as temporary:
-        index = Path(temporary, "index.parquet")
-        write_index(index, rows)
-        store.upload(index, f"{folder}/index.parquet")
-    store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
-    # Whoever follows the head finds a snapshot that is complete.
-    move_head(store, head, snapshot.id)
-    clear_journal(store, source)
-    return snapshot

@@ -1,0 +1,101 @@
+"""Cross-validation: every picture is judged once, by a network that has not seen it.
+
+A test split of a few pictures says little of a recipe. Here the pictures of each label, in the order of
+their ids, are dealt out to folds: each fold is the test split of one training, and every fifth of the others
+its validation split. The steps are those of the pipeline, with its parameters.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.snapshot import LABELS, Pair, publish_snapshot, read_head, read_pairs
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.evaluate.metrics import Count, summarize
+from defectline.pipeline.local import only_run, work_folder
+from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.single_steps import Steps
+
+VALIDATION = 5
+"""Every fifth picture that is not in the fold chooses epoch and threshold."""
+
+
+class Judged(NamedTuple):
+    """All pictures, each judged by the network of its fold, with one seed."""
+
+    seed: int
+    counts: list[Count]
+
+    @property
+    def metrics(self) -> dict[str, float | int | None]:
+        return summarize(self.counts, None)
+
+
+def cross_validate(
+    parameters: Parameters, folds: int, seeds: Sequence[int], say: Callable[[str], None]
+) -> list[Judged]:
+    """Train and judge every fold with every seed, in `parameters.store`; what is there already is kept.
+
+    Reports of single folds are `runs/<run>/report.html` there. Raises SettingsError for a source that is too
+    small, and whatever a step raises.
+    """
+    store = open_storage(parameters.store)
+    with only_run(store), work_folder() as work:
+        Steps(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")
+        snapshot = read_head(store)
+        assert snapshot is not None
+        pairs = [p for p in read_pairs(store, snapshot) if p.status == "accepted"]
+        dealt = [deal(pairs, fold, folds) for fold in range(folds)]
+        judged = []
+        for seed in seeds:
+            counts: list[Count] = []
+            for fold, rows in enumerate(dealt):
+                say(f"seed {seed}, fold {fold + 1} of {folds}")
+                counts += _judge_fold(parameters.model_copy(update={"seed": seed}), store, rows, work, say)
+            judged.append(Judged(seed, counts))
+        return judged
+
+
+def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:
+    """The pairs with their splits in one fold, from 0 to folds - 1. Pure."""
+    rows = []
+    for label in LABELS:
+        of_label = sorted(p for p in pairs if p.label == label)
+        others = [p for index, p in enumerate(of_label) if index % folds != fold]
+        if len(of_label) < folds or len(others) <= VALIDATION:
+            raise SettingsError(
+                f"There are too few {label} pictures for {folds} folds.",
+                got=f"{len(of_label)} {label} pictures",
+                expected=f"at least one a fold, and more than {VALIDATION} in the others",
+                fix="Bring more pictures, or use other folds.",
+            )
+        rows += [p._replace(split="test") for index, p in enumerate(of_label) if index % folds == fold]
+        rows += [
+            p._replace(split="validation" if index % VALIDATION == VALIDATION // 2 else "train")
+            for index, p in enumerate(others)
+        ]
+    return sorted(rows)
+
+
+def _judge_fold(
+    parameters: Parameters, store: Storage, rows: Sequence[Pair], work: Path, say: Callable[[str], None]
+) -> list[Count]:
+    """The counts of the fold's test pictures, from the store where they are there already."""
+    snapshot = publish_snapshot(store, rows, parameters.source).id
+    told = parameters.model_dump_json(exclude={"source", "store", "force", "min_new_images", "max_rejected"})
+    run = f"crossval-{hashlib.sha256(f'{snapshot} {told}'.encode()).hexdigest()[:12]}"
+    key = f"runs/{run}/counts.json"
+    if not store.exists(key):
+        steps = Steps(parameters, work, say)
+        folder = work / run
+        dataset, model = folder / "dataset", folder / "model"
+        steps.run("preprocess", parameters.store, snapshot, dataset)
+        steps.run("train", dataset, model, "--store", parameters.store)
+        bundle, page = folder / "bundle", folder / "report.html"
+        steps.run("evaluate", parameters.store, snapshot, model, bundle, page, "--run", run)
+        shutil.rmtree(folder)
+    return [Count(**row) for row in json.loads(store.read(key))]

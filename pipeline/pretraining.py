@@ -1,0 +1,53 @@
+"""Weights to start from, trained on drawn samples: for where no other weights can be had."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from defectline.components.common.checksums import sha256_file
+from defectline.components.common.sample import draw_samples
+from defectline.components.common.snapshot import read_head, software
+from defectline.components.common.storage import open_storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.local import only_run, work_folder
+from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.single_steps import Steps
+
+
+def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> str:
+    """Train on `pairs` drawn samples; returns what `init_from` takes: URI#sha256=… of the network.
+
+    It lies in `parameters.store`, below pretrained/, and is made once for the same settings.
+    """
+    store = open_storage(parameters.store)
+    told = parameters.model_dump_json(include={*LEARNT})
+    key = f"pretrained/{hashlib.sha256(f'{software()} {pairs} {told}'.encode()).hexdigest()[:12]}.keras"
+    with work_folder() as work:
+        path = work / "model.keras"
+        if store.exists(key):
+            store.download(key, path)
+        else:
+            with only_run(store):
+                _train(parameters, pairs, work, say)
+                store.upload(path, key)
+        return f"{store.url(key)}#sha256={sha256_file(path)}"
+
+
+LEARNT = ("image_size", "channels", "enhance", "epochs", "batch_size", "seed", "encoder_weights", "training")
+"""The parameters that make a difference."""
+
+
+def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], None]) -> None:
+    say(f"drawing {pairs} pairs")
+    # Far from the seeds that people draw samples with: what a model is judged on it must not have seen.
+    seed = 1_000_000 + parameters.seed
+    draw_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size)
+    own = FolderStorage(work / "store")
+    steps = Steps(parameters, work, say)
+    steps.run("ingest", work / "samples", own.root)
+    snapshot = read_head(own)
+    assert snapshot is not None
+    steps.run("preprocess", own.root, snapshot, work / "dataset")
+    steps.run("train", work / "dataset", work / "model", "--store", parameters.store)
+    shutil.move(work / "model/model.keras", work / "model.keras")
