@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
@@ -146,17 +146,20 @@ def show_cross_validation(judged: Sequence["Judged"]) -> None:
     metrics = [one.metrics for one in judged]
     for one, found in zip(judged, metrics, strict=True):
         table.add_row(str(one.seed), *(_number(found[name]) for name in CROSS_VALIDATED))
-    columns = [[m[name] for m in metrics] for name in CROSS_VALIDATED]
-    whole = [None if None in column else column for column in columns]
     for title, of in (("mean", mean), ("spread", stdev)):
         if len(judged) > 1:
-            table.add_row(f"[dim]{title}[/]", *(_number(values and of(values)) for values in whole))
+            table.add_row(f"[dim]{title}[/]", *(_over(of, metrics, name) for name in CROSS_VALIDATED))
     console.print(table)
     for one in judged:
         wrong = [f"{c.id} ({c.score:.2f})" for c in one.counts if c.missed]
         pictures = f"{len(one.counts)} pictures: {escape(', '.join(wrong)) or 'none'}"
         console.print(f"[dim]seed {one.seed}, wrong or missed of[/] {pictures}")
     console.print("[dim]spread is the standard deviation over seeds; in brackets the score[/]")
+
+
+def _over(of: Callable[[list[float]], float], metrics: Sequence[Mapping[str, Any]], name: str) -> str:
+    values = [found[name] for found in metrics]
+    return _number(None if None in values else of(values))
 
 
 def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:

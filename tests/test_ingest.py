@@ -49,7 +49,7 @@ from defectline.components.ingest.checks import check_pair, reject_duplicates
 from defectline.components.ingest.component import ingest as ingest_component
 from defectline.components.ingest.ingesting import ingest
 from defectline.components.ingest.pairing import pair_objects, stem
-from defectline.components.ingest.taking import take_snapshot
+from defectline.components.ingest.taking import TooManyRejected, take_snapshot
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
 QUARANTINE = "runs/r/quarantine.csv"
@@ -68,6 +68,10 @@ QUARANTINE = "runs/r/quarantine.csv"
         ("part.7.png", "part.7"),
         ("part.7.mask.png", "part.7"),
         ("image.png", "image"),
+        ("part 7/Image.png", "part 7"),
+        ("00007Mask.png", "00007"),
+        ("damask.png", "damask"),
+        ("h_noimg.png", "h_noimg"),
         ("line 2/a_IMAGE.PNG", "line 2/a"),
         ("no suffix", "no suffix"),
         ("Pru\u0308fling.png", "Pr\u00fcfling"),
@@ -406,13 +410,103 @@ def test_unchanged_files_are_not_read_again(source: Path, store: FolderStorage):
     assert second.accepted == first.accepted + 1
 
 
-def test_an_unchanged_file_is_known_by_its_version_alone(source: Path, store: FolderStorage):
+def test_files_of_one_size_and_time_that_change_places_are_noticed(source: Path, store: FolderStorage):
+    one, two = source / "NG/00001_NG_Image.png", source / "NG/00002_NG_Image.png"
+    length = max(path.stat().st_size for path in (one, two))
+    for path in (one, two):
+        # Readers of PNG stop at its end.
+        path.write_bytes(path.read_bytes().ljust(length, b"\0"))
+        os.utime(path, ns=(1, 1))
     first = take(source, store)
-    for path in source.rglob("*.png"):
-        before = path.stat()
-        path.write_bytes(b"x" * before.st_size)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert take(source, store).id == first.id
+    aside = one.rename(source / "aside")
+    two.rename(one)
+    aside.rename(two)
+    second = take(source, store)
+    before, after = ({p.id: p.image_sha256 for p in read_pairs(store, s.id)} for s in (first, second))
+    assert after["NG/00001_NG"] == before["NG/00002_NG"] != before["NG/00001_NG"]
+    assert after["NG/00002_NG"] == before["NG/00001_NG"]
+
+
+def test_a_damaged_journal_only_costs_time(source: Path, store: FolderStorage, capfd: pytest.CaptureFixture):
+    spoil(source)
+    with pytest.raises(TooManyRejected):
+        take_snapshot(FolderStorage(source), store, 0.0, QUARANTINE)
+    (journal,) = store.list("snapshots/journal/")
+    store.write(journal.key, b"")
+    assert take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE).accepted == 15
+    assert f"{store.url(journal.key)} is damaged and ignored: 0 bytes" in capfd.readouterr().out
+    assert not list(store.list("snapshots/journal/"))
+
+
+def spoil(source: Path) -> None:
+    (source / "OK/00000_OK_Image.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_pack_that_is_lost_is_packed_again(
+    source: Path, store: FolderStorage, published: bool, cut: bool, capfd: pytest.CaptureFixture
+):
+    spoil(source)
+    if published:
+        take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE)
+    else:
+        with pytest.raises(TooManyRejected):
+            take_snapshot(FolderStorage(source), store, 0.0, QUARANTINE)
+    (pack,) = store.list("snapshots/packs/")
+    store.delete(pack.key)
+    if cut:
+        store.write(pack.key, b"short")
+    snapshot = take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE)
+    assert "1 packs have left the store or were cut short" in capfd.readouterr().out
+    rows = [p for p in read_pairs(store, snapshot.id) if p.status == "accepted"]
+    assert len(list(read_files(store, rows))) == len(rows) == 15
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "snapshot.json"])
+def test_a_damaged_snapshot_is_named(source: Path, store: FolderStorage, name: str):
+    key = f"snapshots/{take(source, store).id}/{name}"
+    store.write(key, store.read(key)[:20])
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        take(source, store)
+    assert store.url(key) in caught.value.got
+    store.delete("snapshots/head.json")
+    assert take(source, store).accepted == 16
+
+
+@pytest.mark.parametrize("place", ["OK/store", "NG_MSK/a/b"])
+def test_a_store_among_the_pictures_is_refused(source: Path, place: str, capfd: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as caught:
+        ingest(str(source), str(source / place))
+    assert caught.value.code == 2
+    assert "The store lies among the source's pictures." in capfd.readouterr().out
+    assert not (source / place).exists()
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"max_rejected": -1.0}, {"max_rejected": float("nan")}, {"min_new_images": 0}]
+)
+def test_numbers_that_make_no_sense_are_refused(
+    source: Path, store: FolderStorage, numbers: dict[str, float], capfd: pytest.CaptureFixture
+):
+    with pytest.raises(SystemExit) as caught:
+        ingest(str(source), str(store.root), **numbers)
+    assert caught.value.code == 2
+    assert f"The setting {next(iter(numbers))} is wrong." in capfd.readouterr().out
+
+
+def test_twelve_bits_in_sixteen_are_refused(source: Path, store: FolderStorage):
+    rng = np.random.default_rng(0)
+    for number, highest in (100, 4096), (101, 65536):
+        write_pair(source, "OK", number)
+        narrow = rng.integers(0, highest, (64, 64), np.uint16)
+        Image.fromarray(narrow).save(source / f"OK/{number:05}_OK_Image.png")
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(source / f"OK_MSK/{number:05}_OK_Mask.png")
+    rows = {p.id: p for p in read_pairs(store, take(source, store).id)}
+    assert rows["OK/00100_OK"].reason == (
+        "Image: of 16 bits a channel only the lower ones are used: nothing reaches 4096."
+    )
+    assert rows["OK/00101_OK"].status == "accepted"
 
 
 def test_touched_and_moved_files_are_not_packed_again(source: Path, store: FolderStorage, tmp_path: Path):

@@ -309,6 +309,17 @@ def test_a_lost_snapshot_or_pack_is_named(store: FolderStorage, snapshot: str, t
     assert pack.key in failure(store, snapshot, tmp_path, SMALL)["got"]
 
 
+def test_a_dataset_that_was_not_finished_is_not_taken_for_an_older_one(
+    store: FolderStorage, snapshot: str, tmp_path: Path
+):
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL)
+    (pack,) = store.list("snapshots/packs/")
+    store.delete(pack.key)
+    with pytest.raises(SystemExit):
+        preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL)
+    assert not (tmp_path / "dataset/dataset.json").exists()
+
+
 def test_a_disk_that_is_too_small_is_named_before_the_work(tmp_path: Path):
     with pytest.raises(StoreError, match="does not fit") as caught:
         Arrays.new(tmp_path / "dataset", 10**12, ImagingSettings(image_size=2048))

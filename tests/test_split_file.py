@@ -278,3 +278,14 @@ def test_a_list_that_fits_no_picture_is_refused():
     with pytest.raises(SourceError, match="No row of splits") as caught:
         known_splits([Listed(2, "00001", "train")], rows, {})
     assert "00001,train" in caught.value.got
+
+
+@pytest.mark.parametrize("name", ["Splits.csv", "SPLITS.CSV"])
+def test_a_split_file_of_another_case_is_not_ignored(source: Path, store: FolderStorage, name: str):
+    (source / name).write_text("id,split\nOK/00000_OK,test\n")
+    with pytest.raises(SourceError, match=f"{name} would be ignored"):
+        take(source, store)
+
+
+def test_a_header_may_be_in_capitals():
+    assert parse_split_file(b"ID,Split\nOK/1,test\n") == [Listed(2, "OK/1", "test")]

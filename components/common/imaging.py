@@ -63,6 +63,8 @@ class Picture(NamedTuple):
     """(H, W, channels), upright."""
     held: int
     """How the file says that the camera was held, as EXIF counts: 1 (upright, or not said) to 8."""
+    bits: int
+    """Of a channel in the file, 8 or 16."""
 
 
 def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
@@ -86,7 +88,7 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
                 fix="Export it with 8 or 16 bits a channel.",
             )
         grey = (values.astype(np.uint16) >> 8).astype(np.uint8)
-        return Picture(np.repeat(grey[..., None], channels, axis=2), held)
+        return Picture(np.repeat(grey[..., None], channels, axis=2), held, 16)
     if picture.mode not in MODES:
         raise UnreadableImage(
             "The picture's kind of pixels cannot be used.",
@@ -96,7 +98,7 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
     mode = "L" if channels == 1 else "RGB"
     # Converting copies, even where there is nothing to convert.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    return Picture(pixels.reshape(*pixels.shape[:2], channels), held)
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), held, 8)
 
 
 class Mask(NamedTuple):

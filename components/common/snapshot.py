@@ -12,6 +12,7 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -21,13 +22,14 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
 
 HEAD = "snapshots/head.json"
+PACKS = "snapshots/packs/"
 SPLITS = ("train", "validation", "test")
 LABELS = ("OK", "NG")
 
@@ -138,17 +140,38 @@ def _column(kind: type, values: Sequence[int | str]) -> pa.Array:
 
 
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
-    """Every row of a snapshot, sorted by id. Raises StoreError where there is no such snapshot."""
-    return parse_index(_read(store, snapshot, "index.parquet"))
+    """Every row of a snapshot, sorted by id. Raises StoreError where there is none, or a damaged one."""
+    try:
+        return parse_index(_read(store, snapshot, "index.parquet"))
+    except ValueError as error:
+        raise _damaged(store, snapshot, "index.parquet", error) from error
 
 
 def parse_index(data: bytes) -> list[Pair]:
-    """The rows that `write_index` wrote."""
-    return [Pair(**row) for row in pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()]
+    """The rows that `write_index` wrote. Raises ValueError for anything else."""
+    try:
+        rows = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
+        return [Pair(**row) for row in rows]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise ValueError(f"{len(data)} bytes that are no index: {str(error).splitlines()[0]}") from error
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
-    return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+    """Raises StoreError where there is no such snapshot, or a damaged one."""
+    try:
+        return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+    except ValidationError as error:
+        raise _damaged(store, snapshot, "snapshot.json", error.errors()[0]["msg"]) from error
+
+
+def _damaged(store: Storage, snapshot: str, name: str, what: object) -> StoreError:
+    return StoreError(
+        f"The snapshot {snapshot} is damaged.",
+        got=f"{store.url(f'snapshots/{snapshot}/{name}')}: {what}",
+        expected="the file that ingest wrote",
+        fix="Bring it back from a backup. If there is none, name an older snapshot in "
+        f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
+    )
 
 
 def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snapshot:
@@ -163,7 +186,7 @@ def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snaps
         rejected=sum(row.status == "rejected" for row in rows),
     )
     folder = f"snapshots/{snapshot.id}"
-    if store.exists(f"{folder}/snapshot.json"):
+    with suppress(StoreError):
         # The same state again, perhaps elsewhere: it is as old as it was.
         snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
     with tempfile.TemporaryDirectory() as temporary:
@@ -189,7 +212,8 @@ def _read(store: Storage, snapshot: str, name: str) -> bytes:
             f"The store holds no snapshot {snapshot}.",
             got=f"no {store.url(f'snapshots/{snapshot}/{name}')}",
             expected="a snapshot that ingest wrote",
-            fix="Check the store's URI, or run the pipeline again.",
+            fix="Check the store's URI. If the folder was removed, name another snapshot in "
+            f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
         ) from None
 
 
@@ -290,7 +314,7 @@ def _cut(pack: BinaryIO, span: Span) -> bytes:
 
 
 def pack_key(pack: str) -> str:
-    return f"snapshots/packs/{pack}.tar"
+    return f"{PACKS}{pack}.tar"
 
 
 def pack_name(path: Path) -> str:
@@ -313,5 +337,6 @@ def _fetch_pack(store: Storage, pack: str, path: Path) -> Path:
         "The store has lost pictures of the snapshot.",
         got=got,
         expected="the pack of pictures that ingest wrote",
-        fix="Bring the file back from a backup, or run the pipeline with a new store.",
+        fix="Bring the file back from a backup. If the source still has these pictures, remove the file "
+        "instead: the next run packs them again.",
     )

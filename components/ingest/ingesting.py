@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.runs import Outcome, read_current, read_gated, write_outcome
 from defectline.components.common.snapshot import read_pairs
-from defectline.components.common.steps import step
+from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
+from defectline.components.ingest.pairing import FOLDERS
 from defectline.components.ingest.sheet import draw_sheet
 from defectline.components.ingest.taking import TooManyRejected, take_snapshot
 
@@ -32,7 +34,9 @@ def ingest(
     pictures goes to the file `pictures` as well, if one is named.
     """
     with step("ingest") as report:
+        _check_numbers(max_rejected, min_new_images)
         origin, target = open_storage(source), open_storage(store)
+        _check_apart(origin, target)
         try:
             snapshot = take_snapshot(origin, target, max_rejected, f"runs/{run}/quarantine.csv", masks)
         except TooManyRejected as error:
@@ -41,12 +45,36 @@ def ingest(
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
         new, reason = _news(target, model_name, snapshot.id, settings, min_new_images, force)
         report.did = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
+        say(f"snapshot {snapshot.id}")
         if new:
             return snapshot.id
         current = read_current(target, model_name)
         version = current.version if current else ""
         write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
+
+
+def _check_numbers(max_rejected: float, min_new_images: int) -> None:
+    for name, value, fits, expected in (
+        ("max_rejected", max_rejected, 0 <= max_rejected <= 1, "a share from 0 to 1"),
+        ("min_new_images", min_new_images, min_new_images >= 1, "1 or more"),
+    ):
+        if not fits:
+            raise SettingsError(
+                f"The setting {name} is wrong.", got=str(value), expected=expected, fix=f"Correct {name}."
+            )
+
+
+def _check_apart(source: Storage, store: Storage) -> None:
+    """Raise SettingsError where the store would be taken for pictures."""
+    inside = f"{store.uri.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
+    if inside.partition("/")[0] in FOLDERS:
+        raise SettingsError(
+            "The store lies among the source's pictures.",
+            got=store.uri,
+            expected=f"a store outside of {', '.join(f'{name}/' for name in FOLDERS)}",
+            fix="Choose another --store.",
+        )
 
 
 def _snapshots_sheet(source: Storage, store: Storage, snapshot: str) -> str:
@@ -84,4 +112,6 @@ def _news(
         return True, f"{count} new, and other settings"
     if count >= least:
         return True, f"{count} new"
-    return False, f"{count} new since run {gated.run}, {least} needed"
+    gone = len({id for id, *_ in before} - {id for id, *_ in now})
+    removed = f" and {gone} removed" if gone else ""
+    return False, f"{count} new{removed} since run {gated.run}, {least} needed"

@@ -7,11 +7,21 @@ the next run goes on from there. A snapshot that is published takes the journal 
 import hashlib
 import io
 import tarfile
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
-from defectline.components.common.snapshot import Pair, pack_key, pack_name, parse_index, write_index
+from defectline.components.common.snapshot import (
+    PACKS,
+    Pair,
+    pack_key,
+    pack_name,
+    parse_index,
+    write_index,
+)
+from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
 
@@ -97,8 +107,22 @@ def read_journal(store: Storage, source: str) -> list[Pair]:
     """What runs on this source packed that were cut off before they published a snapshot."""
     rows = []
     for found in store.list(_journal(source)):
-        rows += parse_index(store.read(found.key))
+        try:
+            rows += parse_index(store.read(found.key))
+        except ValueError as error:
+            # It only saves time: what it would have told is read again.
+            say(f"{store.url(found.key)} is damaged and ignored: {error}")
     return rows
+
+
+def lost_packs(store: Storage, rows: Iterable[Pair]) -> set[str]:
+    """The packs of these rows that are missing in the store, or smaller than the files that they hold."""
+    there = {PurePosixPath(found.key).stem: found.size for found in store.list(PACKS)}
+    needed: Counter[str] = Counter()
+    for row in rows:
+        if row.pack:
+            needed[row.pack] += row.image_bytes + row.mask_bytes
+    return {pack for pack, size in needed.items() if there.get(pack, 0) < size}
 
 
 def clear_journal(store: Storage, source: str) -> None:

@@ -17,7 +17,8 @@ SPLITS_KEY = "splits.csv"
 """A file at the source's root that says which picture goes into which split; it may be missing."""
 MASKS = ("all", "ng_only")
 """Which pictures need a mask."""
-KIND = re.compile(r"[_\-. ]*(image|img|mask|msk)$", re.IGNORECASE)
+KIND = re.compile(r"(^|[_\-. ]+|(?<=\d))(image|img|mask|msk)$", re.IGNORECASE)
+"""What the names of images and masks may end with: `a_mask`, not `damask`."""
 
 
 class Paired(NamedTuple):
@@ -31,13 +32,13 @@ class Paired(NamedTuple):
 def stem(name: str) -> str:
     """What a picture and its mask have in common: the name without its suffix and its kind.
 
-    >>> stem("00007_NG_Image.bmp"), stem("00007_NG_Mask.bmp"), stem("part.7.png")
-    ('00007_NG', '00007_NG', 'part.7')
+    >>> stem("00007_NG_Image.bmp"), stem("00007_NG_Mask.bmp"), stem("part.7.png"), stem("p1/Mask.png")
+    ('00007_NG', '00007_NG', 'part.7', 'p1')
     """
     path = PurePosixPath(name)
-    base = path.stem
+    base = KIND.sub("", path.stem) or ("" if path.parent.name else path.stem)
     # Macs write ü as two characters, which is another name to everybody else.
-    return unicodedata.normalize("NFC", (path.parent / (KIND.sub("", base) or base)).as_posix())
+    return unicodedata.normalize("NFC", (path.parent / base).as_posix())
 
 
 def check_masks(masks: str) -> str:

@@ -34,7 +34,15 @@ def read_split_file(source: Storage, objects: Iterable[Object]) -> list[Listed]:
     Raises SourceError where the file is malformed, a split is unknown, or a picture stands there twice
     with different splits.
     """
-    if all(item.key != SPLITS_KEY for item in objects):
+    keys = {item.key for item in objects}
+    if SPLITS_KEY not in keys:
+        if alike := sorted(key for key in keys if key.lower() == SPLITS_KEY):
+            raise SourceError(
+                f"{alike[0]} would be ignored.",
+                got=alike[0],
+                expected=f"{SPLITS_KEY}, in lower case, or no such file",
+                fix="Rename it: splits that are given once stay for ever.",
+            )
         return []
     try:
         return parse_split_file(source.read(SPLITS_KEY))
@@ -54,7 +62,7 @@ def parse_split_file(data: bytes) -> list[Listed]:
         # Spreadsheets put a byte order mark in front.
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         header = [field.strip() for field in next(reader, [])]
-        if header != COLUMNS:
+        if [name.lower() for name in header] != COLUMNS:
             raise _malformed(f"the first line {','.join(header)!r}")
         for fields in reader:
             if any(field.strip() for field in fields):

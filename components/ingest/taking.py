@@ -24,7 +24,7 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
-from defectline.components.ingest.packing import Packer, clear_journal, packed_as, read_journal
+from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.pairing import FOLDERS, Paired, pair_objects
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
@@ -74,7 +74,11 @@ def take_snapshot(
     store.write(quarantine_key, quarantine_table(paired.rejected))
     head = find_head(store)
     earlier = read_pairs(store, head.snapshot) if head.snapshot else []
-    known = _known(store, head.snapshot, earlier, source.uri)
+    cut_off = read_journal(store, source.uri)
+    if lost := lost_packs(store, earlier + cut_off):
+        say(f"{len(lost)} packs have left the store or were cut short: their pictures are read again")
+        earlier, cut_off = _forget(earlier, lost), _forget(cut_off, lost)
+    known = _known(store, head.snapshot, earlier, cut_off, source.uri)
     for _ in range(ROUNDS):
         rows, complete = _read_new(paired, source, store, known, earlier)
         known |= {_state(row): row for row in rows if row.image_sha256}
@@ -112,7 +116,14 @@ def _state(pair: Pair) -> State:
     return pair.image_key, pair.image_version, pair.mask_key, pair.mask_version
 
 
-def _known(store: Storage, head: str | None, earlier: list[Pair], source: str) -> dict[State, Pair]:
+def _forget(rows: list[Pair], lost: set[str]) -> list[Pair]:
+    """The rows, those in lost packs as if their files had never been read."""
+    return [row._replace(pack="", image_sha256="") if row.pack in lost else row for row in rows]
+
+
+def _known(
+    store: Storage, head: str | None, earlier: list[Pair], cut_off: list[Pair], source: str
+) -> dict[State, Pair]:
     """What was read before of this source, as it was judged before duplicates and splits."""
     rows = [row for row in earlier if row.status != "absent"]
     if head:
@@ -122,9 +133,8 @@ def _known(store: Storage, head: str | None, earlier: list[Pair], source: str) -
         elif snapshot.software != software():
             # Another version may judge otherwise what was rejected.
             rows = [row for row in rows if row.pack]
-    cut_off = read_journal(store, source)
     if cut_off:
-        say(f"{len(cut_off):,} pairs are there already, from a run that was cut off")
+        say(f"{len(cut_off):,} pairs are there already, from runs that published no snapshot")
     return {_state(row): _undecided(row) for row in rows + cut_off if row.image_sha256}
 
 

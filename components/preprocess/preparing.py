@@ -20,6 +20,7 @@ from defectline.components.common.snapshot import Pair, find_files, read_pairs, 
 from defectline.components.common.statistics import Statistics
 from defectline.components.common.steps import step, track
 from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage.base import local_file
 from defectline.components.common.tiling import Grid
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.pictures import Job, Picture, find_defects, prepare
@@ -68,12 +69,17 @@ def preprocess(
                     Row(id=pair.id, label=pair.label, split=pair.split, tile=tile)
                     for tile in tiles.get(pair.id, [None])
                 ]
+            # A dataset with this file is complete; what stands here from before will not be.
+            index = dataset / "dataset.json"
+            with local_file(index):
+                index.unlink(missing_ok=True)
             arrays = Arrays.new(dataset, len(rows), imaging)
             looks = _each(workers, partial(prepare, arrays=arrays, imaging=imaging), storage, pairs, places)
             statistics = Statistics.of(
                 look for look in track(looks, len(pairs), "preparing pictures") if look is not None
             )
-        statistics.write(dataset)
+        with local_file(dataset):
+            statistics.write(dataset)
         content = Prepared(
             snapshot=snapshot,
             fingerprint=read_snapshot(storage, snapshot).fingerprint,
@@ -83,8 +89,10 @@ def preprocess(
             shards=shards,
             rows=rows,
         )
-        # Last, so that a dataset with this file is complete.
-        (dataset / "dataset.json").write_text(content.model_dump_json(indent=2, exclude_none=True))
+        part = dataset / ".dataset.json"
+        with local_file(index):
+            part.write_text(content.model_dump_json(indent=2, exclude_none=True))
+            part.rename(index)
         report.did = (
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"

@@ -13,8 +13,8 @@ from defectline.components.common.errors import Conflict, SourceError, StoreErro
 class Object(NamedTuple):
     """One stored object.
 
-    `version` changes whenever the content does: an ETag (S3), a generation (GCS), or modification
-    time and size (folders).
+    `version` changes whenever the content does: an ETag (S3), a generation (GCS), or the times of the
+    content and of the inode, and the size (folders).
     """
 
     key: str

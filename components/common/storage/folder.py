@@ -126,13 +126,18 @@ class FolderStorage(Storage):
             try:
                 yield path
                 path.chmod(0o644)
+                # Renamed before its bytes are on the disk, a file could be empty after a power cut.
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
                 path.replace(target)
             finally:
                 path.unlink(missing_ok=True)
 
 
 def _version(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns}-{found.st_size}"
+    # Pictures of one camera all have one size, and unpacked archives one time: the inode's own time tells
+    # when one was renamed over another.
+    return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
 
 
 def _dangling(link: Path) -> StoreError:

@@ -162,8 +162,9 @@ class GCSStorage(Storage):
         anonymous = os.environ.get("DEFECTLINE_GCS_ANONYMOUS") == "1"
         # Reading and writing objects needs no project; without one the library would search for it.
         client = Client(project=None, credentials=AnonymousCredentials() if anonymous else None)
-        # The library has no setting for the size of its connection pool.
-        client._http.mount(client.api_endpoint, HTTPAdapter(pool_maxsize=THREADS))
+        # The library has no setting for the size of its connection pool. A connection comes back a little
+        # after its answer was read, when its thread may have begun the next request.
+        client._http.mount(client.api_endpoint, HTTPAdapter(pool_maxsize=2 * THREADS))
         return client
 
     @contextmanager
