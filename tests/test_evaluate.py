@@ -263,7 +263,9 @@ def test_a_champion_that_has_seen_test_pictures_is_compared_on_the_others(tmp_pa
     assert rows["champion_escape"]["reason"].startswith("0 new and 0 mended of 5")
     metrics = json.loads((judged.store / "runs/seen/metrics.json").read_text())
     assert (metrics["champion_test"]["ng"], metrics["test"]["ng"]) == (5, 6)
-    assert "Both on the same 5 defective and 6 good test pictures" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Both on the same 5 defective and 6 good test pictures" in page
+    assert ">Compared</th>" in page
 
 
 def test_a_champion_that_has_seen_too_many_test_pictures_leaves_the_absolute_rules(judged, tmp_path):
