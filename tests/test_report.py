@@ -244,6 +244,11 @@ def test_the_champion_stands_beside_and_what_changed_is_named(page):
     assert re.findall(r">([0-9.]+)<", row[1]) == ["0.333", "0.000", "0.333"]
 
 
+def test_a_mask_without_a_defect_is_named_as_such(page):
+    assert page.count("<figcaption>Truth: no defect</figcaption>") == 6
+    assert page.count("<figcaption>Found: nothing</figcaption>") == 2 + 4
+
+
 def test_missed_pictures_that_are_not_shown_are_counted(tmp_path):
     many = [_picture(f"NG/{n:02}", DEFECT, _box(40, 60, 10, 30, 100)) for n in range(25)]
     page = render(_report(tmp_path, many))
