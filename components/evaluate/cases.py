@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.drawing import picture_uri
-from defectline.components.common.imaging import decode_image
-from defectline.components.common.inspection import LEVELS, Answer, grade
+from defectline.components.common.imaging import decode_image, decode_mask, encode_mask
+from defectline.components.common.inspection import LEVELS, Region, grade
 from defectline.components.common.snapshot import Pair
 from defectline.components.evaluate.metrics import Count
 from defectline.components.evaluate.scoring import Looked
@@ -25,14 +25,17 @@ AROUND = np.ones((3, 3), np.uint8)
 
 
 class Case(NamedTuple):
-    """One test picture: its bytes, true mask (H, W), the answer, and the highest probability where the
-    truth has its defect (of a good picture: anywhere)."""
+    """One test picture; masks as 1-bit PNG, because large frames would fill the memory."""
 
     pair: Pair
     image: bytes
-    truth: NDArray[np.uint8]
-    answer: Answer
+    counted: Count
+    regions: list[Region]
+    """Those found, largest first."""
     peak: float
+    """The highest probability where the truth has its defect; of a good picture, anywhere."""
+    truth: bytes
+    found: bytes
 
 
 class Gallery:
@@ -42,11 +45,16 @@ class Gallery:
         self.kinds: dict[str, list[Case]] = {kind: [] for kind in SHOWN}
 
     def look(self, at: Looked) -> None:
-        where = at.truth.astype(bool) if at.truth.any() else np.ones_like(at.truth, bool)
         kind = _kind(at.counted)
         kept = self.kinds[kind]
-        kept.append(Case(at.pair, at.image, at.truth, at.answer, float(at.levels[where].max()) / LEVELS))
-        kept.sort(key=lambda case: _order(kind, case))
+        order = _order(at.counted, at.pair)
+        if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
+            return
+        levels = at.levels[at.truth > 0] if at.truth.any() else at.levels
+        peak = float(levels.max()) / LEVELS
+        truth, found = encode_mask(at.truth), encode_mask(at.answer.mask)
+        kept.append(Case(at.pair, at.image, at.counted, at.answer.regions, peak, truth, found))
+        kept.sort(key=lambda case: _order(case.counted, case.pair))
         del kept[SHOWN[kind] :]
 
     @property
@@ -60,19 +68,18 @@ def _kind(count: Count) -> str:
     return "elsewhere" if count.missed else count.label
 
 
-def _order(kind: str, case: Case) -> tuple[float, str]:
+def _order(count: Count, pair: Pair) -> tuple[float, str]:
     """The worst first; a hash of the pixels decides among pictures that went right."""
-    worst = {"escape": case.answer.score, "overkill": -case.answer.score, "elsewhere": -case.answer.score}
-    return worst.get(kind, 0.0), case.pair.pixel_sha256
+    worst = {"escape": count.score, "overkill": -count.score, "elsewhere": -count.score}
+    return worst.get(_kind(count), 0.0), pair.pixel_sha256
 
 
 def explain(case: Case, bundle: Bundle) -> tuple[str, str]:
     """What happened, as a headline, and why the answer came out so."""
-    true, answer = case.truth.astype(bool), case.answer
-    area, found = int(true.sum()), answer.mask.astype(bool)
-    limit = f"threshold {bundle.threshold:.3f}"
-    graded = f" Grade {grade(answer.verdict, int(found.sum()), bundle.grades)}." if bundle.grades else ""
-    if area and answer.verdict == "OK":
+    count, limit = case.counted, f"threshold {bundle.threshold:.3f}"
+    area, found = count.tp + count.fn, count.tp + count.fp
+    graded = f" Grade {grade(count.verdict, found, bundle.grades)}." if bundle.grades else ""
+    if area and count.verdict == "OK":
         why = f"The defect of {area} px reached {case.peak:.3f} at most, below the {limit}."
         if case.peak >= bundle.threshold:
             why = (
@@ -80,8 +87,8 @@ def explain(case: Case, bundle: Bundle) -> tuple[str, str]:
                 f"{bundle.min_area_px} px or more lies above the {limit}."
             )
         return "Escape: defective, called OK", why + graded
-    if not area and answer.verdict == "NG":
-        region, others = answer.regions[0], len(answer.regions) - 1
+    if not area and count.verdict == "NG":
+        region, others = case.regions[0], len(case.regions) - 1
         which = (
             f"{others + 1} regions above the {limit}; the largest"
             if others
@@ -93,13 +100,12 @@ def explain(case: Case, bundle: Bundle) -> tuple[str, str]:
         )
         return "Overkill: good, called NG", why + graded
     if not area:
-        return "Good, called OK", f"Score {answer.score:.3f}, {limit}.{graded}"
-    overlap = np.count_nonzero(true & found)
-    iou = overlap / np.count_nonzero(true | found)
-    parts = f"{overlap} of {area} px found, {np.count_nonzero(found & ~true)} px too many: IoU {iou:.2f}."
-    if not overlap:
+        return "Good, called OK", f"Score {count.score:.3f}, {limit}.{graded}"
+    iou = count.tp / (area + count.fp)
+    parts = f"{count.tp} of {area} px found, {count.fp} px too many: IoU {iou:.2f}."
+    if not count.tp:
         return "Right verdict for the wrong place", f"Nothing of the defect was found. {parts}{graded}"
-    return "Defective, called NG", f"Score {answer.score:.3f}, {limit}. {parts}{graded}"
+    return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 
 class Shown(NamedTuple):
@@ -126,6 +132,7 @@ def show(case: Case, bundle: Bundle) -> Shown:
         )
     height, width = image.shape[:2]
     headline, why = explain(case, bundle)
+    truth, found = decode_mask(case.truth), decode_mask(case.found)
     return Shown(
         case.pair.id,
         headline,
@@ -133,10 +140,10 @@ def show(case: Case, bundle: Bundle) -> Shown:
         picture_uri(image, QUALITY),
         width,
         height,
-        truth=outline_path(case.truth, width, height),
-        found=outline_path(case.answer.mask, width, height),
-        truth_says=_describe(case.truth, "true"),
-        found_says=_describe(case.answer.mask, "found"),
+        truth=outline_path(truth, width, height),
+        found=outline_path(found, width, height),
+        truth_says=_describe(truth, "true"),
+        found_says=_describe(found, "found"),
     )
 
 

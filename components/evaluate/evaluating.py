@@ -21,7 +21,7 @@ from sklearn.metrics import roc_curve
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, Data, Golden, seal_bundle
-from defectline.components.common.imaging import ImagingSettings, encode_mask
+from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
 from defectline.components.common.settings import checked
@@ -153,20 +153,20 @@ def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Case]) -> Bu
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
     (bundle / "golden").mkdir()
     # Verdicts far from the threshold stay what they are on every processor.
-    steady = sorted(shown, key=lambda j: -abs(j.answer.score - draft.threshold))
+    steady = sorted(shown, key=lambda case: -abs(case.counted.score - draft.threshold))
     golden = []
     for verdict in ("OK", "NG"):
-        for index, item in enumerate([j for j in steady if j.answer.verdict == verdict][:GOLDEN_EACH]):
+        for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
             file = f"{verdict}-{index}{PurePosixPath(item.pair.image_key).suffix.lower()}"
             mask = f"{verdict}-{index}.mask.png"
             (bundle / "golden" / file).write_bytes(item.image)
-            (bundle / "golden" / mask).write_bytes(encode_mask(item.answer.mask))
+            (bundle / "golden" / mask).write_bytes(item.found)
             golden.append(
                 Golden(
                     file=file,
                     content_type=_content_type(item.image),
                     verdict=verdict,
-                    score=item.answer.score,
+                    score=item.counted.score,
                     mask_file=mask,
                 )
             )
