@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -79,6 +80,7 @@ def _histogram(counts: Sequence[Count], threshold: float) -> Curve:
                 f"{len(values)} {name} pictures score {low:.3f} to {high:.3f}, half of them "
                 f"up to {middle:.3f}"
             )
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _mark(axes, threshold)
     return _curve(
         "Scores of the test pictures", figure, axes, f"{'; '.join(says)}. Threshold {threshold:.3f}."
