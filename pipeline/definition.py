@@ -54,13 +54,17 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         masks: str = "all",
         tile: bool = False,
         empty_tiles: float = 0.25,
+        escape_cost: float = 3.0,
+        grade_a_px: int = 0,
+        grade_b_px: int = 0,
     ):
         run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
         settings = (
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
             f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
-            f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles}"
+            f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles} "
+            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px}"
         )
         finished = finish_op(store=store, run=run)
         target.place(finished, memory="512Mi", timeout_s=HOUR_S)
@@ -113,6 +117,9 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     min_iou=min_iou,
                     max_escape=max_escape,
                     max_overkill=max_overkill,
+                    escape_cost=escape_cost,
+                    grade_a_px=grade_a_px,
+                    grade_b_px=grade_b_px,
                     settings=settings,
                     model=trained.outputs["model"],
                 )

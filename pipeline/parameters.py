@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import checked
+from defectline.components.common.settings import GradeB, checked
 from defectline.components.common.storage import open_storage
 
 
@@ -46,6 +46,9 @@ class Parameters(BaseModel):
     masks: Annotated[str, AfterValidator(_all_or_ng_only)] = "all"
     tile: bool = False
     empty_tiles: float = Field(default=0.25, ge=0, le=1)
+    escape_cost: float = Field(default=3.0, gt=0, allow_inf_nan=False)
+    grade_a_px: int = Field(default=0, ge=0)
+    grade_b_px: GradeB = 0
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:

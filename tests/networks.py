@@ -76,8 +76,9 @@ def write_model(folder: Path, size: int = SIZE, channels: int = 1, cut: float = 
     return folder
 
 
-def write_network(xml: Path, size: int, channels: int, cut: float) -> None:
-    """float32 (N, size, size, channels) from 0 to 255 in; float32 (N, size, size, 2) out, which sum to 1."""
+def write_network(xml: Path, size: int, channels: int, cut: float, defects: int = 1) -> None:
+    """float32 (N, size, size, channels) from 0 to 255 in; float32 (N, size, size, 1 + defects) out: for one
+    class of defects, two numbers that sum to 1."""
     openvino = import_openvino()
     from openvino import opset13 as ops
 
@@ -93,7 +94,7 @@ def write_network(xml: Path, size: int, channels: int, cut: float) -> None:
     )
     brighter = ops.subtract(grey, around)
     defect = ops.sigmoid(ops.multiply(ops.subtract(brighter, np.float32(cut)), np.float32(0.1)))
-    both = ops.concat([ops.subtract(np.float32(1), defect), defect], axis=1)
+    both = ops.concat([ops.subtract(np.float32(1), defect)] + [defect] * defects, axis=1)
     answer = ops.transpose(both, [0, 2, 3, 1])
     openvino.save_model(openvino.Model([answer], [picture], "by-hand"), xml, compress_to_fp16=False)
 

@@ -1,283 +1,26 @@
-"""Evaluate: counting, calibrating, gating, and the whole step with a network made by hand."""
+"""Evaluate: the whole step with a network made by hand, and its component."""
 
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from kfp import dsl
-from networks import LIMITS, Judged, judge_model, write_model
+from networks import LIMITS, SIZE, Judged, judge_model, write_model, write_network
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import decode_mask
-from defectline.components.common.inspection import LEVELS, Network, answer, score_levels
+from defectline.components.common.inspection import Grades, Network, answer
 from defectline.components.common.runs import read_gated, read_outcome
-from defectline.components.common.snapshot import read_files, read_pairs
+from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate import component
-from defectline.components.evaluate.calibration import AREAS_PX, ESCAPE_COST, HIGHEST, LOWEST, Calibrator
 from defectline.components.evaluate.evaluating import evaluate
-from defectline.components.evaluate.gate import judge, passed
-from defectline.components.evaluate.metrics import Count, count, intervals, summarize
-
-# Counting
-
-
-def _count(label: str, verdict: str, tp: int = 0, fp: int = 0, fn: int = 0, score: float = 0.5) -> Count:
-    regions = int(tp + fn > 0)
-    return Count("x", label, verdict, score, tp, fp, fn, regions, regions_hit=int(tp > 0))
-
-
-def _levels(*boxes: tuple[int, int, int, int, int]) -> np.ndarray:
-    """(20, 20) levels with boxes of y, x, height, width, level."""
-    levels = np.zeros((20, 20), np.uint16)
-    for y, x, height, width, level in boxes:
-        levels[y : y + height, x : x + width] = level
-    return levels
-
-
-def test_pixels_and_regions_are_counted():
-    truth = (_levels((2, 2, 4, 4, 1), (12, 12, 2, 2, 1)) > 0).astype(np.uint8)
-    given_answer = answer(_levels((2, 2, 4, 6, 900)), 0.5, 5)
-    counted = count("NG/1", "NG", given_answer, truth)
-    assert counted == Count("NG/1", "NG", "NG", 0.9, tp=16, fp=8, fn=4, regions=2, regions_hit=1)
-
-
-def test_true_regions_that_touch_at_a_corner_are_one():
-    truth = (_levels((2, 2, 3, 3, 1), (5, 5, 3, 3, 1)) > 0).astype(np.uint8)
-    assert count("NG/1", "NG", answer(_levels(), 0.5, 5), truth).regions == 1
-
-
-def test_nothing_to_find_and_nothing_found_has_no_overlap():
-    metrics = summarize([_count("OK", "OK", score=0.1)] * 3)
-    assert metrics == {
-        "iou": None,
-        "dice": None,
-        "escape": None,
-        "overkill": 0.0,
-        "image_auroc": None,
-        "image_ap": None,
-        "region_recall": None,
-        "ng": 0,
-        "ok": 3,
-    }
-
-
-def test_perfect_and_all_wrong():
-    right = summarize([_count("NG", "NG", tp=9, score=0.9), _count("OK", "OK", score=0.1)])
-    assert [right[k] for k in ("iou", "dice", "image_auroc", "image_ap", "region_recall")] == [1.0] * 5
-    assert (right["escape"], right["overkill"]) == (0, 0)
-    wrong = summarize([_count("NG", "OK", fn=9, score=0.1), _count("OK", "NG", fp=9, score=0.9)])
-    assert [wrong[k] for k in ("iou", "dice", "image_auroc", "region_recall")] == [0.0] * 4
-    assert (wrong["escape"], wrong["overkill"]) == (1, 1)
-
-
-def test_only_defective_pictures():
-    metrics = summarize([_count("NG", "NG", tp=6, fp=2, fn=2), _count("NG", "OK", fn=10)])
-    assert metrics["iou"] == 6 / 20
-    assert metrics["dice"] == 12 / 26
-    assert (metrics["escape"], metrics["overkill"], metrics["image_auroc"]) == (0.5, None, None)
-
-
-def test_no_picture_at_all():
-    assert summarize([])["iou"] is None
-    assert intervals([]) == {"iou": None, "escape": None, "overkill": None}
-
-
-def test_false_defects_on_good_pictures_lower_the_iou():
-    assert summarize([_count("NG", "NG", tp=10), _count("OK", "NG", fp=10)])["iou"] == 0.5
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 50)] * 3), min_size=1, max_size=12))
-def test_intervals_hold_the_estimate(pixels):
-    counts = [_count("NG", "NG" if tp else "OK", tp, fp, fn) for tp, fp, fn in pixels]
-    spans, metrics = intervals(counts), summarize(counts)
-    for key in ("iou", "escape", "overkill"):
-        if metrics[key] is None:
-            assert spans[key] is None
-        else:
-            assert 0 <= spans[key].low <= spans[key].high <= 1
-    # Wilson's interval holds the rate; the quantiles of a bootstrap need not hold an extreme estimate.
-    assert spans["escape"].low - 1e-9 <= metrics["escape"] <= spans["escape"].high + 1e-9
-
-
-def test_wilson_as_in_the_books():
-    span = intervals([_count("NG", "NG", tp=1)] * 10)["escape"]
-    assert (span.low, round(span.high, 4)) == (0.0, 0.2775)
-
-
-def test_the_bootstrap_narrows_with_the_number_of_pictures():
-    rng = np.random.default_rng(0)
-    counts = [_count("NG", "NG", int(t), 10, 10) for t in rng.integers(10, 100, 400)]
-    few, many = intervals(counts[:20])["iou"], intervals(counts)["iou"]
-    assert many.high - many.low < (few.high - few.low) / 2
-    assert many.low < summarize(counts)["iou"] < many.high
-
-
-# Calibrating
-
-
-def _see(*pictures: tuple[str, np.ndarray]) -> Calibrator:
-    calibrator = Calibrator()
-    for label, levels in pictures:
-        calibrator.see(label, levels)
-    return calibrator
-
-
-def _wrong(calibrator: Calibrator, pictures: list[tuple[str, np.ndarray]]) -> int:
-    constants = calibrator.calibrate()
-    return sum(answer(levels, *constants).verdict != label for label, levels in pictures)
-
-
-def test_separable_pictures_are_separated_nearer_to_the_good_ones():
-    pictures = [
-        ("OK", _levels((1, 1, 6, 6, 200))),
-        ("NG", _levels((5, 5, 5, 5, 800))),
-        ("NG", _levels((5, 5, 5, 5, 700))),
-    ]
-    calibrator = _see(*pictures)
-    assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate(escape_cost=1).threshold == pytest.approx(0.45, abs=0.002)
-    assert calibrator.calibrate(escape_cost=3).threshold == pytest.approx(0.325, abs=0.002)
-
-
-def test_bright_dust_is_told_from_a_dim_defect_by_its_area():
-    pictures = [("OK", _levels((1, 1, 2, 4, 950))), ("NG", _levels((5, 5, 5, 5, 500)))]
-    calibrator = _see(*pictures)
-    assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate().min_area_px in (10, 20)
-
-
-def test_inseparable_pictures_get_the_fewest_wrong_verdicts():
-    pictures = [
-        ("OK", _levels((5, 5, 5, 5, 600))),
-        ("OK", _levels((5, 5, 5, 5, 100))),
-        ("NG", _levels((5, 5, 5, 5, 550))),
-        ("NG", _levels((5, 5, 5, 5, 900))),
-    ]
-    assert _wrong(_see(*pictures), pictures) == 1
-
-
-def test_the_cost_of_an_escape_moves_the_threshold():
-    calibrator = _see(
-        ("OK", _levels((5, 5, 5, 5, 600))),
-        ("NG", _levels((5, 5, 5, 5, 550))),
-        ("NG", _levels((5, 5, 5, 5, 900))),
-    )
-    assert calibrator.calibrate(escape_cost=10).threshold <= 0.55
-    assert 0.6 < calibrator.calibrate(escape_cost=0.1).threshold <= 0.9
-
-
-def test_equal_scores_cannot_be_separated():
-    same = _levels((5, 5, 5, 5, 500))
-    pictures = [("OK", same), ("NG", same)]
-    assert _wrong(_see(*pictures), pictures) == 1
-
-
-def test_only_good_pictures_get_constants_that_call_all_of_them_good():
-    pictures = [("OK", _levels((1, 1, 8, 8, 300))), ("OK", _levels((1, 1, 8, 8, 200)))]
-    calibrator = _see(*pictures)
-    assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate().threshold > 0.3
-
-
-def test_only_defective_pictures_get_a_threshold_below_all_of_them():
-    pictures = [("NG", _levels((5, 5, 5, 5, 300))), ("NG", _levels((5, 5, 5, 5, 800)))]
-    assert _wrong(_see(*pictures), pictures) == 0
-
-
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["OK", "NG"]), st.integers(0, LEVELS), st.integers(1, 6)),
-        min_size=1,
-        max_size=8,
-    )
-)
-def test_no_other_constants_cost_less(drawn):
-    pictures = [(label, _levels((5, 5, side, side, level))) for label, level, side in drawn]
-    calibrator = _see(*pictures)
-    constants = calibrator.calibrate()
-    assert LOWEST / LEVELS <= constants.threshold <= HIGHEST / LEVELS
-    bad = np.array([label == "NG" for label, _ in pictures])
-    cuts = np.arange(LOWEST, HIGHEST + 1)
-    scores = np.array([[score_levels(levels, area) for area in AREAS_PX] for _, levels in pictures])
-    called_bad = scores[..., None] >= cuts
-    escapes, overkills = (~called_bad[bad]).sum(axis=0), called_bad[~bad].sum(axis=0)
-    given_bad = np.array([answer(levels, *constants).verdict == "NG" for _, levels in pictures])
-    cost = ESCAPE_COST * np.sum(~given_bad[bad]) + np.sum(given_bad[~bad])
-    assert cost == (ESCAPE_COST * escapes + overkills).min()
-
-
-# The gate
-
-GOOD = {"iou": 0.8, "escape": 0.05, "overkill": 0.05}
-
-
-def _failed(challenger: dict, champion: dict | None = None) -> dict[str, str]:
-    rules = judge(challenger, champion, **LIMITS)
-    return {rule.name: rule.reason for rule in rules if not rule.passed}
-
-
-def test_a_good_first_model_passes_and_the_rows_say_so():
-    rules = judge(GOOD, None, **LIMITS)
-    assert passed(rules)
-    assert [r.name for r in rules] == ["min_iou", "max_escape", "max_overkill", "champion"]
-    assert [r.needed for r in rules] == ["≥ 0.500", "≤ 0.100", "≤ 0.100", "not worse"]
-    assert rules[-1].reason == "there is no champion yet"
-
-
-@pytest.mark.parametrize(
-    ("change", "name", "reason"),
-    [
-        ({"iou": 0.49}, "min_iou", "do not fit"),
-        ({"escape": 0.11}, "max_escape", "defective parts pass"),
-        ({"overkill": 0.11}, "max_overkill", "thrown away"),
-        ({"iou": None}, "min_iou", "no test picture"),
-        ({"escape": None}, "max_escape", "no test picture"),
-        ({"overkill": None}, "max_overkill", "no test picture"),
-    ],
-)
-def test_each_absolute_rule_fails_alone(change, name, reason):
-    failed = _failed({**GOOD, **change})
-    assert list(failed) == [name]
-    assert reason in failed[name]
-
-
-def test_the_limits_themselves_pass():
-    assert not _failed({"iou": 0.5, "escape": 0.1, "overkill": 0.1})
-
-
-@pytest.mark.parametrize(
-    ("champion", "failed"),
-    [
-        (GOOD, []),
-        ({"iou": 0.6, "escape": 0.1, "overkill": 0.1}, []),
-        ({**GOOD, "iou": 0.849}, []),
-        ({**GOOD, "iou": 0.86}, ["champion_iou"]),
-        ({**GOOD, "escape": 0.04}, ["champion_escape"]),
-        ({**GOOD, "overkill": 0.04}, ["champion_overkill"]),
-        ({"iou": None, "escape": None, "overkill": None}, []),
-    ],
-)
-def test_the_champion_must_not_be_better(champion, failed):
-    assert list(_failed(GOOD, champion)) == failed
-
-
-def test_a_number_that_the_challenger_lacks_fails_and_one_that_the_champion_lacks_does_not():
-    assert "no test picture" in _failed({**GOOD, "iou": None}, GOOD)["champion_iou"]
-    rules = judge(GOOD, {**GOOD, "iou": None}, **LIMITS)
-    assert {r.name: r.reason for r in rules}["champion_iou"] == "the champion has no such number"
-
-
-# The whole step
 
 
 @pytest.fixture(scope="module")
@@ -285,13 +28,21 @@ def judged(tmp_path_factory) -> Judged:
     return judge_model(tmp_path_factory.mktemp("judged") / "one")
 
 
-def _run(judged: Judged, folder: Path, run: str, cut: float = 40.0, champion: str = "", **limits: float):
-    """Judge another model on the same snapshot; returns its bundle and the passed gate."""
+def _run(
+    judged: Judged,
+    folder: Path,
+    run: str,
+    cut: float = 40.0,
+    champion: str = "",
+    snapshot: str = "",
+    **limits: float,
+):
+    """Judge another model on the same snapshot, or another; returns its bundle and the result."""
     folder.mkdir(exist_ok=True)
     bundle = folder / "bundle"
     result = evaluate(
         str(judged.store),
-        judged.snapshot,
+        snapshot or judged.snapshot,
         write_model(folder / "model", cut=cut),
         bundle,
         folder / "report.html",
@@ -328,10 +79,13 @@ def test_golden_answers_are_those_of_the_network_in_the_bundle(judged):
         assert golden.content_type == "image/png"
 
 
+def _test_pairs(judged: Judged) -> list[Pair]:
+    return [p for p in read_pairs(open_storage(str(judged.store)), judged.snapshot) if p.split == "test"]
+
+
 def test_golden_pictures_are_test_pictures(judged):
     storage = open_storage(str(judged.store))
-    test = [p for p in read_pairs(storage, judged.snapshot) if p.split == "test"]
-    images = {image for _, image, _ in read_files(storage, test)}
+    images = {image for _, image, _ in read_files(storage, _test_pairs(judged))}
     assert {(judged.folder / "golden" / g.file).read_bytes() for g in judged.bundle.golden} <= images
 
 
@@ -345,6 +99,11 @@ def test_the_run_folder_holds_numbers_gate_and_report(judged):
     gate = json.loads((run / "gate.json").read_text())
     assert [set(row) for row in gate] == [{"name", "got", "needed", "passed", "reason"}] * 4
     assert (run / "report.html").read_bytes() == judged.report.read_bytes()
+    assert (run / "summary.md").read_text() == judged.result.summary
+    assert metrics["grades"] is None
+    assert judged.bundle.calibration_note == metrics["calibration_note"] == ""
+    assert sum(point["pixels"] for point in metrics["reliability"]) == 8 * SIZE * SIZE
+    assert metrics["test"]["pixel_ap"] == 1
     # A passed model's story is ended by deploy.
     assert not (run / "outcome.json").exists()
 
@@ -363,7 +122,10 @@ def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_p
     assert {g.verdict for g in bundle.golden} == {"OK"}
     page = (tmp_path / "report.html").read_text()
     assert "refused by the gate" in page
-    assert "Nothing is deployed." in page
+    assert "so nothing is deployed." in page
+
+
+# Against the champion
 
 
 def _publish(folder: Path, bundle: Bundle, judged: Judged) -> str:
@@ -371,24 +133,54 @@ def _publish(folder: Path, bundle: Bundle, judged: Judged) -> str:
     return bundle.version
 
 
-def test_the_champion_is_scored_again_from_the_store(judged, tmp_path):
-    """Its own metrics in the bundle are not looked at: they are of another test split."""
-    shutil.copytree(judged.folder, tmp_path / "champion")
-    stored = json.loads((tmp_path / "champion/bundle.json").read_text())
-    stored["version"] = "v20260101-000000-aaaaaa"
+def _publish_changed(judged: Judged, folder: Path, version: str, data: dict | None = None, **network) -> str:
+    """A champion that differs from the bundle of `judged`: in what bundle.json says of its `data`, in
+    arguments of write_network."""
+    shutil.copytree(judged.folder, folder)
+    stored = json.loads((folder / "bundle.json").read_text())
+    stored["version"] = version
+    # A champion's metrics in its bundle are of another test split, and not looked at.
     stored["metrics"]["test"] = dict.fromkeys(stored["metrics"]["test"], 0)
-    (tmp_path / "champion/bundle.json").write_text(json.dumps(stored))
-    checksums.seal(tmp_path / "champion")
-    champion = _publish(tmp_path / "champion", read_bundle(tmp_path / "champion"), judged)
+    stored["data"].update(data or {})
+    (folder / "bundle.json").write_text(json.dumps(stored))
+    if network:
+        write_network(folder / "openvino/model.xml", **{"size": SIZE, "channels": 1, "cut": 40.0, **network})
+    checksums.seal(folder)
+    return _publish(folder, read_bundle(folder), judged)
 
+
+def _resplit(judged: Judged, name: str, split_of: Callable[[Pair], str]) -> str:
+    """Another snapshot of the same pictures, with other splits."""
+    storage = open_storage(str(judged.store))
+    pairs = [p._replace(split=split_of(p)) for p in read_pairs(storage, judged.snapshot)]
+    shutil.copytree(judged.store / "snapshots" / judged.snapshot, judged.store / "snapshots" / name)
+    write_index(judged.store / "snapshots" / name / "index.parquet", pairs)
+    return name
+
+
+def _gate(judged: Judged, run: str) -> dict[str, dict]:
+    rows = json.loads((judged.store / "runs" / run / "gate.json").read_text())
+    return {row["name"]: row for row in rows}
+
+
+def test_the_champion_is_scored_again_from_the_store(judged, tmp_path):
+    champion = _publish_changed(judged, tmp_path / "champion", "v20260101-000000-aaaaaa")
     bundle, result = _run(judged, tmp_path, "second", cut=70, champion=champion)
     assert result.passed
     metrics = json.loads((judged.store / "runs/second/metrics.json").read_text())
     assert metrics["champion_test"] == judged.bundle.metrics["test"]
-    rules = {r["name"]: r for r in json.loads((judged.store / "runs/second/gate.json").read_text())}
-    assert rules["champion_iou"]["passed"]
-    assert "champion 1.000" in rules["champion_iou"]["needed"]
+    rules = _gate(judged, "second")
+    assert list(rules)[3:] == ["champion_iou", "champion_escape", "champion_overkill"]
+    assert rules["champion_escape"]["reason"] == "0 new and 0 mended of 4: not worse than the champion"
     assert bundle.version != judged.bundle.version
+    assert f"may replace the champion {champion}" in result.summary
+
+
+def test_the_same_network_again_passes(judged, tmp_path):
+    champion = _publish(judged.folder, judged.bundle, judged)
+    _, result = _run(judged, tmp_path, "same", champion=champion)
+    assert result.passed
+    assert _gate(judged, "same")["champion_iou"]["got"] == 0
 
 
 def test_a_worse_model_leaves_the_champion(judged, tmp_path):
@@ -401,7 +193,8 @@ def test_a_worse_model_leaves_the_champion(judged, tmp_path):
     assert outcome.version == champion
     assert "champion_iou" in outcome.reason
     assert "champion_escape" in outcome.reason
-    assert f"The champion {champion} stays." in (tmp_path / "report.html").read_text()
+    assert f"the champion {champion} stays" in (tmp_path / "report.html").read_text()
+    assert _gate(judged, "worse")["champion_escape"]["reason"].startswith("4 new and 0 mended of 4")
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "unloadable"])
@@ -416,15 +209,159 @@ def test_a_champion_that_cannot_be_loaded_is_said_so(judged, tmp_path, damage):
             checksums.seal(target)
     _, result = _run(judged, tmp_path, f"champion-{damage}", champion=champion)
     assert result.passed
-    gate = json.loads((judged.store / f"runs/champion-{damage}/gate.json").read_text())
-    assert f"the champion {champion} cannot be loaded" in gate[-1]["reason"]
+    row = _gate(judged, f"champion-{damage}")["champion"]
+    assert f"the champion {champion} cannot be loaded" in row["reason"]
+    assert f"Nothing to compare: the champion {champion}" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "why"),
+    [
+        ("classes", {"defects": 2}, "it gives 64×64×3"),
+        ("size", {"size": 96}, "it takes 96×96×1"),
+        ("diverged", {"cut": float("nan")}, "The network gives no probabilities. Got NaN"),
+    ],
+)
+def test_a_champion_that_gives_other_answers_is_not_compared(judged, tmp_path, name, network, why):
+    version = f"v20260101-000000-{name}"
+    champion = _publish_changed(judged, tmp_path / "champion", version, **network)
+    _, result = _run(judged, tmp_path, name, champion=champion)
+    assert result.passed
+    row = _gate(judged, name)["champion"]
+    assert row["passed"]
+    assert why in row["reason"]
+    assert "The absolute rules decide" in row["reason"]
+
+
+def test_a_champion_whose_snapshot_is_gone_is_compared_and_the_row_says_what_that_means(judged, tmp_path):
+    champion = _publish_changed(judged, tmp_path / "champion", "v20260101-000000-gone", {"snapshot": "0000"})
+    _, result = _run(judged, tmp_path, "gone", champion=champion)
+    assert result.passed
+    row = _gate(judged, "gone")["champion_unseen"]
+    assert row["got"] == 8
+    assert "the champion's snapshot 0000 is gone" in row["reason"]
+    # It is compared all the same: it can only look better than it is.
+    assert "champion_escape" in _gate(judged, "gone")
+
+
+def _seen_by_champion(judged: Judged, folder: Path, name: str, seen: set[str]) -> str:
+    """A champion whose snapshot had the test pictures of ids `seen` to train on."""
+    snapshot = _resplit(judged, name, lambda p: "train" if p.id in seen else p.split)
+    return _publish_changed(judged, folder, f"v20260101-000000-{name}", {"snapshot": snapshot})
+
+
+def test_a_champion_that_has_seen_test_pictures_is_compared_on_the_others(tmp_path):
+    judged = judge_model(tmp_path / "more", pairs=60)
+    bad = [p.id for p in _test_pairs(judged) if p.label == "NG"]
+    assert len(bad) == 6
+    champion = _seen_by_champion(judged, tmp_path / "champion", "one", {bad[0]})
+    _, result = _run(judged, tmp_path, "seen", champion=champion)
+    assert result.passed
+    rows = _gate(judged, "seen")
+    assert rows["champion_unseen"]["got"] == 11
+    assert "was trained on 1 of 12 test pictures" in rows["champion_unseen"]["reason"]
+    assert rows["champion_escape"]["reason"].startswith("0 new and 0 mended of 5")
+    metrics = json.loads((judged.store / "runs/seen/metrics.json").read_text())
+    assert (metrics["champion_test"]["ng"], metrics["test"]["ng"]) == (5, 6)
+    page = (tmp_path / "report.html").read_text()
+    assert "Both on the same 5 defective and 6 good test pictures" in page
+    assert ">Compared</th>" in page
+
+
+def test_a_champion_that_has_seen_too_many_test_pictures_leaves_the_absolute_rules(judged, tmp_path):
+    bad = [p.id for p in _test_pairs(judged) if p.label == "NG"]
+    champion = _seen_by_champion(judged, tmp_path / "champion", "most", set(bad[1:]))
+    relaxed = {"min_iou": 0, "max_escape": 1, "max_overkill": 1}
+    # It would be far worse than the champion, could the two be compared.
+    _, result = _run(judged, tmp_path, "most", cut=1000, champion=champion, **relaxed)
+    assert result.passed
+    rows = _gate(judged, "most")
+    assert list(rows) == ["min_iou", "max_escape", "max_overkill", "champion"]
+    assert "trained on 3 of 8 test pictures" in rows["champion"]["reason"]
+    assert "too few are left" in rows["champion"]["reason"]
+    _, result = _run(judged, tmp_path / "again", "most-again", cut=1000, champion=champion)
+    assert not result.passed
+
+
+# Splits of one label
+
+
+@pytest.mark.parametrize(("label", "note"), [("OK", "only good"), ("NG", "only defective")])
+def test_validation_pictures_of_one_label_give_a_threshold_and_a_note(judged, tmp_path, capsys, label, note):
+    def one_label(pair: Pair) -> str:
+        return "train" if pair.split == "validation" and pair.label != label else pair.split
+
+    snapshot = _resplit(judged, f"validation-{label}", one_label)
+    bundle, result = _run(judged, tmp_path, f"validation-{label}", snapshot=snapshot)
+    assert result.passed
+    assert note in bundle.calibration_note
+    assert bundle.calibration_note in (tmp_path / "report.html").read_text()
+    assert bundle.calibration_note in result.summary
+    assert f"WARNING: {bundle.calibration_note}" in capsys.readouterr().out
+    assert bundle.metrics["validation"]["image_auroc"] is None
+
+
+def test_no_validation_picture_stops_with_the_fix(judged, tmp_path, capsys):
+    snapshot = _resplit(judged, "no-validation", lambda p: "train" if p.split == "validation" else p.split)
+    with pytest.raises(SystemExit) as caught:
+        _run(judged, tmp_path, "no-validation", snapshot=snapshot)
+    assert caught.value.code == 2
+    assert "no validation picture" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["OK", "NG"])
+def test_a_test_split_of_one_label_is_refused_by_name(judged, tmp_path, label):
+    def one_label(pair: Pair) -> str:
+        return "train" if pair.split == "test" and pair.label != label else pair.split
+
+    snapshot = _resplit(judged, f"test-{label}", one_label)
+    _, result = _run(judged, tmp_path, f"test-{label}", snapshot=snapshot)
+    assert not result.passed
+    assert result.roc is None
+    failed = {"OK": ["min_iou", "max_escape"], "NG": ["max_overkill"]}[label]
+    rows = _gate(judged, f"test-{label}")
+    assert [name for name, row in rows.items() if not row["passed"]] == failed
+    assert {rows[name]["reason"] for name in failed} == {"there is no test picture to measure it on"}
+
+
+# Settings
+
+
+def test_grades_are_in_the_bundle_the_numbers_and_the_report(judged, tmp_path):
+    areas = sorted(p.defect_px for p in _test_pairs(judged) if p.label == "NG")
+    limits = {"grade_a_px": areas[0], "grade_b_px": areas[-2]}
+    bundle, _ = _run(judged, tmp_path, "graded", **limits)
+    assert bundle.grades == Grades(a_px=areas[0], b_px=areas[-2])
+    metrics = json.loads((judged.store / "runs/graded/metrics.json").read_text())
+    # The network finds these defects to the pixel.
+    assert metrics["grades"] == {
+        "limits": {"a_px": areas[0], "b_px": areas[-2]},
+        "OK": {"A": 1.0, "B": 0.0, "reject": 0.0},
+        "NG": {"A": 0.25, "B": 0.5, "reject": 0.25},
+    }
+    page = (tmp_path / "report.html").read_text()
+    assert "1 of 4 (25 %)" in page
+    assert "Grade reject." in page
+
+
+def test_the_cost_of_an_escape_reaches_calibration_and_report(judged, tmp_path):
+    cheap, _ = _run(judged, tmp_path / "cheap", "cheap", escape_cost=0.2)
+    dear, _ = _run(judged, tmp_path / "dear", "dear", escape_cost=20)
+    assert dear.threshold < judged.bundle.threshold < cheap.threshold
+    assert "an escape costing 20.0 overkills" in (tmp_path / "dear/report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
-    [({"max_escape": 10}, "setting max_escape"), ({"min_iou": -0.1}, "setting min_iou")],
+    [
+        ({"max_escape": 10}, "setting max_escape"),
+        ({"min_iou": -0.1}, "setting min_iou"),
+        ({"escape_cost": 0}, "setting escape_cost"),
+        ({"grade_a_px": 9, "grade_b_px": 8}, "setting grade_b_px"),
+        ({"grade_a_px": 9}, "setting grade_b_px"),
+    ],
 )
-def test_percentages_are_no_rates(judged, tmp_path, capsys, fields, text):
+def test_settings_that_make_no_sense_are_named(judged, tmp_path, capsys, fields, text):
     with pytest.raises(SystemExit) as caught:
         _run(judged, tmp_path, "percent", **fields)
     assert caught.value.code == 2
@@ -462,42 +399,84 @@ def test_evaluate_reports_a_changed_model_and_writes_nothing(judged, tmp_path, c
     assert not (judged.store / "runs/changed").exists()
 
 
+def test_a_network_of_another_size_than_its_settings_is_not_judged(judged, tmp_path, capsys):
+    model = write_model(tmp_path / "model", size=96)
+    content = json.loads((model / "model.json").read_text())
+    content["imaging"]["image_size"] = 64
+    (model / "model.json").write_text(json.dumps(content))
+    checksums.seal(model)
+    arguments = (str(judged.store), judged.snapshot, model, tmp_path / "bundle", tmp_path / "report.html")
+    with pytest.raises(SystemExit) as caught:
+        evaluate(*arguments, LIMITS, "size")
+    assert caught.value.code == 2
+    printed = capsys.readouterr().out
+    assert "is a network for other pictures or classes" in printed
+    assert "it takes 96×96×1" in printed
+    assert "64×64×1" in printed
+
+
 def test_a_large_test_split_shows_and_keeps_pictures_of_both_labels(tmp_path):
     """Sorted by name, all defective pictures come first."""
     big = judge_model(tmp_path / "big", pairs=200)
     assert sorted(g.verdict for g in big.bundle.golden) == ["NG", "NG", "OK", "OK"]
     page = big.report.read_text()
-    assert page.count("<h3>Good, called OK</h3>") == page.count("<h3>Defective, called NG</h3>") == 8
+    assert page.count("<h3>Good, called OK") == page.count("<h3>Defective, called NG") == 8
 
 
 # The component
 
 
-@pytest.mark.parametrize(("cut", "verdict"), [(40.0, "passed"), (1000.0, "refused")])
-def test_the_component_returns_the_verdict_and_logs_numbers(judged, tmp_path, cut, verdict):
-    metrics, roc = dsl.Metrics(uri=str(tmp_path / "metrics")), dsl.ClassificationMetrics(uri=str(tmp_path))
+def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapshot: str = ""):
+    """Run it; returns what it returned, with its metrics, its curves and the folder of its files."""
+    metrics, roc = dsl.Metrics(uri=str(folder / "metrics")), dsl.ClassificationMetrics(uri=str(folder))
     returned = component.evaluate(
         store=str(judged.store),
-        snapshot=judged.snapshot,
+        snapshot=snapshot or judged.snapshot,
         champion="",
-        run=f"component-{verdict}",
+        run=run,
         model_name="defects",
+        escape_cost=3.0,
+        grade_a_px=0,
+        grade_b_px=0,
         settings="",
-        model=dsl.Model(uri=str(write_model(tmp_path / "model", cut=cut))),
-        bundle=dsl.Model(uri=str(tmp_path / "bundle")),
+        model=dsl.Model(uri=str(write_model(folder / "model", cut=cut))),
+        bundle=dsl.Model(uri=str(folder / "bundle")),
         metrics=metrics,
         roc=roc,
-        report=dsl.HTML(uri=str(tmp_path / "report.html")),
+        report=dsl.HTML(uri=str(folder / "report.html")),
+        summary=dsl.Markdown(uri=str(folder / "summary.md")),
         **LIMITS,
     )
+    return returned, metrics.metadata, roc.metadata
+
+
+@pytest.mark.parametrize(("cut", "verdict"), [(40.0, "passed"), (1000.0, "refused")])
+def test_the_component_returns_the_verdict_and_logs_numbers(judged, tmp_path, cut, verdict):
+    returned, metrics, roc = _component(judged, tmp_path, f"component-{verdict}", cut)
     assert returned == verdict
-    assert metrics.metadata["ng"] == 4.0
-    assert all(math.isfinite(value) for value in metrics.metadata.values())
+    assert metrics["ng"] == 4.0
+    assert all(math.isfinite(value) for value in metrics.values())
     # KFP stores these as JSON, which has no infinity.
-    json.dumps(roc.metadata, allow_nan=False)
-    assert roc.metadata["confusionMatrix"]["rows"] == [
+    json.dumps(roc, allow_nan=False)
+    assert roc["confusionMatrix"]["rows"] == [
         {"row": [4, 0]},
         {"row": [0, 4] if verdict == "passed" else [4, 0]},
     ]
     assert read_bundle(tmp_path / "bundle").name == "defects"
     assert (tmp_path / "report.html").stat().st_size > 10_000
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith(f"# defects: {verdict}")
+    assert ("| min_iou | passed | 1.000 | ≥ 0.500 |" in summary) == (verdict == "passed")
+    assert ("| min_iou | **failed** | 0.000 | ≥ 0.500 |" in summary) == (verdict == "refused")
+
+
+def test_a_test_split_of_one_label_logs_what_has_a_value(judged, tmp_path):
+    snapshot = _resplit(
+        judged, "component-OK", lambda p: "train" if (p.split, p.label) == ("test", "NG") else p.split
+    )
+    returned, metrics, roc = _component(judged, tmp_path, "component-one-label", snapshot=snapshot)
+    assert returned == "refused"
+    assert "escape" not in metrics
+    assert metrics["overkill"] == 0
+    assert roc.keys() == {"confusionMatrix"}
+    json.dumps([metrics, roc], allow_nan=False)

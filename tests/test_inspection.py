@@ -26,9 +26,11 @@ from defectline.components.common.imaging import (
 from defectline.components.common.inspection import (
     LEVELS,
     TILE_BATCH,
+    Grades,
     Network,
     answer,
     find_regions,
+    grade,
     score_levels,
     to_levels,
     to_prediction,
@@ -130,6 +132,30 @@ def test_a_prediction_holds_plain_numbers():
         "regions": [{"bbox": [2, 1, 5, 3], "area_px": 15, "centroid": [4.0, 2.0], "score": 0.8}],
     }
     np.testing.assert_array_equal(decode_mask(base64.b64decode(mask)), levels > 0)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "area_px", "expected"),
+    [
+        ("OK", 0, "A"),
+        ("OK", 900, "A"),
+        ("NG", 50, "A"),
+        ("NG", 51, "B"),
+        ("NG", 200, "B"),
+        ("NG", 201, "reject"),
+    ],
+)
+def test_grades_by_area(verdict, area_px, expected):
+    assert grade(verdict, area_px, Grades(a_px=50, b_px=200)) == expected
+
+
+def test_a_prediction_is_graded_where_there_are_limits():
+    levels = np.zeros((10, 20), np.uint16)
+    levels[1:4, 2:7] = 800
+    judged = answer(levels, 0.5, 5)
+    assert to_prediction(judged, Grades(a_px=15, b_px=15))["grade"] == "A"
+    assert to_prediction(judged, Grades(a_px=14, b_px=15))["grade"] == "B"
+    assert to_prediction(judged, Grades(a_px=0, b_px=14))["grade"] == "reject"
 
 
 def test_iou_of_empty_masks_is_one():
@@ -277,3 +303,19 @@ def test_a_file_that_openvino_cannot_read_is_refused(tmp_path: Path):
 def test_any_bytes_are_a_picture_or_are_refused(network, data):
     with pytest.raises(UnreadableImage):
         network.levels(data)
+
+
+@pytest.mark.parametrize(
+    ("network", "got", "expected"),
+    [
+        ({"size": 96, "channels": 1}, "it takes 96×96×1", "64×64×1"),
+        ({"size": 64, "channels": 3}, "it takes 64×64×3", "64×64×1"),
+        ({"size": 64, "channels": 1, "defects": 2}, "it gives 64×64×3", "64×64×2"),
+    ],
+)
+def test_a_network_for_other_pictures_or_classes_is_refused(tmp_path, network, got, expected):
+    write_network(tmp_path / "model.xml", cut=40.0, **network)
+    with pytest.raises(BundleError, match="other pictures or classes") as caught:
+        Network(tmp_path / "model.xml", ImagingSettings(image_size=64))
+    assert caught.value.got == got
+    assert caught.value.expected.startswith(expected)

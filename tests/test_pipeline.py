@@ -159,6 +159,7 @@ def test_other_settings_are_named_to_ingest_with_new_ones_last(compiled):
     before = text.index("image_size={{")
     assert before < text.index("max_overkill={{", before) < text.index("tile={{", before)
     assert text.index("tile={{", before) < text.index("empty_tiles={{", before)
+    assert text.index("empty_tiles={{", before) < text.index("escape_cost={{", before)
 
 
 def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):
@@ -216,6 +217,7 @@ def test_compile_refuses_what_kserve_would(tmp_path):
 
 def test_parse_reads_types():
     parameters = parse("samples", "store", ["epochs=3", "min_iou=0.4", "enhance=true"], model_name="lgp")
+    assert parse("samples", "store", ["grade_b_px=9", "grade_a_px=9"]).grade_b_px == 9
     assert (parameters.epochs, parameters.min_iou, parameters.enhance) == (3, 0.4, True)
     assert parameters.model_name == "lgp"
 
@@ -230,6 +232,9 @@ def test_parse_reads_types():
         (["channels=2"], "channels"),
         (["masks=none"], "all or ng_only"),
         (["empty_tiles=2"], "empty_tiles"),
+        (["escape_cost=0"], "escape_cost"),
+        (["grade_a_px=50"], "grade_b_px"),
+        (["grade_a_px=50", "grade_b_px=49"], "grade_b_px"),
         (["source=elsewhere"], "no parameter source"),
     ],
 )

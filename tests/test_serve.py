@@ -1,5 +1,6 @@
 """The predictor and the commands around it, as real processes."""
 
+import asyncio
 import base64
 import http.server
 import json
@@ -25,11 +26,13 @@ from networks import SIZE, Judged, draw, judge_model
 from PIL import Image
 from servers import free_port
 
+from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.imaging import decode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
+from defectline.components.serve.predictor import DefectModel
 from defectline.pipeline.client import draw_overlay
 
 START_S = 60
@@ -140,6 +143,20 @@ def test_a_raw_picture_is_answered_as_evaluate_would(url, judged, kind, content_
     expected = _expected(judged, picture)
     assert expected["verdict"] == "NG"
     assert _judgement(prediction) == expected
+
+
+def test_a_model_with_grades_answers_them(served, judged, tmp_path):
+    folder = tmp_path / "graded"
+    shutil.copytree(served, folder)
+    content = json.loads((folder / "bundle.json").read_text())
+    area = _expected(judged, PNG)["defect_area_px"]
+    content["grades"] = {"a_px": area - 1, "b_px": area}
+    (folder / "bundle.json").write_text(json.dumps(content))
+    checksums.seal(folder)
+    model = DefectModel("plates", folder)
+    model.load()
+    (prediction,) = asyncio.run(model.predict(PNG))["predictions"]
+    assert prediction["grade"] == "B"
 
 
 @pytest.mark.parametrize("size", [SIZE, 150, 40])

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.inspection import Grades
 from defectline.components.common.storage import Storage
 
 SERVED = ("bundle.json", "openvino/model.xml", "openvino/model.bin")
@@ -66,6 +67,10 @@ class Bundle(_Frozen):
     """NG ⇔ score ≥ threshold."""
     min_area_px: int = Field(ge=1)
     """Smaller regions are no defects; in pixels of the picture that came in."""
+    calibration_note: str = ""
+    """What to know where both had to be chosen on pictures of one label."""
+    grades: Grades | None = None
+    """None where parts are not graded."""
     metrics: dict[str, dict[str, float | int | None]]
     """Per split; None where a rate has no image to be taken over."""
     data: Data

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.engine import import_openvino
 from defectline.components.common.errors import BundleError
@@ -29,6 +30,8 @@ LEVELS = 1000
 TILE_BATCH = 8
 """Tiles that go through the network at once; more would take memory and save no time."""
 
+GRADES = ("A", "B", "reject")
+
 
 class Region(NamedTuple):
     """A connected defect (8 neighbours); bbox is x, y, width, height in pixels."""
@@ -46,6 +49,22 @@ class Answer(NamedTuple):
     regions: list[Region]
     mask: NDArray[np.uint8]
     """(H, W), 1 in the regions."""
+
+
+class Grades(BaseModel):
+    """Limits on a part's defect area, in pixels of the picture that came in; b_px is at least a_px."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    a_px: int = Field(ge=0)
+    b_px: int = Field(ge=1)
+
+
+def grade(verdict: str, area_px: int, grades: Grades) -> str:
+    """A: called OK, or a defect area of at most a_px; B, second quality: of at most b_px; else reject."""
+    if verdict == "OK" or area_px <= grades.a_px:
+        return "A"
+    return "B" if area_px <= grades.b_px else "reject"
 
 
 def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
@@ -110,12 +129,13 @@ def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> An
     return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
 
 
-def to_prediction(judged: Answer) -> dict:
-    """An Answer as the endpoint sends it, but for version and latency."""
+def to_prediction(judged: Answer, grades: Grades | None = None) -> dict:
+    """An Answer as the endpoint sends it, but for version and latency; graded where there are limits."""
     area = int(judged.mask.sum())
     return {
         "verdict": judged.verdict,
         "score": judged.score,
+        **({"grade": grade(judged.verdict, area, grades)} if grades else {}),
         "defect_area_px": area,
         "defect_area_ratio": round(area / judged.mask.size, 6),
         "regions": [
@@ -130,8 +150,8 @@ class Network:
     """The exported network on OpenVINO, always in float32.
 
     Without the hint OpenVINO computes in bfloat16 where the processor has it, and answers would differ
-    between machines. Raises BundleError for a file that OpenVINO cannot load. Safe to use from several
-    threads.
+    between machines. Raises BundleError for a file that OpenVINO cannot load or that takes or gives something
+    else than `imaging` says. Safe to use from several threads.
     """
 
     def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
@@ -150,6 +170,24 @@ class Network:
                 expected=f"a network that OpenVINO {openvino.__version__.split('-')[0]} reads",
                 fix="Run the pipeline again with --force, or install the version that made the bundle.",
             ) from error
+        self._check_shapes(xml)
+
+    def _check_shapes(self, xml: Path) -> None:
+        """Raise BundleError for another size of pictures or number of classes; a side left open fits any."""
+        size, channels = self.imaging.image_size, self.imaging.channels
+        for port, what, expected in (
+            (self._compiled.input(0), "takes", (size, size, channels)),
+            (self._compiled.output(0), "gives", (size, size, 2)),
+        ):
+            sides = [side.get_length() if side.is_static else None for side in port.partial_shape][1:]
+            fits = zip(sides, expected, strict=False)
+            if len(sides) != 3 or any(got not in (None, wanted) for got, wanted in fits):
+                raise BundleError(
+                    f"{xml} is a network for other pictures or classes.",
+                    got=f"it {what} {'×'.join(str(side or '?') for side in sides)}",
+                    expected="×".join(map(str, expected)) + " (height, width, channels or classes)",
+                    fix="Run the pipeline again with --force; never mix files of two models.",
+                )
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels).

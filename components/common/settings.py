@@ -1,12 +1,23 @@
 """Settings that are checked when they are made."""
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo
 
 from defectline.components.common.errors import SettingsError
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def _not_below_grade_a(grade_b_px: int, others: ValidationInfo) -> int:
+    least = others.data.get("grade_a_px", 0)
+    if grade_b_px < least:
+        raise ValueError(f"at least grade_a_px, which is {least}; or 0 for both, for no grades")
+    return grade_b_px
+
+
+GradeB = Annotated[int, Field(ge=0, validate_default=True), AfterValidator(_not_below_grade_a)]
+"""The type of a setting `grade_b_px` that stands below one called `grade_a_px`."""
 
 
 def checked(kind: type[T], **values: object) -> T:

@@ -5,19 +5,32 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.errors import SourceError
 from defectline.components.common.inspection import LEVELS, score_levels
 
 AREAS_PX = (5, 10, 20, 40)
 LOWEST, HIGHEST = 50, 950
 """Levels between which the threshold may lie: beyond, a little noise of the network decides."""
+MARGIN = 50
+"""Levels between the threshold and the nearest score, where there are pictures of one label only."""
+EVEN = 500
+"""Where a network that weighs both classes alike changes its mind."""
 
-ESCAPE_COST = 3.0
-"""How many good parts thrown away are as bad as one defective part let through."""
+ONLY_GOOD = (
+    "There were only good validation pictures, so the threshold lies 0.05 above their highest score: how "
+    "many defective parts escape at it was not looked at before the test."
+)
+ONLY_DEFECTIVE = (
+    "There were only defective validation pictures, so the threshold lies 0.05 below the lowest score that "
+    "can be told from noise: how many good parts are thrown away at it was not looked at before the test."
+)
 
 
 class Calibration(NamedTuple):
     threshold: float
     min_area_px: int
+    note: str = ""
+    """What to know where the choice had to be made without pictures of one label."""
 
 
 class Calibrator:
@@ -32,16 +45,27 @@ class Calibrator:
         self.labels.append(label == "NG")
         self.scores.append(tuple(score_levels(levels, area) for area in AREAS_PX))
 
-    def calibrate(self, escape_cost: float = ESCAPE_COST) -> Calibration:
-        """The constants with the fewest wrong verdicts, an escape counting `escape_cost` overkills.
+    def calibrate(self, escape_cost: float) -> Calibration:
+        """The constants with the lowest cost, an escape counting `escape_cost` overkills.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
         pictures more lively. Among areas that do equally well the one with the widest such range wins,
-        then the smaller one.
+        then the smaller one. Pictures of one label only give a threshold near them, and a note. Raises
+        SourceError where there is no picture at all.
         """
-        bad = np.array(self.labels)
-        scores = np.array(self.scores)
+        if not self.labels:
+            raise SourceError(
+                "There is no validation picture to choose the threshold on.",
+                got="none in the split validation",
+                expected="some of both labels",
+                fix="Add pictures, or list some as validation in splits.csv.",
+            )
+        bad, scores = np.array(self.labels), np.array(self.scores)
+        if not bad.any():
+            return _above_the_good(scores)
+        if bad.all():
+            return _below_the_defective(scores)
         cuts = np.arange(LOWEST, HIGHEST + 1)
         candidates = []
         for column, area in enumerate(AREAS_PX):
@@ -54,3 +78,19 @@ class Calibrator:
             candidates.append((cost.min(), -len(widest), area, float(cut) / LEVELS))
         _, _, area, threshold = min(candidates)
         return Calibration(threshold, area)
+
+
+def _above_the_good(scores: NDArray[np.int64]) -> Calibration:
+    """The smallest area at which the good pictures (N, areas) stay below an even threshold; where none does,
+    the one with the lowest."""
+    cuts = np.clip(scores.max(axis=0) + MARGIN, LOWEST, HIGHEST)
+    column = min(range(len(AREAS_PX)), key=lambda c: (max(cuts[c], EVEN), AREAS_PX[c]))
+    return Calibration(float(cuts[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
+
+
+def _below_the_defective(scores: NDArray[np.int64]) -> Calibration:
+    """The smallest area, which gives every picture its highest score; those that no threshold finds do not
+    count."""
+    found = scores[scores[:, 0] >= LOWEST, 0]
+    cut = np.clip(found.min(initial=LEVELS) - MARGIN, LOWEST, HIGHEST)
+    return Calibration(float(cut) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)

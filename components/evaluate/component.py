@@ -1,6 +1,6 @@
 """The evaluate step as KFP sees it."""
 
-from kfp.dsl import HTML, ClassificationMetrics, Input, Metrics, Model, Output
+from kfp.dsl import HTML, ClassificationMetrics, Input, Markdown, Metrics, Model, Output
 
 
 def evaluate(
@@ -12,19 +12,31 @@ def evaluate(
     min_iou: float,
     max_escape: float,
     max_overkill: float,
+    escape_cost: float,
+    grade_a_px: int,
+    grade_b_px: int,
     settings: str,
     model: Input[Model],
     bundle: Output[Model],
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
     report: Output[HTML],
+    summary: Output[Markdown],
 ) -> str:
     """Judges the model against the gate; returns "passed" or "refused"."""
+    from math import isfinite
     from pathlib import Path
 
     from defectline.components.evaluate.evaluating import evaluate as run_step
 
-    limits = {"min_iou": min_iou, "max_escape": max_escape, "max_overkill": max_overkill}
+    limits = {
+        "min_iou": min_iou,
+        "max_escape": max_escape,
+        "max_overkill": max_overkill,
+        "escape_cost": escape_cost,
+        "grade_a_px": grade_a_px,
+        "grade_b_px": grade_b_px,
+    }
     result = run_step(
         store,
         snapshot,
@@ -39,8 +51,10 @@ def evaluate(
     )
     for name, value in result.metrics["test"].items():
         # KFP's metrics are JSON numbers: what has no value is left out.
-        if value is not None:
+        if value is not None and isfinite(value):
             metrics.log_metric(name, float(value))
-    roc.log_roc_curve(*result.roc)
+    Path(summary.path).write_text(result.summary, encoding="utf-8")
+    if result.roc:
+        roc.log_roc_curve(*result.roc)
     roc.log_confusion_matrix(["OK", "NG"], result.confusion)
     return "passed" if result.passed else "refused"

@@ -5,73 +5,51 @@
    with the exported network that the predictor loads.
 3. Judge by the gate.
 4. Seal the bundle, with golden pictures and the answers that every deployment of it must give.
-5. Write metrics.json, gate.json and report.html into the run's folder.
+5. Write metrics.json, gate.json, report.html and summary.md into the run's folder.
 """
 
 import io
 import json
 import shutil
-import tempfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from sklearn.metrics import roc_curve
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle, Data, Golden, read_bundle, seal_bundle
-from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings, decode_truth, encode_mask
-from defectline.components.common.inspection import LEVELS, Answer, Network, answer
+from defectline.components.common.bundle import Bundle, Data, Golden, seal_bundle
+from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.inspection import Network
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
 from defectline.components.common.settings import checked
-from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
-from defectline.components.common.steps import say, step, track
+from defectline.components.common.snapshot import SPLITS, read_pairs, read_snapshot
+from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
-from defectline.components.evaluate.calibration import Calibration, Calibrator
-from defectline.components.evaluate.gate import Rule, judge, passed
-from defectline.components.evaluate.metrics import Count, count, intervals, summarize
-from defectline.components.evaluate.report import Case, Report, render
+from defectline.components.evaluate.cases import Case, Gallery
+from defectline.components.evaluate.champion import score_champion
+from defectline.components.evaluate.gate import judge, passed
+from defectline.components.evaluate.metrics import Count, Metrics, grade_counts, intervals, summarize
+from defectline.components.evaluate.report import Report, render, summarize_run
+from defectline.components.evaluate.scoring import calibrate, score
+from defectline.components.evaluate.settings import EvaluateSettings
 
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
-SHOWN_MISSED, SHOWN_RIGHT = 20, 8
-"""Test pictures in the report, of each label."""
-
-
-class Limits(BaseModel):
-    """The gate's absolute rules, as rates from 0 to 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_iou: float = Field(ge=0, le=1)
-    max_escape: float = Field(ge=0, le=1)
-    max_overkill: float = Field(ge=0, le=1)
-
-
-class Judged(NamedTuple):
-    """One test picture, with all that the report and the golden answers need of it."""
-
-    pair: Pair
-    image: bytes
-    truth: NDArray[np.uint8]
-    answer: Answer
-    peak: float
-    """The highest probability inside the true defect; of a good picture, anywhere."""
 
 
 class Result(NamedTuple):
     passed: bool
-    metrics: dict[str, dict[str, float | int | None]]
-    roc: tuple[list[float], list[float], list[float]]
-    """False alarm rate, detection rate and threshold, of the image score on the test split."""
+    metrics: dict[str, Metrics]
+    roc: tuple[list[float], list[float], list[float]] | None
+    """False alarm rate, detection rate and threshold, of the image score on the test split; None unless it
+    has pictures of both labels."""
     confusion: list[list[int]]
     """Rows true OK and NG, columns called OK and NG."""
+    summary: str
+    """Verdict, rules and metrics as Markdown."""
 
 
 def evaluate(
@@ -88,32 +66,28 @@ def evaluate(
 ) -> Result:
     """Judge `model`, seal it into the new folder `bundle`, and write the HTML `report`.
 
-    `limits` are the fields of Limits. `champion` is the version that serves now, "" for none. A refused
-    challenger ends the story: the run's outcome is written here.
+    `limits` are fields of EvaluateSettings. `champion` is the version that serves now, "" for none. A
+    refused challenger ends the story: the run's outcome is written here.
     """
     with step("evaluate") as progress:
-        rates = checked(Limits, **limits)
+        told = checked(EvaluateSettings, **limits)
         storage = open_storage(store)
         network, content = _load_model(model)
-        pairs = [p for p in read_pairs(storage, snapshot) if p.status == "accepted"]
-        validation = [p for p in pairs if p.split == "validation"]
-        test = [p for p in pairs if p.split == "test"]
+        rows = read_pairs(storage, snapshot)
+        splits = {s: [p for p in rows if p.status == "accepted" and p.split == s] for s in SPLITS}
 
-        constants = _calibrate(network, storage, validation)
+        constants = calibrate(network, storage, splits["validation"], told.escape_cost)
         say(f"evaluate: threshold {constants.threshold}, regions of at least {constants.min_area_px} px")
-        counts, shown = _judge_pictures(network, constants, storage, test)
-        rival, no_champion = _score_champion(storage, model_name, champion, test)
-        validated = _score(network, constants, storage, validation, "judging validation pictures")
-        metrics = {"validation": summarize(validated), "test": summarize(counts)}
-        rival_metrics = None if rival is None else summarize(rival)
-        rules = judge(metrics["test"], rival_metrics, **rates.model_dump(), no_champion=no_champion)
+        if constants.note:
+            say(f"evaluate: WARNING: {constants.note}")
+        gallery = Gallery()
+        scored = score(network, constants, storage, splits["test"], "judging", gallery.look)
+        rival = score_champion(storage, model_name, champion, splits["test"])
+        validated = score(network, constants, storage, splits["validation"], "judging validation pictures")
+        metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
+        rules = judge(scored.counts, rival.scored and rival.scored.counts, told, rival.note)
         ok = passed(rules)
 
-        data = Data(
-            snapshot=snapshot,
-            fingerprint=read_snapshot(storage, snapshot).fingerprint,
-            pairs={s: sum(p.split == s for p in pairs) for s in ("train", "validation", "test")},
-        )
         draft = Bundle(
             version="",
             name=model_name,
@@ -121,28 +95,35 @@ def evaluate(
             imaging=network.imaging,
             threshold=constants.threshold,
             min_area_px=constants.min_area_px,
+            calibration_note=constants.note,
+            grades=told.grades,
             metrics=metrics,
-            data=data,
+            data=Data(
+                snapshot=snapshot,
+                fingerprint=read_snapshot(storage, snapshot).fingerprint,
+                pairs={name: len(pairs) for name, pairs in splits.items()},
+            ),
             training=content["training"],
             golden=[],
         )
-        sealed = _seal(model, bundle, draft, shown)
-        page = render(
-            Report(
-                run=run,
-                bundle=sealed,
-                champion=champion,
-                champion_metrics=rival_metrics,
-                rules=rules,
-                counts=counts,
-                intervals=intervals(counts),
-                cases=[Case(j.pair.id, j.image, j.truth, j.answer, j.peak) for j in shown],
-                history=(model / "history.png").read_bytes(),
-            )
+        sealed = _seal(model, bundle, draft, gallery.cases)
+        reported = Report(
+            run=run,
+            bundle=sealed,
+            settings=told,
+            champion=champion,
+            rival=rival,
+            rules=rules,
+            scored=scored,
+            intervals=intervals(scored.counts),
+            kinds=gallery.kinds,
+            rejected=sum(p.status == "rejected" for p in rows),
+            history=(model / "history.png").read_bytes(),
         )
+        page, summary = render(reported), summarize_run(reported)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(page, encoding="utf-8")
-        _publish(storage, run, sealed, rival_metrics, rules, intervals(counts), page)
+        _publish(storage, reported, page, summary)
         if not ok:
             failed = "; ".join(
                 f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
@@ -154,7 +135,7 @@ def evaluate(
             f"{'passed' if ok else 'refused'}: test IoU {_number(iou)}, escape "
             f"{_number(metrics['test']['escape'])}, overkill {_number(metrics['test']['overkill'])}"
         )
-        return Result(ok, metrics, _roc(counts), _confusion(counts))
+        return Result(ok, metrics, _roc(scored.counts), _confusion(scored.counts), summary)
 
 
 def _number(value: float | int | None) -> str:
@@ -167,85 +148,25 @@ def _load_model(model: Path) -> tuple[Network, dict]:
     return Network(model / "openvino/model.xml", ImagingSettings(**content["imaging"])), content
 
 
-def _calibrate(network: Network, storage: Storage, pairs: Sequence[Pair]) -> Calibration:
-    calibrator = Calibrator()
-    for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
-        calibrator.see(pair.label, network.levels(image))
-    return calibrator.calibrate()
-
-
-def _score(
-    network: Network, constants: Calibration, storage: Storage, pairs: Sequence[Pair], what: str
-) -> list[Count]:
-    counts = []
-    for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
-        levels = network.levels(image)
-        truth = decode_truth(mask, levels.shape)
-        counts.append(count(pair.id, pair.label, answer(levels, *constants), truth))
-    return counts
-
-
-def _judge_pictures(
-    network: Network, constants: Calibration, storage: Storage, pairs: Sequence[Pair]
-) -> tuple[list[Count], list[Judged]]:
-    """Counts of every picture, and those that the report shows: missed ones first, both labels among them."""
-    counts = []
-    kinds: defaultdict[tuple[bool, str], list[Judged]] = defaultdict(list)
-    for pair, image, mask in track(read_files(storage, pairs), len(pairs), "judging"):
-        levels = network.levels(image)
-        truth = decode_truth(mask, levels.shape)
-        given = answer(levels, *constants)
-        counts.append(count(pair.id, pair.label, given, truth))
-        where = truth.astype(bool) if truth.any() else np.ones_like(truth, bool)
-        missed = counts[-1].missed
-        kind = kinds[not missed, pair.label]
-        if len(kind) < (SHOWN_MISSED if missed else SHOWN_RIGHT):
-            kind.append(Judged(pair, image, truth, given, float(levels[where].max()) / LEVELS))
-    return counts, [judged for key in sorted(kinds) for judged in kinds[key]]
-
-
-def _score_champion(
-    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair]
-) -> tuple[list[Count] | None, str]:
-    """The champion's counts on the same pictures, at its own constants; or None, and why."""
-    if not champion:
-        return None, "there is no champion yet"
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, champion)
-        try:
-            storage.download_folder(f"models/{model_name}/{champion}", folder)
-            bundle = read_bundle(folder)
-            network = Network(folder / "openvino/model.xml", bundle.imaging)
-        except BundleError as error:
-            # The copy that was looked at is gone by the time somebody reads this.
-            what = error.what.replace(str(folder), storage.url(f"models/{model_name}/{champion}"))
-            say(
-                f"evaluate: WARNING: the champion {champion} cannot be loaded, so nothing is compared: {what}"
-            )
-            return None, f"the champion {champion} cannot be loaded: {what}"
-        constants = Calibration(bundle.threshold, bundle.min_area_px)
-        return _score(network, constants, storage, pairs, "judging the champion"), ""
-
-
-def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Judged]) -> Bundle:
+def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Case]) -> Bundle:
     """Copy the model into `bundle`, add golden pictures, and seal it."""
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
     (bundle / "golden").mkdir()
     # Verdicts far from the threshold stay what they are on every processor.
-    steady = sorted(shown, key=lambda j: -abs(j.answer.score - draft.threshold))
+    steady = sorted(shown, key=lambda case: -abs(case.counted.score - draft.threshold))
     golden = []
     for verdict in ("OK", "NG"):
-        for index, item in enumerate([j for j in steady if j.answer.verdict == verdict][:GOLDEN_EACH]):
+        for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
             file = f"{verdict}-{index}{PurePosixPath(item.pair.image_key).suffix.lower()}"
             mask = f"{verdict}-{index}.mask.png"
             (bundle / "golden" / file).write_bytes(item.image)
-            (bundle / "golden" / mask).write_bytes(encode_mask(item.answer.mask))
+            (bundle / "golden" / mask).write_bytes(item.found)
             golden.append(
                 Golden(
                     file=file,
                     content_type=_content_type(item.image),
                     verdict=verdict,
-                    score=item.answer.score,
+                    score=item.counted.score,
                     mask_file=mask,
                 )
             )
@@ -256,30 +177,40 @@ def _content_type(image: bytes) -> str:
     return Image.MIME[Image.open(io.BytesIO(image)).format or ""]
 
 
-def _publish(
-    storage: Storage,
-    run: str,
-    bundle: Bundle,
-    rival: dict[str, float | int | None] | None,
-    rules: list[Rule],
-    spans: dict,
-    page: str,
-) -> None:
-    content = {
+def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
+    bundle, rival = report.bundle, report.rival.scored
+    content: dict[str, Any] = {
         "version": bundle.version,
         **bundle.metrics,
-        "test_intervals_95": {key: span and list(span) for key, span in spans.items()},
-        "champion_test": rival,
+        "test_intervals_95": {key: span and list(span) for key, span in report.intervals.items()},
+        "champion_test": rival and summarize(*rival),
+        "reliability": [point._asdict() for point in report.scored.pixels.reliability()],
         "threshold": bundle.threshold,
         "min_area_px": bundle.min_area_px,
+        "calibration_note": bundle.calibration_note,
+        "grades": bundle.grades and _grades(report.scored.counts, bundle),
     }
-    storage.write(f"runs/{run}/metrics.json", json.dumps(content, indent=2).encode())
-    rows = [rule._asdict() for rule in rules]
-    storage.write(f"runs/{run}/gate.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
-    storage.write(f"runs/{run}/report.html", page.encode())
+    storage.write(f"runs/{report.run}/metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
+    rows = [rule._asdict() for rule in report.rules]
+    storage.write(f"runs/{report.run}/gate.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
+    storage.write(f"runs/{report.run}/report.html", page.encode())
+    storage.write(f"runs/{report.run}/summary.md", summary.encode())
 
 
-def _roc(counts: Sequence[Count]) -> tuple[list[float], list[float], list[float]]:
+def _grades(counts: Sequence[Count], bundle: Bundle) -> dict[str, Any]:
+    """The limits, and the rate of each grade by true label; None without pictures of it."""
+    assert bundle.grades
+    given = grade_counts(counts, bundle.grades)
+    rates = {
+        label: {name: number / of if (of := sum(row.values())) else None for name, number in row.items()}
+        for label, row in given.items()
+    }
+    return {"limits": bundle.grades.model_dump(), **rates}
+
+
+def _roc(counts: Sequence[Count]) -> tuple[list[float], list[float], list[float]] | None:
+    if len({c.label for c in counts}) < 2:
+        return None
     # The curve starts at an infinite threshold, which KFP's JSON cannot carry.
     fpr, tpr, thresholds = roc_curve([c.label == "NG" for c in counts], [c.score for c in counts])
     return fpr.tolist(), tpr.tolist(), np.clip(thresholds, 0, 1).tolist()

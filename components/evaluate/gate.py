@@ -1,14 +1,27 @@
-"""The gate: what lets a challenger be deployed, one row a rule."""
+"""The gate: what lets a challenger be deployed, one row a rule.
 
-from collections.abc import Mapping
+Absolute rules hold for every model. Relative ones ask whether the challenger is worse than the champion by
+more than a margin: non-inferiority, on the same test pictures, each model at its own constants.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from defectline.components.evaluate.metrics import Count, summarize
+from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
+from defectline.components.evaluate.settings import EvaluateSettings
+
 IOU_MARGIN = 0.05
-"""How much less IoU than the champion's is still called as good."""
+"""Outlines may fit by so much less: a mask drawn twice by hand differs by more."""
+ESCAPE_MARGIN = 0.05
+OVERKILL_MARGIN = 0.1
+"""Wider, because a good part thrown away costs less than a defective one delivered."""
+ENOUGH = 20
+"""Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
 
 NO_PICTURE = "there is no test picture to measure it on"
-
-Metrics = Mapping[str, float | int | None]
 
 
 class Rule(NamedTuple):
@@ -20,32 +33,37 @@ class Rule(NamedTuple):
 
 
 def judge(
-    challenger: Metrics,
-    champion: Metrics | None,
-    *,
-    min_iou: float,
-    max_escape: float,
-    max_overkill: float,
-    no_champion: str = "there is no champion yet",
+    challenger: Sequence[Count],
+    champion: Sequence[Count] | None,
+    settings: EvaluateSettings,
+    note: str = "",
 ) -> list[Rule]:
-    """The rules, absolute ones first. Both models' metrics are of the same test pictures, each at its own
-    threshold. A metric that is None has no picture to be taken over, and its rule fails."""
+    """The rules, absolute ones first; a number that no picture gives fails its rule.
+
+    `champion` holds counts of the test pictures on which both can be compared, by id, perhaps not all; None
+    where there are none. `note` says why, or what is special about those.
+    """
+    metrics = summarize(challenger, None)
     rules = [
-        _at_least("min_iou", challenger["iou"], min_iou),
-        _at_most("max_escape", challenger["escape"], max_escape, "defective parts pass as good"),
-        _at_most("max_overkill", challenger["overkill"], max_overkill, "good parts are thrown away"),
+        _at_least("min_iou", metrics["iou"], settings.min_iou),
+        _at_most("max_escape", metrics["escape"], settings.max_escape, "defective parts pass as good"),
+        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are thrown away"),
     ]
     if champion is None:
-        return [*rules, Rule("champion", None, "not worse", True, no_champion)]
+        return [*rules, Rule("champion", None, "not worse", True, note or "there is no champion yet")]
+    if note:
+        rules.append(Rule("champion_unseen", float(len(champion)), "pictures to compare on", True, note))
+    own = {count.id: count for count in challenger}
+    pairs = [(own[other.id], other) for other in champion]
     return [
         *rules,
-        _not_worse("champion_iou", challenger["iou"], champion["iou"], IOU_MARGIN, higher_is_better=True),
-        _not_worse("champion_escape", challenger["escape"], champion["escape"], 0.0),
-        _not_worse("champion_overkill", challenger["overkill"], champion["overkill"], 0.0),
+        _iou_not_worse(pairs),
+        _rate_not_worse("escape", [p for p in pairs if p[0].label == "NG"], ESCAPE_MARGIN),
+        _rate_not_worse("overkill", [p for p in pairs if p[0].label == "OK"], OVERKILL_MARGIN),
     ]
 
 
-def passed(rules: list[Rule]) -> bool:
+def passed(rules: Sequence[Rule]) -> bool:
     return all(rule.passed for rule in rules)
 
 
@@ -61,15 +79,37 @@ def _at_most(name: str, got: float | None, needed: float, trouble: str) -> Rule:
     return Rule(name, got, f"≤ {needed:.3f}", ok, NO_PICTURE if got is None else reason)
 
 
-def _not_worse(
-    name: str, got: float | None, other: float | None, margin: float, higher_is_better: bool = False
-) -> Rule:
-    sign = "≥" if higher_is_better else "≤"
-    if got is None:
-        return Rule(name, got, f"{sign} champion", False, NO_PICTURE)
-    if other is None:
-        return Rule(name, got, f"{sign} champion", True, "the champion has no such number")
-    limit = other - margin if higher_is_better else other + margin
-    ok = got >= limit if higher_is_better else got <= limit
-    reason = "as good as the champion" if ok else "worse than the champion on the same pictures"
-    return Rule(name, got, f"{sign} {limit:.3f} (champion {other:.3f})", ok, reason)
+def _rate_not_worse(what: str, pairs: Sequence[tuple[Count, Count]], margin: float) -> Rule:
+    """Wrong verdicts on pictures of one label, those of the champion among them.
+
+    Without a single new one there is nothing that a bound could be about, so a challenger that answers like
+    the champion passes, however few pictures there are.
+    """
+    name, of = f"champion_{what}", len(pairs)
+    if not of:
+        return Rule(name, None, "not worse", False, NO_PICTURE)
+    new = sum(own.wrong and not other.wrong for own, other in pairs)
+    mended = sum(other.wrong and not own.wrong for own, other in pairs)
+    reason = f"{new} new and {mended} mended of {of}"
+    if new and of >= ENOUGH:
+        got, limit, which = upper_difference(new, mended, of), margin, "upper 95 % bound of the difference"
+    else:
+        got, limit, which = (new - mended) / of, 0.0, "difference"
+    ok = got <= limit
+    reason += ": not worse than the champion" if ok else ": worse than the champion on the same pictures"
+    return Rule(name, got, f"≤ {limit:.3f} ({which})", ok, reason)
+
+
+def _iou_not_worse(pairs: Sequence[tuple[Count, Count]]) -> Rule:
+    rows = np.array([[(c.tp, c.fp, c.fn) for c in pair] for pair in pairs], np.int64)
+    difference = iou_difference(rows) if pairs else None
+    if difference is None:
+        return Rule("champion_iou", None, "not worse", False, NO_PICTURE)
+    got, which = difference, "difference"
+    if sum(own.label == "NG" for own, _ in pairs) >= ENOUGH:
+        got, which = lower_iou_difference(rows), "lower 95 % bound of the difference"
+    ok = got >= -IOU_MARGIN
+    reason = f"IoU differs by {difference:+.3f}: " + (
+        "as good as the champion" if ok else "worse than the champion on the same pictures"
+    )
+    return Rule("champion_iou", got, f"≥ {-IOU_MARGIN:.3f} ({which})", ok, reason)

@@ -1,4 +1,5 @@
-"""Count first, derive after: every number of the gate, the report and the bundle comes from `Count`s."""
+"""Count first, derive after: every number of the gate, the report and the bundle comes from `Count`s, and
+from the histograms of `pixels.Pixels`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +10,17 @@ from scipy.ndimage import label as connected
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from defectline.components.common.inspection import Answer
+from defectline.components.common.inspection import GRADES, Answer, Grades, grade
+from defectline.components.evaluate.pixels import Pixels
 
 EIGHT = np.ones((3, 3))
 """Neighbourhood of a region: diagonals connect."""
+SIZES = {"small": 64, "medium": 256, "large": None}
+"""Classes of true regions, each below this many pixels."""
 DRAWS = 2000
 """Of the bootstrap."""
+
+Metrics = dict[str, float | int | None]
 
 
 class Count(NamedTuple):
@@ -28,15 +34,19 @@ class Count(NamedTuple):
     """Defect pixels that the mask found, of a mask that holds only regions of at least min_area_px."""
     fp: int
     fn: int
-    regions: int
-    """True defect regions, 8-connected."""
-    regions_hit: int
+    regions: tuple[int, ...]
+    """True defect regions, 8-connected, of each class of SIZES."""
+    regions_hit: tuple[int, ...]
     """Those of which at least one pixel was found."""
+
+    @property
+    def wrong(self) -> bool:
+        return self.verdict != self.label
 
     @property
     def missed(self) -> bool:
         """Whether the verdict is wrong, or right for another place than the defect's."""
-        return self.verdict != self.label or (self.label == "NG" and not self.tp)
+        return self.wrong or (self.label == "NG" and not self.tp)
 
 
 class Interval(NamedTuple):
@@ -47,8 +57,9 @@ class Interval(NamedTuple):
 def count(id: str, label: str, answer: Answer, truth: NDArray[np.uint8]) -> Count:
     """Compare one answer with the truth, a mask (H, W) of 0 and 1."""
     found, true = answer.mask.astype(bool), truth.astype(bool)
-    labels, regions = connected(true, structure=EIGHT)
-    hit = np.unique(labels[found & true])
+    labels, _ = connected(true, structure=EIGHT)
+    areas = np.bincount(labels.ravel())[1:]
+    hit = np.unique(labels[found & true]) - 1
     return Count(
         id,
         label,
@@ -57,39 +68,65 @@ def count(id: str, label: str, answer: Answer, truth: NDArray[np.uint8]) -> Coun
         tp=int(np.count_nonzero(found & true)),
         fp=int(np.count_nonzero(found & ~true)),
         fn=int(np.count_nonzero(~found & true)),
-        regions=int(regions),
-        regions_hit=len(hit),
+        regions=_by_size(areas),
+        regions_hit=_by_size(areas[hit]),
     )
 
 
-def summarize(counts: Sequence[Count]) -> dict[str, float | int | None]:
-    """The metrics of a split.
+def _by_size(areas: NDArray[np.int64]) -> tuple[int, ...]:
+    limits = [limit for limit in SIZES.values() if limit]
+    classes = np.searchsorted(limits, areas, side="right")
+    return tuple(np.bincount(classes, minlength=len(SIZES)).tolist())
+
+
+def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
+    """The metrics of a split. None stands where there is nothing to take a number over.
 
     iou, dice      of the defect class, over the pixels of all pictures together; None without a defect
                    pixel in truth or prediction
+    image_iou,     means over pictures; a picture without a defect pixel in truth and prediction scores 1, so
+    image_dice     a good picture scores 1 where it is called OK, else 0
+    pixel_ap       average precision of the pixels' probabilities, whatever the threshold; None without a
+                   defect pixel, or without `pixels`
     escape         share of NG pictures called OK; None without NG pictures
     overkill       share of OK pictures called NG; None without OK pictures
     image_auroc    of the score, over pictures; None unless both labels are there
     image_ap       average precision of the score; None unless both labels are there
-    region_recall  share of true regions of which a pixel was found; None without regions
+    region_recall  share of true regions of which a pixel was found; None without regions. Also by area:
+                   `_small` (under 64 px), `_medium` (under 256 px), `_large`; `regions_…` are their numbers
+    ng, ok         pictures of each label
     """
     tp, fp, fn = (sum(getattr(c, key) for c in counts) for key in ("tp", "fp", "fn"))
     bad = [c for c in counts if c.label == "NG"]
     good = [c for c in counts if c.label == "OK"]
-    regions = sum(c.regions for c in counts)
     truth, scores = [c.label == "NG" for c in counts], [c.score for c in counts]
     both = bool(bad and good)
+    sizes = {
+        name: (sum(c.regions_hit[index] for c in counts), sum(c.regions[index] for c in counts))
+        for index, name in enumerate(SIZES)
+    }
     return {
         "iou": _ratio(tp, tp + fp + fn),
         "dice": _ratio(2 * tp, 2 * tp + fp + fn),
-        "escape": _ratio(sum(c.verdict == "OK" for c in bad), len(bad)),
-        "overkill": _ratio(sum(c.verdict == "NG" for c in good), len(good)),
+        "image_iou": _mean([_overlap(c.tp, c.tp + c.fp + c.fn) for c in counts]),
+        "image_dice": _mean([_overlap(2 * c.tp, 2 * c.tp + c.fp + c.fn) for c in counts]),
+        "pixel_ap": pixels.average_precision() if pixels else None,
+        "escape": _ratio(sum(c.wrong for c in bad), len(bad)),
+        "overkill": _ratio(sum(c.wrong for c in good), len(good)),
         "image_auroc": float(roc_auc_score(truth, scores)) if both else None,
         "image_ap": float(average_precision_score(truth, scores)) if both else None,
-        "region_recall": _ratio(sum(c.regions_hit for c in counts), regions),
+        "region_recall": _ratio(sum(hit for hit, _ in sizes.values()), sum(of for _, of in sizes.values())),
+        **{f"region_recall_{name}": _ratio(*size) for name, size in sizes.items()},
+        **{f"regions_{name}": of for name, (_, of) in sizes.items()},
         "ng": len(bad),
         "ok": len(good),
     }
+
+
+def grade_counts(counts: Sequence[Count], grades: Grades) -> dict[str, dict[str, int]]:
+    """How many pictures of each true label get each grade."""
+    given = [(c.label, grade(c.verdict, c.tp + c.fp, grades)) for c in counts]
+    return {label: {name: given.count((label, name)) for name in GRADES} for label in ("OK", "NG")}
 
 
 def intervals(counts: Sequence[Count], seed: int = 0) -> dict[str, Interval | None]:
@@ -98,13 +135,43 @@ def intervals(counts: Sequence[Count], seed: int = 0) -> dict[str, Interval | No
     good = [c for c in counts if c.label == "OK"]
     return {
         "iou": _bootstrap_iou(counts, seed),
-        "escape": _wilson(sum(c.verdict == "OK" for c in bad), len(bad)),
-        "overkill": _wilson(sum(c.verdict == "NG" for c in good), len(good)),
+        "escape": _wilson(sum(c.wrong for c in bad), len(bad)),
+        "overkill": _wilson(sum(c.wrong for c in good), len(good)),
     }
+
+
+def draw_ious(rows: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """IoU of DRAWS resamples of pictures: (DRAWS, M), NaN where no pixel is in truth or prediction.
+
+    `rows` is (N, M, 3): tp, fp and fn of N pictures by M models, which are drawn together.
+    """
+    rng = np.random.default_rng(seed)
+    # One draw after the other: all at once would take gigabytes for 100,000 pictures.
+    sums = np.array([rows[rng.integers(len(rows), size=len(rows))].sum(axis=0) for _ in range(DRAWS)])
+    whole = sums.sum(axis=2)
+    return np.where(whole > 0, sums[..., 0] / np.maximum(whole, 1), np.nan)
+
+
+def _bootstrap_iou(counts: Sequence[Count], seed: int) -> Interval | None:
+    if not counts:
+        return None
+    values = draw_ious(np.array([[(c.tp, c.fp, c.fn)] for c in counts], np.int64), seed)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    return Interval(*(float(v) for v in np.quantile(values, (0.025, 0.975))))
 
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def _overlap(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _wilson(hits: int, of: int) -> Interval | None:
@@ -112,18 +179,3 @@ def _wilson(hits: int, of: int) -> Interval | None:
         return None
     found = binomtest(hits, of).proportion_ci(method="wilson")
     return Interval(float(found.low), float(found.high))
-
-
-def _bootstrap_iou(counts: Sequence[Count], seed: int) -> Interval | None:
-    if not counts:
-        return None
-    pixels = np.array([(c.tp, c.fp, c.fn) for c in counts], np.int64)
-    rng = np.random.default_rng(seed)
-    # One draw after the other: all at once would take gigabytes for 100,000 pictures.
-    draws = [pixels[rng.integers(len(counts), size=len(counts))].sum(axis=0) for _ in range(DRAWS)]
-    tp, fp, fn = np.array(draws).T
-    whole = tp + fp + fn
-    values = (tp / np.maximum(whole, 1))[whole > 0]
-    if not len(values):
-        return None
-    return Interval(*(float(v) for v in np.quantile(values, (0.025, 0.975))))

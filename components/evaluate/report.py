@@ -1,163 +1,182 @@
-"""The report: one HTML file that needs no network and no script, for the store and for KFP's page."""
+"""The report: one HTML file that needs no network and no script, for the store and for KFP's page.
 
-import io
+And its summary on one screen, as Markdown.
+"""
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import jinja2
-import matplotlib
-import numpy as np
-from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.drawing import data_uri, outline, picture_uri
-from defectline.components.common.imaging import decode_image
-from defectline.components.common.inspection import Answer
-from defectline.components.evaluate.gate import Rule, passed
-from defectline.components.evaluate.metrics import Count, Interval
+from defectline.components.common.drawing import data_uri
+from defectline.components.evaluate.cases import Case, show
+from defectline.components.evaluate.champion import Rival
+from defectline.components.evaluate.curves import at_thresholds, draw_curves
+from defectline.components.evaluate.gate import ENOUGH, Rule, passed
+from defectline.components.evaluate.metrics import SIZES, Count, Interval, Metrics, grade_counts, summarize
+from defectline.components.evaluate.scoring import Scored
+from defectline.components.evaluate.settings import EvaluateSettings
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-TRUTH, FOUND = (46, 204, 113), (231, 76, 60)
-"""Outline colours (RGB) of the true defect and of the found one."""
-WIDTH_PX = 448
-"""Small pictures are shown about this wide, large ones at most half as wide again."""
-
-
-class Case(NamedTuple):
-    """One test picture: its bytes, true mask (H, W), the answer, and the highest probability where the
-    truth has its defect (of a good picture: anywhere)."""
-
-    id: str
-    image: bytes
-    truth: NDArray[np.uint8]
-    answer: Answer
-    peak: float
+MEANINGS = {
+    "escape": "defective parts called OK",
+    "overkill": "good parts called NG",
+    "iou": "overlap of found and true defect pixels, all pictures together",
+    "dice": "the same, as Dice",
+    "image_iou": "overlap as mean over pictures; a good picture called OK counts 1",
+    "image_dice": "the same, as Dice",
+    "pixel_ap": "how well probabilities separate defect pixels, at any threshold",
+    "image_auroc": "how well scores separate good from defective pictures",
+    "image_ap": "the same, as average precision",
+    "region_recall": "true defect regions touched",
+}
+SECTIONS = {
+    "escape": "Escapes: defective parts called OK",
+    "overkill": "Overkills: good parts called NG",
+    "elsewhere": "Right verdict for the wrong place",
+}
 
 
 class Report(NamedTuple):
     run: str
     bundle: Bundle
+    settings: EvaluateSettings
     champion: str
-    champion_metrics: Mapping[str, float | int | None] | None
+    rival: Rival
     rules: Sequence[Rule]
-    counts: Sequence[Count]
+    scored: Scored
+    """Of the challenger, on all test pictures."""
     intervals: Mapping[str, Interval | None]
-    cases: Sequence[Case]
+    kinds: Mapping[str, Sequence[Case]]
+    """Pictures to show, by the kinds of cases.SHOWN."""
+    rejected: int
+    """Pairs of the snapshot that ingest rejected."""
     history: bytes
     """The training's curves, PNG."""
 
 
-class _Shown(NamedTuple):
-    id: str
-    wrong: bool
-    headline: str
-    why: str
-    plain: str
-    truth: str
-    found: str
+class Comparison(NamedTuple):
+    """Challenger and champion on the pictures on which both can be compared."""
+
+    challenger: Metrics
+    champion: Metrics
+    changes: list[tuple[str, list[str]]]
+    """What became worse and better, with the pictures' ids."""
 
 
 def render(report: Report) -> str:
     """The page as text. Pictures are inside it as data URIs."""
+    counts, bundle = report.scored.counts, report.bundle
+    kinds = {kind: [show(case, bundle) for case in cases] for kind, cases in report.kinds.items()}
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            bundle=bundle,
+            verdict=verdict(report),
+            passed=passed(report.rules),
+            test=bundle.metrics["test"],
+            validation=bundle.metrics["validation"],
+            comparison=compare(report.scored, report.rival),
+            enough=ENOUGH,
+            meanings=MEANINGS,
+            sections=[(title, kinds[kind], _number_of(counts, kind)) for kind, title in SECTIONS.items()],
+            right=kinds["NG"] + kinds["OK"],
+            curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
+            thresholds=at_thresholds(counts, bundle.threshold, report.settings.escape_cost),
+            sizes=_sizes(bundle.metrics["test"]),
+            grades=grade_counts(counts, bundle.grades) if bundle.grades else None,
+            history=data_uri(report.history),
+        )
+    )
+
+
+def summarize_run(report: Report) -> str:
+    """The run on one screen, as Markdown."""
+    return (
+        _environment()
+        .get_template("summary.md")
+        .render(
+            report=report,
+            bundle=report.bundle,
+            verdict=verdict(report),
+            passed=passed(report.rules),
+            test=report.bundle.metrics["test"],
+            comparison=compare(report.scored, report.rival),
+            meanings=MEANINGS,
+        )
+    )
+
+
+def verdict(report: Report) -> str:
+    """The gate's verdict and what follows from it, in a sentence."""
+    test, failed = report.bundle.metrics["test"], [r.name for r in report.rules if not r.passed]
+    judged = f"{test['ng']} defective and {test['ok']} good test pictures"
+    if not failed:
+        place = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
+        return f"This version passed all {len(report.rules)} rules on {judged}, and {place}."
+    stays = f"the champion {report.champion} stays" if report.champion else "nothing is deployed"
+    return (
+        f"This version failed {len(failed)} of {len(report.rules)} rules on {judged} "
+        f"({', '.join(failed)}), so {stays}."
+    )
+
+
+def compare(scored: Scored, rival: Rival) -> Comparison | None:
+    """Both models side by side; None where there is nothing to compare."""
+    if rival.scored is None:
+        return None
+    own = {count.id: count for count in scored.counts}
+    pairs = [(own[other.id], other) for other in rival.scored.counts]
+    # The histogram is of all test pictures.
+    pixels = scored.pixels if len(pairs) == len(scored.counts) else None
+    changes = [
+        (f"{change} {what}", [a.id for a, b in pairs if a.label == label and is_so(a, b)])
+        for what, label in (("escapes", "NG"), ("overkills", "OK"))
+        for change, is_so in (
+            ("new", lambda a, b: a.wrong and not b.wrong),
+            ("mended", lambda a, b: b.wrong and not a.wrong),
+        )
+    ]
+    return Comparison(
+        summarize([a for a, _ in pairs], pixels), summarize(rival.scored.counts, rival.scored.pixels), changes
+    )
+
+
+def _number_of(counts: Sequence[Count], kind: str) -> int:
+    wrong = [c for c in counts if c.wrong]
+    if kind == "elsewhere":
+        return sum(c.missed for c in counts) - len(wrong)
+    return sum(c.label == ("NG" if kind == "escape" else "OK") for c in wrong)
+
+
+def _sizes(test: Metrics) -> list[tuple[str, str, Metrics]]:
+    """Name, limits and numbers of each class of regions."""
+    rows, lower = [], 1
+    for name, limit in SIZES.items():
+        limits = f"{lower} to {limit - 1} px" if limit else f"{lower} px and more"
+        numbers = {"regions": test[f"regions_{name}"], "recall": test[f"region_recall_{name}"]}
+        rows.append((name, limits, numbers))
+        lower = limit or lower
+    return rows
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    cases = [_show(case, report.bundle) for case in report.cases]
-    return environment.get_template("report.html").render(
-        report=report,
-        bundle=report.bundle,
-        test=report.bundle.metrics["test"],
-        validation=report.bundle.metrics["validation"],
-        passed=passed(list(report.rules)),
-        missed=sum(count.missed for count in report.counts),
-        escapes=sum(count.label == "NG" and count.verdict == "OK" for count in report.counts),
-        overkills=sum(count.label == "OK" and count.verdict == "NG" for count in report.counts),
-        wrong=[case for case in cases if case.wrong],
-        right=[case for case in cases if not case.wrong],
-        curves=data_uri(_curves(report)),
-        history=data_uri(report.history),
-        number=lambda value: "–" if value is None else f"{value:.3f}",
-    )
+    environment.filters["number"] = _number
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+    return environment
 
 
-def explain(case: Case, bundle: Bundle) -> tuple[bool, str, str]:
-    """Whether the answer is wrong, its headline, and why it came out so."""
-    true, answer = case.truth.astype(bool), case.answer
-    area, found = int(true.sum()), answer.mask.astype(bool)
-    limit = f"threshold {bundle.threshold:.3f}"
-    if area and answer.verdict == "OK":
-        why = f"The defect of {area} px reached {case.peak:.3f} at most, below the {limit}."
-        if case.peak >= bundle.threshold:
-            why = (
-                f"The defect of {area} px reached {case.peak:.3f}, but no region of "
-                f"{bundle.min_area_px} px or more lies above the {limit}."
-            )
-        return True, "Escape: defective, called OK", why
-    if not area and answer.verdict == "NG":
-        region, others = answer.regions[0], len(answer.regions) - 1
-        which = (
-            f"{others + 1} regions above the {limit}; the largest"
-            if others
-            else f"1 region above the {limit}; it"
-        )
-        why = (
-            f"{which} has {region.area_px} px at x {region.bbox[0]}, y {region.bbox[1]}, "
-            f"probability {region.score:.3f} at most."
-        )
-        return True, "Overkill: good, called NG", why
-    if not area:
-        return False, "Good, called OK", f"Score {answer.score:.3f}, {limit}."
-    overlap = np.count_nonzero(true & found)
-    iou = overlap / np.count_nonzero(true | found)
-    parts = f"{overlap} of {area} px found, {np.count_nonzero(found & ~true)} px too many: IoU {iou:.2f}."
-    if not overlap:
-        return True, "Right verdict for the wrong place", f"Nothing of the defect was found. {parts}"
-    return False, "Defective, called NG", f"Score {answer.score:.3f}, {limit}. {parts}"
-
-
-def _show(case: Case, bundle: Bundle) -> _Shown:
-    image = decode_image(case.image, channels=3)
-    scale = max(1, WIDTH_PX // image.shape[1])
-    if image.shape[1] > 1.5 * WIDTH_PX:
-        scale = 1.5 * WIDTH_PX / image.shape[1]
-    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    wrong, headline, why = explain(case, bundle)
-    return _Shown(
-        case.id,
-        wrong,
-        headline,
-        why,
-        plain=picture_uri(resized),
-        truth=picture_uri(outline(resized, case.truth, TRUTH)),
-        found=picture_uri(outline(resized, case.answer.mask, FOUND)),
-    )
-
-
-def _curves(report: Report) -> bytes:
-    """Scores of all test pictures against the threshold, and what other thresholds would have done."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    scores = {label: np.array([c.score for c in report.counts if c.label == label]) for label in ("OK", "NG")}
-    bins = np.linspace(0, 1, 26)
-    for label, colour in (("OK", "#2e8b57"), ("NG", "#c0392b")):
-        left.hist(scores[label], bins=bins, alpha=0.7, label=f"{label} ({len(scores[label])})", color=colour)
-    left.set(title="Scores of test pictures", xlabel="score", ylabel="pictures")
-    cuts = np.linspace(0, 1, 501)
-    if len(scores["NG"]):
-        right.plot(cuts, [np.mean(scores["NG"] < t) for t in cuts], color="#c0392b", label="escape")
-    if len(scores["OK"]):
-        right.plot(cuts, [np.mean(scores["OK"] >= t) for t in cuts], color="#2e8b57", label="overkill")
-    right.set(title="Rates at other thresholds", xlabel="threshold", ylabel="rate", ylim=(-0.02, 1.02))
-    for axis in (left, right):
-        axis.axvline(report.bundle.threshold, color="#222222", linestyle="--", linewidth=1)
-        axis.legend(frameon=False)
-        axis.grid(alpha=0.3)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    plt.close(figure)
-    return out.getvalue()
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

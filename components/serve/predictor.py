@@ -63,7 +63,7 @@ class DefectModel(Model):
             raise InvalidInput(f"{error.what} Got {error.got}. {error.fix}") from error
         judged = answer(levels, self.bundle.threshold, self.bundle.min_area_px)
         return {
-            **to_prediction(judged),
+            **to_prediction(judged, self.bundle.grades),
             "model_version": self.bundle.version,
             "latency_ms": round((time.perf_counter() - start) * 1000, 1),
         }

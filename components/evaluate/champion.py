@@ -1,0 +1,81 @@
+"""The champion, asked for the same test pictures as the challenger."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defectline.components.common.bundle import Bundle, read_bundle
+from defectline.components.common.errors import BundleError, StoreError
+from defectline.components.common.inspection import Network
+from defectline.components.common.snapshot import LABELS, Pair, read_pairs
+from defectline.components.common.steps import say
+from defectline.components.common.storage import Storage
+from defectline.components.evaluate.calibration import Calibration
+from defectline.components.evaluate.scoring import Scored, score
+
+LEAST_UNSEEN = 5
+"""Pictures of each label that the champion must not have been trained on, where it has seen some."""
+
+
+class Rival(NamedTuple):
+    scored: Scored | None
+    """Of the pictures that both can be compared on, at the champion's own constants; None where there are
+    none."""
+    note: str
+    """Why there are none, or what is special about them."""
+
+
+def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair]) -> Rival:
+    """The version `champion`, "" for none, on the test `pairs` that it was not trained on.
+
+    A champion that cannot be loaded or answers nothing compares with nothing: the absolute rules decide.
+    """
+    if not champion:
+        return Rival(None, "there is no champion yet")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, champion)
+        try:
+            storage.download_folder(f"models/{model_name}/{champion}", folder)
+            bundle = read_bundle(folder)
+            network = Network(folder / "openvino/model.xml", bundle.imaging)
+            unseen, note = _unseen(storage, bundle, pairs)
+            if not unseen:
+                return _incomparable(note)
+            constants = Calibration(bundle.threshold, bundle.min_area_px)
+            return Rival(score(network, constants, storage, unseen, "judging the champion"), note)
+        except BundleError as error:
+            # The copy that was looked at is gone by the time somebody reads this.
+            what = f"{error.what} Got {error.got}.".replace(
+                str(folder), storage.url(f"models/{model_name}/{champion}")
+            )
+            return _incomparable(
+                f"the champion {champion} cannot be loaded: {what} The absolute rules decide"
+            )
+
+
+def _incomparable(note: str) -> Rival:
+    say(f"evaluate: WARNING: nothing is compared: {note}")
+    return Rival(None, note)
+
+
+def _unseen(storage: Storage, bundle: Bundle, pairs: Sequence[Pair]) -> tuple[Sequence[Pair], str]:
+    """Those of `pairs` that the champion was neither trained nor calibrated on, and what to know of them."""
+    try:
+        rows = read_pairs(storage, bundle.data.snapshot)
+    except StoreError:
+        return pairs, (
+            f"the champion's snapshot {bundle.data.snapshot} is gone, so it may have been trained on some of "
+            "these pictures; then it looks better than it is"
+        )
+    seen = {p.pixel_sha256 for p in rows if p.status == "accepted" and p.split in ("train", "validation")}
+    unseen = [p for p in pairs if p.pixel_sha256 not in seen]
+    if len(unseen) == len(pairs):
+        return pairs, ""
+    note = (
+        f"the champion was trained on {len(pairs) - len(unseen)} of {len(pairs)} test pictures, on which it "
+        "looks better than it is"
+    )
+    if min(sum(p.label == label for p in unseen) for label in LABELS) < LEAST_UNSEEN:
+        return [], f"{note}; too few are left to compare on, so the absolute rules decide"
+    return unseen, f"{note}: compared on the other {len(unseen)}"

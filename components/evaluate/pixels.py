@@ -1,0 +1,59 @@
+"""All pixels of a split as two histograms of levels, so that memory stays flat however many pictures."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.inspection import LEVELS
+
+BINS = 10
+"""Of the reliability curve."""
+
+
+class Bin(NamedTuple):
+    """One point of the reliability curve: pixels whose probability lies in the same tenth."""
+
+    predicted: float
+    """Mean probability that the network gave them."""
+    observed: float
+    """Share of them that is defective."""
+    pixels: int
+
+
+class Pixels:
+    """Counts of good and of defective pixels at each level from 0 to LEVELS."""
+
+    def __init__(self) -> None:
+        self.good = np.zeros(LEVELS + 1, np.int64)
+        self.bad = np.zeros(LEVELS + 1, np.int64)
+
+    def see(self, levels: NDArray[np.uint16], truth: NDArray[np.uint8]) -> None:
+        """Add one picture's levels (H, W) with its mask (H, W) of 0 and 1."""
+        true = truth.astype(bool)
+        self.bad += np.bincount(levels[true], minlength=LEVELS + 1)
+        self.good += np.bincount(levels[~true], minlength=LEVELS + 1)
+
+    def average_precision(self) -> float | None:
+        """Mean precision over the defect pixels, each at the level that just finds it; pixels of one level
+        are found together. A network that knows nothing gets the share of defect pixels. None without a
+        defect pixel."""
+        if not self.bad.any():
+            return None
+        found = np.cumsum(self.bad[::-1])
+        called = found + np.cumsum(self.good[::-1])
+        precision = found / np.maximum(called, 1)
+        return float(np.sum(precision * self.bad[::-1]) / self.bad.sum())
+
+    def reliability(self) -> list[Bin]:
+        """What probabilities are worth: for each tenth that holds a pixel, from low to high."""
+        levels = np.arange(LEVELS + 1)
+        tenth = np.minimum(levels * BINS // LEVELS, BINS - 1)
+        both = self.good + self.bad
+        bins = []
+        for index in range(BINS):
+            here = tenth == index
+            if pixels := int(both[here].sum()):
+                predicted = float((levels * both)[here].sum() / pixels / LEVELS)
+                bins.append(Bin(predicted, float(self.bad[here].sum() / pixels), pixels))
+        return bins

@@ -1,0 +1,61 @@
+"""Ask a network for pictures of a snapshot, and count what it answers."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.imaging import decode_truth
+from defectline.components.common.inspection import Answer, Network, answer
+from defectline.components.common.snapshot import Pair, read_files
+from defectline.components.common.steps import track
+from defectline.components.common.storage import Storage
+from defectline.components.evaluate.calibration import Calibration, Calibrator
+from defectline.components.evaluate.metrics import Count, count
+from defectline.components.evaluate.pixels import Pixels
+
+
+class Scored(NamedTuple):
+    counts: list[Count]
+    pixels: Pixels
+
+
+class Looked(NamedTuple):
+    """All that there is to see of one picture while it is in memory."""
+
+    pair: Pair
+    image: bytes
+    truth: NDArray[np.uint8]
+    levels: NDArray[np.uint16]
+    answer: Answer
+    counted: Count
+
+
+def calibrate(network: Network, storage: Storage, pairs: Sequence[Pair], escape_cost: float) -> Calibration:
+    """Threshold and least area for the network's answers to `pairs`."""
+    calibrator = Calibrator()
+    for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
+        calibrator.see(pair.label, network.levels(image))
+    return calibrator.calibrate(escape_cost)
+
+
+def score(
+    network: Network,
+    constants: Calibration,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    what: str,
+    look: Callable[[Looked], None] | None = None,
+) -> Scored:
+    """Counts of every picture; `look` is shown each, and may keep some."""
+    scored = Scored([], Pixels())
+    for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
+        levels = network.levels(image)
+        truth = decode_truth(mask, levels.shape)
+        given = answer(levels, constants.threshold, constants.min_area_px)
+        scored.counts.append(count(pair.id, pair.label, given, truth))
+        scored.pixels.see(levels, truth)
+        if look:
+            look(Looked(pair, image, truth, levels, given, scored.counts[-1]))
+    return scored

@@ -1,0 +1,50 @@
+"""Counts of pictures made by hand, for the tests of metrics, gate and report."""
+
+import numpy as np
+
+from defectline.components.evaluate.metrics import Count
+
+
+def counted(
+    label: str,
+    verdict: str,
+    tp: int = 0,
+    fp: int = 0,
+    fn: int = 0,
+    score: float = 0.5,
+    id: str = "x",
+) -> Count:
+    """A picture with one small defect region, or none where neither `tp` nor `fn` says otherwise."""
+    return Count(
+        id,
+        label,
+        verdict,
+        score,
+        tp,
+        fp,
+        fn,
+        regions=(int(tp + fn > 0), 0, 0),
+        regions_hit=(int(tp > 0), 0, 0),
+    )
+
+
+def answers(label: str, verdicts: str) -> list[Count]:
+    """One picture a letter: `r` has the right verdict and every pixel right, `w` the wrong verdict and every
+    pixel wrong."""
+    other = {"OK": "NG", "NG": "OK"}[label]
+    made = []
+    for number, letter in enumerate(verdicts):
+        right = letter == "r"
+        pixels = {"tp": 100} if right else {"fn": 100}
+        if label == "OK":
+            pixels = {} if right else {"fp": 100}
+        made.append(counted(label, label if right else other, **pixels, id=f"{label}/{number}"))
+    return made
+
+
+def levels(*boxes: tuple[int, int, int, int, int]) -> np.ndarray:
+    """(20, 20) levels with boxes of y, x, height, width, level."""
+    made = np.zeros((20, 20), np.uint16)
+    for y, x, height, width, level in boxes:
+        made[y : y + height, x : x + width] = level
+    return made

@@ -1,0 +1,159 @@
+"""Calibrating: threshold and least area from scores made by hand."""
+
+import numpy as np
+import pytest
+from counts import levels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectline.components.common.errors import SourceError
+from defectline.components.common.inspection import LEVELS, answer, score_levels
+from defectline.components.evaluate.calibration import (
+    AREAS_PX,
+    HIGHEST,
+    LOWEST,
+    ONLY_DEFECTIVE,
+    ONLY_GOOD,
+    Calibration,
+    Calibrator,
+)
+
+ESCAPE_COST = 3.0
+
+
+def _see(*pictures: tuple[str, np.ndarray]) -> Calibrator:
+    calibrator = Calibrator()
+    for label, picture in pictures:
+        calibrator.see(label, picture)
+    return calibrator
+
+
+def _called_bad(constants: Calibration, picture: np.ndarray) -> bool:
+    return answer(picture, constants.threshold, constants.min_area_px).verdict == "NG"
+
+
+def _wrong(calibrator: Calibrator, pictures: list[tuple[str, np.ndarray]]) -> int:
+    constants = calibrator.calibrate(ESCAPE_COST)
+    return sum(_called_bad(constants, picture) != (label == "NG") for label, picture in pictures)
+
+
+def test_separable_pictures_are_separated_nearer_to_the_good_ones():
+    pictures = [
+        ("OK", levels((1, 1, 6, 6, 200))),
+        ("NG", levels((5, 5, 5, 5, 800))),
+        ("NG", levels((5, 5, 5, 5, 700))),
+    ]
+    calibrator = _see(*pictures)
+    assert _wrong(calibrator, pictures) == 0
+    assert calibrator.calibrate(escape_cost=1).threshold == pytest.approx(0.45, abs=0.002)
+    assert calibrator.calibrate(escape_cost=3).threshold == pytest.approx(0.325, abs=0.002)
+
+
+def test_bright_dust_is_told_from_a_dim_defect_by_its_area():
+    pictures = [("OK", levels((1, 1, 2, 4, 950))), ("NG", levels((5, 5, 5, 5, 500)))]
+    calibrator = _see(*pictures)
+    assert _wrong(calibrator, pictures) == 0
+    assert calibrator.calibrate(ESCAPE_COST).min_area_px in (10, 20)
+
+
+def test_inseparable_pictures_get_the_fewest_wrong_verdicts():
+    pictures = [
+        ("OK", levels((5, 5, 5, 5, 600))),
+        ("OK", levels((5, 5, 5, 5, 100))),
+        ("NG", levels((5, 5, 5, 5, 550))),
+        ("NG", levels((5, 5, 5, 5, 900))),
+    ]
+    assert _wrong(_see(*pictures), pictures) == 1
+
+
+def test_the_cost_of_an_escape_moves_the_threshold():
+    calibrator = _see(
+        ("OK", levels((5, 5, 5, 5, 600))),
+        ("NG", levels((5, 5, 5, 5, 550))),
+        ("NG", levels((5, 5, 5, 5, 900))),
+    )
+    assert calibrator.calibrate(escape_cost=10).threshold <= 0.55
+    assert 0.6 < calibrator.calibrate(escape_cost=0.1).threshold <= 0.9
+
+
+def test_equal_scores_cannot_be_separated():
+    same = levels((5, 5, 5, 5, 500))
+    pictures = [("OK", same), ("NG", same)]
+    assert _wrong(_see(*pictures), pictures) == 1
+
+
+def _area(pixels: int, level: int) -> np.ndarray:
+    """A row of `pixels` at `level`."""
+    return levels((5, 0, 1, pixels, level)) if pixels <= 20 else levels((5, 0, pixels // 20, 20, level))
+
+
+def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a_note():
+    pictures = [("OK", levels((1, 1, 8, 8, 300))), ("OK", levels((1, 1, 8, 8, 200)))]
+    calibrator = _see(*pictures)
+    assert _wrong(calibrator, pictures) == 0
+    assert calibrator.calibrate(ESCAPE_COST) == Calibration(0.35, 5, ONLY_GOOD)
+    # Whatever an escape costs: none was seen.
+    assert calibrator.calibrate(100) == calibrator.calibrate(0.1)
+
+
+@pytest.mark.parametrize(
+    ("good", "constants"),
+    [
+        # Small bright specks: an area that they do not reach keeps the threshold even.
+        ([_area(5, 900), _area(10, 420)], (0.47, 10)),
+        # Bright ones of any size: the lowest threshold there is.
+        ([_area(20, 900), _area(40, 700)], (0.75, 40)),
+        ([_area(40, 1000)], (0.95, 5)),
+        ([_area(40, 0)], (0.05, 5)),
+    ],
+)
+def test_specks_of_good_pictures_decide_the_least_area(good, constants):
+    chosen = _see(*[("OK", picture) for picture in good]).calibrate(ESCAPE_COST)
+    assert (chosen.threshold, chosen.min_area_px) == constants
+
+
+@pytest.mark.parametrize(
+    ("bad", "threshold"),
+    [
+        ([_area(40, 300), _area(40, 800)], 0.25),
+        # A defect that cannot be told from noise does not pull the threshold down to it.
+        ([_area(40, 20), _area(40, 800)], 0.75),
+        ([_area(40, 20)], 0.95),
+        ([_area(40, 60)], 0.05),
+    ],
+)
+def test_only_defective_pictures_get_a_threshold_just_below_the_lowest_score_and_a_note(bad, threshold):
+    chosen = _see(*[("NG", picture) for picture in bad]).calibrate(ESCAPE_COST)
+    assert chosen == Calibration(threshold, 5, ONLY_DEFECTIVE)
+
+
+def test_both_labels_need_no_note():
+    chosen = _see(("OK", _area(40, 100)), ("NG", _area(40, 900))).calibrate(ESCAPE_COST)
+    assert chosen.note == ""
+
+
+def test_no_picture_at_all_is_an_error_that_says_so():
+    with pytest.raises(SourceError, match="no validation picture"):
+        Calibrator().calibrate(ESCAPE_COST)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["OK", "NG"]), st.integers(0, LEVELS), st.integers(1, 6)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_no_other_constants_cost_less(drawn):
+    pictures = [(label, levels((5, 5, side, side, level))) for label, level, side in drawn]
+    constants = _see(*pictures).calibrate(ESCAPE_COST)
+    assert LOWEST / LEVELS <= constants.threshold <= HIGHEST / LEVELS
+    bad = np.array([label == "NG" for label, _ in pictures])
+    cuts = np.arange(LOWEST, HIGHEST + 1)
+    scores = np.array([[score_levels(picture, area) for area in AREAS_PX] for _, picture in pictures])
+    called_bad = scores[..., None] >= cuts
+    escapes, overkills = (~called_bad[bad]).sum(axis=0), called_bad[~bad].sum(axis=0)
+    given_bad = np.array([_called_bad(constants, picture) for _, picture in pictures])
+    cost = ESCAPE_COST * np.sum(~given_bad[bad]) + np.sum(given_bad[~bad])
+    assert cost == (ESCAPE_COST * escapes + overkills).min()

@@ -1,0 +1,232 @@
+"""Counting, and the numbers that follow, against values worked out by hand."""
+
+import numpy as np
+import pytest
+from counts import counted, levels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from defectline.components.common.inspection import Grades, answer
+from defectline.components.evaluate.metrics import Count, count, grade_counts, intervals, summarize
+from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
+from defectline.components.evaluate.pixels import Pixels
+
+
+def test_pixels_and_regions_are_counted():
+    truth = (levels((2, 2, 4, 4, 1), (12, 12, 2, 2, 1)) > 0).astype(np.uint8)
+    given_answer = answer(levels((2, 2, 4, 6, 900)), 0.5, 5)
+    made = count("NG/1", "NG", given_answer, truth)
+    assert made == Count("NG/1", "NG", "NG", 0.9, tp=16, fp=8, fn=4, regions=(2, 0, 0), regions_hit=(1, 0, 0))
+
+
+def test_true_regions_that_touch_at_a_corner_are_one():
+    truth = (levels((2, 2, 3, 3, 1), (5, 5, 3, 3, 1)) > 0).astype(np.uint8)
+    assert count("NG/1", "NG", answer(levels(), 0.5, 5), truth).regions == (1, 0, 0)
+
+
+def test_regions_belong_to_the_class_below_whose_limit_their_area_is():
+    truth = np.zeros((40, 40), np.uint8)
+    truth[0:7, 0:9] = 1  # 63 px
+    truth[0:8, 12:20] = 1  # 64 px
+    truth[10:25, 0:17] = 1  # 255 px
+    truth[20:36, 20:36] = 1  # 256 px
+    found = np.zeros((40, 40), np.uint16)
+    found[20:36, 20:36] = found[0:7, 0:9] = 900
+    made = count("NG/1", "NG", answer(found, 0.5, 5), truth)
+    assert (made.regions, made.regions_hit) == ((1, 2, 1), (1, 0, 1))
+    metrics = summarize([made], None)
+    assert [metrics[f"regions_{size}"] for size in ("small", "medium", "large")] == [1, 2, 1]
+    assert [metrics[f"region_recall_{size}"] for size in ("small", "medium", "large")] == [1, 0, 1]
+    assert metrics["region_recall"] == 0.5
+
+
+def test_nothing_to_find_and_nothing_found_has_no_pooled_overlap_and_a_perfect_one_per_picture():
+    pixels = Pixels()
+    pixels.see(levels((1, 1, 2, 2, 300)), np.zeros((20, 20), np.uint8))
+    metrics = summarize([counted("OK", "OK", score=0.1)] * 3, pixels)
+    assert metrics == {
+        "iou": None,
+        "dice": None,
+        "image_iou": 1.0,
+        "image_dice": 1.0,
+        "pixel_ap": None,
+        "escape": None,
+        "overkill": 0.0,
+        "image_auroc": None,
+        "image_ap": None,
+        "region_recall": None,
+        "region_recall_small": None,
+        "region_recall_medium": None,
+        "region_recall_large": None,
+        "regions_small": 0,
+        "regions_medium": 0,
+        "regions_large": 0,
+        "ng": 0,
+        "ok": 3,
+    }
+
+
+def test_perfect_and_all_wrong():
+    right = summarize([counted("NG", "NG", tp=9, score=0.9), counted("OK", "OK", score=0.1)], None)
+    assert [right[k] for k in ("iou", "dice", "image_auroc", "image_ap", "region_recall")] == [1.0] * 5
+    assert (right["image_iou"], right["image_dice"]) == (1, 1)
+    assert (right["escape"], right["overkill"]) == (0, 0)
+    wrong = summarize([counted("NG", "OK", fn=9, score=0.1), counted("OK", "NG", fp=9, score=0.9)], None)
+    assert [wrong[k] for k in ("iou", "dice", "image_auroc", "region_recall")] == [0.0] * 4
+    assert (wrong["image_iou"], wrong["image_dice"]) == (0, 0)
+    assert (wrong["escape"], wrong["overkill"]) == (1, 1)
+
+
+def test_pooled_overlap_counts_pixels_and_the_mean_counts_pictures():
+    metrics = summarize([counted("NG", "NG", tp=6, fp=2, fn=2), counted("NG", "OK", fn=10)], None)
+    assert metrics["iou"] == 6 / 20
+    assert metrics["dice"] == 12 / 26
+    assert metrics["image_iou"] == (6 / 10 + 0) / 2
+    assert metrics["image_dice"] == (12 / 16 + 0) / 2
+    assert (metrics["escape"], metrics["overkill"], metrics["image_auroc"]) == (0.5, None, None)
+
+
+def test_no_picture_at_all():
+    metrics = summarize([], Pixels())
+    assert {name for name, value in metrics.items() if value is not None} == {
+        "regions_small",
+        "regions_medium",
+        "regions_large",
+        "ng",
+        "ok",
+    }
+    assert intervals([]) == {"iou": None, "escape": None, "overkill": None}
+
+
+def test_false_defects_on_good_pictures_lower_the_iou():
+    counts = [counted("NG", "NG", tp=10), counted("OK", "NG", fp=10)]
+    assert summarize(counts, None)["iou"] == 0.5
+    assert summarize(counts, None)["image_iou"] == 0.5
+
+
+def test_grades_by_true_label():
+    grades = Grades(a_px=10, b_px=50)
+    counts = [
+        counted("NG", "NG", tp=10),
+        counted("NG", "NG", tp=10, fp=1),
+        counted("NG", "NG", tp=50),
+        counted("NG", "NG", tp=50, fp=1),
+        counted("NG", "OK", fn=80),
+        counted("OK", "OK"),
+        counted("OK", "NG", fp=60),
+    ]
+    assert grade_counts(counts, grades) == {
+        "OK": {"A": 1, "B": 0, "reject": 1},
+        "NG": {"A": 2, "B": 2, "reject": 1},
+    }
+
+
+# Intervals
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 50)] * 3), min_size=1, max_size=12))
+def test_intervals_hold_the_estimate(pixels):
+    counts = [counted("NG", "NG" if tp else "OK", tp, fp, fn) for tp, fp, fn in pixels]
+    spans, metrics = intervals(counts), summarize(counts, None)
+    for key in ("iou", "escape", "overkill"):
+        if metrics[key] is None:
+            assert spans[key] is None
+        else:
+            assert 0 <= spans[key].low <= spans[key].high <= 1
+    # Wilson's interval holds the rate; the quantiles of a bootstrap need not hold an extreme estimate.
+    assert spans["escape"].low - 1e-9 <= metrics["escape"] <= spans["escape"].high + 1e-9
+
+
+def test_wilson_as_in_the_books():
+    span = intervals([counted("NG", "NG", tp=1)] * 10)["escape"]
+    assert (span.low, round(span.high, 4)) == (0.0, 0.2775)
+
+
+def test_the_bootstrap_narrows_with_the_number_of_pictures():
+    rng = np.random.default_rng(0)
+    counts = [counted("NG", "NG", int(t), 10, 10) for t in rng.integers(10, 100, 400)]
+    few, many = intervals(counts[:20])["iou"], intervals(counts)["iou"]
+    assert many.high - many.low < (few.high - few.low) / 2
+    assert many.low < summarize(counts, None)["iou"] < many.high
+
+
+# Histograms of pixels
+
+
+def test_average_precision_by_hand():
+    """Levels 900 (2 defective), 500 (1 good, 1 defective), 100 (1 good): precision 1, 1, 3/4."""
+    pixels = Pixels()
+    pixels.see(np.array([[900, 900, 500]], np.uint16), np.array([[1, 1, 1]], np.uint8))
+    pixels.see(np.array([[500, 100]], np.uint16), np.array([[0, 0]], np.uint8))
+    assert pixels.average_precision() == pytest.approx((1 + 1 + 3 / 4) / 3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60))
+def test_average_precision_is_that_of_scikit_learn(drawn):
+    values = np.array([[level for level, _ in drawn]], np.uint16)
+    truth = np.array([[bad for _, bad in drawn]], np.uint8)
+    pixels = Pixels()
+    pixels.see(values, truth)
+    if truth.any():
+        assert pixels.average_precision() == pytest.approx(average_precision_score(truth[0], values[0]))
+    else:
+        assert pixels.average_precision() is None
+
+
+def test_reliability_by_hand():
+    pixels = Pixels()
+    pixels.see(np.array([[0, 50, 300, 300, 1000, 950]], np.uint16), np.array([[0, 0, 1, 0, 1, 1]], np.uint8))
+    points = pixels.reliability()
+    assert [(round(p.predicted, 3), p.observed, p.pixels) for p in points] == [
+        (0.025, 0.0, 2),
+        (0.3, 0.5, 2),
+        (0.975, 1.0, 2),
+    ]
+
+
+# Paired differences
+
+
+@pytest.mark.parametrize(
+    ("new", "mended", "of", "confidence", "bound"),
+    [
+        # Two disinfections of contact lenses, 44 pairs: 90 % interval -0.096 to 0.037 (Tango 1998).
+        (0, 1, 44, 0.95, 0.037),
+        (1, 0, 44, 0.95, 0.096),
+        # Airways before and after a transplant, 21 pairs: 95 % interval -0.517 to -0.026 (Fagerland 2014).
+        (1, 7, 21, 0.975, -0.026),
+        (7, 1, 21, 0.975, 0.517),
+    ],
+)
+def test_the_bound_of_a_paired_difference_is_the_published_one(new, mended, of, confidence, bound):
+    assert round(upper_difference(new, mended, of, confidence), 3) == bound
+
+
+@given(st.integers(1, 60), st.data())
+def test_the_bound_lies_above_the_difference_and_grows_with_new_errors(of, data):
+    new = data.draw(st.integers(0, of))
+    mended = data.draw(st.integers(0, of - new))
+    bound = upper_difference(new, mended, of)
+    assert (new - mended) / of <= bound <= 1
+    if new + mended < of:
+        assert upper_difference(new + 1, mended, of) > bound
+
+
+def test_without_any_change_the_bound_is_that_of_a_rate_never_seen():
+    """z² / (n + z²), Wilson's upper bound of 0 of n."""
+    assert upper_difference(0, 0, 20) == pytest.approx(1.644854**2 / (20 + 1.644854**2), abs=1e-6)
+
+
+def test_differences_of_iou():
+    rows = np.array([[(8, 1, 1), (6, 2, 2)], [(0, 0, 0), (0, 10, 0)]])
+    assert iou_difference(rows) == pytest.approx(8 / 10 - 6 / 20)
+    assert iou_difference(np.zeros((2, 2, 3), np.int64)) is None
+    same = np.repeat(np.random.default_rng(0).integers(1, 99, (30, 1, 3)), 2, axis=1)
+    assert lower_iou_difference(same) == 0
+    worse = same.copy()
+    worse[:, 0, 0] //= 2
+    assert lower_iou_difference(worse) < iou_difference(worse) < 0
+    assert lower_iou_difference(worse) == lower_iou_difference(worse)
