@@ -46,6 +46,7 @@ class Parameters(BaseModel):
     masks: Annotated[str, AfterValidator(_all_or_ng_only)] = "all"
     tile: bool = False
     empty_tiles: float = Field(default=0.25, ge=0, le=1)
+    quantize: bool = True
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:

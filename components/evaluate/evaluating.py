@@ -1,6 +1,7 @@
 """The evaluate step.
 
-1. Calibrate threshold and minimal area on the validation split.
+1. Calibrate threshold and minimal area on the validation split, for the network in float32 and in INT8, and
+   choose which of the two is served.
 2. Score challenger and champion on the same test pictures, from the files as the line would send them,
    with the exported network that the predictor loads.
 3. Judge by the gate.
@@ -24,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklearn.metrics import roc_curve
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle, Data, Golden, read_bundle, seal_bundle
+from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, read_bundle, seal_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings, decode_truth, encode_mask
 from defectline.components.common.inspection import LEVELS, Answer, Network, answer
@@ -34,6 +35,7 @@ from defectline.components.common.snapshot import Pair, read_files, read_pairs, 
 from defectline.components.common.steps import say, step, track
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.calibration import Calibration, Calibrator
+from defectline.components.evaluate.choosing import choose
 from defectline.components.evaluate.gate import Rule, judge, passed
 from defectline.components.evaluate.metrics import Count, count, intervals, summarize
 from defectline.components.evaluate.report import Case, Report, render
@@ -65,6 +67,14 @@ class Judged(NamedTuple):
     """The highest probability inside the true defect; of a good picture, anywhere."""
 
 
+class Candidate(NamedTuple):
+    """A network that could be served, and how it does on the validation split."""
+
+    network: Network
+    constants: Calibration
+    counts: list[Count]
+
+
 class Result(NamedTuple):
     passed: bool
     metrics: dict[str, dict[str, float | int | None]]
@@ -94,16 +104,18 @@ def evaluate(
     with step("evaluate") as progress:
         rates = checked(Limits, **limits)
         storage = open_storage(store)
-        network, content = _load_model(model)
+        content = _read_model(model)
         pairs = [p for p in read_pairs(storage, snapshot) if p.status == "accepted"]
         validation = [p for p in pairs if p.split == "validation"]
         test = [p for p in pairs if p.split == "test"]
 
-        constants = _calibrate(network, storage, validation)
+        candidates = _candidates(model, ImagingSettings(**content["imaging"]), storage, validation)
+        served, reason = choose({name: each.counts for name, each in candidates.items()})
+        network, constants, validated = candidates[served]
+        say(f"evaluate: {served} is served: {reason}")
         say(f"evaluate: threshold {constants.threshold}, regions of at least {constants.min_area_px} px")
         counts, shown = _judge_pictures(network, constants, storage, test)
         rival, no_champion = _score_champion(storage, model_name, champion, test)
-        validated = _score(network, constants, storage, validation, "judging validation pictures")
         metrics = {"validation": summarize(validated), "test": summarize(counts)}
         rival_metrics = None if rival is None else summarize(rival)
         rules = judge(metrics["test"], rival_metrics, **rates.model_dump(), no_champion=no_champion)
@@ -125,6 +137,8 @@ def evaluate(
             data=data,
             training=content["training"],
             golden=[],
+            served=served,
+            served_reason=reason,
         )
         sealed = _seal(model, bundle, draft, shown)
         page = render(
@@ -161,10 +175,23 @@ def _number(value: float | int | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _load_model(model: Path) -> tuple[Network, dict]:
+def _read_model(model: Path) -> dict:
     checksums.verify(model)
-    content = json.loads((model / "model.json").read_text())
-    return Network(model / "openvino/model.xml", ImagingSettings(**content["imaging"])), content
+    return json.loads((model / "model.json").read_text())
+
+
+def _candidates(
+    model: Path, imaging: ImagingSettings, storage: Storage, pairs: Sequence[Pair]
+) -> dict[str, Candidate]:
+    """Every network of the model that could be served, at constants of its own."""
+    found = {}
+    for served, file in NETWORKS.items():
+        if (model / file).exists():
+            network = Network(model / file, imaging)
+            constants = _calibrate(network, storage, pairs)
+            counts = _score(network, constants, storage, pairs, f"judging {served} on validation pictures")
+            found[served] = Candidate(network, constants, counts)
+    return found
 
 
 def _calibrate(network: Network, storage: Storage, pairs: Sequence[Pair]) -> Calibration:
@@ -215,7 +242,7 @@ def _score_champion(
         try:
             storage.download_folder(f"models/{model_name}/{champion}", folder)
             bundle = read_bundle(folder)
-            network = Network(folder / "openvino/model.xml", bundle.imaging)
+            network = Network(folder / bundle.network, bundle.imaging)
         except BundleError as error:
             # The copy that was looked at is gone by the time somebody reads this.
             what = error.what.replace(str(folder), storage.url(f"models/{model_name}/{champion}"))
@@ -270,6 +297,8 @@ def _publish(
         **bundle.metrics,
         "test_intervals_95": {key: span and list(span) for key, span in spans.items()},
         "champion_test": rival,
+        "served": bundle.served,
+        "served_reason": bundle.served_reason,
         "threshold": bundle.threshold,
         "min_area_px": bundle.min_area_px,
     }
