@@ -49,7 +49,12 @@ def write_source(folder: Path, pairs: int = 40, seed: int = 0, size: int = SIZE)
 
 
 def write_model(
-    folder: Path, size: int = SIZE, channels: int = 1, cut: float = 40.0, int8_cut: float | None = None
+    folder: Path,
+    size: int = SIZE,
+    channels: int = 1,
+    cut: float = 40.0,
+    int8_cut: float | None = None,
+    tile: bool = False,
 ) -> Path:
     """A sealed model folder such as train writes, with a network that calls a defect what is `cut` grey
     levels brighter than its surroundings of 15×15 px; returns the folder.
@@ -73,7 +78,7 @@ def write_model(
     (folder / "history.json").write_text(json.dumps(history))
     plot_history(history, folder / "history.png")
     content = {
-        "imaging": {"image_size": size, "channels": channels, "enhance": False},
+        "imaging": {"image_size": size, "channels": channels, "enhance": False, "tile": tile},
         "training": {"epochs": 5, "seed": 0, "encoder_weights": "none"},
         "epochs_run": 5,
     }
@@ -122,12 +127,20 @@ class Judged(NamedTuple):
 
 
 def judge_model(
-    folder: Path, cut: float = 40.0, pairs: int = 40, run: str = "one", int8_cut: float | None = None
+    folder: Path,
+    cut: float = 40.0,
+    pairs: int = 40,
+    run: str = "one",
+    int8_cut: float | None = None,
+    tile: bool = False,
 ) -> Judged:
-    """Below the new `folder`: a source, its snapshot in a store, a model by hand and its sealed bundle."""
-    store, source = folder / "store", write_source(folder / "source", pairs)
+    """Below the new `folder`: a source, its snapshot in a store, a model by hand and its sealed bundle.
+
+    With `tile` the pictures are larger than the network's input in both directions.
+    """
+    store, source = folder / "store", write_source(folder / "source", pairs, size=150 if tile else SIZE)
     snapshot = ingest(str(source), str(store), run)
-    model = write_model(folder / "model", cut=cut, int8_cut=int8_cut)
+    model = write_model(folder / "model", cut=cut, int8_cut=int8_cut, tile=tile)
     bundle, report = folder / "bundle", folder / "report.html"
     result = evaluate(str(store), snapshot, model, bundle, report, LIMITS, run)
     return Judged(store, source, snapshot, model, bundle, read_bundle(bundle), report, result)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from bundles import make_bundle
-from networks import Judged, judge_model
+from networks import LIMITS, Judged, judge_model
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder, read_bundle
@@ -88,15 +88,8 @@ def test_a_champion_is_scored_by_the_network_that_it_serves(judged, tmp_path):
     champion = judge_model(tmp_path / "champion", cut=1000, int8_cut=40)
     version = champion.bundle.version
     publish_folder(champion.folder, open_storage(str(judged.store)), f"models/defects/{version}")
-    limits = {"min_iou": 0.5, "max_escape": 0.1, "max_overkill": 0.1}
-    arguments = (
-        str(judged.store),
-        judged.snapshot,
-        judged.model,
-        tmp_path / "bundle",
-        tmp_path / "page.html",
-    )
-    evaluate(*arguments, limits, "second", champion=version)
+    files = (judged.model, tmp_path / "bundle", tmp_path / "report.html")
+    evaluate(str(judged.store), judged.snapshot, *files, LIMITS, "second", champion=version)
     metrics = json.loads((judged.store / "runs/second/metrics.json").read_text())
     assert metrics["champion_test"]["escape"] == 0
     assert metrics["champion_test"]["iou"] > 0.9
