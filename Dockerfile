@@ -24,7 +24,7 @@ RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir /dist .
 # What every component needs, in a virtual environment without pip: the pip of the base fills it.
 FROM ${BASE} AS common
 RUN useradd --uid 1000 --gid 0 --no-log-init --no-create-home defectline \
-    # OpenVINO's converter sends usage data unless this file says no.
+    # OpenVINO's converter and NNCF send usage data unless this file says no.
     && mkdir -p /home/defectline/intel && printf 0 > /home/defectline/intel/openvino_telemetry \
     # OpenShift runs any user id, always in group 0.
     && chown -R 1000:0 /home/defectline && chmod -R g=u /home/defectline \

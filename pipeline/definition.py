@@ -57,6 +57,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         escape_cost: float = 3.0,
         grade_a_px: int = 0,
         grade_b_px: int = 0,
+        quantize: bool = True,
     ):
         run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
@@ -64,7 +65,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
             f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
             f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles} "
-            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px}"
+            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px} quantize={quantize}"
         )
         finished = finish_op(store=store, run=run)
         target.place(finished, memory="512Mi", timeout_s=HOUR_S)
@@ -102,6 +103,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     batch_size=batch_size,
                     seed=seed,
                     encoder_weights=encoder_weights,
+                    quantize=quantize,
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
                 )
                 target.place(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)

@@ -49,6 +49,7 @@ class Parameters(BaseModel):
     escape_cost: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     grade_a_px: int = Field(default=0, ge=0)
     grade_b_px: GradeB = 0
+    quantize: bool = True
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:

@@ -48,16 +48,27 @@ def write_source(folder: Path, pairs: int = 40, seed: int = 0, size: int = SIZE)
     return folder
 
 
-def write_model(folder: Path, size: int = SIZE, channels: int = 1, cut: float = 40.0) -> Path:
+def write_model(
+    folder: Path,
+    size: int = SIZE,
+    channels: int = 1,
+    cut: float = 40.0,
+    int8_cut: float | None = None,
+    tile: bool = False,
+) -> Path:
     """A sealed model folder such as train writes, with a network that calls a defect what is `cut` grey
     levels brighter than its surroundings of 15×15 px; returns the folder.
 
     Only the OpenVINO file is real; the other formats are stand-ins. `cut=nan` makes a network that gives
-    NaN, as after a training that diverged; with 1000 it finds nothing.
+    NaN, as after a training that diverged; with 1000 it finds nothing. With `int8_cut` there is a network in
+    INT8 too.
     """
     for name in ("openvino", "onnx", "saved_model/1"):
         (folder / name).mkdir(parents=True)
     write_network(folder / "openvino/model.xml", size, channels, cut)
+    if int8_cut is not None:
+        (folder / "openvino_int8").mkdir()
+        write_network(folder / "openvino_int8/model.xml", size, channels, int8_cut, int8=True)
     for name in ("model.keras", "onnx/model.onnx", "saved_model/1/saved_model.pb"):
         (folder / name).write_text(f"stand-in for {name}\n")
     history = [
@@ -67,7 +78,7 @@ def write_model(folder: Path, size: int = SIZE, channels: int = 1, cut: float = 
     (folder / "history.json").write_text(json.dumps(history))
     plot_history(history, folder / "history.png")
     content = {
-        "imaging": {"image_size": size, "channels": channels, "enhance": False},
+        "imaging": {"image_size": size, "channels": channels, "enhance": False, "tile": tile},
         "training": {"epochs": 5, "seed": 0, "encoder_weights": "none"},
         "epochs_run": 5,
     }
@@ -76,7 +87,9 @@ def write_model(folder: Path, size: int = SIZE, channels: int = 1, cut: float = 
     return folder
 
 
-def write_network(xml: Path, size: int, channels: int, cut: float, defects: int = 1) -> None:
+def write_network(
+    xml: Path, size: int, channels: int, cut: float, defects: int = 1, int8: bool = False
+) -> None:
     """float32 (N, size, size, channels) from 0 to 255 in; float32 (N, size, size, 1 + defects) out: for one
     class of defects, two numbers that sum to 1."""
     openvino = import_openvino()
@@ -84,14 +97,17 @@ def write_network(xml: Path, size: int, channels: int, cut: float, defects: int 
 
     picture = ops.parameter([-1, size, size, channels], np.float32, name="picture")
     grey = ops.transpose(ops.reduce_mean(picture, [3], keep_dims=True), [0, 3, 1, 2])
-    around = ops.avg_pool(
-        grey,
-        strides=[1, 1],
-        pads_begin=[7, 7],
-        pads_end=[7, 7],
-        kernel_shape=[15, 15],
-        exclude_pad=True,
-    )
+    place = {"strides": [1, 1], "pads_begin": [7, 7], "pads_end": [7, 7]}
+    if int8:
+        # Values and kernel pass through the steps of 8 bits, so OpenVINO computes the convolution in INT8.
+        steps = ops.fake_quantize(grey, *map(np.float32, (0, 255, 0, 255)), 256)
+        kernel = ops.fake_quantize(np.ones((1, 1, 15, 15), np.float32), *map(np.float32, (-1, 1, -1, 1)), 255)
+        pixels = cv2.boxFilter(
+            np.ones((size, size), np.float32), -1, (15, 15), normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
+        around = ops.divide(ops.convolution(steps, kernel, dilations=[1, 1], **place), pixels)
+    else:
+        around = ops.avg_pool(grey, kernel_shape=[15, 15], exclude_pad=True, **place)
     brighter = ops.subtract(grey, around)
     defect = ops.sigmoid(ops.multiply(ops.subtract(brighter, np.float32(cut)), np.float32(0.1)))
     both = ops.concat([ops.subtract(np.float32(1), defect)] + [defect] * defects, axis=1)
@@ -113,10 +129,21 @@ class Judged(NamedTuple):
     result: Result
 
 
-def judge_model(folder: Path, cut: float = 40.0, pairs: int = 40, run: str = "one") -> Judged:
-    """Below the new `folder`: a source, its snapshot in a store, a model by hand and its sealed bundle."""
-    store, source = folder / "store", write_source(folder / "source", pairs)
+def judge_model(
+    folder: Path,
+    cut: float = 40.0,
+    pairs: int = 40,
+    run: str = "one",
+    int8_cut: float | None = None,
+    tile: bool = False,
+) -> Judged:
+    """Below the new `folder`: a source, its snapshot in a store, a model by hand and its sealed bundle.
+
+    With `tile` the pictures are larger than the network's input in both directions.
+    """
+    store, source = folder / "store", write_source(folder / "source", pairs, size=150 if tile else SIZE)
     snapshot = ingest(str(source), str(store), run)
-    model, bundle, report = write_model(folder / "model", cut=cut), folder / "bundle", folder / "report.html"
+    model = write_model(folder / "model", cut=cut, int8_cut=int8_cut, tile=tile)
+    bundle, report = folder / "bundle", folder / "report.html"
     result = evaluate(str(store), snapshot, model, bundle, report, LIMITS, run)
     return Judged(store, source, snapshot, model, bundle, read_bundle(bundle), report, result)

@@ -71,6 +71,8 @@ def test_first_run_deploys(first, place):
     for name in (
         "model.keras",
         "openvino/model.xml",
+        "openvino_int8/model.xml",
+        "parity.json",
         "onnx/model.onnx",
         "saved_model/1/saved_model.pb",
         "statistics.json",

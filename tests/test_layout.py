@@ -12,6 +12,7 @@ ONLY = {
     "kfp": ("pipeline", "component.py"),
     "tensorflow": ("components/train",),
     "keras": ("components/train",),
+    "nncf": ("components/train",),
     "kserve": ("components/serve",),
     "kubernetes": ("components/deploy",),
 }

@@ -2,8 +2,10 @@
 
 bundle.json                 what the classes below say
 model.keras                 to train on from
-openvino/model.xml, .bin    what the predictor loads
+openvino/model.xml, .bin    what the predictor loads, or
+openvino_int8/              the same in INT8, where it loses nothing; `served` says which of the two
 onnx/model.onnx  saved_model/1/
+parity.json                 how far each file's answers are from those of model.keras: see train/parity.py
 statistics.json             what the training pictures look like: see common/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
 SHA256SUMS
@@ -12,6 +14,7 @@ SHA256SUMS
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,8 +25,8 @@ from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Grades
 from defectline.components.common.storage import Storage
 
-SERVED = ("bundle.json", "openvino/model.xml", "openvino/model.bin")
-"""All that the predictor reads; what KServe pulls holds these and their own SHA256SUMS."""
+NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
+"""The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 
 
 class _Frozen(BaseModel):
@@ -76,11 +79,27 @@ class Bundle(_Frozen):
     data: Data
     training: dict[str, str | int | float | bool | None]
     golden: list[Golden]
+    served: Literal["openvino", "openvino_int8"] = "openvino"
+    """Which of NETWORKS was judged, and is what the predictor loads."""
+    served_reason: str = "there is no other"
+
+    @property
+    def network(self) -> str:
+        """The served network's file, below the bundle's folder."""
+        return NETWORKS[self.served]
+
+    @property
+    def precision(self) -> str:
+        return "INT8" if self.served == "openvino_int8" else "float32"
 
 
 def read_bundle(folder: Path) -> Bundle:
     """The sealed bundle in `folder`, checked against its checksums. Raises BundleError."""
     checksums.verify(folder)
+    return _read(folder)
+
+
+def _read(folder: Path) -> Bundle:
     try:
         return Bundle.model_validate_json((folder / "bundle.json").read_bytes())
     except (FileNotFoundError, ValidationError) as error:
@@ -114,8 +133,12 @@ def _write(folder: Path, bundle: Bundle) -> None:
 
 
 def copy_served(bundle: Path, target: Path) -> None:
-    """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it."""
-    for name in SERVED:
+    """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
+
+    That is bundle.json and the served network's two files.
+    """
+    network = _read(bundle).network
+    for name in ("bundle.json", network, network.replace(".xml", ".bin")):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)
     checksums.seal(target)

@@ -38,7 +38,7 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
         try:
             storage.download_folder(f"models/{model_name}/{champion}", folder)
             bundle = read_bundle(folder)
-            network = Network(folder / "openvino/model.xml", bundle.imaging)
+            network = Network(folder / bundle.network, bundle.imaging)
             unseen, note = _unseen(storage, bundle, pairs)
             if not unseen:
                 return _incomparable(note)

@@ -1,11 +1,12 @@
 """The evaluate step.
 
-1. Calibrate threshold and minimal area on the validation split.
+1. Calibrate threshold and minimal area on the validation split, for the network in float32 and in INT8, and
+   choose which of the two is served.
 2. Score challenger and champion on the same test pictures, from the files as the line would send them,
    with the exported network that the predictor loads.
 3. Judge by the gate.
 4. Seal the bundle, with golden pictures and the answers that every deployment of it must give.
-5. Write metrics.json, gate.json, report.html and summary.md into the run's folder.
+5. Write metrics.json, gate.json, counts.json, report.html and summary.md into the run's folder.
 """
 
 import io
@@ -20,24 +21,34 @@ from PIL import Image
 from sklearn.metrics import roc_curve
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle, Data, Golden, seal_bundle
+from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
 from defectline.components.common.settings import checked
-from defectline.components.common.snapshot import SPLITS, read_pairs, read_snapshot
+from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
+from defectline.components.evaluate.calibration import Calibration
 from defectline.components.evaluate.cases import Case, Gallery
 from defectline.components.evaluate.champion import score_champion
+from defectline.components.evaluate.choosing import choose
 from defectline.components.evaluate.gate import judge, passed
 from defectline.components.evaluate.metrics import Count, Metrics, grade_counts, intervals, summarize
 from defectline.components.evaluate.report import Report, render, summarize_run
-from defectline.components.evaluate.scoring import calibrate, score
+from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings
 
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
+
+
+class Candidate(NamedTuple):
+    """A network that could be served, and how it does on the validation split."""
+
+    network: Network
+    constants: Calibration
+    validated: Scored
 
 
 class Result(NamedTuple):
@@ -72,18 +83,21 @@ def evaluate(
     with step("evaluate") as progress:
         told = checked(EvaluateSettings, **limits)
         storage = open_storage(store)
-        network, content = _load_model(model)
+        content = _read_model(model)
         rows = read_pairs(storage, snapshot)
         splits = {s: [p for p in rows if p.status == "accepted" and p.split == s] for s in SPLITS}
 
-        constants = calibrate(network, storage, splits["validation"], told.escape_cost)
+        imaging = ImagingSettings(**content["imaging"])
+        candidates = _candidates(model, imaging, storage, splits["validation"], told.escape_cost)
+        served, reason = choose({name: each.validated.counts for name, each in candidates.items()})
+        network, constants, validated = candidates[served]
+        say(f"evaluate: {served} is served: {reason}")
         say(f"evaluate: threshold {constants.threshold}, regions of at least {constants.min_area_px} px")
         if constants.note:
             say(f"evaluate: WARNING: {constants.note}")
         gallery = Gallery()
         scored = score(network, constants, storage, splits["test"], "judging", gallery.look)
         rival = score_champion(storage, model_name, champion, splits["test"])
-        validated = score(network, constants, storage, splits["validation"], "judging validation pictures")
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
         rules = judge(scored.counts, rival.scored and rival.scored.counts, told, rival.note)
         ok = passed(rules)
@@ -105,6 +119,8 @@ def evaluate(
             ),
             training=content["training"],
             golden=[],
+            served=served,
+            served_reason=reason,
         )
         sealed = _seal(model, bundle, draft, gallery.cases)
         reported = Report(
@@ -142,10 +158,23 @@ def _number(value: float | int | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _load_model(model: Path) -> tuple[Network, dict]:
+def _read_model(model: Path) -> dict:
     checksums.verify(model)
-    content = json.loads((model / "model.json").read_text())
-    return Network(model / "openvino/model.xml", ImagingSettings(**content["imaging"])), content
+    return json.loads((model / "model.json").read_text())
+
+
+def _candidates(
+    model: Path, imaging: ImagingSettings, storage: Storage, pairs: Sequence[Pair], escape_cost: float
+) -> dict[str, Candidate]:
+    """Every network of the model that could be served, at constants of its own, on the validation `pairs`."""
+    found = {}
+    for served, file in NETWORKS.items():
+        if (model / file).exists():
+            network = Network(model / file, imaging)
+            constants = calibrate(network, storage, pairs, escape_cost)
+            validated = score(network, constants, storage, pairs, f"judging {served} on validation pictures")
+            found[served] = Candidate(network, constants, validated)
+    return found
 
 
 def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Case]) -> Bundle:
@@ -185,6 +214,8 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "test_intervals_95": {key: span and list(span) for key, span in report.intervals.items()},
         "champion_test": rival and summarize(*rival),
         "reliability": [point._asdict() for point in report.scored.pixels.reliability()],
+        "served": bundle.served,
+        "served_reason": bundle.served_reason,
         "threshold": bundle.threshold,
         "min_area_px": bundle.min_area_px,
         "calibration_note": bundle.calibration_note,
@@ -193,6 +224,8 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
     storage.write(f"runs/{report.run}/metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
     rows = [rule._asdict() for rule in report.rules]
     storage.write(f"runs/{report.run}/gate.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
+    counts = [count._asdict() for count in report.scored.counts]
+    storage.write(f"runs/{report.run}/counts.json", json.dumps(counts, ensure_ascii=False).encode())
     storage.write(f"runs/{report.run}/report.html", page.encode())
     storage.write(f"runs/{report.run}/summary.md", summary.encode())
 

@@ -25,7 +25,7 @@ def main() -> None:
         prog="serve", description="Serve a published model on KServe's protocols.", parents=[kserve_parser]
     )
     parser.add_argument(
-        "--model_dir", type=Path, default=Path("/mnt/models"), help="folder with bundle.json and openvino/"
+        "--model_dir", type=Path, default=Path("/mnt/models"), help="folder with bundle.json and its network"
     )
     parser.set_defaults(model_name="defects", enable_grpc=False)
     arguments = parser.parse_args()

@@ -33,7 +33,7 @@ class DefectModel(Model):
         """
         self.bundle = read_bundle(self.folder)
         imaging = self.bundle.imaging
-        self.network = Network(self.folder / "openvino/model.xml", imaging)
+        self.network = Network(self.folder / self.bundle.network, imaging)
         size = imaging.image_size
         self.network.probabilities(np.zeros((1, size, size, imaging.channels), np.uint8))
         # More pictures at once than cores would only make each of them wait longer.

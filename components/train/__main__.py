@@ -12,12 +12,19 @@ def main(
     batch_size: int = 4,
     seed: int = 0,
     encoder_weights: str = "none",
+    quantize: bool = True,
 ) -> None:
     """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL."""
     # TensorFlow takes seconds to import, which --help need not wait for.
     from defectline.components.train.training import train
 
-    fields = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "encoder_weights": encoder_weights}
+    fields = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "encoder_weights": encoder_weights,
+        "quantize": quantize,
+    }
     train(dataset, model, model.with_name(f"{model.name}.html"), fields)
 
 

@@ -8,6 +8,7 @@ def train(
     batch_size: int,
     seed: int,
     encoder_weights: str,
+    quantize: bool,
     datasets: Input[list[Dataset]],
     model: Output[Model],
     metrics: Output[Metrics],
@@ -23,6 +24,7 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
         "encoder_weights": encoder_weights,
+        "quantize": quantize,
     }
     shards = [Path(dataset.path) for dataset in datasets]
     best = run_step(shards, Path(model.path), Path(history.path), settings)

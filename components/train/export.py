@@ -1,22 +1,72 @@
 """One trained network, in every format that somebody may want to serve or train on."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from defectline.components.common.bundle import NETWORKS
+from defectline.components.common.dataset import Split
 from defectline.components.common.engine import import_openvino
+from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.steps import say
+from defectline.components.train import parity
+from defectline.components.train.quantize import PICTURES, quantize
+
+FILES = {**NETWORKS, "onnx": "onnx/model.onnx", "saved_model": "saved_model/1"}
+"""All but openvino_int8 are in float32."""
+PARITY_PICTURES = 16
+"""Validation pictures on which every file is compared with the network."""
 
 
-def export(network: keras.Model, folder: Path) -> None:
-    """Write model.keras, saved_model/1/, onnx/model.onnx and openvino/model.xml below `folder`.
+def export(
+    network: keras.Model,
+    folder: Path,
+    splits: Mapping[str, Split],
+    imaging: ImagingSettings,
+    seed: int,
+    int8: bool = True,
+) -> None:
+    """Write model.keras, the FILES of the network and parity.json below `folder`; INT8 only with `int8`.
+
+    `seed` chooses the training pictures that INT8 is calibrated on, and the validation pictures on which
+    every file is compared with the network. Raises BundleError where one in float32 answers differently;
+    whether INT8 is good enough is for evaluate to say.
+    """
+    write_float32(network, folder)
+    validation = splits["validation"]
+    rows = np.random.default_rng(seed).permutation(validation.rows)[:PARITY_PICTURES]
+    pictures = validation.images[rows]
+    wanted = parity.ask_keras(network, pictures)
+
+    def measure(name: str) -> parity.Parity:
+        return parity.compare(parity.ask_file(folder / FILES[name], imaging, pictures), wanted)
+
+    found = {name: measure(name) for name in FILES if name != "openvino_int8"}
+    for name, each in found.items():
+        parity.check(FILES[name], each)
+    if int8:
+        say(f"train: quantizing to INT8 with {PICTURES} pictures at most")
+        quantize(folder / FILES["openvino"], splits["train"], seed, folder / FILES["openvino_int8"])
+        found["openvino_int8"] = measure("openvino_int8")
+    for line in parity.table(found):
+        say(f"train: {line}")
+    content = {"pictures": len(pictures), "files": {name: each._asdict() for name, each in found.items()}}
+    (folder / "parity.json").write_text(json.dumps(content, indent=2))
+
+
+def write_float32(network: keras.Model, folder: Path) -> None:
+    """Write model.keras and the files in float32 below `folder`.
 
     `network` must be in float32: files exported under mixed precision do not load. The exported files
     take any batch size.
     """
     import_openvino()
-    for name in ("saved_model", "onnx", "openvino"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("openvino", "onnx", "saved_model"):
+        (folder / FILES[name]).parent.mkdir(parents=True, exist_ok=True)
     network.save(folder / "model.keras")
-    network.export(str(folder / "saved_model/1"), format="tf_saved_model", verbose=False)
-    network.export(str(folder / "onnx/model.onnx"), format="onnx", verbose=False)
-    network.export(str(folder / "openvino/model.xml"), format="openvino", verbose=False)
+    network.export(str(folder / FILES["saved_model"]), format="tf_saved_model", verbose=False)
+    network.export(str(folder / FILES["onnx"]), format="onnx", verbose=False)
+    network.export(str(folder / FILES["openvino"]), format="openvino", verbose=False)

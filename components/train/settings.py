@@ -21,3 +21,5 @@ class TrainSettings(BaseModel):
     network that trains well predicts nothing."""
     patience: int = Field(default=30, ge=1)
     """Epochs without a better validation IoU before training stops."""
+    quantize: bool = True
+    """Export in INT8 as well; evaluate serves it where it loses nothing on validation pictures."""

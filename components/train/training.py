@@ -3,7 +3,7 @@
 1. Feed the prepared arrays in an order that the seed fixes; augment on the device.
 2. Fit with AdamW under a cosine schedule, in mixed precision where the processor has it.
 3. Stop early on the validation IoU, and keep the best weights.
-4. Rebuild the network in float32 and export it in every format.
+4. Rebuild the network in float32, export it in every format, and compare the files' answers with its own.
 """
 
 import json
@@ -137,7 +137,8 @@ def train(
     folder, and the HTML `page` of its history.
 
     `fields` are those of TrainSettings. Returns the values of the best epoch. The folder holds model.keras,
-    openvino/, onnx/, saved_model/1/, history.json, history.png, statistics.json, model.json and SHA256SUMS.
+    openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json, history.json, history.png, statistics.json,
+    model.json and SHA256SUMS.
     """
     with step("train") as report:
         settings = checked(TrainSettings, **fields)
@@ -149,7 +150,7 @@ def train(
         network, history = fit(splits, prepared.imaging, settings)
         model.mkdir(parents=True, exist_ok=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
-        export(network, model)
+        export(network, model, splits, prepared.imaging, settings.seed, settings.quantize)
         (model / "history.json").write_text(json.dumps(history))
         plot_history(history, model / "history.png")
         page.parent.mkdir(parents=True, exist_ok=True)
