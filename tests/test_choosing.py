@@ -4,6 +4,7 @@ import json
 
 import pytest
 from bundles import make_bundle
+from counts import counted
 from networks import LIMITS, Judged, judge_model
 
 from defectline.components.common import checksums
@@ -18,8 +19,8 @@ def _counts(called: str = "OK NG", tp: int = 900, fp: int = 50, fn: int = 50) ->
     """A good picture and a defective one with what they were called; the pixels are the latter's."""
     good, bad = called.split()
     return [
-        Count("OK/1", "OK", good, 0.5, tp=0, fp=0, fn=0, regions=0, regions_hit=0),
-        Count("NG/1", "NG", bad, 0.5, tp=tp, fp=fp, fn=fn, regions=1, regions_hit=1),
+        counted("OK", good),
+        counted("NG", bad, tp=tp, fp=fp, fn=fn),
     ]
 
 
