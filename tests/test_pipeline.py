@@ -159,6 +159,8 @@ def test_other_settings_are_named_to_ingest_with_new_ones_last(compiled):
     before = text.index("image_size={{")
     assert before < text.index("max_overkill={{", before) < text.index("tile={{", before)
     assert text.index("tile={{", before) < text.index("empty_tiles={{", before)
+    assert text.index("empty_tiles={{", before) < text.index("init_from={{", before)
+    assert text.index("init_from={{", before) < text.index("training={{", before)
 
 
 def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):

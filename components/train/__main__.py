@@ -12,13 +12,28 @@ def main(
     batch_size: int = 4,
     seed: int = 0,
     encoder_weights: str = "none",
+    init_from: str = "none",
+    training: str = "",
+    store: str = "",
+    logs: Path | None = None,
 ) -> None:
-    """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL."""
+    """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL.
+
+    With --store, checkpoints are kept there, and training goes on from one that was cut off. With --logs,
+    event files for TensorBoard are written there.
+    """
     # TensorFlow takes seconds to import, which --help need not wait for.
     from defectline.components.train.training import train
 
-    fields = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "encoder_weights": encoder_weights}
-    train(dataset, model, model.with_name(f"{model.name}.html"), fields)
+    fields = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "encoder_weights": encoder_weights,
+        "init_from": init_from,
+    }
+    page = model.with_name(f"{model.name}.html")
+    train(dataset, model, page, fields, training=training, store=store, logs=logs)
 
 
 if __name__ == "__main__":
