@@ -58,6 +58,8 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         grade_a_px: int = 0,
         grade_b_px: int = 0,
         quantize: bool = True,
+        init_from: str = "none",
+        training: str = "",
     ):
         run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
@@ -65,7 +67,8 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
             f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
             f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles} "
-            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px} quantize={quantize}"
+            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px} quantize={quantize} "
+            f"init_from={init_from} training={training}"
         )
         finished = finish_op(store=store, run=run)
         target.place(finished, memory="512Mi", timeout_s=HOUR_S)
@@ -99,11 +102,14 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     )
                     target.place(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 trained = train_op(
+                    store=store,
                     epochs=epochs,
                     batch_size=batch_size,
                     seed=seed,
                     encoder_weights=encoder_weights,
                     quantize=quantize,
+                    init_from=init_from,
+                    training=training,
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
                 )
                 target.place(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)

@@ -1,13 +1,13 @@
 """The pipeline's parameters, checked before anything starts."""
 
-import difflib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import GradeB, checked
+from defectline.components.common.settings import GradeB, checked, did_you_mean
 from defectline.components.common.storage import open_storage
+from defectline.components.train.settings import OWN_PARAMETERS, read_settings, write_options
 
 
 def _grey_or_colour(channels: int) -> int:
@@ -50,6 +50,9 @@ class Parameters(BaseModel):
     grade_a_px: int = Field(default=0, ge=0)
     grade_b_px: GradeB = 0
     quantize: bool = True
+    init_from: str = "none"
+    training: str = ""
+    """More settings of training, as `key=value key=value …`: see TrainSettings."""
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:
@@ -66,7 +69,10 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
     parameters = checked(Parameters, source=source, store=store, **{**others, **values})
     for uri in (parameters.source, parameters.store):
         open_storage(uri)
-    return parameters
+    own = {name: getattr(parameters, name) for name in OWN_PARAMETERS}
+    # Written the same way, the same settings are nothing new to ingest.
+    training = write_options(read_settings(parameters.training, **own))
+    return parameters.model_copy(update={"training": training})
 
 
 def check_reachable(parameters: Parameters) -> None:
@@ -89,10 +95,9 @@ def _check_name(key: str) -> None:
         )
     known = [name for name in Parameters.model_fields if name not in ("source", "store")]
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
         raise SettingsError(
             f"There is no parameter {key}.",
             got=key,
             expected=", ".join(known),
-            fix=f"Did you mean {near[0]}?" if near else "Use one of these.",
+            fix=did_you_mean(key, known),
         )

@@ -161,6 +161,8 @@ def test_other_settings_are_named_to_ingest_with_new_ones_last(compiled):
     assert text.index("tile={{", before) < text.index("empty_tiles={{", before)
     assert text.index("empty_tiles={{", before) < text.index("escape_cost={{", before)
     assert text.index("escape_cost={{", before) < text.index("quantize={{", before)
+    assert text.index("quantize={{", before) < text.index("init_from={{", before)
+    assert text.index("init_from={{", before) < text.index("training={{", before)
 
 
 def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):

@@ -85,7 +85,8 @@ class Split(NamedTuple):
 def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Split]]:
     """All shards of a dataset as one, whatever the order of `folders`; nothing is copied into memory.
 
-    Raises SettingsError where a shard is missing, is there twice or belongs to another dataset.
+    Raises SettingsError where a shard is missing, is there twice or belongs to another dataset, and where
+    the arrays are not of the size that their settings state.
     """
     folders = [folders] if isinstance(folders, Path) else list(folders)
     read = [(Prepared.model_validate_json((f / "dataset.json").read_bytes()), f) for f in folders]
@@ -97,6 +98,7 @@ def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Sp
         for name in ("images.npy", "masks.npy")
     )
     rows = [row for shard in shards for row in shard.rows]
+    _check_size(images, masks, len(rows), shards[0].imaging)
     whole = shards[0].model_copy(update={"shard": 0, "shards": 1, "rows": rows})
     splits = np.array([row.split for row in rows], dtype=str)
     return whole, {
@@ -114,4 +116,17 @@ def _check_complete(shards: Sequence[Prepared]) -> None:
             got=found or "no shard",
             expected="every shard of one snapshot, once, prepared with the same settings",
             fix="Name the folders of all shards that one run of preprocess wrote.",
+        )
+
+
+def _check_size(images: Stack, masks: Stack, count: int, imaging: ImagingSettings) -> None:
+    """Raise SettingsError unless the arrays hold `count` pictures and masks of the settings' size."""
+    size, channels = imaging.image_size, imaging.channels
+    found, wanted = (images.shape, masks.shape), ((count, size, size, channels), (count, size, size))
+    if found != wanted:
+        raise SettingsError(
+            "The arrays of the prepared dataset are not what its settings state.",
+            got=f"images {found[0]}, masks {found[1]}",
+            expected=f"images {wanted[0]}, masks {wanted[1]}",
+            fix="Run preprocess again.",
         )

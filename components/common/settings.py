@@ -1,5 +1,7 @@
 """Settings that are checked when they are made."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo
@@ -27,9 +29,22 @@ def checked(kind: type[T], **values: object) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(
+                f"There is no setting {name}.",
+                got=name,
+                expected=", ".join(kind.model_fields),
+                fix=did_you_mean(name, kind.model_fields),
+            ) from error
         raise SettingsError(
             f"The setting {name} is wrong.",
             got=repr(first["input"]),
             expected=first["msg"][:1].lower() + first["msg"][1:],
             fix=f"Correct {name}.",
         ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The fix for an unknown name: the nearest of those that are known, where one is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]}?" if near else "Use one of these."

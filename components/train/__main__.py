@@ -13,8 +13,16 @@ def main(
     seed: int = 0,
     encoder_weights: str = "none",
     quantize: bool = True,
+    init_from: str = "none",
+    training: str = "",
+    store: str = "",
+    logs: Path | None = None,
 ) -> None:
-    """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL."""
+    """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL.
+
+    With --store, checkpoints are kept there, and training goes on from one that was cut off. With --logs,
+    event files for TensorBoard are written there.
+    """
     # TensorFlow takes seconds to import, which --help need not wait for.
     from defectline.components.train.training import train
 
@@ -24,8 +32,10 @@ def main(
         "seed": seed,
         "encoder_weights": encoder_weights,
         "quantize": quantize,
+        "init_from": init_from,
     }
-    train(dataset, model, model.with_name(f"{model.name}.html"), fields)
+    page = model.with_name(f"{model.name}.html")
+    train(dataset, model, page, fields, training=training, store=store, logs=logs)
 
 
 if __name__ == "__main__":

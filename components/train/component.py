@@ -1,18 +1,22 @@
 """The train step as KFP sees it."""
 
-from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
 
 def train(
+    store: str,
     epochs: int,
     batch_size: int,
     seed: int,
     encoder_weights: str,
     quantize: bool,
+    init_from: str,
+    training: str,
     datasets: Input[list[Dataset]],
     model: Output[Model],
     metrics: Output[Metrics],
     history: Output[HTML],
+    logs: Output[Artifact],
 ):
     """Trains the U-Net on all shards of a dataset and exports it in every format."""
     from pathlib import Path
@@ -25,8 +29,16 @@ def train(
         "seed": seed,
         "encoder_weights": encoder_weights,
         "quantize": quantize,
+        "init_from": init_from,
     }
-    shards = [Path(dataset.path) for dataset in datasets]
-    best = run_step(shards, Path(model.path), Path(history.path), settings)
+    best = run_step(
+        [Path(dataset.path) for dataset in datasets],
+        Path(model.path),
+        Path(history.path),
+        settings,
+        training=training,
+        store=store,
+        logs=Path(logs.path),
+    )
     for name, value in best.items():
         metrics.log_metric(name, float(value))

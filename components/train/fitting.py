@@ -38,11 +38,13 @@ class Trainer(keras.Model):
     Its batches are (images uint8 (N, S, S, C), masks uint8 (N, S, S)), both as inputs: the mask must be
     turned with its picture. Loss: cross-entropy plus soft Dice of the defect class over the batch; Dice
     balances the 0.3 % of pixels that are defects, cross-entropy gives good pictures a gradient.
+    Where `replicas` copies share a batch, each takes the loss of its own part, Dice included, and the
+    gradients are those of the mean over the copies; metrics count over all.
     """
 
-    def __init__(self, network: keras.Model, seed: int):
+    def __init__(self, network: keras.Model, seed: int, replicas: int = 1):
         super().__init__()
-        self.network = network
+        self.network, self.replicas = network, replicas
         self.augment = Augment(seed)
         self.loss_mean = keras.metrics.Mean(name="loss")
         self.defect_iou = keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")
@@ -55,12 +57,15 @@ class Trainer(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         probability, mask = y_pred
-        cross_entropy = ops.mean(keras.losses.binary_crossentropy(mask, probability))
+        # The last validation batch may have no picture for a copy: a sum, as a mean of none is no number.
+        pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
+        cross_entropy = ops.sum(pixels) / ops.maximum(1.0, ops.cast(ops.size(pixels), "float32"))
         overlap = 2 * ops.sum(probability * mask)
         dice = 1 - (overlap + 1) / (ops.sum(probability) + ops.sum(mask) + 1)
         loss = cross_entropy + dice
-        self.loss_mean.update_state(loss)
-        return loss
+        self.loss_mean.update_state(loss, sample_weight=ops.cast(ops.shape(mask)[0], "float32"))
+        # Gradients of the copies are summed.
+        return loss / self.replicas
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         probability, mask = y_pred
@@ -70,19 +75,3 @@ class Trainer(keras.Model):
     @property
     def metrics(self):
         return [self.loss_mean, self.defect_iou]
-
-
-class WarmCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise over the first tenth of the steps, then half a cosine down to zero."""
-
-    def __init__(self, highest: float, steps: int):
-        self.highest, self.steps, self.warm = highest, steps, max(1, steps // 10)
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rise = step / self.warm
-        fall = 0.5 * (1 + ops.cos(3.14159265 * (step - self.warm) / max(1, self.steps - self.warm)))
-        return self.highest * ops.where(step < self.warm, rise, ops.clip(fall, 0.0, 1.0))
-
-    def get_config(self):
-        return {"highest": self.highest, "steps": self.steps}

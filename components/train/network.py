@@ -1,14 +1,11 @@
 """The network: a U-Net whose encoder is MobileNetV2, in backend-neutral Keras 3."""
 
-import hashlib
-import tempfile
-from pathlib import Path
-
 import keras
 from keras import layers
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.storage import open_storage
+from defectline.components.common.settings import did_you_mean
+from defectline.components.train.weights import load_encoder
 
 SKIPS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
 """Encoder outputs at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
@@ -35,9 +32,10 @@ def build_network(
         encoder.input, [encoder.get_layer(name).output for name in (*SKIPS, BOTTOM)], name="encoder"
     )
     *skips, x = features(x)
+    # Every layer with weights has a name of its own: weights are found again by their names.
     for filters, skip in zip(DECODER_FILTERS, reversed(skips), strict=True):
         x = _upsample(filters)(x)
-        x = layers.BatchNormalization()(x)
+        x = layers.BatchNormalization(name=f"up_{filters}_BN")(x)
         x = layers.ReLU()(x)
         x = layers.Concatenate()([x, skip])
     x = layers.Conv2DTranspose(2, 3, strides=2, padding="same", name="logits")(x)
@@ -58,6 +56,7 @@ def _upsample(filters: int) -> layers.Layer:
         padding="same",
         use_bias=False,
         kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+        name=f"up_{filters}",
     )
 
 
@@ -75,38 +74,25 @@ def _encoder(image_size: int, weights: str) -> keras.Model:
             ) from error
     encoder = keras.applications.MobileNetV2(shape, include_top=False, weights=None)
     if weights != "none":
-        _load_weights(encoder, weights)
+        load_encoder(encoder, weights)
     return encoder
 
 
-def _load_weights(encoder: keras.Model, reference: str) -> None:
-    uri, _, digest = reference.partition("#sha256=")
-    folder, _, name = uri.rpartition("/")
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary, name)
-        try:
-            open_storage(folder or ".").download(name, path)
-        except KeyError:
-            raise SettingsError(
-                "The encoder's weights are missing.",
-                got=f"nothing at {uri}",
-                expected="a Keras weights file of MobileNetV2 without its top (.h5 or .weights.h5)",
-                fix="Correct encoder_weights, or set it to none.",
-            ) from None
-        actual = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest and actual != digest:
-            raise SettingsError(
-                "The encoder's weights are not the ones that were asked for.",
-                got=f"SHA-256 {actual}",
-                expected=digest,
-                fix="Fetch the file again, or correct the digest in encoder_weights.",
-            )
-        try:
-            encoder.load_weights(path)
-        except (ValueError, OSError, KeyError) as error:
-            raise SettingsError(
-                "The encoder's weights do not fit.",
-                got=str(error).splitlines()[0],
-                expected="a Keras weights file of MobileNetV2 without its top",
-                fix="Save it from keras.applications.MobileNetV2(include_top=False).",
-            ) from error
+def freeze_encoder(network: keras.Model, until: str) -> None:
+    """Make all layers trainable but those of the encoder up to the layer `until` ("": freeze none).
+
+    A frozen batch norm uses its moving statistics and leaves them alone. Raises SettingsError for a layer
+    that the encoder does not have.
+    """
+    encoder = network.get_layer("encoder")
+    names = [layer.name for layer in encoder.layers]
+    if until and until not in names:
+        raise SettingsError(
+            f"The encoder has no layer {until}.",
+            got=f"freeze_encoder_until={until}",
+            expected=f"the name of a layer of MobileNetV2, such as {', '.join((*SKIPS, BOTTOM))}",
+            fix=did_you_mean(until, names),
+        )
+    frozen = names.index(until) + 1 if until else 0
+    for index, layer in enumerate(encoder.layers):
+        layer.trainable = index >= frozen

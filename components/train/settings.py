@@ -1,25 +1,86 @@
-"""Every setting of a training run, in one place, saved beside the model."""
+"""Every setting of a training run, in one place, saved beside the model.
 
-from pydantic import BaseModel, ConfigDict, Field
+Keras is not imported here: the command line checks these settings before anything starts.
+"""
+
+import re
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.settings import checked
 
 
 class TrainSettings(BaseModel):
     """Defaults are for tens to hundreds of pictures from random weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=4, ge=1)
+    """Pictures a step, over all GPUs together."""
     seed: int = Field(default=0, ge=0)
     encoder_weights: str = "none"
     """`none`, `imagenet`, or a path or URI of a weights file, with `#sha256=…` to check it."""
+    init_from: str = "none"
+    """`none`, or a path or URI of the whole network's weights, with `#sha256=…` to check it."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`sgd` with Nesterov momentum 0.9; it wants a learning rate about ten times as high."""
     learning_rate: float = Field(default=2e-3, gt=0)
-    """Highest rate of the cosine schedule, after a warm-up over the first tenth of the steps."""
+    """The highest, after the warm-up."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: half a cosine down to zero, or the same rate to the end."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises from zero."""
     weight_decay: float = Field(default=1e-4, ge=0)
     batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
     """Keras' MobileNetV2 has 0.999: over a few hundred steps its moving statistics never arrive, and a
     network that trains well predicts nothing."""
+    freeze_encoder_until: str = ""
+    """This layer of the encoder and all before it stay as they are, batch norm statistics included."""
+    thaw_at_epoch: int = Field(default=0, ge=0)
+    """From this epoch on all is trained; 0: never."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What the network computes in; its weights are always float32."""
     patience: int = Field(default=30, ge=1)
-    """Epochs without a better validation IoU before training stops."""
+    """Epochs without a better validation IoU before training stops; counted from the thaw at the earliest."""
     quantize: bool = True
     """Export in INT8 as well; evaluate serves it where it loses nothing on validation pictures."""
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.thaw_at_epoch and not self.freeze_encoder_until:
+            raise ValueError("thaw_at_epoch only with freeze_encoder_until: nothing is frozen")
+        if "none" not in (self.encoder_weights, self.init_from):
+            raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
+        return self
+
+
+OWN_PARAMETERS = ("epochs", "batch_size", "seed", "encoder_weights", "init_from", "quantize")
+"""What the pipeline has parameters for; the other settings reach it in one text."""
+
+
+def read_settings(text: str, **own: object) -> TrainSettings:
+    """The settings from the `own` parameters and a text `key=value key=value …`, with spaces or commas
+    between. Raises SettingsError that names the wrong one."""
+    values = dict(own)
+    for pair in filter(None, re.split(r"[\s,]+", text)):
+        key, equals, value = pair.partition("=")
+        if not equals or key in OWN_PARAMETERS:
+            raise SettingsError(
+                f"{pair} does not belong into training.",
+                got=pair,
+                expected="key=value, as in learning_rate=1e-3 patience=10",
+                fix=f"Set {key} with --set {key}=… of its own."
+                if key in OWN_PARAMETERS
+                else f"Write {key}=…",
+            )
+        values[key] = value
+    return checked(TrainSettings, **values)
+
+
+def write_options(settings: TrainSettings) -> str:
+    """What differs from the defaults, as a text for `read_settings`; one text for the same settings."""
+    options = settings.model_dump(exclude=set(OWN_PARAMETERS), exclude_defaults=True)
+    return " ".join(f"{key}={value}" for key, value in options.items())

@@ -1,0 +1,205 @@
+"""The loop over the epochs: what is kept after each, when it stops, and where it goes on."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+from defectline.components.common.dataset import Split
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.steps import say
+from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
+from defectline.components.train.devices import share
+from defectline.components.train.feed import Feed
+from defectline.components.train.fitting import Trainer
+from defectline.components.train.history import best_epoch
+from defectline.components.train.network import build_network, freeze_encoder
+from defectline.components.train.optimizing import carry_over, make_optimizer
+from defectline.components.train.settings import TrainSettings
+from defectline.components.train.tracking import Tracker
+from defectline.components.train.weights import load_network
+
+
+class Course(keras.callbacks.Callback):
+    """What training has come to. After each epoch: a row of values, the best weights, and a checkpoint."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        feed: Feed,
+        checkpoints: Checkpoints | None,
+        trackers: Sequence[Tracker],
+    ):
+        super().__init__()
+        self.settings, self.feed, self.checkpoints, self.trackers = settings, feed, checkpoints, trackers
+        self.history: list[dict[str, float]] = []
+        self.best: Arrays = []
+        """The network's weights at the best epoch."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over, or too many without a better validation IoU."""
+        last = len(self.history)
+        if not last or last >= self.settings.epochs:
+            return bool(last)
+        # What is learned after the thaw gets its time, however long nothing got better before.
+        since = max(int(best_epoch(self.history)["epoch"]), self.settings.thaw_at_epoch)
+        return last - since >= self.settings.patience
+
+    def resume(self, saved: Checkpoint) -> None:
+        """Put trainer, optimizer, random state and history to where a checkpoint was taken."""
+        network, rest = _variables(self.model)
+        for variables, arrays in ((network, saved.network), (rest, saved.rest)):
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+        self.history, self.best = list(saved.history), saved.best
+        for tracker in self.trackers:
+            for row in self.history:
+                tracker.log(row)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.feed.shuffle(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._check_finite(logs or {}, f"after step {batch + 1} of {len(self.feed)}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check_finite(logs or {}, "in validation")
+        row = {name: round(float(value), 5) for name, value in (logs or {}).items()}
+        self.history.append({"epoch": epoch + 1, **row})
+        network, rest = _variables(self.model)
+        if best_epoch(self.history) is self.history[-1]:
+            self.best = [np.array(variable) for variable in network]
+        if self.checkpoints:
+            self.checkpoints.save(self.history, network, rest)
+        for tracker in self.trackers:
+            tracker.log(self.history[-1])
+        self.model.stop_training = self.done
+
+    def _check_finite(self, logs: Mapping[str, float], when: str) -> None:
+        for name, value in logs.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise SettingsError(
+                    f"Training diverged in epoch {len(self.history) + 1}, {when}.",
+                    got=f"{name} {float(value)}",
+                    expected="a finite number",
+                    fix=f"Lower learning_rate, which is {self.settings.learning_rate:g}, or set "
+                    "precision=float32.",
+                )
+
+
+class Progress(keras.callbacks.Callback):
+    """Says how training goes every few seconds."""
+
+    def __init__(self, epochs: int, every_s: float = 10.0):
+        super().__init__()
+        self.epochs, self.every_s = epochs, every_s
+        self.start, self.last, self.count = time.monotonic(), 0.0, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        self.count += 1
+        if now - self.last >= self.every_s:
+            self.last = now
+            left = (now - self.start) / self.count * (self.epochs - epoch - 1)
+            say(
+                f"train: epoch {epoch + 1} of {self.epochs}, loss {logs['loss']:.3f}, "
+                f"validation loss {logs['val_loss']:.3f}, IoU {logs['val_iou']:.2f}, {left:.0f} s left"
+            )
+
+
+def fit(
+    splits: dict[str, Split],
+    imaging: ImagingSettings,
+    settings: TrainSettings,
+    policy: str = "float32",
+    checkpoints: Checkpoints | None = None,
+    trackers: Sequence[Tracker] = (),
+) -> tuple[keras.Model, list[dict]]:
+    """Train a network in a Keras dtype `policy`, from the last checkpoint on where there is one.
+
+    Returns it with its best weights, in float32, and one row of values an epoch. Raises SettingsError where
+    the loss is no number any more, and StoreError where a checkpoint cannot be written.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    feed = Feed(splits["train"], settings.batch_size, settings.seed)
+    course = Course(settings, feed, checkpoints, trackers)
+    copies = share(settings.batch_size)
+    with _dtype_policy(policy), copies.scope:
+        trainer = Trainer(_start(imaging, settings), settings.seed, copies.number)
+        saved = checkpoints.load() if checkpoints else None
+        # The layout of a checkpoint is that of the last epoch before it.
+        _compile(trainer, settings, len(feed), epoch=len(saved.history) - 1 if saved else 0)
+        course.set_model(trainer)
+        if saved:
+            course.resume(saved)
+            say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
+        progress = Progress(settings.epochs)
+        thaw = settings.thaw_at_epoch - 1
+        for end in (thaw, settings.epochs):
+            start = len(course.history)
+            if course.done or not start < end <= settings.epochs:
+                continue
+            if start == thaw > 0:
+                _compile(trainer, settings, len(feed), epoch=start)
+            trainer.fit(
+                feed,
+                validation_data=Feed(splits["validation"], settings.batch_size),
+                initial_epoch=start,
+                epochs=end,
+                callbacks=[progress, course],
+                # The feed has shuffled; Keras would shuffle the batches by Python's own random state.
+                shuffle=False,
+                verbose=0,
+            )
+    network = build_network(imaging.image_size, imaging.channels, settings.batch_norm_momentum)
+    network.set_weights(course.best)
+    return network, course.history
+
+
+def _start(imaging: ImagingSettings, settings: TrainSettings) -> keras.Model:
+    network = build_network(
+        imaging.image_size, imaging.channels, settings.batch_norm_momentum, settings.encoder_weights
+    )
+    if settings.init_from != "none":
+        load_network(network, settings.init_from)
+    return network
+
+
+def _compile(trainer: Trainer, settings: TrainSettings, steps_per_epoch: int, epoch: int) -> None:
+    """Freeze what is frozen in the epoch with this index, and give the trainer an optimizer of the rest.
+
+    An optimizer that it had hands over its state.
+    """
+    thawed = settings.thaw_at_epoch and epoch >= settings.thaw_at_epoch - 1
+    freeze_encoder(trainer.network, "" if thawed else settings.freeze_encoder_until)
+    old = getattr(trainer, "optimizer", None)
+    trainer.compile(
+        optimizer=make_optimizer(settings, steps_per_epoch),
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    trainer.optimizer.build(trainer.trainable_variables)
+    if old is not None:
+        carry_over(old, trainer.optimizer)
+
+
+def _variables(trainer: Trainer) -> tuple[list, list]:
+    """All that a training goes on from: the network's weights, and everything else."""
+    network = trainer.network.weights
+    known = {id(variable) for variable in network}
+    others = [v for v in [*trainer.variables, *trainer.optimizer.variables] if id(v) not in known]
+    return network, others
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Make layers in this policy, and in float32 again afterwards."""
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -1,0 +1,73 @@
+"""The real train step, killed on its way and started again, ends in the model that it would have made."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from networks import write_source
+
+from defectline.components.common import checksums
+from defectline.components.ingest.ingesting import ingest
+from defectline.components.preprocess.preparing import preprocess
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 4
+
+
+def start(dataset: Path, model: Path, store: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "defectline.components.train", dataset, model, "--store", store]
+    options = ["--epochs", str(EPOCHS), "--training", "thaw_at_epoch=3,freeze_encoder_until=block_3_expand"]
+    log = model.with_suffix(".log").open("a")
+    return subprocess.Popen([*map(str, command), *options], stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen, model: Path) -> str:
+    """Wait for the step's good end; returns all that it said since it was first started."""
+    status = process.wait(timeout=600)
+    said = model.with_suffix(".log").read_text()
+    assert status == 0, said[-3000:]
+    return said
+
+
+def kill_when(process: subprocess.Popen, reached: Callable[[], bool]) -> None:
+    """kill -9 as soon as the moment is there; fails where the process ends before."""
+    while not reached():
+        assert process.poll() is None, "the step ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def test_a_train_step_that_is_killed_ends_in_the_same_model(tmp_path):
+    store = tmp_path / "store"
+    snapshot = ingest(str(write_source(tmp_path / "source", 20, size=32)), str(store))
+    preprocess(str(store), snapshot, tmp_path / "data", {"image_size": 32})
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(tmp_path / "data", whole, store), whole)
+    assert not [path for path in (store / "checkpoints").rglob("*") if path.is_file()]
+
+    def kept(epoch: int) -> Callable[[], bool]:
+        return lambda: any((store / "checkpoints").glob(f"*/epoch-{epoch:05d}.npz"))
+
+    for reached in (kept(1), kept(EPOCHS - 1), (killed / "saved_model/1/saved_model.pb").exists):
+        kill_when(start(tmp_path / "data", killed, store), reached)
+        assert not (killed / checksums.NAME).exists()
+    said = finish(start(tmp_path / "data", killed, store), killed)
+    assert f"going on after epoch {EPOCHS} of {EPOCHS}" in said
+
+    checksums.verify(killed)
+    assert {p.name for p in killed.iterdir()} == {p.name for p in whole.iterdir()}
+    assert json.loads((killed / "history.json").read_text()) == json.loads(
+        (whole / "history.json").read_text()
+    )
+    a, b = (keras.models.load_model(folder / "model.keras").get_weights() for folder in (whole, killed))
+    # Bit for bit, on one processor.
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not [path for path in (store / "checkpoints").rglob("*") if path.is_file()]
