@@ -23,14 +23,13 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
     store = open_storage(parameters.store)
     told = parameters.model_dump_json(include={*LEARNT})
     key = f"pretrained/{hashlib.sha256(f'{software()} {pairs} {told}'.encode()).hexdigest()[:12]}.keras"
-    with work_folder() as work:
+    with only_run(store), work_folder() as work:
         path = work / "model.keras"
         if store.exists(key):
             store.download(key, path)
         else:
-            with only_run(store):
-                _train(parameters, pairs, work, say)
-                store.upload(path, key)
+            _train(parameters, pairs, work, say)
+            store.upload(path, key)
         return f"{store.url(key)}#sha256={sha256_file(path)}"
 
 

@@ -291,7 +291,6 @@ def failure(store: FolderStorage, snapshot: str, folder: Path, settings: dict[st
     [
         ({"image_size": 100}, "image_size", "100"),
         ({"channels": 2}, "channels", "2"),
-        ({"enhanced": True}, "enhanced", "True"),
         ({"empty_tiles": 1.5}, "empty_tiles", "1.5"),
     ],
 )
@@ -300,6 +299,12 @@ def test_wrong_settings_are_named(
 ):
     error = failure(store, "0123", tmp_path, settings)
     assert (error["what"], error["got"]) == (f"The setting {what} is wrong.", got)
+
+
+def test_a_setting_that_there_is_not_is_named(store: FolderStorage, tmp_path: Path):
+    error = failure(store, "0123", tmp_path, {"enhanced": True})
+    assert error["what"] == "There is no setting enhanced."
+    assert "enhance" in error["fix"]
 
 
 def test_a_lost_snapshot_or_pack_is_named(store: FolderStorage, snapshot: str, tmp_path: Path):
