@@ -55,6 +55,17 @@ def _processor_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def be_repeatable() -> None:
+    """On a processor, let TensorFlow add up in the same order every time, for the rest of the process.
+
+    That costs nothing there. Seeds must have been set. On GPUs it would be slow, and JAX needs no telling.
+    """
+    if keras.backend.backend() == "tensorflow" and not visible_gpus():
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
 class Copies(NamedTuple):
     """Copies of the network that train together, each on its part of every batch."""
 

@@ -13,7 +13,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.steps import say
 from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
-from defectline.components.train.devices import share
+from defectline.components.train.devices import be_repeatable, share
 from defectline.components.train.feed import Feed
 from defectline.components.train.fitting import Trainer
 from defectline.components.train.history import best_epoch
@@ -126,6 +126,7 @@ def fit(
     the loss is no number any more, and StoreError where a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(settings.seed)
+    be_repeatable()
     feed = Feed(splits["train"], settings.batch_size, settings.seed)
     course = Course(settings, feed, checkpoints, trackers)
     copies = share(settings.batch_size)
