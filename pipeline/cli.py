@@ -110,7 +110,7 @@ def pretrain(
     from defectline.pipeline.parameters import parse
     from defectline.pipeline.pretraining import pretrain as make
 
-    parameters = parse("drawn", store, ["epochs=3", *(set_ or [])])
+    parameters = parse("drawn", store, ["epochs=3", "quantize=false", *(set_ or [])])
     try:
         made = make(parameters, pairs, screen.say)
     except RunFailed as error:

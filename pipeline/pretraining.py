@@ -14,6 +14,12 @@ from defectline.pipeline.local import only_run, work_folder
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.single_steps import Steps
 
+LEARNT = (
+    *("image_size", "channels", "enhance"),
+    *("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training"),
+)
+"""The parameters that make a difference."""
+
 
 def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> str:
     """Train on `pairs` drawn samples; returns what `init_from` takes: URI#sha256=… of the network.
@@ -31,10 +37,6 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
             _train(parameters, pairs, work, say)
             store.upload(path, key)
         return f"{store.url(key)}#sha256={sha256_file(path)}"
-
-
-LEARNT = ("image_size", "channels", "enhance", "epochs", "batch_size", "seed", "encoder_weights", "training")
-"""The parameters that make a difference."""
 
 
 def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], None]) -> None:
