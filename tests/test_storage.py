@@ -258,6 +258,17 @@ def test_of_many_swaps_at_once_one_wins(store: Storage):
     assert wins == [store.read("current.json")]
 
 
+def test_a_request_starts_no_thread(uri: str, monkeypatch: pytest.MonkeyPatch):
+    """Threads that outlive it would take random numbers from training, and connections from readers."""
+    store = open_storage(uri)
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    store.write("key", b"data")
+    assert store.read("key") == b"data"
+    assert [found.key for found in store.list()] == ["key"]
+    assert not started
+
+
 def test_many_threads_share_one_storage(uri: str, caplog: pytest.LogCaptureFixture):
     store = open_storage(uri)
     with ThreadPoolExecutor(32) as pool:

@@ -33,6 +33,10 @@ CHUNK_BYTES = 8 << 20
 BYTES = "application/octet-stream"
 WRITER = "defectline-writer"
 
+# Else the library asks about each bucket in a thread of its own, for traces that nobody takes here. Against a
+# host that is gone it goes on for minutes, drawing its pauses from the `random` that seeds a network.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
 
 class GCSStorage(Storage):
     """Objects of one bucket below `prefix`; safe to use from up to 32 threads at once.
@@ -162,9 +166,8 @@ class GCSStorage(Storage):
         anonymous = os.environ.get("DEFECTLINE_GCS_ANONYMOUS") == "1"
         # Reading and writing objects needs no project; without one the library would search for it.
         client = Client(project=None, credentials=AnonymousCredentials() if anonymous else None)
-        # The library has no setting for the size of its connection pool. A connection comes back a little
-        # after its answer was read, when its thread may have begun the next request.
-        client._http.mount(client.api_endpoint, HTTPAdapter(pool_maxsize=2 * THREADS))
+        # The library has no setting for the size of its connection pool.
+        client._http.mount(client.api_endpoint, HTTPAdapter(pool_maxsize=THREADS))
         return client
 
     @contextmanager
