@@ -262,7 +262,7 @@ def test_a_request_starts_no_thread(uri: str, monkeypatch: pytest.MonkeyPatch):
     """Threads that outlive it would take random numbers from training, and connections from readers."""
     store = open_storage(uri)
     started: list[threading.Thread] = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
     store.write("key", b"data")
     assert store.read("key") == b"data"
     assert [found.key for found in store.list()] == ["key"]
