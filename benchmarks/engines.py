@@ -40,7 +40,7 @@ def load(model: Path, imaging: ImagingSettings) -> dict[str, Ask]:
     return {
         "OpenVINO": Network(model / FILES["openvino"], imaging).probabilities,
         "OpenVINO INT8": Network(model / FILES["openvino_int8"], imaging).probabilities,
-        "ONNX on OpenVINO": Network(model / FILES["onnx"], imaging).probabilities,
+        "ONNX Runtime": Network(model / FILES["onnx"], imaging, engine="onnxruntime").probabilities,
         "SavedModel on TensorFlow": ask_tensorflow,
     }
 

@@ -19,10 +19,11 @@ def make_bundle(folder: Path, name: str = "defects", seed: int = 0) -> Bundle:
     NG golden picture (64×64, grey PNG). Other seeds give other pictures, so other versions.
     """
     rng = np.random.default_rng(seed)
-    for part in ("openvino", "golden"):
+    for part in ("openvino", "onnx", "golden"):
         (folder / part).mkdir(parents=True)
     (folder / "openvino/model.xml").write_text(f"<net name='seed-{seed}'/>\n")
     (folder / "openvino/model.bin").write_bytes(rng.bytes(256))
+    (folder / "onnx/model.onnx").write_bytes(rng.bytes(256))
     draft = Bundle(
         version="",
         name=name,

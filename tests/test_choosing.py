@@ -8,7 +8,7 @@ from counts import counted
 from networks import LIMITS, Judged, judge_model
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import copy_served, publish_folder, read_bundle
+from defectline.components.common.bundle import GPU_NETWORK, copy_served, publish_folder, read_bundle
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate.choosing import choose
 from defectline.components.evaluate.evaluating import evaluate
@@ -99,7 +99,7 @@ def test_a_champion_is_scored_by_the_network_that_it_serves(judged, tmp_path):
 def test_only_the_served_network_is_copied(judged, tmp_path):
     copy_served(judged.folder, tmp_path / "model")
     names = {p.relative_to(tmp_path / "model").as_posix() for p in (tmp_path / "model").rglob("*.*")}
-    assert names == {"bundle.json", "openvino_int8/model.xml", "openvino_int8/model.bin"}
+    assert names == {"bundle.json", "openvino_int8/model.xml", "openvino_int8/model.bin", GPU_NETWORK}
     assert read_bundle(tmp_path / "model") == judged.bundle
 
 

@@ -124,7 +124,7 @@ def test_what_is_published_is_what_the_predictor_reads_sealed(world: World, tmp_
     world.store.download_folder(f"serving/{NAME}/{version}", tmp_path / "pulled")
     checksums.verify(tmp_path / "pulled")
     names = {p.relative_to(tmp_path / "pulled").as_posix() for p in (tmp_path / "pulled").rglob("*.*")}
-    assert names == {"bundle.json", "openvino/model.xml", "openvino/model.bin"}
+    assert names == {"bundle.json", "openvino/model.xml", "openvino/model.bin", "onnx/model.onnx"}
 
 
 def test_a_second_deployment_of_the_same_version_changes_nothing(world: World) -> None:
@@ -165,7 +165,7 @@ class Recording(FolderStorage):
 def test_the_checksums_are_published_last(tmp_path: Path) -> None:
     bundle, store = make_bundle(tmp_path / "bundle"), Recording(tmp_path / "store")
     publish(tmp_path / "bundle", bundle, store, NAME)
-    assert store.order == ["bundle.json", "model.bin", "model.xml", "SHA256SUMS"]
+    assert store.order == ["bundle.json", "model.onnx", "model.bin", "model.xml", "SHA256SUMS"]
 
 
 def test_a_published_version_is_never_replaced(world: World) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from defectline.components.common.bundle import GPU_NETWORK, NETWORKS
 from defectline.components.common.dataset import Split, Stack
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.inspection import Network
 from defectline.components.train import export as exporting
 from defectline.components.train.network import build_network
 from defectline.components.train.parity import TOLERANCE, Parity, check, compare, table
@@ -94,6 +96,21 @@ def test_every_file_is_compared(exported):
         assert found["largest"] <= TOLERANCE or name == "openvino_int8"
     sizes = [(exported / name / "model.bin").stat().st_size for name in ("openvino", "openvino_int8")]
     assert sizes[1] < sizes[0] / 3
+
+
+@pytest.mark.slow
+def test_both_engines_give_the_same_answer(exported):
+    pictures = _splits()["train"].images[np.arange(3)]
+    openvino = Network(exported / NETWORKS["openvino"], IMAGING).probabilities(pictures)
+    onnxruntime = Network(exported / GPU_NETWORK, IMAGING, engine="onnxruntime").probabilities(pictures)
+    assert openvino.std() > 1e-3
+    np.testing.assert_allclose(onnxruntime, openvino, atol=1e-5)
+
+
+def test_onnx_runtime_refuses_a_broken_file(tmp_path):
+    (tmp_path / "model.onnx").write_text("not a network")
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be loaded"):
+        Network(tmp_path / "model.onnx", IMAGING, engine="onnxruntime")
 
 
 @pytest.mark.slow

@@ -28,6 +28,9 @@ from defectline.components.common.storage import Storage
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
 """The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 
+GPU_NETWORK = "onnx/model.onnx"
+"""What ONNX Runtime loads, in float32."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -135,10 +138,10 @@ def _write(folder: Path, bundle: Bundle) -> None:
 def copy_served(bundle: Path, target: Path) -> None:
     """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
 
-    That is bundle.json and the served network's two files.
+    That is bundle.json, the served network's two files, and the one for GPUs.
     """
     network = _read(bundle).network
-    for name in ("bundle.json", network, network.replace(".xml", ".bin")):
+    for name in ("bundle.json", network, network.replace(".xml", ".bin"), GPU_NETWORK):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)
     checksums.seal(target)

@@ -1,7 +1,32 @@
-"""OpenVINO without its usage reports."""
+"""What a network runs on: OpenVINO on processors, ONNX Runtime where there is an NVIDIA GPU.
+
+Both compute in float32, whatever the hardware is fastest in, so that answers do not depend on the machine.
+"""
 
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.errors import BundleError, SettingsError
+
+EngineName = Literal["openvino", "onnxruntime"]
+
+Sides = list[int | None]
+"""Of one picture: height, width and channels or classes; None where any fits."""
+
+
+class Engine(Protocol):
+    """A loaded network. Safe to call from several threads."""
+
+    takes: Sides
+    gives: Sides
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities (N, S, S, classes) of pictures (N, S, S, channels) of 0 to 255."""
 
 
 def import_openvino() -> ModuleType:
@@ -12,3 +37,84 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
+
+
+class OpenVino:
+    """Takes OpenVINO's own .xml and .onnx alike."""
+
+    def __init__(self, file: Path, threads: int = 0):
+        openvino = import_openvino()
+        core = openvino.Core()
+        # Without the hint OpenVINO computes in bfloat16 where the processor has it.
+        config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            self._compiled = core.compile_model(core.read_model(file), "CPU", config)
+        except RuntimeError as error:
+            raise _unloadable(file, error, f"OpenVINO {openvino.__version__.split('-')[0]}") from error
+        self.takes, self.gives = (
+            [side.get_length() if side.is_static else None for side in port.partial_shape][1:]
+            for port in (self._compiled.input(0), self._compiled.output(0))
+        )
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Threads must not share a request.
+        return self._compiled.create_infer_request().infer([batch])[0]
+
+
+class OnnxRuntime:
+    """Takes .onnx. On the first GPU where the installed ONNX Runtime has CUDA, else on the processor."""
+
+    def __init__(self, file: Path, threads: int = 0):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise SettingsError(
+                "ONNX Runtime is not installed.",
+                got="engine onnxruntime",
+                expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
+                fix="Install it, use the image serve-gpu, or serve with --engine openvino.",
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # TensorFloat-32 keeps 10 bits of each number, and answers would differ from the processor's.
+        cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+        able = cuda[0] in onnxruntime.get_available_providers()
+        providers = [cuda, "CPUExecutionProvider"] if able else ["CPUExecutionProvider"]
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+        # Its exceptions have no common base but Exception.
+        except Exception as error:
+            raise _unloadable(file, error, f"ONNX Runtime {onnxruntime.__version__}") from error
+        if able and cuda[0] not in self._session.get_providers():
+            raise SettingsError(
+                "ONNX Runtime cannot use the GPU.",
+                got=f"it runs on {', '.join(self._session.get_providers())}",
+                expected="an NVIDIA GPU with its driver, shown to this container",
+                fix="Give the pod a GPU (nvidia.com/gpu), or serve with --engine openvino.",
+            )
+        port = self._session.get_inputs()[0]
+        self._input = port.name
+        self.takes, self.gives = (
+            [side if isinstance(side, int) else None for side in shape][1:]
+            for shape in (port.shape, self._session.get_outputs()[0].shape)
+        )
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._session.run(None, {self._input: batch})[0]
+
+
+ENGINES: dict[EngineName, type[OpenVino] | type[OnnxRuntime]] = {
+    "openvino": OpenVino,
+    "onnxruntime": OnnxRuntime,
+}
+
+
+def _unloadable(file: Path, error: Exception, reader: str) -> BundleError:
+    return BundleError(
+        f"{file} cannot be loaded.",
+        got=str(error).strip().splitlines()[-1],
+        expected=f"a network that {reader} reads",
+        fix="Run the pipeline again with --force, or install the version that made the bundle.",
+    )

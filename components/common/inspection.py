@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.engine import import_openvino
+from defectline.components.common.engine import ENGINES, EngineName
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import (
     ImagingSettings,
@@ -147,43 +147,30 @@ def to_prediction(judged: Answer, grades: Grades | None = None) -> dict:
 
 
 class Network:
-    """The exported network on OpenVINO, always in float32.
+    """An exported network on the engine that its file is for, always in float32.
 
-    Without the hint OpenVINO computes in bfloat16 where the processor has it, and answers would differ
-    between machines. Raises BundleError for a file that OpenVINO cannot load or that takes or gives something
-    else than `imaging` says. Safe to use from several threads.
+    Raises BundleError for a file that the engine cannot load or that takes or gives something else than
+    `imaging` says. Safe to use from several threads.
     """
 
-    def __init__(self, xml: Path, imaging: ImagingSettings, threads: int = 0):
-        openvino = import_openvino()
+    def __init__(
+        self, file: Path, imaging: ImagingSettings, threads: int = 0, engine: EngineName = "openvino"
+    ):
         self.imaging = imaging
-        core = openvino.Core()
-        config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
-        try:
-            self._compiled = core.compile_model(core.read_model(xml), "CPU", config)
-        except RuntimeError as error:
-            raise BundleError(
-                f"{xml} cannot be loaded.",
-                got=str(error).strip().splitlines()[-1],
-                expected=f"a network that OpenVINO {openvino.__version__.split('-')[0]} reads",
-                fix="Run the pipeline again with --force, or install the version that made the bundle.",
-            ) from error
-        self._check_shapes(xml)
+        self._engine = ENGINES[engine](file, threads)
+        self._check_shapes(file)
 
-    def _check_shapes(self, xml: Path) -> None:
+    def _check_shapes(self, file: Path) -> None:
         """Raise BundleError for another size of pictures or number of classes; a side left open fits any."""
         size, channels = self.imaging.image_size, self.imaging.channels
-        for port, what, expected in (
-            (self._compiled.input(0), "takes", (size, size, channels)),
-            (self._compiled.output(0), "gives", (size, size, 2)),
+        for sides, what, expected in (
+            (self._engine.takes, "takes", (size, size, channels)),
+            (self._engine.gives, "gives", (size, size, 2)),
         ):
-            sides = [side.get_length() if side.is_static else None for side in port.partial_shape][1:]
             fits = zip(sides, expected, strict=False)
             if len(sides) != 3 or any(got not in (None, wanted) for got, wanted in fits):
                 raise BundleError(
-                    f"{xml} is a network for other pictures or classes.",
+                    f"{file} is a network for other pictures or classes.",
                     got=f"it {what} {'×'.join(str(side or '?') for side in sides)}",
                     expected="×".join(map(str, expected)) + " (height, width, channels or classes)",
                     fix="Run the pipeline again with --force; never mix files of two models.",
@@ -194,9 +181,7 @@ class Network:
 
         Raises BundleError where the network gives no number.
         """
-        # Threads must not share a request.
-        request = self._compiled.create_infer_request()
-        probability = request.infer([batch.astype(np.float32)])[0][..., 1]
+        probability = self._engine(batch.astype(np.float32))[..., 1]
         if not np.isfinite(probability).all():
             raise BundleError(
                 "The network gives no probabilities.",
