@@ -23,6 +23,10 @@ AREA = (50, 900)
 """Fewest and most defect pixels of a 224×224 mask."""
 VISIBLE = 0.08
 """Change of light that the mask marks, about 20 grey levels on a dark ground; less for faint defects."""
+TOUCHING = 0.2
+"""Change of light with which a defect runs into a point of the lattice; less for faint defects."""
+SHINES = 0.4
+"""Light at a point's edge."""
 
 Spots = np.ndarray
 """float64 (N, 5), one row a spot: y, x, sigma_y, sigma_x, peak; lengths in pixels of a 224×224 image."""
@@ -68,7 +72,7 @@ def draw_samples(folder: Path, pairs: int = 64, seed: int = 0, size: int = 224) 
 def draw_pair(label: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One image and its mask, both uint8 (size, size); the mask is 0/255 and all 0 for label `OK`."""
     scale = size / DRAWN_AT
-    pitch = rng.triangular(10, 18, 28.5)
+    pitch = _spread(rng, 8.8, 32)
     points = _lattice(rng, pitch)
     light = _render(points, size)
     light += _render(_dents(rng, points), size)
@@ -81,8 +85,9 @@ def draw_pair(label: str, rng: np.random.Generator, size: int) -> tuple[np.ndarr
         while True:
             count = 2 if rng.random() < 0.1 else 1
             change = _render(np.vstack([_defect(rng, points) for _ in range(count)]), size)
-            mask = _mask(change)
-            if _fits(mask, scale) and _is_seen(mask, camera(light), camera(light + change)):
+            seen = _seen(change)
+            mask = np.where(seen | _touched(change, points), 255, 0).astype(np.uint8)
+            if _fits(mask, scale) and _is_seen(seen, camera(light), camera(light + change)):
                 break
         light += change
 
@@ -137,6 +142,11 @@ def _render(spots: Spots, size: int) -> np.ndarray:
     return np.bincount(pixels.ravel(), stamps.ravel(), minlength=size * size).reshape(size, size)
 
 
+def _spread(rng: np.random.Generator, low: float, high: float) -> float:
+    """Evenly spread over the orders of magnitude."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def _lattice(rng: np.random.Generator, pitch: float) -> Spots:
     """Columns of points, each shifted against its neighbour by about half a pitch, slightly turned."""
     half = np.arange(
@@ -157,9 +167,11 @@ def _lattice(rng: np.random.Generator, pitch: float) -> Spots:
     centres = centres[np.all((centres > -6) & (centres < DRAWN_AT + 6), axis=1)]
 
     count = len(centres)
-    width = rng.uniform(1.25, 1.6)
+    sharp = rng.random() < 0.75
+    # Points that melt into each other are no lattice any more.
+    width = min(rng.uniform(1.25, 1.6) if sharp else rng.uniform(1.6, 2.4), 0.14 * pitch)
     sigma = width * np.array([rng.uniform(1.0, 1.25), 1.0]) * rng.normal(1, 0.04, (count, 2))
-    brightness = np.exp(rng.uniform(np.log(2.0), np.log(5.5)))
+    brightness = _spread(rng, 1.5, 12 * min(1, pitch / 20))
     spread = rng.uniform(0.08, 0.2)
     peak = brightness * np.exp(rng.normal(0, spread, count))
     peak[rng.random(count) < rng.choice([0, 0.02])] *= 0.5
@@ -187,7 +199,7 @@ def _dust(rng: np.random.Generator) -> Spots:
 def _camera(rng: np.random.Generator, pitch: float, size: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from light to grey levels 0 to 255, float64, without noise."""
     dark = rng.uniform(5, 10) if rng.random() < 0.3 else rng.uniform(2, 4)
-    halo = rng.uniform(0.03, 0.1)
+    halo = rng.uniform(0.03, 0.16)
     halo_sigma = rng.uniform(3, 5) * size / DRAWN_AT
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)
@@ -203,10 +215,23 @@ def _camera(rng: np.random.Generator, pitch: float, size: int) -> Callable[[np.n
     return expose
 
 
-def _mask(change: np.ndarray) -> np.ndarray:
-    """255 where the light changed by as much as one can see, else 0: uint8 (H, W)."""
+def _seen(change: np.ndarray) -> np.ndarray:
+    """Where the light (H, W) changed by as much as one can see: bool (H, W)."""
     strength = np.abs(change)
-    return np.where(strength > min(VISIBLE, 0.4 * strength.max()), 255, 0).astype(np.uint8)
+    return strength > min(VISIBLE, 0.4 * strength.max())
+
+
+def _touched(change: np.ndarray, points: Spots) -> np.ndarray:
+    """The whole of each point that a defect runs into, as people mark it: bool (H, W)."""
+    size = len(change)
+    scale = size / DRAWN_AT
+    strength = np.abs(change)
+    defect = strength > min(TOUCHING, 0.5 * strength.max())
+    distance = cv2.distanceTransform(np.where(defect, 0, 255).astype(np.uint8), cv2.DIST_L2, 5)
+    y, x = np.rint(points[:, :2].T * scale).astype(int).clip(0, size - 1)
+    sigma = points[:, 2:4].mean(axis=1) * scale
+    radius = sigma * np.sqrt(2 * np.log(np.maximum(points[:, 4] / SHINES, 1)))
+    return _render(points[distance[y, x] < radius], size) > SHINES
 
 
 def _fits(mask: np.ndarray, scale: float) -> bool:
@@ -214,9 +239,9 @@ def _fits(mask: np.ndarray, scale: float) -> bool:
     return bool(least <= np.count_nonzero(mask) <= most)
 
 
-def _is_seen(mask: np.ndarray, before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether the mask differs by 30 grey levels on average, and two thirds of it by at least 10."""
-    difference = np.abs(after - before)[mask > 0]
+def _is_seen(seen: np.ndarray, before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether grey levels differ by 30 there on average, and on two thirds of it by at least 10."""
+    difference = np.abs(after - before)[seen]
     return bool(np.mean(difference) >= 30 and np.mean(difference >= 10) >= 2 / 3)
 
 
@@ -240,13 +265,13 @@ def _place(rng: np.random.Generator, points: Spots, beside: float) -> np.ndarray
 
 def _short_scratch(rng: np.random.Generator, points: Spots) -> Spots:
     place = _place(rng, points, beside=0.7)
-    return _stroke(rng, place, rng.uniform(7, 28), rng.uniform(1.0, 2.1), np.exp(rng.uniform(-0.8, 1.4)), 0.9)
+    return _stroke(rng, place, rng.uniform(7, 28), rng.uniform(0.6, 1.9), np.exp(rng.uniform(-0.8, 1.4)), 0.9)
 
 
 def _long_scratch(rng: np.random.Generator, points: Spots) -> Spots:
     place = _place(rng, points, beside=0.2)
     return _stroke(
-        rng, place, rng.uniform(28, 68), rng.uniform(0.9, 1.8), np.exp(rng.uniform(-1.3, 0.9)), 0.6
+        rng, place, rng.uniform(28, 68), rng.uniform(0.6, 1.6), np.exp(rng.uniform(-1.3, 0.9)), 0.6
     )
 
 
