@@ -27,8 +27,9 @@ from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import golden
 from defectline.components.deploy.kserve import deploy_kserve, find_champion, publish
-from defectline.components.deploy.kserve_cluster import KNATIVE_RIGHTS, STANDARD_RIGHTS
+from defectline.components.deploy.kserve_cluster import needed_rights
 from defectline.components.deploy.kserve_manifests import (
+    GROUP,
     KServeSettings,
     inference_service,
     merge_patch,
@@ -36,16 +37,20 @@ from defectline.components.deploy.kserve_manifests import (
 )
 
 NAME, NAMESPACE = "defects", "vision"
+ACCOUNT, SECRET = "defectline-models", "defectline-models"
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/serving"
 SETTINGS = KServeSettings(
     namespace=NAMESPACE,
     image="registry.example/defectline-serve:0.1.0",
-    service_account="defectline-models",
+    service_account=ACCOUNT,
     timeout_s=60,
 )
 IMPATIENT = SETTINGS.model_copy(update={"timeout_s": 3})
 """For rollouts that come to no end; long enough to go back on a busy machine."""
 KNATIVE = SETTINGS.model_copy(update={"deployment_mode": "Knative"})
+TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
+LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
+"""Rights that are not needed to deploy."""
 
 
 @dataclass
@@ -64,8 +69,10 @@ class World:
             self.folders[which], self.bundles[which], self.store, NAME, settings, poll_s=0.01
         )
 
-    def script(self, which: int, script: str) -> None:
-        self.controller.scripts[self.bundles[which].version] = script
+    def script(self, which: int, script: str, only: str = "") -> None:
+        """How the rollout of a bundle goes, everywhere or only for the service `only`."""
+        version = self.bundles[which].version
+        self.controller.scripts[(only, version) if only else version] = script
 
     def ask(self, which: int) -> None:
         golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
@@ -74,6 +81,9 @@ class World:
         """A copy of the InferenceService, or {} where there is none."""
         return copy.deepcopy(self.api.find("inferenceservices", NAMESPACE, NAME) or {})
 
+    def candidate(self) -> dict[str, Any] | None:
+        return self.api.find("inferenceservices", NAMESPACE, f"{NAME}-candidate")
+
     def spec(self) -> dict[str, Any]:
         return self.service()["spec"]
 
@@ -81,6 +91,14 @@ class World:
         """The requests that changed something."""
         changing = [line for line in self.api.requests if not line.startswith("GET")]
         return [line for line in changing if "dryRun" not in line and "accessreviews" not in line]
+
+
+def put_account(api: ApiServer, endpoint: str) -> None:
+    """The service account of the pods, and its secret, as KServe wants them."""
+    annotations = {f"{GROUP}/s3-endpoint": endpoint.removeprefix("http://"), f"{GROUP}/s3-usehttps": "0"}
+    data = {"AWS_ACCESS_KEY_ID": "aw==", "AWS_SECRET_ACCESS_KEY": "cw=="}
+    api.put("secrets", NAMESPACE, SECRET, {"metadata": {"annotations": annotations}, "data": data})
+    api.put("serviceaccounts", NAMESPACE, ACCOUNT, {"secrets": [{"name": SECRET}]})
 
 
 @pytest.fixture
@@ -97,6 +115,8 @@ def world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) 
         api.write_kubeconfig(tmp_path / "kubeconfig")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        api.namespaces = {NAMESPACE}
+        put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
         yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)
 
 
@@ -301,10 +321,8 @@ def test_every_missing_right_is_named_before_anything_is_done(world: World) -> N
     assert list(world.store.list()) == []
 
 
-@pytest.mark.parametrize(("settings", "rights"), [(SETTINGS, STANDARD_RIGHTS), (KNATIVE, KNATIVE_RIGHTS)])
-def test_the_role_grants_what_is_asked_for_and_it_is_enough(
-    world: World, settings: KServeSettings, rights: list
-) -> None:
+@pytest.mark.parametrize("settings", [TWO, KNATIVE], ids=["Standard", "Knative"])
+def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settings: KServeSettings) -> None:
     role = next(
         doc for doc in yaml.safe_load_all((MANIFESTS / "role.yaml").read_text()) if doc["kind"] == "Role"
     )
@@ -315,8 +333,10 @@ def test_the_role_grants_what_is_asked_for_and_it_is_enough(
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert set(rights) <= granted
-    assert granted == {*STANDARD_RIGHTS, *KNATIVE_RIGHTS}
+    rights = {tuple(right) for right in needed_rights(settings)}
+    assert rights | LOOKED_AT <= granted
+    canary = TWO.model_copy(update={"strategy": "canary"})
+    assert granted == {*needed_rights(TWO), *needed_rights(KNATIVE), *needed_rights(canary)} | LOOKED_AT
     used = set()
 
     def watch(method: str, target: Target, query: dict[str, str]) -> None:
@@ -330,10 +350,10 @@ def test_the_role_grants_what_is_asked_for_and_it_is_enough(
         world.deploy(0, settings)
     world.script(0, "healthy")
     world.deploy(0, settings)
-    world.script(1, "crash")
+    world.script(1, "crash", only=NAME)
     with pytest.raises(ServingError):
         world.deploy(1, settings)
-    assert used == set(rights)
+    assert used == rights | LOOKED_AT
 
 
 def test_kserve_is_not_installed(world: World) -> None:
@@ -496,9 +516,11 @@ def test_an_interrupt_goes_back_first(world: World) -> None:
 
 
 def test_a_store_that_no_cluster_can_read_is_refused(world: World, tmp_path: Path) -> None:
+    store = open_storage(str(tmp_path / "store"))
     with pytest.raises(ServingError, match="an s3:// or gs:// store"):
-        deploy_kserve(world.folders[0], world.bundles[0], open_storage(str(tmp_path)), NAME, SETTINGS)
-    assert world.api.requests == []
+        deploy_kserve(world.folders[0], world.bundles[0], store, NAME, SETTINGS)
+    assert world.writes() == []
+    assert not (tmp_path / "store").exists()
 
 
 def test_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -531,7 +553,7 @@ def test_credentials_that_the_cluster_does_not_know(
 def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World) -> None:
     world.deploy(0)
     former, writes = world.spec(), world.writes()
-    with pytest.raises(ServingError, match="deploymentMode cannot be changed from Standard to Knative"):
+    with pytest.raises(ServingError, match="it runs in Standard mode, `deployment_mode` is Knative"):
         world.deploy(1, KNATIVE)
     assert world.writes() == writes
     assert world.spec() == former
@@ -570,7 +592,12 @@ def test_a_merge_patch_leads_from_one_spec_to_the_other(current: dict, wanted: d
         ({"image": "registry.example/serve:latest"}, "may change under a running service"),
         ({"min_replicas": 2}, "exceeds max_replicas"),
         ({"max_replicas": 3}, "fixed number of pods"),
-        ({"min_replicas": 0}, "fixed number of pods"),
+        ({"min_replicas": 0}, "only Knative mode scales to zero"),
+        ({"concurrency": 4}, "in Standard mode set cpu_target"),
+        ({"deployment_mode": "Knative", "cpu_target": 60}, "in Knative mode set concurrency"),
+        ({"strategy": "canary"}, "needs min_replicas ≥ 2"),
+        ({"canary_steps": (50, 10)}, "must rise"),
+        ({"canary_steps": (100,)}, "less than or equal to 99"),
         ({"replicas": 2}, "Extra inputs are not permitted"),
     ],
 )

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,10 +85,50 @@ def ask(
 
         def attempt(golden: Golden = golden, picture: bytes = picture, sent: dict = sent) -> dict[str, Any]:
             answer = _send("POST", address, timeout_s, sent, picture)
-            return _prediction(answer, golden, bundle.version)
+            return _prediction(answer, golden, [bundle.version])
 
         prediction = _until(deadline - time.monotonic(), attempt)
         _compare(prediction, golden, mask)
+
+
+def watch(
+    url: str,
+    model: str,
+    served: Sequence[tuple[Path, Bundle]],
+    for_s: float,
+    timeout_s: float = 10,
+    headers: Mapping[str, str] | None = None,
+    settle_s: float = SETTLE_S,
+) -> dict[str, int]:
+    """Ask for golden pictures for `for_s` seconds while several versions share the requests.
+
+    Every answer must be of a version in `served` (bundle folders with their bundles), and to that
+    version's own pictures the sealed one; each picture is asked for at least once. Once one was answered,
+    which may take `settle_s`, every failure counts. Returns how often each version answered; raises
+    ServingError.
+    """
+    address = f"{url.rstrip('/')}/v1/models/{model}:predict"
+    counts = {bundle.version: 0 for _, bundle in served}
+    end, settled = time.monotonic() + for_s, False
+    while True:
+        for folder, bundle in served:
+            for golden in bundle.golden:
+                picture = (folder / "golden" / golden.file).read_bytes()
+                mask = decode_mask((folder / "golden" / golden.mask_file).read_bytes())
+                sent = {**(headers or {}), "Content-Type": golden.content_type}
+
+                def attempt(golden: Golden = golden, picture: bytes = picture, sent: dict = sent) -> dict:
+                    answer = _send("POST", address, timeout_s, sent, picture)
+                    return _prediction(answer, golden, counts)
+
+                prediction = _until(0 if settled else settle_s, attempt)
+                settled = True
+                counts[prediction["model_version"]] += 1
+                if prediction["model_version"] == bundle.version:
+                    _compare(prediction, golden, mask)
+        if time.monotonic() >= end:
+            return counts
+        time.sleep(PAUSE_S)
 
 
 def _until(deadline_s: float, attempt: Callable[[], T]) -> T:
@@ -127,8 +167,8 @@ def _send(
         ) from error
 
 
-def _prediction(answer: requests.Response, golden: Golden, version: str) -> dict[str, Any]:
-    """The one prediction in an answer of the right version."""
+def _prediction(answer: requests.Response, golden: Golden, versions: Collection[str]) -> dict[str, Any]:
+    """The one prediction in an answer of one of the right versions."""
     if answer.status_code != 200:
         kind = _NotYet if answer.status_code in NOT_YET else ServingError
         raise _refused(golden, _status(answer), "HTTP 200", kind)
@@ -137,8 +177,8 @@ def _prediction(answer: requests.Response, golden: Golden, version: str) -> dict
         got = prediction["model_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise _refused(golden, _status(answer), "JSON with one prediction and its model_version") from error
-    if got != version:
-        raise _refused(golden, f"model_version {got}", f"model_version {version}", _NotYet)
+    if got not in versions:
+        raise _refused(golden, f"model_version {got}", f"model_version {' or '.join(versions)}", _NotYet)
     return prediction
 
 

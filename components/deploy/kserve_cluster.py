@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import Conflict, ServingError
-from defectline.components.deploy.kserve_manifests import GROUP, Manifest
+from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings, Manifest
 
 REQUEST_S = 30
 PATCH_ATTEMPTS = 10
@@ -22,6 +22,8 @@ SERVICES = (GROUP, "v1beta1", "inferenceservices")
 RUNTIMES = (GROUP, "v1alpha1", "servingruntimes")
 DEPLOYMENTS = ("apps", "v1", "deployments")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
+ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
+BUDGETS = ("policy", "v1", "poddisruptionbudgets")
 
 Kind = tuple[str, str, str]
 """API group, version and plural of a kind of objects."""
@@ -38,15 +40,22 @@ class Right(NamedTuple):
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
 
 
-RIGHTS = [
-    *(Right(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
-    *(Right(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
-    Right("list", "", "pods"),
-    Right("get", "", "pods/log"),
-    Right("list", "", "events"),
-]
-STANDARD_RIGHTS = [*RIGHTS, Right("get", "apps", "deployments")]
-KNATIVE_RIGHTS = [*RIGHTS, Right("get", "serving.knative.dev", "revisions")]
+def needed_rights(settings: KServeSettings) -> list[Right]:
+    """What the deployment does in its namespace."""
+    rights = [
+        *(Right(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
+        *(Right(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
+        Right("list", "", "pods"),
+        Right("get", "", "pods/log"),
+        Right("list", "", "events"),
+    ]
+    group, _, plural = REVISIONS if settings.deployment_mode == "Knative" else DEPLOYMENTS
+    rights.append(Right("get", group, plural))
+    if settings.strategy == "canary" and settings.deployment_mode == "Standard":
+        rights.append(Right("get", ROUTES[0], ROUTES[2]))
+    if settings.max_replicas > 1:
+        rights += [Right(verb, BUDGETS[0], BUDGETS[2]) for verb in ("get", "create")]
+    return rights
 
 
 class Unavailable(ServingError):
@@ -82,18 +91,8 @@ class Cluster:
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
-    def check_rights(self, rights: Sequence[Right]) -> None:
-        """Raise ServingError naming every right that this account lacks in the namespace."""
-        missing = [str(right) for right in rights if not self._allowed(right)]
-        if missing:
-            raise ServingError(
-                f"This account may not deploy to namespace {self.namespace}.",
-                got=f"not allowed: {', '.join(missing)}",
-                expected=f"a role with these {len(rights)} rights",
-                fix="Apply manifests/serving/role.yaml there, with this account in its RoleBinding.",
-            )
-
-    def _allowed(self, right: Right) -> bool:
+    def allowed(self, right: Right, name: str = "") -> bool:
+        """Whether this account may do so in the namespace, to the object `name` or to any."""
         resource, _, subresource = right.resource.partition("/")
         review = client.V1SelfSubjectAccessReview(
             spec=client.V1SelfSubjectAccessReviewSpec(
@@ -103,14 +102,50 @@ class Cluster:
                     group=right.group,
                     resource=resource,
                     subresource=subresource or None,
+                    name=name or None,
                 )
             )
         )
         with _explained(f"ask whether it may {right}"):
             answer = client.AuthorizationV1Api(self._api).create_self_subject_access_review(
-                review, _request_timeout=REQUEST_S
+                review, **_TIMEOUT
             )
         return bool(answer.status.allowed)
+
+    def api_groups(self) -> dict[str, set[str]]:
+        """The API groups that are installed, each with its versions."""
+        with _explained("list API groups"):
+            found = client.ApisApi(self._api).get_api_versions(**_TIMEOUT)
+        return {group.name: {version.version for version in group.versions} for group in found.groups}
+
+    def resources(self, group: str, version: str) -> set[str]:
+        """The plurals of what an installed API group has."""
+        with _explained(f"list the resources of {group}"):
+            found = self._objects.get_api_resources(group, version, **_TIMEOUT)
+        return {resource.name for resource in found.resources}
+
+    def service_account(self, name: str) -> Manifest | None:
+        return self._core_object(self._core.read_namespaced_service_account, "service account", name)
+
+    def secret(self, name: str) -> Manifest | None:
+        """A secret with its keys and annotations; the values are left out."""
+        found = self._core_object(self._core.read_namespaced_secret, "secret", name)
+        return found and {**found, "data": dict.fromkeys(found.get("data") or {}, "")}
+
+    def _core_object(self, read: Callable[..., Any], what: str, name: str) -> Manifest | None:
+        with _explained(f"read {what} {name}"):
+            try:
+                return self._api.sanitize_for_serialization(read(name, self.namespace, **_TIMEOUT))
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+
+    def quotas(self) -> list[Manifest]:
+        """The resource quotas of the namespace."""
+        with _explained("list resource quotas"):
+            found = self._core.list_namespaced_resource_quota(self.namespace, **_TIMEOUT)
+        return self._api.sanitize_for_serialization(found)["items"]
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
         """An object, or None where there is none of that name."""
@@ -179,13 +214,13 @@ class Cluster:
                 if error.status != 404:
                     raise
 
-    def pods(self, labels: dict[str, str]) -> list[Manifest]:
-        """The pods that carry all these labels and are not being deleted."""
+    def pods(self, labels: dict[str, str], ending: bool = False) -> list[Manifest]:
+        """The pods that carry all these labels; with `ending`, also those that are being deleted."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         with _explained("list pods"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, **_TIMEOUT)
         pods = self._api.sanitize_for_serialization(found)["items"]
-        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in pods if ending or "deletionTimestamp" not in pod["metadata"]]
 
     def log(self, pod: str, container: str, lines: int) -> str:
         """The last lines of a container: of the run that crashed, if there was one before; else ''."""
@@ -294,6 +329,13 @@ def _explain(error: ApiException, doing: str) -> ServingError:
             got=f"{error.status} {message}",
             expected="HTTP 200",
             fix="Wait a moment and deploy again; if it stays, look at the log of KServe's controller.",
+        )
+    if error.status == 404 and message.startswith("namespaces "):
+        return ServingError(
+            f"The cluster cannot {doing}.",
+            got=f"404 {message}",
+            expected="a namespace that exists",
+            fix="Correct `namespace`, or create it.",
         )
     return ServingError(
         f"The cluster refuses to {doing}.",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,13 +15,29 @@ VERSION_LABEL = "defectline.dev/model-version"
 SPEC_LABEL = "defectline.dev/spec"
 """Digest of the whole spec: tells a Deployment that has it from one that has not got there yet."""
 MODE_ANNOTATION = f"{GROUP}/deploymentMode"
+SERVICE_LABEL = f"{GROUP}/inferenceservice"
+CANDIDATE_LABEL = "defectline.dev/candidate-of"
+"""On a service beside the one of that name: no client knows it, only the check before a rollout."""
 
 MODEL_FORMAT = {"name": "defectline", "version": "1"}
 HTTP_PORT = 8080
-PRE_STOP_S = 10
-"""A pod goes on serving for so long after it was told to stop, until no route leads to it any more."""
+DRAIN_S = 10
+"""A pod that was told to stop says so in its readiness and goes on answering for so long, until no route
+leads to it any more."""
 GRACE_S = 60
-"""More than PRE_STOP_S and the 30 s that the server gives to requests under way."""
+"""More than DRAIN_S and the 30 s that the server gives to requests under way."""
+MAX_NAME = 63 - len("-candidate-predictor")
+"""Names of Kubernetes services have 63 characters."""
+
+
+OWN_FIELDS = (
+    "canaryTrafficPercent",
+    "deploymentStrategy",
+    "scaleMetric",
+    "scaleTarget",
+    "topologySpreadConstraints",
+)
+"""Fields of a predictor that one deployment sets and the next may have to take away."""
 
 
 class KServeSettings(BaseModel):
@@ -31,20 +47,38 @@ class KServeSettings(BaseModel):
 
     namespace: str = Field(min_length=1)
     image: str
-    """The serve image, with a digest or a tag that never moves."""
+    """The serve image, with a digest or a tag that never moves; serve-gpu where `gpu` is set."""
     service_account: str = ""
     """Its secrets let KServe fetch the model; empty for the namespace's default."""
     deployment_mode: Literal["Standard", "Knative"] = "Standard"
     min_replicas: int = Field(default=1, ge=0)
+    """0, in Knative mode only, stops the last pod when nobody asks: the next request waits for a start."""
     max_replicas: int = Field(default=1, ge=1)
+    cpu_target: int = Field(default=0, ge=0, le=100)
+    """Standard mode: load in percent of `cpu` that the number of pods follows; 0 keeps the number fixed."""
+    concurrency: int = Field(default=0, ge=0)
+    """Knative mode: requests at once per pod that the number of pods follows; 0 for Knative's default."""
     cpu: str = "1"
     memory: str = "1Gi"
+    gpu: int = Field(default=0, ge=0)
+    """GPUs a pod; with any, the network runs in ONNX Runtime."""
+    gpu_type: str = "nvidia.com/gpu"
+    spread_over: str = "kubernetes.io/hostname"
+    """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
+    strategy: Literal["candidate", "canary"] = "candidate"
+    """How a new version gets its first requests: only from checks, or also from clients, step by step."""
+    canary_steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (10, 50)
+    """Percent of the requests on the way from 0 to 100."""
+    canary_step_s: float = Field(default=60, ge=0)
+    """How long each of these is watched."""
+    adopt: bool = False
+    """Take over a service of this name that somebody else made."""
     url: str = ""
     """Where to ask the service instead of the address in its status, for example a gateway."""
     host_header: str = ""
-    """The Host that such a gateway routes by."""
+    """The Host that such a gateway routes by; empty for the one in the service's status."""
     timeout_s: float = Field(default=600, gt=0)
-    """For a rollout; going back after a failed one gets the same time again."""
+    """For each wait of a rollout; going back after a failed one gets the same time again."""
 
     @field_validator("image")
     @classmethod
@@ -54,28 +88,55 @@ class KServeSettings(BaseModel):
             raise ValueError(f"{image!r} may change under a running service: name a digest or a tag")
         return image
 
+    @field_validator("canary_steps")
+    @classmethod
+    def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError(f"{steps} must rise: each step sends more requests to the new version")
+        return steps
+
     @model_validator(mode="after")
     def _replicas(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} exceeds max_replicas {self.max_replicas}")
-        # KServe's autoscaler drops to fewer pods in the middle of a rollout.
-        if self.deployment_mode == "Standard" and not 1 <= self.min_replicas == self.max_replicas:
-            raise ValueError("Standard mode keeps a fixed number of pods: min_replicas = max_replicas ≥ 1")
+        if self.deployment_mode == "Knative":
+            if self.cpu_target:
+                raise ValueError("cpu_target is for Standard mode: in Knative mode set concurrency")
+            return self
+        if self.concurrency:
+            raise ValueError("concurrency is for Knative mode: in Standard mode set cpu_target")
+        if self.min_replicas < 1:
+            raise ValueError("Standard mode keeps at least one pod: only Knative mode scales to zero")
+        # KServe takes the canary's pods off those of the former version.
+        if self.strategy == "canary" and self.min_replicas < 2:
+            raise ValueError(
+                "a canary in Standard mode needs min_replicas ≥ 2: it takes the place of one pod"
+            )
+        if self.min_replicas != self.max_replicas and not self.cpu_target:
+            raise ValueError(
+                "Standard mode without cpu_target keeps a fixed number of pods: min_replicas = max_replicas"
+            )
         return self
 
 
 def serving_runtime(settings: KServeSettings) -> Manifest:
     """The ServingRuntime for these settings, named by the digest of its spec, so never changed."""
     health = {"httpGet": {"path": "/v2/models/{{.Name}}/ready", "port": HTTP_PORT}, "timeoutSeconds": 5}
-    amounts = {"cpu": settings.cpu, "memory": settings.memory}
+    # The probe of a pod's life asks for no model: a pod that drains is not ready, and must not be killed.
+    alive = {"httpGet": {"path": "/v2/health/live", "port": HTTP_PORT}, "timeoutSeconds": 5}
+    amounts = pod_resources(settings)
+    arguments = ["--model_name={{.Name}}", "--model_dir=/mnt/models", f"--http_port={HTTP_PORT}"]
+    arguments.append(f"--drain_ms={DRAIN_S * 1000}")
+    if settings.gpu:
+        arguments.append("--engine=onnxruntime")
     container: Manifest = {
         "name": "kserve-container",
         "image": settings.image,
-        "args": ["--model_name={{.Name}}", "--model_dir=/mnt/models", f"--http_port={HTTP_PORT}"],
+        "args": arguments,
         "ports": [{"containerPort": HTTP_PORT, "protocol": "TCP"}],
         "startupProbe": {**health, "periodSeconds": 3, "failureThreshold": 60},
-        "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
+        "readinessProbe": {**health, "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {**alive, "periodSeconds": 10, "failureThreshold": 6},
         "resources": {"requests": amounts, "limits": amounts},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -86,8 +147,6 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
-    if settings.deployment_mode == "Standard":  # Knative drains pods itself and refuses hooks
-        container["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", str(PRE_STOP_S)]}}}
     spec = {
         "supportedModelFormats": [{**MODEL_FORMAT, "autoSelect": False}],
         "protocolVersions": ["v1", "v2"],
@@ -102,11 +161,18 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
     }
 
 
+def pod_resources(settings: KServeSettings) -> dict[str, str]:
+    """What one pod requests, which is also its limit."""
+    gpus = {settings.gpu_type: str(settings.gpu)} if settings.gpu else {}
+    return {"cpu": settings.cpu, "memory": settings.memory, **gpus}
+
+
 def inference_service(name: str, version: str, storage_uri: str, settings: KServeSettings) -> Manifest:
     """The InferenceService that serves `version` from `storage_uri`, which ends with a slash.
 
     Without the slash KServe would also fetch every sibling whose name starts alike.
     """
+    standard = settings.deployment_mode == "Standard"
     predictor: Manifest = {
         "serviceAccountName": settings.service_account or "default",
         "minReplicas": settings.min_replicas,
@@ -119,13 +185,30 @@ def inference_service(name: str, version: str, storage_uri: str, settings: KServ
         },
     }
     annotations: dict[str, str] = {MODE_ANNOTATION: settings.deployment_mode}
-    if settings.deployment_mode == "Standard":
-        annotations[f"{GROUP}/autoscalerClass"] = "none"
+    if standard:
+        # KServe's autoscaler drops to fewer pods in the middle of a rollout: only where it was asked for.
+        annotations[f"{GROUP}/autoscalerClass"] = "hpa" if settings.cpu_target else "none"
         predictor["terminationGracePeriodSeconds"] = GRACE_S
         predictor["deploymentStrategy"] = {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
         }
+        if settings.spread_over and settings.max_replicas > 1:
+            predictor["topologySpreadConstraints"] = [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": settings.spread_over,
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": {SERVICE_LABEL: name}},
+                }
+            ]
+    else:
+        # Gives every revision an address of its own, by which it is checked before clients reach it.
+        annotations[f"{GROUP}/enable-tag-routing"] = "true"
+    if settings.cpu_target:
+        predictor |= {"scaleMetric": "cpu", "scaleTarget": settings.cpu_target}
+    if settings.concurrency:
+        predictor |= {"scaleMetric": "concurrency", "scaleTarget": settings.concurrency}
     predictor["labels"] = {VERSION_LABEL: version, SPEC_LABEL: _digest(predictor)}
     return {
         "apiVersion": f"{GROUP}/v1beta1",
@@ -135,9 +218,96 @@ def inference_service(name: str, version: str, storage_uri: str, settings: KServ
     }
 
 
+def candidate_name(name: str) -> str:
+    return f"{name}-candidate"
+
+
+def candidate_service(name: str, version: str, storage_uri: str, settings: KServeSettings) -> Manifest:
+    """The service beside `name` that serves `version` from one pod, for the checks before a rollout."""
+    one = {"min_replicas": 1, "max_replicas": 1, "cpu_target": 0, "concurrency": 0}
+    service = inference_service(candidate_name(name), version, storage_uri, settings.model_copy(update=one))
+    service["metadata"]["labels"][CANDIDATE_LABEL] = name
+    return service
+
+
+def canary_of(service: Manifest, percent: int) -> list[Manifest]:
+    """`spec.canary` that gives `percent` of the requests to what `service` would serve."""
+    predictor = service["spec"]["predictor"]
+    # KServe's schema demands the name that its controller leaves empty.
+    model = {**predictor["model"], "name": ""}
+    # Without minReplicas, 0 percent means no pod at all.
+    spec = {"name": canary_name(service), "minReplicas": 1, "labels": predictor["labels"], "model": model}
+    return [{"trafficPercent": percent, "predictor": spec}]
+
+
+def canary_name(service: Manifest) -> str:
+    """Of the canary's children: another one for every version and spec."""
+    return f"c{_digest(service['spec']['predictor']['labels'])}"
+
+
+def disruption_budget(service: Manifest) -> Manifest:
+    """At most one pod of the live `service` is taken away at once, when nodes are drained.
+
+    It goes away with the service.
+    """
+    name = service["metadata"]["name"]
+    owner = {
+        "apiVersion": service["apiVersion"],
+        "kind": service["kind"],
+        "name": name,
+        "uid": service["metadata"]["uid"],
+    }
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "labels": {MANAGED_BY: OURS}, "ownerReferences": [owner]},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {SERVICE_LABEL: name}}},
+    }
+
+
 def version_of(spec: Manifest) -> str:
     """The model version that an InferenceService's spec asks for."""
     return spec["predictor"].get("labels", {}).get(VERSION_LABEL, "an unknown version")
+
+
+def is_ours(service: Manifest) -> bool:
+    return service["metadata"].get("labels", {}).get(MANAGED_BY) == OURS
+
+
+def mode_of(service: Manifest) -> str:
+    """Standard or Knative, "" where nothing says so; the names of earlier releases are translated."""
+    noted = service["metadata"].get("annotations", {}).get(MODE_ANNOTATION)
+    noted = noted or service.get("status", {}).get("deploymentMode", "")
+    return {"RawDeployment": "Standard", "Serverless": "Knative"}.get(noted, noted)
+
+
+def same_content(spec: Manifest, wanted: Manifest) -> bool:
+    """Whether `spec` is the one that was written as `wanted`, whatever was tuned in it."""
+    labels = spec["predictor"].get("labels", {})
+    return labels.get(SPEC_LABEL) == wanted["predictor"]["labels"][SPEC_LABEL]
+
+
+def change_to(current: Manifest, service: Manifest) -> Manifest:
+    """The merge patch that makes `service` of `current`.
+
+    Of a service of ours, what somebody tuned stays; of another one, nothing does.
+    """
+    spec = service["spec"]
+    if is_ours(current):
+        there, wanted = current["spec"]["predictor"], spec["predictor"]
+        gone = dict.fromkeys(key for key in OWN_FIELDS if key in there and key not in wanted)
+        patch: Manifest = {"predictor": {**gone, **wanted}}
+        if "canary" in current["spec"]:
+            patch["canary"] = None
+    else:
+        patch = merge_patch(current["spec"], spec)
+    return {"metadata": {key: service["metadata"][key] for key in ("labels", "annotations")}, "spec": patch}
+
+
+def without_canary(spec: Manifest) -> Manifest:
+    """The spec that a canary was added to."""
+    predictor = {key: value for key, value in spec["predictor"].items() if key != "canaryTrafficPercent"}
+    return {**{key: value for key, value in spec.items() if key != "canary"}, "predictor": predictor}
 
 
 def merge_patch(current: Manifest, wanted: Manifest) -> Manifest:

@@ -6,7 +6,7 @@ this looks at what KServe makes of the spec: the Deployment or Knative revision,
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
@@ -19,7 +19,7 @@ from defectline.components.deploy.kserve_cluster import (
     conflict,
     same_spec,
 )
-from defectline.components.deploy.kserve_manifests import GROUP, MODE_ANNOTATION, Manifest, version_of
+from defectline.components.deploy.kserve_manifests import SERVICE_LABEL, Manifest, mode_of, version_of
 
 LOG_LINES = 5
 HOPELESS = {
@@ -33,15 +33,19 @@ HOPELESS = {
 FETCH_FIX = "Give `service_account` a secret that may read the store; see manifests/serving."
 
 
-def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float, poll_s: float) -> Manifest:
-    """Return the InferenceService once all its pods have the spec in `service` and routes lead to them.
+def wait_until_rolled_out(
+    cluster: Cluster, service: Manifest, timeout_s: float, poll_s: float, canary: Manifest | None = None
+) -> Manifest:
+    """Return the InferenceService once all pods of the spec in `service` are ready and routes lead to them.
 
-    Raises ServingError as soon as a pod of that spec cannot start, and after `timeout_s`; the error
-    names the pod, the reason, the last lines of its log and the latest event. Raises Conflict if somebody
-    else changes the service meanwhile.
+    With `canary`, an entry of its `spec.canary`, only the pods of that one count. Raises ServingError as
+    soon as a pod cannot start, and after `timeout_s`; the error names the pod, the reason, the last lines
+    of its log and the latest event. Raises Conflict if somebody else changes the service meanwhile.
     """
-    name, version = service["metadata"]["name"], version_of(service["spec"])
-    labels = service["spec"]["predictor"].get("labels", {})
+    name = service["metadata"]["name"]
+    predictor = canary["predictor"] if canary else service["spec"]["predictor"]
+    labels, version = predictor.get("labels", {}), version_of({"predictor": predictor})
+    base = f"{name}-{predictor['name']}" if predictor.get("name") else name
     said = ""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -49,10 +53,10 @@ def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float,
             latest = cluster.get(SERVICES, name)
             if latest is None or not same_spec(latest, service):
                 raise conflict(SERVICES, name)
-            pending = _pending(cluster, latest, labels)
+            pending = _pending(cluster, latest, base, predictor, canary is not None)
             if not pending:
                 return latest
-            _check_pods(cluster, name, version, labels)
+            check_pods(cluster, name, version, labels)
         except Unavailable as error:
             pending = f"{error.what} {error.got}"
         if pending != said:
@@ -61,7 +65,7 @@ def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float,
         if time.monotonic() >= deadline:
             raise ServingError(
                 f"Version {version} of {name} did not come up.",
-                got=f"after {timeout_s:g} s {pending}{_circumstances(cluster, name)}",
+                got=f"after {timeout_s:g} s {pending}{_circumstances(cluster, name, base)}",
                 expected="all its pods ready",
                 fix="Mend what the event or condition names, or raise `timeout_s`.",
             )
@@ -69,32 +73,43 @@ def wait_until_rolled_out(cluster: Cluster, service: Manifest, timeout_s: float,
 
 
 def wait_until_gone(cluster: Cluster, name: str, timeout_s: float, poll_s: float) -> None:
-    """Return once there is no InferenceService `name` any more; ServingError after `timeout_s`."""
+    """Return once neither an InferenceService `name` nor a pod of it is left; ServingError after `timeout_s`.
+
+    Until its pods are gone, they count for the namespace's quota.
+    """
     deadline = time.monotonic() + timeout_s
-    while cluster.get(SERVICES, name) is not None:
+    while True:
+        left = "the service is" if cluster.get(SERVICES, name) is not None else ""
+        if not left and cluster.pods({SERVICE_LABEL: name}, ending=True):
+            left = "its pods are"
+        if not left:
+            return
         if time.monotonic() >= deadline:
             raise ServingError(
                 f"InferenceService {name} does not go away.",
-                got=f"still there {timeout_s:g} s after it was deleted",
+                got=f"{left} still there {timeout_s:g} s after it was deleted",
                 expected="KServe's controller to remove it",
                 fix="Look at the log of KServe's controller.",
             )
         time.sleep(poll_s)
 
 
-def _pending(cluster: Cluster, service: Manifest, labels: dict[str, str]) -> str:
+def _pending(cluster: Cluster, service: Manifest, base: str, predictor: Manifest, canary: bool) -> str:
     """What the rollout still waits for, or ''."""
-    if service["metadata"].get("annotations", {}).get(MODE_ANNOTATION) == "Knative":
+    labels = predictor.get("labels", {})
+    if mode_of(service) == "Knative":
         pending = _knative_pending(cluster, service, labels)
     else:
-        pending = _deployment_pending(cluster, service, labels)
+        # While there is a canary, its pods are taken off these.
+        least = 1 if canary or "canary" in service["spec"] else predictor.get("minReplicas", 1)
+        pending = _deployment_pending(cluster, f"{base}-predictor", labels, least)
     if not pending and not service.get("status", {}).get("url"):
         return "waiting for its URL"
     return pending
 
 
-def _deployment_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]) -> str:
-    deployment = cluster.get(DEPLOYMENTS, f"{service['metadata']['name']}-predictor")
+def _deployment_pending(cluster: Cluster, name: str, labels: dict[str, str], least: int) -> str:
+    deployment = cluster.get(DEPLOYMENTS, name)
     if deployment is None:
         return "waiting for KServe to create its Deployment"
     spec, status = deployment["spec"], deployment.get("status", {})
@@ -102,10 +117,14 @@ def _deployment_pending(cluster: Cluster, service: Manifest, labels: dict[str, s
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     if not (labels.items() <= carried.items() and seen):
         return "waiting for its Deployment to take the new spec"
+    for condition in status.get("conditions", []):
+        refused = (condition["type"], condition["status"]) == ("ReplicaFailure", "True")
+        if refused or condition.get("reason") == "ProgressDeadlineExceeded":
+            _stuck(f"Deployment {name}", condition)
     # Kubernetes leaves out counts that are 0.
     keys = ("updatedReplicas", "replicas", "availableReplicas")
     updated, total, available = (status.get(key, 0) for key in keys)
-    wanted = max(1, spec.get("replicas", 1))
+    wanted = max(1, least, spec.get("replicas", 1))
     if updated == total == available >= wanted:
         return ""
     return f"{updated} new pods of {wanted}, {total} in all, {available} available"
@@ -119,15 +138,31 @@ def _knative_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]
     if not revision or not labels.items() <= revision["metadata"].get("labels", {}).items():
         return "waiting for KServe to create its revision"
     if ready != created:
+        for condition in revision.get("status", {}).get("conditions", []):
+            if (condition["type"], condition["status"]) == ("Ready", "False"):
+                check_pods(cluster, service["metadata"]["name"], version_of(service["spec"]), labels)
+                _stuck(f"Revision {created}", condition)
         return f"waiting for revision {created} to become ready"
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     waiting = [kind for kind in ("PredictorReady", "RoutesReady") if conditions.get(kind) != "True"]
     return f"waiting for {' and '.join(waiting)}" if waiting else ""
 
 
-def _check_pods(cluster: Cluster, name: str, version: str, labels: dict[str, str]) -> None:
+def _stuck(what: str, condition: Manifest) -> NoReturn:
+    message = condition.get("message", "")
+    raise ServingError(
+        f"{what} cannot start its pods.",
+        got=f"{condition['type']} {condition['status']} {condition.get('reason', '')}: {message}",
+        expected="its pods to become ready",
+        fix="Raise the namespace's quota, or lower `cpu`, `memory` or `gpu`."
+        if "quota" in message
+        else "Mend what the message names.",
+    )
+
+
+def check_pods(cluster: Cluster, name: str, version: str, labels: dict[str, str]) -> None:
     """Raise ServingError if a pod of this spec has come to a state that time does not mend."""
-    for pod in cluster.pods({f"{GROUP}/inferenceservice": name, **labels}):
+    for pod in cluster.pods({SERVICE_LABEL: name, **labels}):
         failed = _failed_container(pod.get("status", {}))
         if failed is None:
             continue
@@ -168,9 +203,9 @@ def _ending(terminated: dict[str, Any]) -> str:
     return ", ".join(part.strip() for part in parts if part)
 
 
-def _circumstances(cluster: Cluster, name: str) -> str:
+def _circumstances(cluster: Cluster, name: str, base: str) -> str:
     """What the service's conditions and the latest event say, as far as the cluster answers."""
-    said = [_quietly(lambda: cluster.latest_event(name)), _quietly(lambda: _untrue_conditions(cluster, name))]
+    said = [_quietly(lambda: cluster.latest_event(base)), _quietly(lambda: _untrue_conditions(cluster, name))]
     return "".join(f"; {text}" for text in said if text)
 
 

@@ -7,6 +7,7 @@ What the controllers of a cluster do is in `controller.py`.
 import copy
 import importlib.util
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,25 +27,66 @@ KINDS = {
     ("serving.kserve.io", "v1beta1", "inferenceservices"): "InferenceService",
     ("serving.kserve.io", "v1alpha1", "servingruntimes"): "ServingRuntime",
     ("serving.knative.dev", "v1", "revisions"): "Revision",
+    ("gateway.networking.k8s.io", "v1", "httproutes"): "HTTPRoute",
+    ("policy", "v1", "poddisruptionbudgets"): "PodDisruptionBudget",
     ("apps", "v1", "deployments"): "Deployment",
     ("", "v1", "pods"): "Pod",
     ("", "v1", "events"): "Event",
+    ("", "v1", "secrets"): "Secret",
+    ("", "v1", "serviceaccounts"): "ServiceAccount",
+    ("", "v1", "resourcequotas"): "ResourceQuota",
 }
 MERGE_PATCH = "application/merge-patch+json"
 
 
 @cache
 def crd_validators() -> dict[tuple[str, str], Any]:
-    """JSON Schema validators by (apiVersion, kind), from KServe's CRDs; empty where those are not at hand."""
+    """JSON Schema validators by (apiVersion, kind): KServe's CRDs, or the SDK's fields where those are not
+    at hand, which know no ranges and no required fields."""
     path = SHARED / "tools/crd_check.py"
     if not path.exists():
-        return {}
+        return sdk_validators()
     spec = importlib.util.spec_from_file_location("crd_check", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.validators(SHARED / "data/kserve/crds")
+
+
+def sdk_validators() -> dict[tuple[str, str], Any]:
+    """What the models of KServe's and Kubernetes' Python packages allow."""
+    import kserve.models
+    import kubernetes.client.models
+    from jsonschema import Draft202012Validator
+
+    definitions: Json = {}
+
+    def schema(kind: str) -> Json:
+        """Of `str`, `list[V1Container]`, `dict(str, V1Thing)`, `V1Thing`."""
+        if inner := re.fullmatch(r"list\[(.+)\]", kind):
+            return {"type": "array", "items": schema(inner[1])}
+        if inner := re.fullmatch(r"dict[(\[]str, (.+)[)\]]", kind):
+            return {"type": "object", "additionalProperties": schema(inner[1])}
+        plain = {"str": "string", "bool": "boolean", "int": "integer", "float": "number"}
+        # A quantity may be a number, and a port a name.
+        if kind in plain:
+            return {"type": [plain[kind], "integer", "null"] if kind == "str" else [plain[kind], "null"]}
+        found = getattr(kserve.models, kind, None) or getattr(kubernetes.client.models, kind, None)
+        if found is None or not hasattr(found, "openapi_types"):
+            return {}
+        if kind not in definitions:
+            definitions[kind] = {}
+            fields = {found.attribute_map[name]: schema(of) for name, of in found.openapi_types.items()}
+            definitions[kind] = {"type": "object", "properties": fields, "additionalProperties": False}
+        return {"$ref": f"#/$defs/{kind}"}
+
+    kinds = {
+        ("serving.kserve.io/v1beta1", "InferenceService"): "V1beta1InferenceService",
+        ("serving.kserve.io/v1alpha1", "ServingRuntime"): "V1alpha1ServingRuntime",
+    }
+    roots = {key: schema(kind) for key, kind in kinds.items()}
+    return {key: Draft202012Validator({**root, "$defs": definitions}) for key, root in roots.items()}
 
 
 class Failure(Exception):
@@ -85,7 +127,7 @@ class ApiServer:
     """Objects by (plural, namespace, name), and the knobs that tests turn.
 
     `denied` holds (verb, plural) that the account may not; `missing` the API groups that are not
-    installed; `before(method, target, query)` is called ahead of each request, outside the lock, and may
+    installed; `namespaces` those that there are, None for any; `before(method, target, query)` is called ahead of each request, outside the lock, and may
     raise Failure; `on_read` and `on_write` are for the controllers.
     """
 
@@ -94,6 +136,7 @@ class ApiServer:
         self.logs: dict[str, str] = {}
         self.denied: set[tuple[str, str]] = set()
         self.missing: set[str] = set()
+        self.namespaces: set[str] | None = None
         self.requests: list[str] = []
         self.before: Callable[[str, Target, dict[str, str]], None] = lambda method, target, query: None
         self.on_read: Callable[[Target], None] = lambda target: None
@@ -167,6 +210,8 @@ class ApiServer:
             return 401, Failure(401, "Unauthorized", "Unauthorized").body(), []
         if parts.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
             return 201, self._review(body or {}), []
+        if parts.path.startswith("/apis") and (discovered := self._discover(parts.path)):
+            return 200, discovered, []
         target = _target(parts.path)
         kind = target and KINDS.get(target[:3])
         if target is None or kind is None or target.group in self.missing:
@@ -183,6 +228,28 @@ class ApiServer:
                 return status, answer, warnings
         except Failure as failure:
             return failure.status, failure.body(), []
+
+    def _discover(self, path: str) -> Json | None:
+        """The list of API groups, or of one's resources; None for other paths."""
+        there = [kind for kind in KINDS if kind[0] and kind[0] not in self.missing]
+        match path.strip("/").split("/"):
+            case ["apis"]:
+                groups = []
+                for group in sorted({kind[0] for kind in there}):
+                    names = sorted({version for g, version, _ in there if g == group})
+                    versions = [{"groupVersion": f"{group}/{name}", "version": name} for name in names]
+                    groups.append({"name": group, "versions": versions, "preferredVersion": versions[-1]})
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["apis", group, version]:
+                resources = [
+                    {"name": plural, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get"]}
+                    for (g, v, plural), kind in KINDS.items()
+                    if (g, v) == (group, version) and (g, v, plural) in there
+                ]
+                name = f"{group}/{version}"
+                body = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
+                return {**body, "resources": resources} if resources else None
+        return None
 
     def _authorise(self, method: str, target: Target) -> None:
         verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method)
@@ -236,6 +303,9 @@ class ApiServer:
         if method == "DELETE":
             return 200, self._delete(target, body, dry)
         if method == "POST":
+            if self.namespaces is not None and target.namespace not in self.namespaces:
+                where = {"name": target.namespace, "kind": "namespaces"}
+                raise Failure(404, "NotFound", f'namespaces "{target.namespace}" not found', where)
             name, old, new = body["metadata"]["name"], None, copy.deepcopy(body)
             if body["metadata"].get("namespace", target.namespace) != target.namespace:
                 message = (

@@ -10,23 +10,48 @@ from cluster.api import ApiServer, Json, Target
 from cluster.endpoint import Endpoint
 
 VERSION_LABEL = "defectline.dev/model-version"
+SPEC_LABEL = "defectline.dev/spec"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+WELL = ("healthy", "lost", "spoiled")
+
+
+@dataclass
+class Pods:
+    """How far the controllers are with the pods of one predictor: a service's own, or its canary's."""
+
+    step: int = 0
+    predictor: Json = field(default_factory=dict)
+    served: str = ""
+    """The version that had all requests last."""
+    previous: str = ""
+    """The one before."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.predictor.get("labels", {})
+
+    @property
+    def version(self) -> str:
+        return self.labels.get(VERSION_LABEL, "")
+
+    @property
+    def replicas(self) -> int:
+        return self.predictor.get("minReplicas", 1)
 
 
 @dataclass
 class Service:
     """How far the controllers are with one InferenceService."""
 
-    step: int = 0
-    version: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    replicas: int = 1
+    own: Pods = field(default_factory=Pods)
+    canary: Pods | None = None
+    percent: int | None = None
+    """The canary's share; None where there is none."""
     revision: int = 0
-    served: bool = False
 
 
 class Controller:
-    """Reacts to InferenceServices; `scripts` says by version how a rollout goes.
+    """Reacts to InferenceServices; `scripts` says by version, or by service and version, how a rollout goes.
 
     healthy     its pods become ready and the routes lead to them
     lost        the same, but the next requests find no route
@@ -35,20 +60,19 @@ class Controller:
     image       its image cannot be pulled
     storage     KServe's init container cannot fetch the model
     pending     no node has room for the pod
+    quota       the namespace's quota admits no pod
     idle        the controller does not notice at all
+
+    `canaries` says what this KServe makes of `spec.canary`: `works`, `ignored` (an older one), or
+    `unweighted` (its pods come up, but no gateway shares out requests).
     """
 
     def __init__(self, api: ApiServer, endpoint: Endpoint):
         self.api, self.endpoint = api, endpoint
-        self.scripts: dict[str, str] = {}
+        self.scripts: dict[str | tuple[str, str], str] = {}
+        self.canaries = "works"
         self.services: dict[tuple[str, str], Service] = {}
         api.on_write, api.on_read = self._on_write, self._on_read
-
-    def settle(self) -> None:
-        """Take every rollout to its end."""
-        for key in list(self.services):
-            for _ in range(6):
-                self._step(*key)
 
     def _on_write(self, target: Target, new: Json | None) -> None:
         if target.plural != "inferenceservices":
@@ -56,107 +80,207 @@ class Controller:
         key = target.namespace, target.name
         if new is None:
             self.services.pop(key, None)
-            self.endpoint.live.pop(target.name, None)
-            for plural in ("deployments", "revisions", "pods"):
-                for _, namespace, name in [k for k in self.api.objects if k[0] == plural]:
-                    if namespace == target.namespace and name.startswith(f"{target.name}-predictor"):
-                        self.api.remove(plural, namespace, name)
+            for routes in (self.endpoint.live, self.endpoint.shares):
+                routes.pop(target.name, None)
+            self._remove_children(target.namespace, {SERVICE_LABEL: target.name})
             return
-        predictor = new["spec"]["predictor"]
         service = self.services.setdefault(key, Service())
-        service.step, service.labels = 0, predictor.get("labels", {})
-        service.version = service.labels.get(VERSION_LABEL, "")
-        service.replicas = predictor.get("minReplicas", 1)
+        predictor = dict(new["spec"]["predictor"])
+        percent = predictor.pop("canaryTrafficPercent", None)
+        if predictor != service.own.predictor:
+            service.own.step, service.own.predictor = 0, predictor
+        if _knative(new):
+            service.percent = percent
+        else:
+            self._take_canary(target, service, new["spec"].get("canary") or [])
+
+    def _take_canary(self, target: Target, service: Service, canaries: list[Json]) -> None:
+        if self.canaries == "ignored" or not canaries:
+            if service.canary:
+                self._remove_children(target.namespace, service.canary.labels | {SERVICE_LABEL: target.name})
+            self.endpoint.shares.pop(target.name, None)
+            service.canary = service.percent = None
+            return
+        (wanted,) = canaries
+        service.percent = wanted["trafficPercent"]
+        if service.canary is None or service.canary.predictor != wanted["predictor"]:
+            service.canary = Pods(predictor=wanted["predictor"])
+
+    def _remove_children(self, namespace: str, labels: dict[str, str]) -> None:
+        for key, child in list(self.api.objects.items()):
+            carried = child["metadata"].get("labels", {})
+            if key[0] == "deployments":
+                carried = child["spec"]["template"]["metadata"]["labels"]
+            if key[0] != "inferenceservices" and key[1] == namespace and labels.items() <= carried.items():
+                self.api.remove(*key)
 
     def _on_read(self, target: Target) -> None:
         if target.plural == "inferenceservices" and (target.namespace, target.name) in self.services:
             self._step(target.namespace, target.name)
 
+    def script(self, name: str, version: str) -> str:
+        return self.scripts.get((name, version)) or self.scripts.get(version, "healthy")
+
     def _step(self, namespace: str, name: str) -> None:
         service = self.services[namespace, name]
-        script = self.scripts.get(service.version, "healthy")
-        if script == "idle":
-            return
-        service.step += 1
         isvc = self.api.find("inferenceservices", namespace, name)
         assert isvc is not None
-        knative = isvc["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
-        well = script in ("healthy", "lost", "spoiled")
-        if service.step == 2:
-            self._take_spec(namespace, name, service, knative)
-        elif service.step == 3:
-            self._count(namespace, name, service, started=True, ready=False)
-            self._put_pod(namespace, name, service, _waiting("PodInitializing"))
-        elif service.step == 4 and well:
-            self._count(namespace, name, service, started=True, ready=True)
-            self._put_pod(namespace, name, service, {"running": {}})
-            self.endpoint.live[name] = service.version
-            self.endpoint.spoiled = {service.version} if script == "spoiled" else set()
-            self.endpoint.lost = 4 if script == "lost" else 0
-            service.served = True
-        elif service.step == 4:
-            self._fail(namespace, name, service, script)
-        self._put_status(namespace, name, service, knative, ready=well and service.step >= 4)
-
-    def _take_spec(self, namespace: str, name: str, service: Service, knative: bool) -> None:
-        """The child has the new spec, but its own controller has not looked at it yet."""
-        if knative:
-            service.revision += 1
-            revision = f"{name}-predictor-{service.revision:05}"
-            self.api.put("revisions", namespace, revision, {"metadata": {"labels": dict(service.labels)}})
+        knative = _knative(isvc)
+        self._advance(namespace, name, name, service.own, knative, service)
+        if service.canary:
+            base = f"{name}-{service.canary.predictor['name']}"
+            self._advance(namespace, name, base, service.canary, False, service)
+        if self.script(name, service.own.version) == "idle":
             return
-        child = f"{name}-predictor"
+        self._route(namespace, name, service, knative)
+        self._put_status(namespace, name, service, isvc, knative)
+
+    def _advance(
+        self, namespace: str, name: str, base: str, pods: Pods, knative: bool, service: Service
+    ) -> None:
+        script = self.script(name, pods.version)
+        if script == "idle":
+            return
+        pods.step += 1
+        if pods.step == 2:
+            if knative:
+                service.revision += 1
+                labels = {SERVICE_LABEL: name, **pods.labels}
+                body = {"metadata": {"labels": labels}, "status": {}}
+                self.api.put("revisions", namespace, _revision(name, service), body)
+            else:
+                self._take_spec(namespace, name, base, pods)
+        elif pods.step == 3 and script != "quota":
+            self._count(namespace, base, pods, started=True, ready=False)
+            self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
+        elif pods.step == 4 and script in WELL:
+            self._count(namespace, base, pods, started=True, ready=True)
+            self._put_pod(namespace, name, base, pods, {"running": {}})
+            self.endpoint.spoiled.discard((name, pods.version))
+            if script == "spoiled":
+                self.endpoint.spoiled.add((name, pods.version))
+            self.endpoint.lost = 4 if script == "lost" else 0
+        elif pods.step == 4:
+            self._fail(namespace, name, base, pods, script, service if knative else None)
+
+    def _route(self, namespace: str, name: str, service: Service, knative: bool) -> None:
+        """Lead requests to what is ready."""
+        own, canary = service.own, service.canary
+        well = own.step >= 4 and self.script(name, own.version) in WELL
+        if knative:
+            tag = f"latest-{name}-predictor.{namespace}.example"
+            if well and service.percent is None:
+                if own.served != own.version:
+                    own.previous, own.served = own.served, own.version
+                self.endpoint.shares.pop(name, None)
+                self.endpoint.live[name] = own.served
+            elif service.percent is not None:
+                # What was rolled out last has the rest: where that is the latest itself, the one before.
+                rest = own.previous if own.served == own.version else own.served
+                if rest:
+                    self.endpoint.live[name] = rest
+                if well:
+                    self.endpoint.shares[name] = own.version, service.percent
+                    self.endpoint.by_host[tag] = own.version
+            return
+        if well:
+            own.served = own.version
+            self.endpoint.live[name] = own.version
+        if canary and canary.step >= 4 and self.script(name, canary.version) in WELL:
+            child = f"{name}-{canary.predictor['name']}-predictor"
+            self.endpoint.by_host[f"{child}.{namespace}.svc"] = canary.version
+            if self.canaries == "works":
+                assert service.percent is not None
+                self.endpoint.shares[name] = canary.version, service.percent
+                backends = [
+                    {"name": f"{name}-predictor", "weight": 100 - service.percent},
+                    {"name": child, "weight": service.percent},
+                ]
+                body = {"metadata": {"labels": {SERVICE_LABEL: name}}}
+                body |= {"spec": {"rules": [{"backendRefs": backends}]}}
+                self.api.put("httproutes", namespace, f"{name}-predictor", body)
+
+    def _take_spec(self, namespace: str, name: str, base: str, pods: Pods) -> None:
+        """The child has the new spec, but its own controller has not looked at it yet."""
+        child = f"{base}-predictor"
         old = self.api.find("deployments", namespace, child) or {"status": {}}
-        labels = {SERVICE_LABEL: name, **service.labels}
-        spec = {"replicas": service.replicas, "template": {"metadata": {"labels": labels}}}
+        labels = {SERVICE_LABEL: name, **pods.labels}
+        spec = {"replicas": pods.replicas, "template": {"metadata": {"labels": labels}}}
         self.api.put("deployments", namespace, child, {"spec": spec, "status": old["status"]})
 
-    def _count(self, namespace: str, name: str, service: Service, started: bool, ready: bool) -> None:
+    def _count(self, namespace: str, base: str, pods: Pods, started: bool, ready: bool) -> None:
         """The Deployment's status; Kubernetes leaves out counts that are 0."""
-        deployment = self.api.find("deployments", namespace, f"{name}-predictor")
+        deployment = self.api.find("deployments", namespace, f"{base}-predictor")
         if deployment is None:
             return
-        old = service.replicas if service.served and not ready else 0
-        new = service.replicas if ready else int(started)
+        old = pods.replicas if pods.served and not ready else 0
+        new = pods.replicas if ready else int(started)
         counts = {"updatedReplicas": new, "replicas": old + new, "availableReplicas": new if ready else old}
+        counts["readyReplicas"] = counts["availableReplicas"]
         status = {"observedGeneration": deployment["metadata"]["generation"]}
         deployment["status"] = status | {key: value for key, value in counts.items() if value}
 
     def _put_pod(
-        self, namespace: str, name: str, service: Service, state: Json, init: Json | None = None, **more: Any
+        self,
+        namespace: str,
+        name: str,
+        base: str,
+        pods: Pods,
+        state: Json,
+        init: Json | None = None,
+        **more: Any,
     ) -> str:
         """The pod of the spec; a real one's name ends in a random part."""
-        pod = f"{name}-predictor-{service.labels.get('defectline.dev/spec', '0')}"
+        pod = f"{base}-predictor-{pods.labels.get(SPEC_LABEL, '0')}"
         for _, where, other in [k for k in self.api.objects if k[0] == "pods"]:
-            if where == namespace and other.startswith(f"{name}-predictor-"):
+            if where == namespace and other.startswith(f"{base}-predictor-"):
                 self.api.remove("pods", namespace, other)
+        ready = "running" in state
         statuses = {
-            "containerStatuses": [_status("kserve-container", state, **more)],
+            "containerStatuses": [_status("kserve-container", state, ready=ready, **more)],
             "initContainerStatuses": [_status("storage-initializer", init or {"running": {}})],
+            "conditions": [{"type": "Ready", "status": str(ready)}],
         }
-        metadata = {"labels": {SERVICE_LABEL: name, **service.labels}}
+        metadata = {"labels": {SERVICE_LABEL: name, **pods.labels}}
         self.api.put("pods", namespace, pod, {"metadata": metadata, "status": statuses})
         return pod
 
-    def _fail(self, namespace: str, name: str, service: Service, script: str) -> None:
+    def _fail(
+        self, namespace: str, name: str, base: str, pods: Pods, script: str, knative: Service | None
+    ) -> None:
         ended = {"exitCode": 1, "reason": "Error"}
         if script == "crash":
             last = {"lastState": {"terminated": ended}, "restartCount": 3}
-            pod = self._put_pod(namespace, name, service, _waiting("CrashLoopBackOff"), **last)
+            pod = self._put_pod(namespace, name, base, pods, _waiting("CrashLoopBackOff"), **last)
             self.api.logs[pod] = (
                 "loading /mnt/models\nBundleError: openvino/model.xml is not what was sealed\n"
             )
             event = "BackOff", "Back-off restarting failed container kserve-container"
         elif script == "image":
-            pod = self._put_pod(namespace, name, service, _waiting("ImagePullBackOff", "manifest unknown"))
+            waiting = _waiting("ImagePullBackOff", "manifest unknown")
+            pod = self._put_pod(namespace, name, base, pods, waiting)
             event = "Failed", "Failed to pull image: manifest unknown"
         elif script == "storage":
             waiting = _waiting("PodInitializing")
-            pod = self._put_pod(namespace, name, service, waiting, {"terminated": ended})
+            pod = self._put_pod(namespace, name, base, pods, waiting, {"terminated": ended})
             self.api.logs[pod] = "botocore.exceptions.NoCredentialsError: Unable to locate credentials\n"
             event = "BackOff", "Back-off restarting failed container storage-initializer"
+        elif script == "quota":
+            pod = f"{base}-predictor-{pods.labels.get(SPEC_LABEL, '0')}"
+            why = f'pods "{pod}-x7k2p" is forbidden: exceeded quota: vision, requested: cpu=1, used: cpu=4'
+            condition = {"status": "True", "type": "ReplicaFailure", "reason": "FailedCreate", "message": why}
+            if knative:
+                revision = self.api.find("revisions", namespace, _revision(name, knative))
+                assert revision is not None
+                revision["status"] = {"conditions": [{**condition, "type": "Ready", "status": "False"}]}
+            else:
+                deployment = self.api.find("deployments", namespace, f"{base}-predictor")
+                assert deployment is not None
+                status = {"observedGeneration": deployment["metadata"]["generation"]}
+                deployment["status"] = {**deployment["status"], **status, "conditions": [condition]}
+            event = "FailedCreate", why
         else:
-            pod = self._put_pod(namespace, name, service, _waiting("PodInitializing"))
+            pod = self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
             event = "FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."
         self._put_event(namespace, pod, *event)
 
@@ -170,30 +294,46 @@ class Controller:
         }
         self.api.put("events", namespace, f"{subject}.{count:x}", body)
 
-    def _put_status(self, namespace: str, name: str, service: Service, knative: bool, ready: bool) -> None:
-        isvc = self.api.find("inferenceservices", namespace, name)
-        assert isvc is not None
-        up = "True" if ready or service.served else "False"
+    def _put_status(self, namespace: str, name: str, service: Service, isvc: Json, knative: bool) -> None:
+        own = service.own
+        ready = own.step >= 4 and self.script(name, own.version) in WELL
+        up = "True" if ready or own.served else "False"
         kinds = ["PredictorReady", "RoutesReady", "IngressReady", "Ready"]
         predictor = isvc.get("status", {}).get("components", {}).get("predictor", {})
         if knative and service.revision:
-            predictor = predictor | {"latestCreatedRevision": f"{name}-predictor-{service.revision:05}"}
+            latest = _revision(name, service)
+            predictor = predictor | {"latestCreatedRevision": latest}
             if ready:
-                predictor["latestReadyRevision"] = predictor["latestCreatedRevision"]
+                predictor["latestReadyRevision"] = latest
+                percent = 100 if service.percent is None else service.percent
+                url = f"http://latest-{name}-predictor.{namespace}.example"
+                target = {"revisionName": latest, "percent": percent, "latestRevision": True}
+                predictor["traffic"] = [target | ({"tag": "latest", "url": url} if percent < 100 else {})]
         status: Json = {"conditions": [{"type": kind, "status": up} for kind in kinds]}
         status["components"] = {"predictor": predictor}
-        if service.served:
+        child = self.api.find("deployments", namespace, f"{name}-predictor")
+        if child:  # the child's, not the service's own
+            status["observedGeneration"] = child["metadata"]["generation"]
+        if up == "True":
             status["url"] = self.endpoint.url
             status["address"] = {"url": self.endpoint.url}
         if status != isvc.get("status"):
             self.api.put("inferenceservices", namespace, name, {**isvc, "status": status}, spec_changed=False)
 
 
+def _knative(isvc: Json) -> bool:
+    return isvc["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode") == "Knative"
+
+
+def _revision(name: str, service: Service) -> str:
+    return f"{name}-predictor-{service.revision:05}"
+
+
 def _waiting(reason: str, message: str = "") -> Json:
     return {"waiting": {"reason": reason, "message": message} if message else {"reason": reason}}
 
 
-def _status(name: str, state: Json, **more: Any) -> Json:
+def _status(name: str, state: Json, ready: bool = False, **more: Any) -> Json:
     """A container's status, with the fields that the API always has."""
-    basics = {"name": name, "state": state, "image": "", "imageID": "", "ready": False, "restartCount": 0}
+    basics = {"name": name, "state": state, "image": "", "imageID": "", "ready": ready, "restartCount": 0}
     return basics | more

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from defectline.components.common.bundle import Bundle
 
@@ -15,14 +16,19 @@ from defectline.components.common.bundle import Bundle
 class Endpoint:
     """`live` is the version that serves each model; tests and the controller set it.
 
-    The next `lost` requests find no route. `spoiled` versions get every verdict wrong. `changes`
-    replaces fields of every prediction.
+    `shares` gives another version of a model so many percent of the requests. `by_host` is the version
+    behind an address of its own: the endpoint is also the proxy that leads there. The next `lost` requests
+    find no route. `spoiled` versions of a model get every verdict wrong. `changes` replaces fields of every
+    prediction. `asked` holds model and version of every picture that was answered.
     """
 
     def __init__(self) -> None:
         self.live: dict[str, str] = {}
+        self.shares: dict[str, tuple[str, int]] = {}
+        self.by_host: dict[str, str] = {}
         self.lost = 0
-        self.spoiled: set[str] = set()
+        self.spoiled: set[tuple[str, str]] = set()
+        self.asked: list[tuple[str, str]] = []
         self.changes: dict[str, Any] = {}
         self.hosts: list[str] = []
         self._pictures: dict[tuple[str, bytes], dict[str, Any]] = {}
@@ -53,18 +59,24 @@ class Endpoint:
             server.server_close()
             thread.join()
 
-    def answer(self, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
+    def answer(self, host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
         if self.lost > 0:
             self.lost -= 1
             return 404, {"error": "no route"}
-        version = self.live.get(path.split("/")[3].removesuffix(":predict"))
+        model = path.split("/")[3].removesuffix(":predict")
+        version = self.by_host.get(host) or self.live.get(model)
         if version is None:
             return 404, {"error": "no such model"}
         if path.endswith("/ready"):
             return 200, {"ready": True}
+        if host not in self.by_host and model in self.shares:
+            other, percent = self.shares[model]
+            # Every 100 requests in a row, so many percent of them.
+            version = other if len(self.asked) * 37 % 100 < percent else version
+        self.asked.append((model, version))
         unknown = {"verdict": "OK", "score": 0.0, "mask_png": "", "model_version": version}
         prediction = self._pictures.get((version, picture), unknown) | self.changes
-        if version in self.spoiled:
+        if (model, version) in self.spoiled:
             prediction["verdict"] = "OK" if prediction["verdict"] == "NG" else "NG"
         return 200, {"predictions": [prediction]}
 
@@ -77,7 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         picture = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.endpoint.hosts.append(self.headers.get("Host", ""))
-        status, body = self.endpoint.answer(self.path, picture)
+        # To a proxy, the path is the whole address.
+        address = urlsplit(self.path)
+        host = address.netloc or self.headers.get("Host", "")
+        status, body = self.endpoint.answer(host, address.path, picture)
         encoded = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,0 +1,93 @@
+"""What the store remembers of deployments on a cluster; what serves is asked of the cluster itself.
+
+serving/<name>/deployed/<namespace>/<version>.json    how a version was deployed, and what served before it
+serving/<name>/unfinished/<namespace>/<spec>.json     the spec to go back to while a rollout is under way
+models/<name>/<version>/                              the whole bundle, with its golden pictures
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from defectline.components.common.bundle import Bundle
+from defectline.components.common.errors import StoreError
+from defectline.components.common.storage import Storage
+from defectline.components.deploy.kserve_manifests import (
+    SPEC_LABEL,
+    KServeSettings,
+    Manifest,
+    without_canary,
+)
+
+
+class Deployed(BaseModel):
+    """How a version came to serve."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    former: str
+    """The version that served before; "" for none, or one of somebody else."""
+    settings: KServeSettings
+
+
+class History:
+    """The records of one model in one namespace."""
+
+    def __init__(self, store: Storage, namespace: str, name: str):
+        self.store, self.namespace, self.name = store, namespace, name
+
+    def deployed(self, version: str) -> Deployed | None:
+        """How `version` was deployed; None where it never was. Raises StoreError."""
+        key = f"serving/{self.name}/deployed/{self.namespace}/{version}.json"
+        try:
+            return Deployed.model_validate_json(self.store.read(key))
+        except KeyError:
+            return None
+        except ValidationError as error:
+            raise StoreError(
+                f"{self.store.url(key)} cannot be understood.",
+                got=error.errors()[0]["msg"],
+                expected="what a deployment of this version of defectline wrote",
+                fix="Deploy that version by the pipeline again, or remove the file.",
+            ) from error
+
+    def write_deployed(self, version: str, former: str, settings: KServeSettings) -> None:
+        """Note that `version` serves, with what served before; a repetition leaves that as it was."""
+        if former == version:
+            before = self.deployed(version)
+            former = before.former if before else ""
+        key = f"serving/{self.name}/deployed/{self.namespace}/{version}.json"
+        self.store.write(key, Deployed(former=former, settings=settings).model_dump_json(indent=2).encode())
+
+    def begin(self, writing: Manifest, former: Manifest | None) -> None:
+        """Note, before the spec `writing` is put in force, which one to go back to."""
+        self.store.write(self._unfinished(writing), json.dumps({"former": former}).encode())
+
+    def end(self, written: Manifest) -> None:
+        """Note that nothing is under way any more with the spec `written`, if anything was."""
+        key = self._unfinished(written)
+        if self.store.exists(key):
+            self.store.delete(key)
+
+    def former(self, current: Manifest | None) -> Manifest | None:
+        """The spec that served last with every check passed: the one in force, unless its rollout never
+        ended."""
+        if current is None:
+            return None
+        found = self.store.read_versioned(self._unfinished(current["spec"]))
+        return json.loads(found[0])["former"] if found else without_canary(current["spec"])
+
+    def fetch_golden(self, version: str, folder: Path) -> Bundle | None:
+        """Fetch the golden pictures of `version` into `folder`; None where the store lacks its bundle."""
+        prefix = f"models/{self.name}/{version}"
+        try:
+            bundle = Bundle.model_validate_json(self.store.read(f"{prefix}/bundle.json"))
+        except (KeyError, ValidationError):
+            return None
+        self.store.download_folder(f"{prefix}/golden", folder / "golden")
+        return bundle
+
+    def _unfinished(self, spec: Manifest) -> str:
+        digest = spec["predictor"].get("labels", {}).get(SPEC_LABEL, "none")
+        return f"serving/{self.name}/unfinished/{self.namespace}/{digest}.json"
