@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from defectline.components.common.errors import DefectlineError
+from defectline.pipeline.rollback import rollback
+from defectline.pipeline.status import status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +19,8 @@ app = typer.Typer(
 )
 schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
 app.add_typer(schedule, name="schedule")
+app.command()(status)
+app.command()(rollback)
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
@@ -201,15 +205,23 @@ def compile_(
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
     retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over an InferenceService that somebody else made.")
+    ] = False,
+    kserve_: Annotated[
+        list[str] | None, typer.Option("--kserve", metavar="KEY=VALUE", help="More of how KServe serves.")
+    ] = None,
 ) -> None:
     """Compile the pipeline for a cluster."""
-    from defectline.pipeline.compiling import compile_pipeline
+    from defectline.pipeline.compiling import compile_pipeline, parse_kserve
     from defectline.pipeline.targets import Target
 
     kserve: dict[str, Any] = {
         "namespace": namespace,
         "service_account": service_account,
         "deployment_mode": mode,
+        **({"adopt": True} if adopt else {}),
+        **parse_kserve(kserve_ or []),
     }
     target = Target(
         name="cluster",

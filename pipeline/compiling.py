@@ -5,11 +5,31 @@ from pathlib import Path
 from kfp.compiler import Compiler
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import checked
+from defectline.components.common.settings import checked, did_you_mean
 from defectline.components.deploy.kserve_manifests import KServeSettings
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images
 from defectline.pipeline.targets import Target
+
+HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")
+"""Settings of KServe that come from options of their own, or from the lock file."""
+
+
+def parse_kserve(pairs: list[str]) -> dict[str, str]:
+    """More fields of KServeSettings from `key=value` texts. Raises SettingsError for an unknown one."""
+    known = [name for name in KServeSettings.model_fields if name not in HAVE_OPTIONS]
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in known:
+            raise SettingsError(
+                f"--kserve {pair} sets nothing.",
+                got=pair,
+                expected=f"key=value, with a key of {', '.join(known)}",
+                fix=did_you_mean(key, known) if equals else f"Write --kserve {key}=…",
+            )
+        values[key] = value
+    return values
 
 
 def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:

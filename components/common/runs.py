@@ -35,6 +35,8 @@ class Gated(_Record):
 class Current(_Record):
     version: str
     run: str
+    former: str = ""
+    """The version that served before, to go back to."""
 
 
 def outcome_key(run: str) -> str:

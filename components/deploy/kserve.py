@@ -100,6 +100,35 @@ def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> s
     return f"{store.url(prefix)}/"
 
 
+def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KServeSettings, str]:
+    """How to deploy the version `to` again, or with "" the one that served before; and which that is.
+
+    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in.
+    Raises ServingError where that cannot be known.
+    """
+    service = Cluster(namespace).get(SERVICES, name)
+    if service is None or not is_ours(service):
+        raise ServingError(
+            f"Nothing of defectline serves {name} in namespace {namespace}.",
+            got="no InferenceService" if service is None else "an InferenceService of somebody else",
+            expected="a service to roll back",
+            fix="Correct --name or --namespace.",
+        )
+    history = History(store, namespace, name)
+    version = version_of(service["spec"])
+    now = history.deployed(version)
+    to = to or (now.former if now else "")
+    then = history.deployed(to) if to else None
+    if then is None:
+        raise ServingError(
+            f"{name} cannot go back {f'to {to}' if to else 'from ' + version}.",
+            got=f"{to} was never deployed to namespace {namespace}" if to else "no version before it",
+            expected=f"one of {', '.join(history.versions()) or 'those that were deployed'}",
+            fix="Name one with --to.",
+        )
+    return (now or then).settings.model_copy(update={"image": then.settings.image}), to
+
+
 class Rollout:
     """One deployment of a bundle to the service `name`, from the first write to the last check."""
 

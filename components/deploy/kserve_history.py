@@ -52,6 +52,11 @@ class History:
                 fix="Deploy that version by the pipeline again, or remove the file.",
             ) from error
 
+    def versions(self) -> list[str]:
+        """The versions that were deployed, oldest first."""
+        prefix = f"serving/{self.name}/deployed/{self.namespace}/"
+        return sorted(Path(found.key).stem for found in self.store.list(prefix))
+
     def write_deployed(self, version: str, former: str, settings: KServeSettings) -> None:
         """Note that `version` serves, with what served before; a repetition leaves that as it was."""
         if former == version:
@@ -77,6 +82,10 @@ class History:
             return None
         found = self.store.read_versioned(self._unfinished(current["spec"]))
         return json.loads(found[0])["former"] if found else without_canary(current["spec"])
+
+    def is_unfinished(self, current: Manifest) -> bool:
+        """Whether the rollout that put `current` in force has not ended."""
+        return self.store.exists(self._unfinished(current["spec"]))
 
     def fetch_golden(self, version: str, folder: Path) -> Bundle | None:
         """Fetch the golden pictures of `version` into `folder`; None where the store lacks its bundle."""

@@ -88,6 +88,11 @@ class KServeSettings(BaseModel):
             raise ValueError(f"{image!r} may change under a running service: name a digest or a tag")
         return image
 
+    @field_validator("canary_steps", mode="before")
+    @classmethod
+    def _split(cls, steps: Any) -> Any:
+        return steps.split(",") if isinstance(steps, str) else steps
+
     @field_validator("canary_steps")
     @classmethod
     def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder
 from defectline.components.common.errors import Conflict, ServingError
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import Current, current_key
+from defectline.components.common.runs import Current, current_key, read_current
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.deploy.golden import ask, wait_until_ready
@@ -26,6 +26,7 @@ def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str,
     else deployed meanwhile; the former champion then stays. No process is left over.
     """
     seen = store.read_versioned(current_key(name))
+    before = read_current(store, name) if seen else None
     publish_folder(bundle_folder, store, f"models/{name}/{bundle.version}")
     with tempfile.TemporaryDirectory() as temporary:
         served = Path(temporary, "model")
@@ -33,9 +34,12 @@ def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str,
         with predictor(served, name) as url:
             ask(url, name, bundle_folder, bundle)
             say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
-    champion = Current(version=bundle.version, run=run).model_dump_json(indent=2).encode()
+    former = before.version if before else ""
+    if before and former == bundle.version:
+        former = before.former
+    champion = Current(version=bundle.version, run=run, former=former)
     try:
-        store.swap(current_key(name), champion, seen and seen[1])
+        store.swap(current_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1])
     except Conflict as error:
         raise Conflict(
             f"{bundle.version} was not deployed: another run deployed {name} at the same time.",

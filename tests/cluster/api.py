@@ -127,8 +127,9 @@ class ApiServer:
     """Objects by (plural, namespace, name), and the knobs that tests turn.
 
     `denied` holds (verb, plural) that the account may not; `missing` the API groups that are not
-    installed; `namespaces` those that there are, None for any; `before(method, target, query)` is called ahead of each request, outside the lock, and may
-    raise Failure; `on_read` and `on_write` are for the controllers.
+    installed; `namespaces` those that there are, None for any. `before(method, target, query)` is called
+    ahead of each request, outside the lock, and may raise Failure; `on_read` and `on_write` are for the
+    controllers.
     """
 
     def __init__(self, resource_version: int = 0) -> None:

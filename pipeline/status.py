@@ -1,0 +1,36 @@
+"""`defectline status`"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from defectline.components.deploy.status import Status
+
+
+def status(
+    store: Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")] = "./store",
+    name: Annotated[str, typer.Option(help="The model's name.")] = "defects",
+    namespace: Annotated[str, typer.Option(help="Where KServe serves the model; else this machine.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What serves, and what is under way."""
+    from defectline.components.deploy.status import read_status
+
+    found = read_status(store, name, namespace)
+    typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(lines(found)))
+
+
+def lines(status: "Status") -> list[str]:
+    """The status for people, one fact a line."""
+    where = f"namespace {status.namespace}" if status.namespace else "this machine"
+    rows = [("model", f"{status.name} on {where}"), ("version", status.version or "none serves")]
+    if status.namespace and status.version:
+        rows.append(("pods", f"{status.ready_pods} ready of {status.wanted_pods}"))
+        rows.append(("url", status.url or "none yet"))
+    rows.append(("before", status.former or "none to go back to"))
+    rows += [("under way", text) for text in status.under_way]
+    if status.last_outcome:
+        outcome = status.last_outcome
+        rows.append(("last run", f"{status.last_run}: {outcome.state}, {outcome.reason}"))
+    return [f"{title:10} {text}" for title, text in rows]
