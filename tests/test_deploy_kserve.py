@@ -6,8 +6,6 @@ import json
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,109 +13,36 @@ import pytest
 import yaml
 from bundles import make_bundle
 from cluster.api import ApiServer, Failure, Target, crd_validators, merge
-from cluster.controller import Controller
-from cluster.endpoint import Endpoint
+from cluster.world import (
+    IMPATIENT,
+    KNATIVE,
+    NAME,
+    NAMESPACE,
+    SETTINGS,
+    TWO,
+    World,
+    make_world,  # noqa: F401
+)
 from pydantic import ValidationError
-from servers import S3Server, free_port
+from servers import free_port
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, ServingError, StoreError
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy import golden
 from defectline.components.deploy.kserve import deploy_kserve, find_champion, publish
 from defectline.components.deploy.kserve_cluster import needed_rights
 from defectline.components.deploy.kserve_manifests import (
-    GROUP,
     KServeSettings,
     inference_service,
     merge_patch,
     serving_runtime,
 )
 
-NAME, NAMESPACE = "defects", "vision"
-ACCOUNT, SECRET = "defectline-models", "defectline-models"
 MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/serving"
-SETTINGS = KServeSettings(
-    namespace=NAMESPACE,
-    image="registry.example/defectline-serve:0.1.0",
-    service_account=ACCOUNT,
-    timeout_s=60,
-)
-IMPATIENT = SETTINGS.model_copy(update={"timeout_s": 3})
-"""For rollouts that come to no end; long enough to go back on a busy machine."""
-KNATIVE = SETTINGS.model_copy(update={"deployment_mode": "Knative"})
-TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
 LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
 """Rights that are not needed to deploy."""
-
-
-@dataclass
-class World:
-    """A cluster, an S3 bucket, and two bundles of which nothing is deployed."""
-
-    api: ApiServer
-    controller: Controller
-    endpoint: Endpoint
-    store: Storage
-    folders: list[Path]
-    bundles: list[Bundle]
-
-    def deploy(self, which: int, settings: KServeSettings = SETTINGS) -> str:
-        return deploy_kserve(
-            self.folders[which], self.bundles[which], self.store, NAME, settings, poll_s=0.01
-        )
-
-    def script(self, which: int, script: str, only: str = "") -> None:
-        """How the rollout of a bundle goes, everywhere or only for the service `only`."""
-        version = self.bundles[which].version
-        self.controller.scripts[(only, version) if only else version] = script
-
-    def ask(self, which: int) -> None:
-        golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
-
-    def service(self) -> dict[str, Any]:
-        """A copy of the InferenceService, or {} where there is none."""
-        return copy.deepcopy(self.api.find("inferenceservices", NAMESPACE, NAME) or {})
-
-    def candidate(self) -> dict[str, Any] | None:
-        return self.api.find("inferenceservices", NAMESPACE, f"{NAME}-candidate")
-
-    def spec(self) -> dict[str, Any]:
-        return self.service()["spec"]
-
-    def writes(self) -> list[str]:
-        """The requests that changed something."""
-        changing = [line for line in self.api.requests if not line.startswith("GET")]
-        return [line for line in changing if "dryRun" not in line and "accessreviews" not in line]
-
-
-def put_account(api: ApiServer, endpoint: str) -> None:
-    """The service account of the pods, and its secret, as KServe wants them."""
-    annotations = {f"{GROUP}/s3-endpoint": endpoint.removeprefix("http://"), f"{GROUP}/s3-usehttps": "0"}
-    data = {"AWS_ACCESS_KEY_ID": "aw==", "AWS_SECRET_ACCESS_KEY": "cw=="}
-    api.put("secrets", NAMESPACE, SECRET, {"metadata": {"annotations": annotations}, "data": data})
-    api.put("serviceaccounts", NAMESPACE, ACCOUNT, {"secrets": [{"name": SECRET}]})
-
-
-@pytest.fixture
-def world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    for key, value in s3_server.env.items():
-        monkeypatch.setenv(key, value)
-    folders = [tmp_path / "first", tmp_path / "second"]
-    bundles = [make_bundle(folder, seed=seed) for seed, folder in enumerate(folders)]
-    api, endpoint = ApiServer(), Endpoint()
-    for folder, bundle in zip(folders, bundles, strict=True):
-        endpoint.add(folder, bundle)
-    store = open_storage(f"s3://{s3_server.new_bucket()}/factory")
-    with api.running(), endpoint.running():
-        api.write_kubeconfig(tmp_path / "kubeconfig")
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-        api.namespaces = {NAMESPACE}
-        put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
-        yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)
 
 
 def unfinished(world: World) -> list[str]:
@@ -185,7 +110,11 @@ class Recording(FolderStorage):
 def test_the_checksums_are_published_last(tmp_path: Path) -> None:
     bundle, store = make_bundle(tmp_path / "bundle"), Recording(tmp_path / "store")
     publish(tmp_path / "bundle", bundle, store, NAME)
-    assert store.order == ["bundle.json", "model.onnx", "model.bin", "model.xml", "SHA256SUMS"]
+    assert store.order[:5] == ["bundle.json", "model.onnx", "model.bin", "model.xml", "SHA256SUMS"]
+    # After what the predictor reads, the whole bundle.
+    assert store.order[5:].count("SHA256SUMS") == 1
+    assert store.order[-1] == "SHA256SUMS"
+    assert "OK_mask.png" in store.order
 
 
 def test_a_published_version_is_never_replaced(world: World) -> None:
@@ -281,7 +210,10 @@ def test_a_route_that_lags_behind_is_no_failure(world: World) -> None:
 def test_a_gateway_is_asked_by_its_host_header(world: World) -> None:
     settings = {"url": world.endpoint.url, "host_header": "defects.vision.example"}
     assert world.deploy(0, SETTINGS.model_copy(update=settings)) == world.endpoint.url
-    assert set(world.endpoint.hosts) == {"defects.vision.example"}
+    # The candidate has a host of its own.
+    netloc = world.endpoint.url.removeprefix("http://")
+    assert set(world.endpoint.hosts) == {netloc, "defects.vision.example"}
+    assert world.endpoint.hosts[-1] == "defects.vision.example"
 
 
 def test_what_somebody_else_tuned_survives_update_and_failure(world: World) -> None:
@@ -453,7 +385,7 @@ def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_c
     if with_champion:
         world.deploy(0)
     former = world.spec() if with_champion else None
-    world.script(1, "pending")
+    world.script(1, "pending", only=NAME)
     _kill_during_rollout(world)
     assert unfinished(world)
     assert world.spec() != former
@@ -468,11 +400,12 @@ def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_c
 
 
 def _kill_during_rollout(world: World) -> None:
-    """Deploy the second bundle in a process of its own, and kill it once it waits for the pods."""
+    """Deploy the second bundle in a process of its own, and kill it once the service has changed."""
+    former = world.service().get("spec")
     waiting = threading.Event()
 
     def watch(method: str, target: Target, query: dict[str, str]) -> None:
-        if target.plural == "pods":
+        if target.plural == "pods" and world.service().get("spec") != former:
             waiting.set()
 
     world.api.before = watch
@@ -574,7 +507,7 @@ def test_manifests_are_valid_by_the_custom_resource_definitions(settings: KServe
 def test_a_runtime_changes_its_name_with_its_spec() -> None:
     name = serving_runtime(SETTINGS)["metadata"]["name"]
     assert serving_runtime(SETTINGS)["metadata"]["name"] == name
-    others = [{"image": "registry.example/serve:2"}, {"memory": "2Gi"}, {"deployment_mode": "Knative"}]
+    others = [{"image": "registry.example/serve:2"}, {"memory": "2Gi"}, {"gpu": 1}]
     names = {serving_runtime(SETTINGS.model_copy(update=other))["metadata"]["name"] for other in others}
     assert len(names | {name}) == 4
 

@@ -61,7 +61,7 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
     """
     findings = [*_store(store_uri), *_name(name)]
     groups = cluster.api_groups()
-    missing = _apis(cluster, groups, settings)
+    missing = list(_apis(cluster, groups, settings))
     findings += missing
     lacking = [right for right in needed_rights(settings) if not cluster.allowed(right)]
     if lacking:

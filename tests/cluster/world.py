@@ -1,0 +1,100 @@
+"""A cluster, an S3 bucket and two bundles, for the tests of what is deployed there."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import make_bundle
+from servers import S3Server
+
+from cluster.api import ApiServer
+from cluster.controller import Controller
+from cluster.endpoint import Endpoint
+from defectline.components.common.bundle import Bundle
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.deploy import golden
+from defectline.components.deploy.kserve import deploy_kserve
+from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings
+
+NAME, NAMESPACE = "defects", "vision"
+ACCOUNT, SECRET = "defectline-models", "defectline-models"
+SETTINGS = KServeSettings(
+    namespace=NAMESPACE,
+    image="registry.example/defectline-serve:0.1.0",
+    service_account=ACCOUNT,
+    timeout_s=60,
+)
+IMPATIENT = SETTINGS.model_copy(update={"timeout_s": 3})
+"""For rollouts that come to no end; long enough to go back on a busy machine."""
+KNATIVE = SETTINGS.model_copy(update={"deployment_mode": "Knative"})
+TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
+
+
+@dataclass
+class World:
+    """A cluster, an S3 bucket, and two bundles of which nothing is deployed."""
+
+    api: ApiServer
+    controller: Controller
+    endpoint: Endpoint
+    store: Storage
+    folders: list[Path]
+    bundles: list[Bundle]
+
+    def deploy(self, which: int, settings: KServeSettings = SETTINGS) -> str:
+        return deploy_kserve(
+            self.folders[which], self.bundles[which], self.store, NAME, settings, poll_s=0.01
+        )
+
+    def script(self, which: int, script: str, only: str = "") -> None:
+        """How the rollout of a bundle goes, everywhere or only for the service `only`."""
+        version = self.bundles[which].version
+        self.controller.scripts[(only, version) if only else version] = script
+
+    def ask(self, which: int) -> None:
+        golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
+
+    def service(self) -> dict[str, Any]:
+        """A copy of the InferenceService, or {} where there is none."""
+        return copy.deepcopy(self.api.find("inferenceservices", NAMESPACE, NAME) or {})
+
+    def candidate(self) -> dict[str, Any] | None:
+        return self.api.find("inferenceservices", NAMESPACE, f"{NAME}-candidate")
+
+    def spec(self) -> dict[str, Any]:
+        return self.service()["spec"]
+
+    def writes(self) -> list[str]:
+        """The requests that changed something."""
+        changing = [line for line in self.api.requests if not line.startswith("GET")]
+        return [line for line in changing if "dryRun" not in line and "accessreviews" not in line]
+
+
+def put_account(api: ApiServer, endpoint: str) -> None:
+    """The service account of the pods, and its secret, as KServe wants them."""
+    annotations = {f"{GROUP}/s3-endpoint": endpoint.removeprefix("http://"), f"{GROUP}/s3-usehttps": "0"}
+    data = {"AWS_ACCESS_KEY_ID": "aw==", "AWS_SECRET_ACCESS_KEY": "cw=="}
+    api.put("secrets", NAMESPACE, SECRET, {"metadata": {"annotations": annotations}, "data": data})
+    api.put("serviceaccounts", NAMESPACE, ACCOUNT, {"secrets": [{"name": SECRET}]})
+
+
+@pytest.fixture(name="world")
+def make_world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for key, value in s3_server.env.items():
+        monkeypatch.setenv(key, value)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    bundles = [make_bundle(folder, seed=seed) for seed, folder in enumerate(folders)]
+    api, endpoint = ApiServer(), Endpoint()
+    for folder, bundle in zip(folders, bundles, strict=True):
+        endpoint.add(folder, bundle)
+    store = open_storage(f"s3://{s3_server.new_bucket()}/factory")
+    with api.running(), endpoint.running():
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        api.namespaces = {NAMESPACE}
+        put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
+        yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)

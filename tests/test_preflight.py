@@ -1,0 +1,214 @@
+"""What stands in the way of a deployment is found beforehand, all of it at once, and nothing is written."""
+
+from typing import Any
+
+import pytest
+from cluster.world import (
+    ACCOUNT,
+    IMPATIENT,
+    KNATIVE,
+    NAME,
+    NAMESPACE,
+    SECRET,
+    SETTINGS,
+    TWO,
+    World,
+    make_world,  # noqa: F401
+)
+
+from defectline.components.common.errors import ServingError
+from defectline.components.deploy.kserve_cluster import Cluster
+from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings
+from defectline.components.deploy.kserve_preflight import Finding, amount, preflight
+
+
+def findings(world: World, settings: KServeSettings = SETTINGS, name: str = NAME) -> list[Finding]:
+    found = preflight(Cluster(settings.namespace), name, world.store.uri, settings)
+    assert world.writes() == []
+    return found
+
+
+def the_one(world: World, settings: KServeSettings = SETTINGS, name: str = NAME) -> Finding:
+    (finding,) = findings(world, settings, name)
+    return finding
+
+
+@pytest.mark.parametrize("settings", [TWO, KNATIVE], ids=["Standard", "Knative"])
+def test_where_everything_is_there_nothing_is_found(world: World, settings: KServeSettings) -> None:
+    assert findings(world, settings) == []
+
+
+def test_all_that_is_wrong_is_said_at_once_and_the_champion_serves(world: World) -> None:
+    world.deploy(0)
+    before = world.writes()
+    world.api.denied = {("patch", "inferenceservices")}
+    world.api.remove("serviceaccounts", NAMESPACE, ACCOUNT)
+    quota(world, {"pods": "4"}, {"pods": "4"})
+    with pytest.raises(ServingError) as caught:
+        world.deploy(1)
+    error = caught.value
+    assert error.what == "3 things stand in the way of deploying defects to namespace vision."
+    for text in ("patch inferenceservices", "no such service account", "pods: 4 used of 4"):
+        assert text in error.got
+    for text in ("(1) Apply manifests/", "(2) Apply manifests/", "(3) Raise the quota"):
+        assert text in error.fix
+    assert world.writes() == before
+    world.ask(0)
+
+
+def test_a_namespace_that_is_not_there(world: World) -> None:
+    settings = SETTINGS.model_copy(update={"namespace": "visoin"})
+    account, namespace = findings(world, settings)
+    assert "no such service account" in account.got
+    assert namespace.got == '404 namespaces "visoin" not found'
+    assert namespace.fix == "Correct `namespace`, or create it."
+
+
+@pytest.mark.parametrize(
+    ("missing", "settings", "what", "fix"),
+    [
+        ("serving.kserve.io", SETTINGS, "KServe is not installed", "Install KServe"),
+        ("serving.knative.dev", KNATIVE, "has no Knative mode", "`deployment_mode` to Standard"),
+        (
+            "gateway.networking.k8s.io",
+            TWO.model_copy(update={"strategy": "canary"}),
+            "cannot share out requests",
+            "`strategy` to candidate",
+        ),
+    ],
+)
+def test_what_is_not_installed(
+    world: World, missing: str, settings: KServeSettings, what: str, fix: str
+) -> None:
+    world.api.missing = {missing}
+    found = the_one(world, settings)
+    assert what in found.what
+    assert fix in found.fix
+
+
+def test_another_version_of_kserve(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cluster import api
+
+    kinds = {key: kind for key, kind in api.KINDS.items() if key[:2] != (GROUP, "v1beta1")}
+    monkeypatch.setattr(api, "KINDS", kinds)
+    assert the_one(world).got == f"{GROUP} with v1alpha1, without inferenceservices in v1beta1"
+
+
+def secret(world: World, annotations: dict[str, str], *keys: str) -> None:
+    body = {"metadata": {"annotations": annotations}, "data": dict.fromkeys(keys, "aw==")}
+    world.api.put("secrets", NAMESPACE, SECRET, body)
+
+
+ENDPOINT, HTTPS = f"{GROUP}/s3-endpoint", f"{GROUP}/s3-usehttps"
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "keys", "got", "expected"),
+    [
+        ({}, ("accesskey", "secretkey"), "the keys accesskey, secretkey", "AWS_ACCESS_KEY_ID"),
+        ({}, (), "an empty secret", "AWS_ACCESS_KEY_ID"),
+        ({ENDPOINT: "http://s3:9000", HTTPS: "0"}, KEYS, "s3-endpoint: http://s3:9000", "without a scheme"),
+        ({HTTPS: "0"}, KEYS, "so KServe asks AWS", "the endpoint that this step uses"),
+        ({ENDPOINT: "s3:9000"}, KEYS, "s3-usehttps: none, so 1", '"0"'),
+        (
+            {"serving.kserve.org/s3-endpoint": "s3:9000", ENDPOINT: "s3:9000", HTTPS: "0"},
+            KEYS,
+            "serving.kserve.org/s3-endpoint, which nothing reads",
+            ENDPOINT,
+        ),
+    ],
+)
+def test_a_secret_that_kserve_cannot_use(
+    world: World, annotations: dict[str, str], keys: tuple[str, ...], got: str, expected: str
+) -> None:
+    secret(world, annotations, *keys)
+    found = the_one(world)
+    assert found.what == f"KServe cannot use secret {SECRET}."
+    assert got in found.got
+    assert expected in found.expected
+
+
+def test_secrets_and_accounts_that_are_missing(world: World) -> None:
+    world.api.remove("secrets", NAMESPACE, SECRET)
+    assert the_one(world).what == f"Secret {SECRET} is missing."
+    world.api.put("serviceaccounts", NAMESPACE, ACCOUNT, {})
+    assert the_one(world).what == f"Service account {ACCOUNT} has no secret."
+    role = {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"}}}
+    world.api.put("serviceaccounts", NAMESPACE, ACCOUNT, role)
+    assert findings(world) == []
+
+
+def test_no_value_of_a_secret_is_kept(world: World) -> None:
+    found = Cluster(NAMESPACE).secret(SECRET)
+    assert found is not None
+    assert set(found["data"].values()) == {""}
+
+
+@pytest.mark.parametrize(
+    ("verb", "plural", "what"),
+    [
+        ("get", "serviceaccounts", f"Service account {ACCOUNT} was not looked at."),
+        ("get", "secrets", f"Secret {SECRET} was not looked at."),
+        ("list", "resourcequotas", "The namespace's quota was not looked at."),
+    ],
+)
+def test_what_may_not_be_looked_at_is_said_and_stops_nothing(
+    world: World, capsys: pytest.CaptureFixture[str], verb: str, plural: str, what: str
+) -> None:
+    world.api.denied = {(verb, plural)}
+    found = the_one(world)
+    assert (found.what, found.looked) == (what, False)
+    world.deploy(0)
+    assert what in capsys.readouterr().out
+
+
+def quota(world: World, hard: dict[str, str], used: dict[str, str]) -> None:
+    world.api.put("resourcequotas", NAMESPACE, "team", {"status": {"hard": hard, "used": used}})
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "got"),
+    [
+        ({"requests.cpu": "4"}, {"requests.cpu": "3500m"}, "requests.cpu: 3500m used of 4"),
+        ({"limits.memory": "3Gi"}, {"limits.memory": "2200Mi"}, "limits.memory: 2200Mi used of 3Gi"),
+        ({"requests.nvidia.com/gpu": "1"}, {"requests.nvidia.com/gpu": "1"}, "1 used of 1"),
+        ({"requests.cpu": "4", "services": "0"}, {"requests.cpu": "3", "services": "0"}, ""),
+    ],
+)
+def test_quota(world: World, hard: dict[str, str], used: dict[str, str], got: str) -> None:
+    quota(world, hard, used)
+    found = findings(world, SETTINGS.model_copy(update={"gpu": 1}))
+    assert [got in finding.got for finding in found] == ([True] if got else [])
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [("2", 2), ("500m", 0.5), ("1Gi", 2**30), ("1.5G", 1.5e9), ("2e3", 2000), ("128Mi", 2**27), ("1k", 1000)],
+)
+def test_quantities(quantity: str, number: float) -> None:
+    assert amount(quantity) == number
+
+
+@pytest.mark.parametrize("name", ["Defects", "a" * 44, "1a", "a_b"])
+def test_names_that_kserve_cannot_use(world: World, name: str) -> None:
+    assert "Choose another `model_name`" in the_one(world, name=name).fix
+
+
+def test_what_a_webhook_refuses_is_found(world: World) -> None:
+    from cluster.api import Failure
+
+    def refuse(method: str, target: Any, query: dict[str, str]) -> None:
+        if method == "POST" and target.plural == "inferenceservices":
+            raise Failure(403, "Forbidden", 'admission webhook "policy" denied the request: no digest')
+
+    world.api.before = refuse
+    assert "no digest" in the_one(world).got
+
+
+def test_a_candidates_name_that_is_taken(world: World) -> None:
+    world.api.put("inferenceservices", NAMESPACE, f"{NAME}-candidate", {"spec": {"predictor": {}}})
+    assert the_one(world).what.startswith("The name defects-candidate")
+    with pytest.raises(ServingError, match="is taken"):
+        world.deploy(0, IMPATIENT)
+    assert world.candidate() is not None
