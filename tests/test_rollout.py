@@ -45,6 +45,10 @@ def within(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+def back(world: World, name: str = NAME, to: str = "") -> str:
+    return roll_back(world.store.uri, name, NAMESPACE, to, poll_s=0.01)
+
+
 def asked(world: World, name: str) -> set[str]:
     """The versions of which the service `name` answered pictures."""
     return {version for model, version in world.endpoint.asked if model == name}
@@ -221,7 +225,7 @@ def test_a_wrong_answer_at_a_step_ends_the_canary(within: World, settings: KServ
     former = within.spec()
 
     def spoil(method: str, target: Target, query: dict[str, str]) -> None:
-        if within.endpoint.shares.get(NAME, ("", 0))[1] == 50:
+        if within.endpoint.shares.get(NAME, ("", 0))[1] >= 10:
             within.endpoint.spoiled.add((NAME, within.bundles[1].version))
 
     within.api.before = spoil
@@ -267,6 +271,7 @@ def test_a_service_is_adopted_only_where_that_is_asked_for(world: World) -> None
     with pytest.raises(ServingError, match="an unknown version still serves; the store holds no golden"):
         world.deploy(0, adopting)
     assert world.spec() == theirs["spec"]
+    assert world.service()["metadata"]["labels"] == {"team": "glass"}
     world.script(0, "healthy", only=NAME)
     world.deploy(0, adopting)
     assert "sklearn" not in world.spec()["predictor"]
@@ -281,19 +286,19 @@ def test_back_to_the_version_before_and_forth_again(world: World) -> None:
     other = SETTINGS.model_copy(update={"image": "registry.example/defectline-serve:0.0.9"})
     world.deploy(0, other)
     with pytest.raises(ServingError, match="cannot go back from"):
-        roll_back(world.store.uri, NAME, NAMESPACE)
+        back(world)
     world.deploy(1, TWO)
     first, second = (bundle.version for bundle in world.bundles)
-    assert roll_back(world.store.uri, NAME, NAMESPACE) == first
+    assert back(world) == first
     world.ask(0)
     predictor = world.spec()["predictor"]
     # The image that it ran in, and the number of pods as it was last.
     assert predictor["model"]["runtime"] == serving_runtime(other)["metadata"]["name"]
     assert predictor["minReplicas"] == 2
     assert read_status(world.store.uri, NAME, NAMESPACE).former == second
-    assert roll_back(world.store.uri, NAME, NAMESPACE) == second
+    assert back(world) == second
     world.ask(1)
-    assert roll_back(world.store.uri, NAME, NAMESPACE, to=first) == first
+    assert back(world, to=first) == first
 
 
 def test_a_rollback_that_fails_leaves_what_serves(world: World) -> None:
@@ -302,15 +307,15 @@ def test_a_rollback_that_fails_leaves_what_serves(world: World) -> None:
     first, second = (bundle.version for bundle in world.bundles)
     world.script(0, "spoiled")
     with pytest.raises(ServingError, match=f"{first} was not deployed: {second} still serves"):
-        roll_back(world.store.uri, NAME, NAMESPACE)
+        back(world)
     world.store.write(f"models/{NAME}/{first}/onnx/model.onnx", b"changed")
     with pytest.raises(BundleError, match=r"model\.onnx is not what was sealed"):
-        roll_back(world.store.uri, NAME, NAMESPACE)
+        back(world)
     with pytest.raises(ServingError, match="was never deployed to namespace vision") as caught:
-        roll_back(world.store.uri, NAME, NAMESPACE, to="v1")
+        back(world, to="v1")
     assert first in caught.value.expected
     with pytest.raises(ServingError, match="Nothing of defectline serves others"):
-        roll_back(world.store.uri, "others", NAMESPACE)
+        back(world, "others")
     world.ask(1)
 
 

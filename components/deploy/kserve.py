@@ -148,8 +148,8 @@ class Rollout:
         self.candidate = candidate_service(self.name, bundle.version, uri, settings)
         self.current = cluster.get(SERVICES, self.name)
         """The service as it was last read or written here."""
-        self.former = history.former(self.current)
-        """The spec to go back to; None where nothing served."""
+        self.former, self.marks = history.former(self.current, self.service)
+        """The spec to go back to, None where nothing served; and the labels and annotations."""
 
     def run(self) -> str:
         """Deploy, and return the URL of the service."""
@@ -204,7 +204,7 @@ class Rollout:
 
     def begin(self) -> None:
         """From here on, a deployment that finds the new spec in force knows that it was never checked."""
-        self.history.begin(self.service["spec"], self.former)
+        self.history.begin(self.service["spec"], self.former, self.marks)
 
     def _is_there(self) -> bool:
         return self.current is not None and same_content(self.current["spec"], self.service["spec"])
@@ -339,6 +339,7 @@ class Rollout:
                 kserve_canary.go_back(self, self.former)
             else:
                 self.change({"spec": merge_patch(found["spec"], self.former)})
+            self.change({"metadata": self.marks})
         live = self.wait(self.current)
         version = version_of(self.former)
         with tempfile.TemporaryDirectory() as temporary:

@@ -65,9 +65,10 @@ class History:
         key = f"serving/{self.name}/deployed/{self.namespace}/{version}.json"
         self.store.write(key, Deployed(former=former, settings=settings).model_dump_json(indent=2).encode())
 
-    def begin(self, writing: Manifest, former: Manifest | None) -> None:
-        """Note, before the spec `writing` is put in force, which one to go back to."""
-        self.store.write(self._unfinished(writing), json.dumps({"former": former}).encode())
+    def begin(self, writing: Manifest, former: Manifest | None, marks: Manifest) -> None:
+        """Note, before the spec `writing` is put in force, what to go back to."""
+        record = {"former": former, "marks": marks}
+        self.store.write(self._unfinished(writing), json.dumps(record).encode())
 
     def end(self, written: Manifest) -> None:
         """Note that nothing is under way any more with the spec `written`, if anything was."""
@@ -75,13 +76,21 @@ class History:
         if self.store.exists(key):
             self.store.delete(key)
 
-    def former(self, current: Manifest | None) -> Manifest | None:
-        """The spec that served last with every check passed: the one in force, unless its rollout never
-        ended."""
+    def former(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:
+        """What to go back to from `service`: a spec, None for no service, and a patch of the metadata.
+
+        It is what is in force, unless the rollout of that never ended.
+        """
         if current is None:
-            return None
-        found = self.store.read_versioned(self._unfinished(current["spec"]))
-        return json.loads(found[0])["former"] if found else without_canary(current["spec"])
+            return None, {}
+        if found := self.store.read_versioned(self._unfinished(current["spec"])):
+            record = json.loads(found[0])
+            return record["former"], record["marks"]
+        marks = {}
+        for part in ("labels", "annotations"):
+            there = current["metadata"].get(part) or {}
+            marks[part] = {key: there.get(key) for key in service["metadata"][part]}
+        return without_canary(current["spec"]), marks
 
     def is_unfinished(self, current: Manifest) -> bool:
         """Whether the rollout that put `current` in force has not ended."""

@@ -19,7 +19,13 @@ from defectline.components.deploy.kserve_cluster import (
     conflict,
     same_spec,
 )
-from defectline.components.deploy.kserve_manifests import SERVICE_LABEL, Manifest, mode_of, version_of
+from defectline.components.deploy.kserve_manifests import (
+    SERVICE_LABEL,
+    SPEC_LABEL,
+    Manifest,
+    mode_of,
+    version_of,
+)
 
 LOG_LINES = 5
 HOPELESS = {
@@ -115,7 +121,7 @@ def _deployment_pending(cluster: Cluster, name: str, labels: dict[str, str], lea
     spec, status = deployment["spec"], deployment.get("status", {})
     carried = spec["template"]["metadata"].get("labels", {})
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    if not (labels.items() <= carried.items() and seen):
+    if not (_carries(carried, labels) and seen):
         return "waiting for its Deployment to take the new spec"
     for condition in status.get("conditions", []):
         refused = (condition["type"], condition["status"]) == ("ReplicaFailure", "True")
@@ -135,7 +141,7 @@ def _knative_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]
     predictor = status.get("components", {}).get("predictor", {})
     created, ready = predictor.get("latestCreatedRevision"), predictor.get("latestReadyRevision")
     revision = cluster.get(REVISIONS, created) if created else None
-    if not revision or not labels.items() <= revision["metadata"].get("labels", {}).items():
+    if not revision or not _carries(revision["metadata"].get("labels", {}), labels):
         return "waiting for KServe to create its revision"
     if ready != created:
         for condition in revision.get("status", {}).get("conditions", []):
@@ -146,6 +152,11 @@ def _knative_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     waiting = [kind for kind in ("PredictorReady", "RoutesReady") if conditions.get(kind) != "True"]
     return f"waiting for {' and '.join(waiting)}" if waiting else ""
+
+
+def _carries(carried: dict[str, str], labels: dict[str, str]) -> bool:
+    """Whether a child with the labels `carried` has the spec with `labels`, which may be none of ours."""
+    return labels.items() <= carried.items() and carried.get(SPEC_LABEL) == labels.get(SPEC_LABEL)
 
 
 def _stuck(what: str, condition: Manifest) -> NoReturn:
@@ -163,6 +174,8 @@ def _stuck(what: str, condition: Manifest) -> NoReturn:
 def check_pods(cluster: Cluster, name: str, version: str, labels: dict[str, str]) -> None:
     """Raise ServingError if a pod of this spec has come to a state that time does not mend."""
     for pod in cluster.pods({SERVICE_LABEL: name, **labels}):
+        if not _carries(pod["metadata"]["labels"], labels):
+            continue
         failed = _failed_container(pod.get("status", {}))
         if failed is None:
             continue

@@ -15,7 +15,7 @@ RUN = "rollback"
 """Stands where the champion's run does."""
 
 
-def roll_back(store: str, name: str, namespace: str = "", to: str = "") -> str:
+def roll_back(store: str, name: str, namespace: str = "", to: str = "", poll_s: float = 2.0) -> str:
     """Serve the version `to`, or with "" the one before the champion; return the version that serves then.
 
     Without a namespace this is the champion of this machine. The gate is not asked again. Going back twice
@@ -29,7 +29,7 @@ def roll_back(store: str, name: str, namespace: str = "", to: str = "") -> str:
         settings, version = settings_of(storage, name, namespace, to)
         with tempfile.TemporaryDirectory() as temporary:
             bundle = _fetch(storage, name, version, Path(temporary))
-            deploy_kserve(Path(temporary), bundle, storage, name, settings)
+            deploy_kserve(Path(temporary), bundle, storage, name, settings, poll_s)
         return version
     version = to or _before(storage, name)
     with tempfile.TemporaryDirectory() as temporary:

@@ -117,6 +117,10 @@ class Controller:
     def _on_read(self, target: Target) -> None:
         if target.plural == "inferenceservices" and (target.namespace, target.name) in self.services:
             self._step(target.namespace, target.name)
+        elif target.plural in ("deployments", "httproutes"):
+            for namespace, name in list(self.services):
+                if self.services[namespace, name].canary:
+                    self._step(namespace, name)
 
     def script(self, name: str, version: str) -> str:
         return self.scripts.get((name, version)) or self.scripts.get(version, "healthy")
