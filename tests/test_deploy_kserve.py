@@ -6,13 +6,14 @@ import json
 import multiprocessing
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from bundles import make_bundle
-from cluster.api import ApiServer, Failure, Target, crd_validators, merge
+from cluster.api import ApiServer, Failure, Target, crd_validators, merge, sdk_validators
 from cluster.world import (
     IMPATIENT,
     KNATIVE,
@@ -35,6 +36,8 @@ from defectline.components.deploy.kserve import deploy_kserve, find_champion, pu
 from defectline.components.deploy.kserve_cluster import needed_rights
 from defectline.components.deploy.kserve_manifests import (
     KServeSettings,
+    canary_of,
+    candidate_service,
     inference_service,
     merge_patch,
     serving_runtime,
@@ -492,16 +495,49 @@ def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World
     assert world.spec() == former
 
 
-@pytest.mark.skipif(not crd_validators(), reason="KServe's CRDs are not at hand")
-@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
-def test_manifests_are_valid_by_the_custom_resource_definitions(settings: KServeSettings) -> None:
-    service = inference_service(NAME, "v20261122-101530-3fa9c1", "s3://bucket/serving/defects/v1/", settings)
-    for manifest in (service, serving_runtime(settings)):
-        validator = crd_validators()[manifest["apiVersion"], manifest["kind"]]
+AUTOSCALED = SETTINGS.model_copy(update={"cpu_target": 60, "max_replicas": 3, "gpu": 1})
+SERVERLESS = KNATIVE.model_copy(update={"min_replicas": 0, "concurrency": 4})
+
+
+@pytest.mark.parametrize("validators", [crd_validators, sdk_validators])
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE, TWO, AUTOSCALED, SERVERLESS])
+def test_manifests_are_valid_by_the_custom_resource_definitions(
+    settings: KServeSettings, validators: Callable[[], dict]
+) -> None:
+    place = NAME, "v20261122-101530-3fa9c1", "s3://bucket/serving/defects/v1/", settings
+    service = inference_service(*place)
+    manifests = [service, candidate_service(*place), serving_runtime(settings)]
+    manifests.append({**service, "spec": {**service["spec"], "canary": canary_of(service, 0)}})
+    for manifest in manifests:
+        validator = validators()[manifest["apiVersion"], manifest["kind"]]
         # Through JSON, as it is sent.
         assert [e.message for e in validator.iter_errors(json.loads(json.dumps(manifest)))] == []
     service["spec"]["predictor"]["minReplica"] = 1
-    assert not crd_validators()[service["apiVersion"], service["kind"]].is_valid(service)
+    assert not validators()[service["apiVersion"], service["kind"]].is_valid(service)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (SETTINGS, {"minReplicas": 1, "maxReplicas": 1}),
+        (AUTOSCALED, {"scaleMetric": "cpu", "scaleTarget": 60, "maxReplicas": 3}),
+        (SERVERLESS, {"scaleMetric": "concurrency", "scaleTarget": 4, "minReplicas": 0}),
+    ],
+)
+def test_autoscaling(settings: KServeSettings, wanted: dict[str, Any]) -> None:
+    service = inference_service(NAME, "v1", "s3://b/", settings)
+    assert wanted.items() <= service["spec"]["predictor"].items()
+    classes = {"Standard": "hpa" if settings.cpu_target else "none"}
+    got = service["metadata"]["annotations"].get(f"{GROUP}/autoscalerClass")
+    assert got == classes.get(settings.deployment_mode)
+
+
+def test_with_a_gpu_the_network_runs_in_onnx_runtime() -> None:
+    (container,) = serving_runtime(AUTOSCALED)["spec"]["containers"]
+    assert "--engine=onnxruntime" in container["args"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    (container,) = serving_runtime(SETTINGS)["spec"]["containers"]
+    assert not any(argument.startswith("--engine") for argument in container["args"])
 
 
 def test_a_runtime_changes_its_name_with_its_spec() -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 import requests
 from bundles import make_bundle
+from commands import defectline
 from kfp import dsl
 from networks import Judged, judge_model
 
@@ -20,10 +21,12 @@ from defectline.components.common.errors import BundleError, Conflict, ServingEr
 from defectline.components.common.imaging import encode_mask
 from defectline.components.common.runs import (
     Current,
+    Gated,
     Outcome,
     read_current,
     read_gated,
     read_outcome,
+    write_gated,
     write_outcome,
 )
 from defectline.components.common.storage import Storage, open_storage
@@ -31,6 +34,8 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import component, local
 from defectline.components.deploy.deploying import deploy, find_champion, finish
 from defectline.components.deploy.local import deploy_local, predictor
+from defectline.components.deploy.rollback import roll_back
+from defectline.components.deploy.status import read_status
 from defectline.pipeline.serving import fetch_champion
 
 
@@ -76,7 +81,8 @@ def test_the_component_deploys_and_ends_the_story(judged, store, tmp_path):
     artifact = dsl.Model(uri=str(judged.folder))
     component.deploy(store=root, run="one", model_name="defects", kserve={}, settings="s", bundle=artifact)
     version = judged.bundle.version
-    assert read_current(store, "defects") == Current(version=version, run="one")
+    former = "v20250101-000000-former"
+    assert read_current(store, "defects") == Current(version=version, run="one", former=former)
     assert component.find_champion(store=root, model_name="defects", kserve={}) == version
     assert read_outcome(store, "one").state == "deployed"
     gated = read_gated(store, "defects")
@@ -202,6 +208,44 @@ def test_of_two_deployments_at_once_one_wins(judged, store, tmp_path, monkeypatc
     assert isinstance(loser, Conflict)
     assert "another run deployed defects at the same time" in loser.what
     assert read_current(store, "defects") == Current(version=versions[winner].version, run=winner)
+
+
+# Rolling back
+
+
+def test_back_to_the_version_before_and_what_serves_then(judged, store, tmp_path):
+    root, version = str(tmp_path / "store"), judged.bundle.version
+    publish_folder(judged.folder, store, f"models/defects/{version}")
+    later = Current(version="v20990101-000000-bbbbbb", run="two", former=version)
+    store.write("models/defects/current.json", later.model_dump_json().encode())
+    assert roll_back(root, "defects") == version
+    assert read_current(store, "defects") == Current(version=version, run="rollback", former=later.version)
+    write_outcome(store, "two", Outcome(state="refused", reason="max_escape"))
+    write_gated(store, "defects", Gated(run="two", snapshot="s", settings="{}"))
+    shown = defectline("status", "--store", root)
+    assert shown.returncode == 0, shown.stderr
+    for text in (f"version    {version}", f"before     {later.version}", "two: refused, max_escape"):
+        assert text in shown.stdout
+    # The one that is to come back is gone.
+    with pytest.raises(BundleError, match=f"There is no bundle {later.version}") as caught:
+        roll_back(root, "defects")
+    assert version in caught.value.expected
+    (tmp_path / f"store/models/defects/{version}/bundle.json").write_text("{}")
+    with pytest.raises(BundleError, match="is not what was sealed"):
+        roll_back(root, "defects", to=version)
+    assert read_current(store, "defects").version == version
+
+
+def test_nothing_to_go_back_to(store, tmp_path):
+    root = str(tmp_path / "store")
+    with pytest.raises(ServingError, match="no version to go back to") as caught:
+        roll_back(root, "defects")
+    assert caught.value.got == "no champion"
+    _former(store)
+    with pytest.raises(ServingError, match="no version to go back to") as caught:
+        roll_back(root, "defects")
+    assert caught.value.got == "nothing before v20250101-000000-former"
+    assert read_status(root, "others").version == ""
 
 
 # The predictor's process

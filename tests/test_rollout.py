@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.api import Target
+from cluster.api import Failure, Target
 from cluster.world import (
     IMPATIENT,
     KNATIVE,
@@ -250,6 +250,27 @@ def test_a_canary_that_kserve_ignores_is_noticed(within: World, made_of_it: str,
     assert "does not give the canary of defects its share" in caught.value.got
     assert got in caught.value.got
     assert caught.value.fix == "Set `strategy` to candidate."
+    assert within.spec() == former
+    within.ask(0)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE, CANARY], ids=["candidate", "Knative", "canary"])
+def test_going_back_outlasts_an_api_server_that_is_away(within: World, settings: KServeSettings) -> None:
+    within.deploy(0, settings)
+    former, left = within.spec(), 5
+    within.script(1, "crash", only=NAME)
+
+    def stumble(method: str, target: Target, query: dict[str, str]) -> None:
+        nonlocal left
+        going_back = any(request.startswith("GET") and "/log" in request for request in within.api.requests)
+        if going_back and left > 0 and target.plural == "inferenceservices":
+            left -= 1
+            raise Failure(503, "ServiceUnavailable", "apiserver is shutting down")
+
+    within.api.before = stumble
+    with pytest.raises(ServingError, match=f"{within.bundles[0].version} still serves"):
+        within.deploy(1, settings)
+    assert left == 0
     assert within.spec() == former
     within.ask(0)
 

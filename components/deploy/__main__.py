@@ -16,6 +16,8 @@ def main(
     image: str = "",
     service_account: str = "",
     mode: str = "Standard",
+    strategy: str = "candidate",
+    adopt: bool = False,
 ) -> None:
     """Deploy the sealed BUNDLE: on KServe where a NAMESPACE and a serving IMAGE are given, else here."""
     kserve = {
@@ -23,6 +25,8 @@ def main(
         "image": image,
         "service_account": service_account,
         "deployment_mode": mode,
+        "strategy": strategy,
+        "adopt": adopt,
     }
     deploy(bundle, store, kserve if namespace else {}, run, model_name)
 

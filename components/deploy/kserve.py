@@ -5,6 +5,7 @@ check → publish → candidate: wait for its pods, ask for the golden pictures
 """
 
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -303,8 +304,16 @@ class Rollout:
                 fix=error.fix,
             )
         say(f"{self.name} {self.bundle.version} failed: going back")
+        deadline = time.monotonic() + self.settings.timeout_s
+        state = ""
         try:
-            state = self._go_back()
+            while not state:
+                try:
+                    state = self._go_back()
+                except Unavailable:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(self.poll_s)
         except DefectlineError as another:
             state = f"going back failed as well. {another.what} {another.got}. {another.fix}"
         if not isinstance(error, DefectlineError):
@@ -326,7 +335,11 @@ class Rollout:
             raise conflict(SERVICES, self.name)
         if found is None or self.current is None:
             return "nothing serves, as before."
-        if not same_spec(found, self.current) and not same_content(found["spec"], self.service["spec"]):
+        # What is there may be of a request of ours whose answer was lost.
+        ours = [found["spec"], *(found["spec"].get("canary") or [])]
+        if not same_spec(found, self.current) and not any(
+            same_content(spec, self.service["spec"]) for spec in ours
+        ):
             raise conflict(SERVICES, self.name)
         self.current = found
         if self.former is None:

@@ -40,8 +40,9 @@ def read_status(store: str, name: str, namespace: str = "") -> Status:
     if namespace:
         return _on_kserve(storage, name, namespace).model_copy(update=last)
     current = read_current(storage, name)
-    found = {"version": current.version, "former": current.former} if current else {}
-    return Status(name=name, **found).model_copy(update=last)
+    if current is None:
+        return Status(name=name).model_copy(update=last)
+    return Status(name=name, version=current.version, former=current.former).model_copy(update=last)
 
 
 def _on_kserve(store: Storage, name: str, namespace: str) -> Status:

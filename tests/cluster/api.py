@@ -54,6 +54,7 @@ def crd_validators() -> dict[tuple[str, str], Any]:
     return module.validators(SHARED / "data/kserve/crds")
 
 
+@cache
 def sdk_validators() -> dict[tuple[str, str], Any]:
     """What the models of KServe's and Kubernetes' Python packages allow."""
     import kserve.models
