@@ -7,7 +7,9 @@ import pytest
 from commands import defectline
 from kfp_api import KfpApi, running
 
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.ports import free_port
+from defectline.pipeline.compiling import parse_kserve
 
 RUNS = "/runs"
 SCHEDULES = "/recurringruns"
@@ -16,7 +18,9 @@ SCHEDULES = "/recurringruns"
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    done = defectline("compile", "-o", path, "--namespace", "vision", "--gpus", "1", "--s3-secret", "s3-keys")
+    pairs = ["--kserve", "min_replicas=2", "--kserve", "max_replicas=2", "--kserve", "canary_steps=5,50"]
+    options = ["--namespace", "vision", "--gpus", "1", "--s3-secret", "s3-keys", "--adopt", *pairs]
+    done = defectline("compile", "-o", path, *options)
     assert done.returncode == 0, done.stderr
     assert "vision" in done.stdout
     return path
@@ -26,6 +30,19 @@ def package(tmp_path_factory) -> Path:
 def server() -> Iterator[KfpApi]:
     with running(KfpApi()) as server:
         yield server
+
+
+def test_how_kserve_serves_is_compiled_in(package):
+    text = package.read_text()
+    for value in ("adopt: true", "min_replicas: '2'", "canary_steps: 5,50"):
+        assert value in text
+    for pair, says in [
+        ("min_replica=2", "Did you mean min_replicas"),
+        ("image=a:1", "image=a:1 sets nothing"),
+        ("gpu", "Write --kserve gpu="),
+    ]:
+        with pytest.raises(SettingsError, match=says):
+            parse_kserve([pair])
 
 
 def on(server: KfpApi, package: Path) -> list[str]:

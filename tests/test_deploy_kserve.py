@@ -35,6 +35,7 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve import deploy_kserve, find_champion, publish
 from defectline.components.deploy.kserve_cluster import needed_rights
 from defectline.components.deploy.kserve_manifests import (
+    GROUP,
     KServeSettings,
     canary_of,
     candidate_service,

@@ -104,8 +104,8 @@ def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> s
 def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KServeSettings, str]:
     """How to deploy the version `to` again, or with "" the one that served before; and which that is.
 
-    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in.
-    Raises ServingError where that cannot be known.
+    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in;
+    and without a canary's steps, because whoever goes back is in a hurry. Raises ServingError where that cannot be known.
     """
     service = Cluster(namespace).get(SERVICES, name)
     if service is None or not is_ours(service):
@@ -127,7 +127,8 @@ def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KSe
             expected=f"one of {', '.join(history.versions()) or 'those that were deployed'}",
             fix="Name one with --to.",
         )
-    return (now or then).settings.model_copy(update={"image": then.settings.image}), to
+    changes = {"image": then.settings.image, "strategy": "candidate", "adopt": False}
+    return (now or then).settings.model_copy(update=changes), to
 
 
 class Rollout:
@@ -264,10 +265,11 @@ class Rollout:
         try:
             return self.change(change_to(self.current, self.service))
         except Unavailable:
-            self.current = self._after_all(self.service)
-            if self.current is None:
+            found = self._after_all(self.service)
+            if found is None:
                 raise
-            return self.current
+            self.current = found
+            return found
 
     def _create(self, service: Manifest) -> Manifest:
         try:
