@@ -50,25 +50,26 @@ REAL = "DEFECTLINE_TEST_KUBECONFIG"
 KUBECONFIG: no test may write to a cluster that is in use."""
 
 
-@pytest.mark.parametrize("kubeconfig", [os.environ[REAL]] if REAL in os.environ else [])
-def test_a_real_cluster_answers_the_recorded_requests_so(kubeconfig: str) -> None:
-    settings = client.Configuration()
-    config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
-    api = client.ApiClient(settings)
-    for name in [name for name in ORDER if name not in ("get_401", "get_403")]:
-        recorded = json.loads((FIXTURES / f"{name}.json").read_text())
-        request = recorded["request"]
-        headers = {"Content-Type": request["content_type"], "Accept": "application/json"}
-        api.update_params_for_auth(headers, [], ["BearerToken"])
-        answer = api.rest_client.pool_manager.request(
-            request["method"],
-            settings.host + request["path"],
-            body=None if request["body"] is None else json.dumps(request["body"]),
-            headers=headers,
-        )
-        assert answer.status == recorded["status"], (name, answer.data)
-        if answer.status >= 400 and isinstance(recorded["body"], dict):
-            assert answer.json()["reason"] == recorded["body"]["reason"], name
+if REAL in os.environ:
+
+    def test_a_real_cluster_answers_the_recorded_requests_so() -> None:
+        settings = client.Configuration()
+        config.load_kube_config(config_file=os.environ[REAL], client_configuration=settings)
+        api = client.ApiClient(settings)
+        for name in [name for name in ORDER if name not in ("get_401", "get_403")]:
+            recorded = json.loads((FIXTURES / f"{name}.json").read_text())
+            request = recorded["request"]
+            headers = {"Content-Type": request["content_type"], "Accept": "application/json"}
+            api.update_params_for_auth(headers, [], ["BearerToken"])
+            answer = api.rest_client.pool_manager.request(
+                request["method"],
+                settings.host + request["path"],
+                body=None if request["body"] is None else json.dumps(request["body"]),
+                headers=headers,
+            )
+            assert answer.status == recorded["status"], (name, answer.data)
+            if answer.status >= 400 and isinstance(recorded["body"], dict):
+                assert answer.json()["reason"] == recorded["body"]["reason"], name
 
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the recorded answers are not at hand")
