@@ -90,7 +90,7 @@ class Cluster:
                 f"This account may not deploy to namespace {self.namespace}.",
                 got=f"not allowed: {', '.join(missing)}",
                 expected=f"a role with these {len(rights)} rights",
-                fix="Apply manifests/serving/role.yaml there, with this account in its RoleBinding.",
+                fix="Apply manifests/base/role.yaml there, with this account in its RoleBinding.",
             )
 
     def _allowed(self, right: Right) -> bool:
