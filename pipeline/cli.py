@@ -101,16 +101,17 @@ def crossval(
 @app.command()
 def pretrain(
     store: Store = "./store",
-    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 800,
+    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 2400,
     set_: Set = None,
 ) -> None:
     """Train on drawn samples, for weights to start from; prints what `init_from` takes."""
     from defectline.pipeline import screen
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import DEFAULTS
     from defectline.pipeline.pretraining import pretrain as make
 
-    parameters = parse("drawn", store, ["epochs=3", "quantize=false", *(set_ or [])])
+    parameters = parse("drawn", store, [*DEFAULTS, *(set_ or [])])
     try:
         made = make(parameters, pairs, screen.say)
     except RunFailed as error:
