@@ -145,24 +145,57 @@ def serve(
 
 @app.command()
 def inspect(
-    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE…", help="Picture files, folders of them, or patterns.")
+    ],
     url: Annotated[str, typer.Option(help="Where the endpoint answers.")] = "http://localhost:8080",
     name: Name = "defects",
-    overlays: Annotated[Path, typer.Option(help="Folder for the pictures with the findings.")] = Path(
-        "inspected"
-    ),
+    overlays: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the pictures with the findings; default inspected/, with --csv or --json none."
+        ),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a row a picture to this file.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print a JSON object a picture.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures at once.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30.0,
 ) -> None:
-    """Ask the endpoint about pictures; print what it found and draw it."""
-    from defectline.pipeline import client, screen
+    """Ask the endpoint about pictures; print what it found and draw it.
 
-    rows = []
-    for image in images:
-        prediction = client.inspect(image, url, name)
-        # OK/1.png and NG/1.png are two pictures.
-        target = overlays / f"{image.absolute().parent.name}-{image.stem}.png"
-        client.draw_overlay(image, prediction, target)
-        rows.append((image, prediction))
-    screen.show_predictions(rows, overlays)
+    Exit status 0: all were answered, whatever the verdicts. 2: a picture or the endpoint failed; the others
+    are answered all the same, and the bad ones named at the end.
+    """
+    from defectline.pipeline import screen
+    from defectline.pipeline.client import Client
+    from defectline.pipeline.inspecting import as_lines, find_pictures, inspect_all, write_csv
+
+    if overlays is None and not (csv or json_):
+        overlays = Path("inspected")
+    pictures = find_pictures(images)
+    with (
+        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout) as client,
+        screen.progress("inspecting", len(pictures)) as advance,
+    ):
+        inspected = inspect_all(client, pictures, jobs, overlays, advance)
+    if csv:
+        write_csv(inspected.done, csv)
+    if json_:
+        for line in as_lines(inspected.done):
+            typer.echo(line)
+    else:
+        screen.show_predictions(inspected.done, overlays, csv)
+    bad = [one for one in inspected.done if one.error]
+    for one in bad:
+        typer.secho(f"{one.picture}: {one.error}", err=True, fg=typer.colors.RED)
+    if inspected.stopped:
+        left = len(pictures) - len(inspected.done)
+        if inspected.done:
+            typer.secho(f"stopped with {left} of {len(pictures)} pictures left", err=True)
+        raise inspected.stopped
+    if bad:
+        typer.secho(f"{len(bad)} of {len(pictures)} pictures failed", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2)
 
 
 @app.command()
