@@ -313,6 +313,7 @@ def test_a_file_that_is_refused(visit, tmp_path):
     expect(alert).to_contain_text("notes.png: This file is not accepted.")
     expect(alert).to_contain_text("10 bytes")
     expect(alert).to_contain_text("HTTP 400")
+    expect(tab.get_by_role("button", name="Try again")).to_be_hidden()
     expect(tab.locator("#result")).to_be_hidden()
     _shot(tab, tmp_path / "refused.png")
     _send(tab)
