@@ -26,6 +26,9 @@ Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are k
 Name = Annotated[str, typer.Option(help="The model's name.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A pipeline parameter.")]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
+Pretrain = Annotated[
+    bool, typer.Option("--pretrain", help="Start from weights of drawn plates, made once in the store.")
+]
 Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
 Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")]
@@ -41,6 +44,7 @@ def run(
     name: Name = "defects",
     set_: Set = None,
     force: Force = False,
+    pretrain: Pretrain = False,
     fail_on_gate: Annotated[
         bool, typer.Option("--fail-on-gate", help="Exit with 3 where the gate refuses the model.")
     ] = False,
@@ -49,9 +53,12 @@ def run(
     from defectline.pipeline import screen
     from defectline.pipeline.local import RunFailed, run_locally
     from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import start_from_drawn
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
     try:
+        if pretrain:
+            parameters = start_from_drawn(parameters, screen.say)
         done = run_locally(parameters, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
@@ -84,16 +91,20 @@ def crossval(
     folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
     set_: Set = None,
+    pretrain: Pretrain = False,
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.pipeline import screen
     from defectline.pipeline.crossval import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import start_from_drawn
 
     parameters = parse(source, store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     try:
+        if pretrain:
+            parameters = start_from_drawn(parameters, screen.say)
         judged = cross_validate(parameters, folds, numbers, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
@@ -101,8 +112,8 @@ def crossval(
     screen.show_cross_validation(judged)
 
 
-@app.command()
-def pretrain(
+@app.command("pretrain")
+def make_weights(
     store: Store = "./store",
     pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 2400,
     set_: Set = None,
@@ -111,12 +122,11 @@ def pretrain(
     from defectline.pipeline import screen
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import DEFAULTS
-    from defectline.pipeline.pretraining import pretrain as make
+    from defectline.pipeline.pretraining import DEFAULTS, pretrain
 
     parameters = parse("drawn", store, [*DEFAULTS, *(set_ or [])])
     try:
-        made = make(parameters, pairs, screen.say)
+        made = pretrain(parameters, pairs, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
         raise typer.Exit(1) from None

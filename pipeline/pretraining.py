@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.snapshot import (
     LABELS,
@@ -18,7 +19,7 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.local import only_run, work_folder
-from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.single_steps import Steps
 
 LEARNT = (
@@ -26,9 +27,32 @@ LEARNT = (
     *("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training"),
 )
 """The parameters that make a difference."""
+PAIRS = 2400
 DEFAULTS = ("epochs=2", "batch_size=8", "quantize=false")
 """Many pictures seen few times: each shows a lattice of its own, and there is no end of them."""
 VALIDATION = 20
+
+
+def start_from_drawn(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
+    """The parameters of a run that starts from pretrained weights for its kind of pictures.
+
+    Raises SettingsError where they name weights already.
+    """
+    if {parameters.encoder_weights, parameters.init_from} != {"none"}:
+        raise SettingsError(
+            "There are weights to start from already.",
+            got=f"encoder_weights={parameters.encoder_weights}, init_from={parameters.init_from}",
+            expected="one of them",
+            fix="Leave out --pretrain, or the other.",
+        )
+    same = [f"{name}={getattr(parameters, name)}" for name in ("image_size", "channels", "enhance")]
+    made = pretrain(parse("drawn", parameters.store, [*DEFAULTS, *same]), PAIRS, say)
+    return parse(
+        parameters.source,
+        parameters.store,
+        [f"init_from={made}"],
+        **parameters.model_dump(exclude={"source", "store", "init_from"}),
+    )
 
 
 def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> str:
