@@ -33,7 +33,7 @@ from defectline.components.common.inspection import Network, answer, to_predicti
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
 from defectline.components.serve.predictor import DefectModel
-from defectline.pipeline.client import draw_overlay
+from defectline.pipeline.overlay import draw_overlay
 
 START_S = 60
 DEFECTLINE = [sys.executable, "-m", "defectline.pipeline.cli"]
@@ -386,8 +386,7 @@ def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
 
 
 def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
-    picture, target = tmp_path / "large.png", tmp_path / "overlay.png"
-    picture.write_bytes(_encode(np.zeros((1000, 1792), np.uint8)))
+    picture, target = _encode(np.zeros((1000, 1792), np.uint8)), tmp_path / "overlay.png"
     levels = np.zeros((1000, 1792), np.uint16)
     levels[400:500, 300:700] = 900
     draw_overlay(picture, to_prediction(answer(levels, 0.5, 20)), target)
