@@ -322,9 +322,16 @@ def compile_(
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
     retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
+    run_as_user: Annotated[
+        int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
+    ] = 1000,
+    gitops: Annotated[
+        Path | None, typer.Option(help="Also write the pipeline as Kubernetes objects, to this YAML.")
+    ] = None,
+    pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
 ) -> None:
     """Compile the pipeline for a cluster."""
-    from defectline.pipeline.compiling import compile_pipeline
+    from defectline.pipeline.compiling import compile_manifests, compile_pipeline
     from defectline.pipeline.targets import Target
 
     kserve: dict[str, Any] = {
@@ -343,11 +350,15 @@ def compile_(
         pull_secret=pull_secret,
         retries=retries,
         shards=shards,
+        run_as_user=run_as_user,
     )
     named = compile_pipeline(output, images, target)
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
+    if gitops:
+        version = compile_manifests(gitops, output, images, target, pipeline_namespace)
+        typer.echo(f"{gitops}: the pipeline and its version {version}, for namespace {pipeline_namespace}")
 
 
 @app.command()
