@@ -26,9 +26,7 @@ def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:
     return images
 
 
-def compile_manifests(
-    output: Path, compiled: Path, lock: Path | None, target: Target, namespace: str
-) -> str:
+def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: Target, namespace: str) -> str:
     """Write the pipeline and this version of it as Kubernetes objects, and return the version.
 
     For servers that keep pipelines in the cluster. A version cannot be changed there, so it is named by the
@@ -47,9 +45,7 @@ def compile_manifests(
     return version
 
 
-def _write(
-    output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None
-) -> None:
+def _write(output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None) -> None:
     beside = output.with_name(f".{output.name}.yaml")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

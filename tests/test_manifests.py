@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import cloudcoil.models.istio.security.v1 as istio
 import cloudcoil.models.prometheus_operator.v1 as prometheus
@@ -58,6 +58,7 @@ def everything() -> Iterator[tuple[str, Manifest]]:
 
 
 def of_kind(folder: str, kind: str) -> dict[str, Manifest]:
+    """The objects of one kind, by name."""
     return {one["metadata"]["name"]: one for one in render(folder) if one["kind"] == kind}
 
 
@@ -274,9 +275,7 @@ def test_with_tokens_nobody_goes_round_the_gateway() -> None:
 def expressions() -> dict[str, str]:
     """Every PromQL expression: of the alerts as it is, of the dashboard with its variables filled in."""
     [rules] = of_kind("overlays/s3", "PrometheusRule").values()
-    found = {
-        rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]
-    }
+    found = {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
             filled = target["expr"].replace("$__rate_interval", "1m").replace("$namespace", "a")
@@ -296,7 +295,7 @@ def selectors(expression: promql_parser.Expr) -> Iterator[promql_parser.VectorSe
         yield expression
     for name in ("expr", "lhs", "rhs", "vector_selector", "vs", "param"):
         inner = getattr(expression, name, None)
-        if isinstance(inner, get_args(promql_parser.Expr) or promql_parser.Expr):
+        if isinstance(inner, promql_parser.Expr):
             yield from selectors(inner)
     for inner in getattr(expression, "args", None) or ():
         yield from selectors(inner)
@@ -311,7 +310,8 @@ def test_the_dashboard_is_one_that_grafana_draws() -> None:
     for panel in board["panels"]:
         at = panel["gridPos"]
         assert at["x"] + at["w"] <= 24
-        covers = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        columns, rows = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        covers = {(x, y) for x in columns for y in rows}
         assert not cells & covers, panel["title"]
         cells |= covers
         for target in panel.get("targets", ()):
@@ -328,15 +328,16 @@ def test_every_metric_and_label_is_one_that_the_endpoint_has() -> None:
     scraped = {"namespace", "inferenceservice", "pod", "le"}
     asked = set()
     for where, text in expressions().items():
-        for selector in selectors(promql_parser.parse(text)):
+        found = list(selectors(promql_parser.parse(text)))
+        for selector in found:
             assert selector.name in known, f"{where}: {selector.name}"
             asked.add(selector.name)
             for matcher in selector.matchers.matchers:
                 assert matcher.name in known[selector.name] | scraped, f"{where}: {matcher.name}"
+        labels = scraped.union(*(known[selector.name] for selector in found))
         for names in re.findall(r"\b(?:by|on) \(([^)]+)\)", text):
             for label in names.split(","):
-                of_asked = set[str]().union(*(known[one.name] for one in selectors(promql_parser.parse(text))))
-                assert label.strip() in of_asked | scraped, f"{where}: {label}"
+                assert label.strip() in labels, f"{where}: {label}"
     ours = {name for name in known if name.startswith("defectline_") and not name.endswith("_created")}
     parts = {name for name in ours if name.endswith(("_sum", "_count", "_bucket"))}
     assert ours - parts - asked == set(), "a metric that nobody looks at"

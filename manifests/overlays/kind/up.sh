@@ -135,7 +135,8 @@ TEXT
 load() {
   local image images
   images=$(docker image ls --format '{{.Repository}}:{{.Tag}}' \
-    --filter 'reference=defectline-*' --filter 'reference=*/defectline-*' | sed '/:<none>$/d' | sort -u)
+    --filter 'reference=defectline-*' --filter 'reference=*/defectline-*' \
+    --filter 'reference=*/*/defectline-*' | sed '/:<none>$/d' | sort -u)
   if [ -z "$images" ]; then
     echo "up.sh: no image called defectline-… here; run make images first" >&2
     exit 2
