@@ -30,8 +30,8 @@ def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: T
     """Write the pipeline and this version of it as Kubernetes objects, and return the version.
 
     For servers that keep pipelines in the cluster. A version cannot be changed there, so it is named by the
-    first 12 hex digits of the SHA-256 of `compiled`, what `compile_pipeline` has made of the same settings; the
-    command `schedule apply` looks for that name. Raises SettingsError.
+    first 12 hex digits of the SHA-256 of `compiled`, which `compile_pipeline` has made of the same settings;
+    the command `schedule apply` looks for that name. Raises SettingsError.
     """
     version = hashlib.sha256(compiled.read_bytes()).hexdigest()[:12]
     options = KubernetesManifestOptions(
