@@ -210,6 +210,8 @@ class Endpoint:
 
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["name"]
+        if name.endswith(":predict"):
+            raise HTTPException(405, headers={"Allow": "POST"})
         self.model.check_ready(name, request.path_params.get("version"))
         return Json({"name": name, "ready": True})
 
