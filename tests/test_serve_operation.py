@@ -84,6 +84,14 @@ def infer(address: str, *pictures: bytes) -> messages.ModelInferResponse:
         return messages.ModelInferResponse.FromString(call(request.SerializeToString(), timeout=60))
 
 
+def _refusal(address: str, picture: bytes) -> grpc.RpcError | None:
+    try:
+        infer(address, picture)
+    except grpc.RpcError as error:
+        return error
+    return None
+
+
 def version_of(response: requests.Response) -> str:
     assert response.status_code == 200, response.text
     return response.json()["predictions"][0]["model_version"]
@@ -135,26 +143,29 @@ def test_compressed_bodies_are_refused(narrow):
     assert response.status_code == 415
 
 
-def test_a_body_that_does_not_come(model):
-    app = make_app(DefectModel("plates", model), Limits(1000, body_s=0.05))
-    app.model.load()  # type: ignore[attr-defined]
+def _ask(app: Any, parts: list[dict[str, Any]]) -> list[Any]:
+    """What an app in this process sends for a body in parts, after which nothing more comes for a while."""
     sent: list[Any] = []
+    coming = iter(parts)
 
-    async def story() -> None:
-        parts = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+    async def receive() -> dict[str, Any]:
+        last = {"type": "http.request", "body": b"", "more_body": False}
+        return next(coming, None) or await asyncio.sleep(0.2, last)
 
-        async def receive() -> dict[str, Any]:
-            part = next(parts, None)
-            return part or await asyncio.sleep(0.2, {"type": "http.request", "body": b"", "more_body": False})
+    async def send(message: Any) -> None:
+        sent.append(message)
 
-        async def send(message: Any) -> None:
-            sent.append(message)
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"500")]
+    scope = {"type": "http", "method": "POST", "path": PREDICT, "query_string": b"", "headers": headers}
+    asyncio.run(app({**scope, "root_path": "", "http_version": "1.1"}, receive, send))
+    return sent
 
-        headers = [(b"content-type", b"image/png"), (b"content-length", b"500")]
-        scope = {"type": "http", "method": "POST", "path": PREDICT, "query_string": b"", "headers": headers}
-        await app({**scope, "root_path": "", "http_version": "1.1"}, receive, send)  # type: ignore[arg-type]
 
-    asyncio.run(story())
+def test_a_body_that_does_not_come(model):
+    served = DefectModel("plates", model)
+    served.load()
+    app = make_app(served, Limits(1000, body_s=0.05))
+    sent = _ask(app, [{"type": "http.request", "body": b"a", "more_body": True}])
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["error"]["code"] == "body_timeout"
 
@@ -172,15 +183,12 @@ def test_overload_is_answered_at_once_and_health_all_the_while(narrow, judged):
     with ThreadPoolExecutor(11) as pool:
         probing = pool.submit(probe)
         asked = [pool.submit(post, narrow.url + PREDICT, large, "image/png") for _ in range(8)]
-        with pytest.raises(grpc.RpcError) as raised:
-            for _ in range(1000):
-                infer(narrow.grpc, large)
-                assert not all(request.done() for request in asked), "never full"
+        refused = next(filter(None, (_refusal(narrow.grpc, large) for _ in range(1000))))
         answers = [request.result() for request in asked]
         done.set()
         probing.result()
-    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert ("retry-after", "1") in [tuple(pair) for pair in raised.value.trailing_metadata()]
+    assert refused.code() == grpc.StatusCode.UNAVAILABLE
+    assert ("retry-after", "1") in [tuple(pair) for pair in refused.trailing_metadata()]
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) == {200, 503}
     for answer in answers:
@@ -219,13 +227,10 @@ def test_a_fault_of_the_server_tells_nothing_of_it(model):
         raise RuntimeError("secret at /etc/passwd")
 
     served.loaded.network.levels_of = broken  # type: ignore[union-attr, method-assign]
-    from starlette.testclient import TestClient
-
-    client = TestClient(make_app(served, Limits(10**7)))
-    response = client.post(PREDICT, content=PNG, headers={"content-type": "image/png"})
-    assert response.status_code == 500
-    assert response.json()["error"]["code"] == "internal"
-    assert "secret" not in response.text
+    sent = _ask(make_app(served, Limits(10**7)), [{"type": "http.request", "body": PNG}])
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["error"]["code"] == "internal"
+    assert b"secret" not in sent[1]["body"]
 
 
 # The end
