@@ -127,9 +127,15 @@ class DefectModel(Model):
         async with self._switching:
             assert self.loaded is not None
             former = self.loaded.bundle.version
+            seal = self.loaded.seal
             self._state = await asyncio.to_thread(self.source.state)
             try:
-                loaded = await asyncio.to_thread(self._load_other, self.loaded.seal)
+                folder = await asyncio.to_thread(self._fetch_other, seal)
+                if folder is None:
+                    log("the model is the same as before", model_version=former)
+                    return
+                # OpenVINO ended the process where a network was compiled, or given up, beside others at work.
+                version = await self.admission.run_alone(lambda: self._exchange(folder))
             except DefectlineError as error:
                 self.metrics.switches.labels("failed").inc()
                 log(
@@ -142,18 +148,21 @@ class DefectModel(Model):
                     # A store that did not answer may do so next time.
                     self._state = ""
                 return
-            if loaded is None:
-                log("the model is the same as before", model_version=former)
-                return
-            self._take(loaded)
             self.metrics.switches.labels("done").inc()
-            log("another model serves", model_version=loaded.bundle.version, former_version=former)
+            log("another model serves", model_version=version, former_version=former)
 
-    def _load_other(self, seal: str) -> Loaded | None:
+    def _fetch_other(self, seal: str) -> Path | None:
+        """The folder of what the source has now, checked; None where that is what serves."""
         folder = self.source.fetch()
         if Folder(folder).state() == seal:
             return None
-        return load(folder, self.admission.workers)
+        read_bundle(folder)
+        return folder
+
+    def _exchange(self, folder: Path) -> str:
+        self._take(load(folder, self.admission.workers))
+        assert self.loaded is not None
+        return self.loaded.bundle.version
 
     async def watch(self, seconds: float) -> None:
         """Switch whenever the source has something else; for ever."""
