@@ -99,6 +99,8 @@ class DefectModel(Model):
         self.loaded: Loaded | None = None
         self.ending = False
         """Whether the process was told to stop."""
+        self._former: list[Loaded | None] = []
+        """Those that have served: see `_exchange`."""
         self._switching = asyncio.Lock()
         self._state = ""
         self.metrics.waiting.set_function(lambda: self.admission.waiting)
@@ -134,7 +136,6 @@ class DefectModel(Model):
                 if folder is None:
                     log("the model is the same as before", model_version=former)
                     return
-                # OpenVINO ended the process where a network was compiled, or given up, beside others at work.
                 version = await self.admission.run_alone(lambda: self._exchange(folder))
             except DefectlineError as error:
                 self.metrics.switches.labels("failed").inc()
@@ -160,6 +161,8 @@ class DefectModel(Model):
         return folder
 
     def _exchange(self, folder: Path) -> str:
+        # OpenVINO ends the process where a network is given up while gRPC runs.
+        self._former.append(self.loaded)
         self._take(load(folder, self.admission.workers))
         assert self.loaded is not None
         return self.loaded.bundle.version
