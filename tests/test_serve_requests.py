@@ -84,23 +84,6 @@ def test_who_goes_away_frees_his_place_but_never_a_thread_at_work():
     asyncio.run(story())
 
 
-def test_who_must_be_alone_comes_next_and_nothing_runs_beside_him():
-    async def story() -> None:
-        admission, gate = Admission(workers=2, queue=9, deadline_s=60), Gate()
-        running = [asyncio.create_task(admission.run(gate)) for _ in range(4)]
-        await _until(lambda: admission.waiting == 2)
-        alone = asyncio.create_task(admission.run_alone(lambda: gate.begun.acquire(blocking=False)))
-        await _until(lambda: admission.waiting == 3)
-        assert [gate.begun.acquire(timeout=30) for _ in range(2)] == [True, True]
-        gate.open.set()
-        # Those who came before him and waited have not begun when he runs.
-        assert await alone is False
-        assert await asyncio.gather(*running) == ["done"] * 4
-        await _until(lambda: admission.running == 0)
-
-    asyncio.run(story())
-
-
 def test_what_work_raises_comes_through():
     async def story() -> None:
         admission = Admission(workers=1, queue=0, deadline_s=1)

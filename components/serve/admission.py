@@ -68,37 +68,6 @@ class Admission:
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises. Raises Refusal where its turn does not come in time."""
         await self._turn()
-        return await self._begin(work)
-
-    async def run_alone(self, work: Callable[[], T]) -> T:
-        """As `run`, while nothing else runs; it goes before all that waits, and is never refused."""
-        taken = 0
-        try:
-            while taken < self.workers - 1:
-                await self._first_turn()
-                taken += 1
-            await self._first_turn()
-            return await self._begin(work)
-        finally:
-            for _ in range(taken):
-                self._release()
-
-    async def _first_turn(self) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.appendleft(turn)
-        try:
-            await asyncio.shield(turn)
-        except asyncio.CancelledError:
-            if turn.done():
-                self._release()
-            else:
-                self._waiting.remove(turn)
-            raise
-
-    async def _begin(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._pool, work)
         self._begun[future] = time.monotonic()

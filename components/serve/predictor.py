@@ -136,7 +136,7 @@ class DefectModel(Model):
                 if folder is None:
                     log("the model is the same as before", model_version=former)
                     return
-                version = await self.admission.run_alone(lambda: self._exchange(folder))
+                version = await asyncio.to_thread(self._exchange, folder)
             except DefectlineError as error:
                 self.metrics.switches.labels("failed").inc()
                 log(
@@ -153,11 +153,10 @@ class DefectModel(Model):
             log("another model serves", model_version=version, former_version=former)
 
     def _fetch_other(self, seal: str) -> Path | None:
-        """The folder of what the source has now, checked; None where that is what serves."""
+        """The folder of what the source has now; None where that is what serves."""
         folder = self.source.fetch()
         if Folder(folder).state() == seal:
             return None
-        read_bundle(folder)
         return folder
 
     def _exchange(self, folder: Path) -> str:
