@@ -115,7 +115,7 @@ def crossval(
 @app.command("pretrain")
 def make_weights(
     store: Store = "./store",
-    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 2400,
+    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 3000,
     set_: Set = None,
 ) -> None:
     """Train on drawn samples, for weights to start from; prints what `init_from` takes."""
@@ -138,20 +138,30 @@ def serve(
     store: Store = "./store",
     name: Name = "defects",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: no gRPC.")] = 0,
+    alias: Annotated[list[str] | None, typer.Option(help="Another name of the model; repeatable.")] = None,
+    watch: Annotated[
+        float, typer.Option(min=0, help="Seconds between looks for another champion; 0: on SIGHUP alone.")
+    ] = 5,
 ) -> None:
-    """Serve the champion on this machine, until interrupted."""
+    """Serve the champion on this machine, and the next one once there is one, until interrupted."""
     from defectline.components.common.ports import check_port
-    from defectline.pipeline.serving import fetch_champion
+    from defectline.components.serve.champion import fetch_champion
 
-    folder, version = fetch_champion(store, name)
+    _, version = fetch_champion(store, name)
     check_port(port)
     url = f"http://localhost:{port}"
     typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
     typer.echo(f"  defectline inspect IMAGE --url {url} --name {name}")
     sys.stdout.flush()
-    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]
+    command = [sys.executable, "-m", "defectline.components.serve", "--store", store, "--model_name", name]
+    command += ["--http_port", str(port), "--watch", str(watch)]
+    if grpc_port:
+        command += ["--enable_grpc", "true", "--grpc_port", str(grpc_port)]
+    for other in alias or []:
+        command += ["--alias", other]
     # The predictor takes this process over, so that a signal reaches it directly.
-    os.execv(sys.executable, [*command, "--model_name", name, "--http_port", str(port)])
+    os.execv(sys.executable, command)
 
 
 @app.command()

@@ -31,7 +31,7 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import component, local
 from defectline.components.deploy.deploying import deploy, find_champion, finish
 from defectline.components.deploy.local import deploy_local, predictor
-from defectline.pipeline.serving import fetch_champion
+from defectline.components.serve.champion import fetch_champion
 
 
 @pytest.fixture(scope="module")

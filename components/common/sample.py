@@ -240,9 +240,9 @@ def _fits(mask: np.ndarray, scale: float) -> bool:
 
 
 def _is_seen(seen: np.ndarray, before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether grey levels differ by 12 there on average, and on two thirds of it by at least 4."""
+    """Whether grey levels differ by 9 there on average, and on two thirds of it by at least 4."""
     difference = np.abs(after - before)[seen]
-    return bool(np.mean(difference) >= 12 and np.mean(difference >= 4) >= 2 / 3)
+    return bool(np.mean(difference) >= 9 and np.mean(difference >= 4) >= 2 / 3)
 
 
 def _defect(rng: np.random.Generator, points: Spots) -> Spots:
