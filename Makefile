@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 STORE  ?= store
 SOURCE ?=
 SET    ?=
+# Images of one's own start from weights of drawn ones, which take some minutes once; PRETRAIN= does without.
+PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
 UV     := $(BIN)/uv
 PARTS  := ingest preprocess train train-gpu evaluate deploy serve
@@ -25,13 +27,14 @@ setup: .venv/installed  ## install everything into .venv
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [SET="epochs=80 seed=1"]
+run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [PRETRAIN=] [SET="epochs=80 seed=1"]
 ifeq ($(SOURCE),)
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
 	$(BIN)/defectline run --source samples --store "$(STORE)" \
 	  $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
 else
-	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(addprefix --set ,$(SET))
+	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(if $(PRETRAIN),--pretrain) \
+	  $(addprefix --set ,$(SET))
 endif
 
 # Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.

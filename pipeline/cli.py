@@ -1,10 +1,11 @@
 """The `defectline` command. Heavy packages are imported by the commands that need them."""
 
+import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,12 +22,17 @@ schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow 
 app.add_typer(schedule, name="schedule")
 app.command()(status)
 app.command()(rollback)
+review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
+app.add_typer(review, name="review")
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
 Name = Annotated[str, typer.Option(help="The model's name.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A pipeline parameter.")]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
+Pretrain = Annotated[
+    bool, typer.Option("--pretrain", help="Start from weights of drawn plates, made once in the store.")
+]
 Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
 Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")]
@@ -42,6 +48,7 @@ def run(
     name: Name = "defects",
     set_: Set = None,
     force: Force = False,
+    pretrain: Pretrain = False,
     fail_on_gate: Annotated[
         bool, typer.Option("--fail-on-gate", help="Exit with 3 where the gate refuses the model.")
     ] = False,
@@ -50,9 +57,12 @@ def run(
     from defectline.pipeline import screen
     from defectline.pipeline.local import RunFailed, run_locally
     from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import start_from_drawn
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
     try:
+        if pretrain:
+            parameters = start_from_drawn(parameters, screen.say)
         done = run_locally(parameters, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
@@ -85,16 +95,20 @@ def crossval(
     folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
     set_: Set = None,
+    pretrain: Pretrain = False,
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.pipeline import screen
     from defectline.pipeline.crossval import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
+    from defectline.pipeline.pretraining import start_from_drawn
 
     parameters = parse(source, store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     try:
+        if pretrain:
+            parameters = start_from_drawn(parameters, screen.say)
         judged = cross_validate(parameters, folds, numbers, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
@@ -102,21 +116,21 @@ def crossval(
     screen.show_cross_validation(judged)
 
 
-@app.command()
-def pretrain(
+@app.command("pretrain")
+def make_weights(
     store: Store = "./store",
-    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 800,
+    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 3000,
     set_: Set = None,
 ) -> None:
     """Train on drawn samples, for weights to start from; prints what `init_from` takes."""
     from defectline.pipeline import screen
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import pretrain as make
+    from defectline.pipeline.pretraining import DEFAULTS, pretrain
 
-    parameters = parse("drawn", store, ["epochs=3", "quantize=false", *(set_ or [])])
+    parameters = parse("drawn", store, [*DEFAULTS, *(set_ or [])])
     try:
-        made = make(parameters, pairs, screen.say)
+        made = pretrain(parameters, pairs, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
         raise typer.Exit(1) from None
@@ -128,42 +142,85 @@ def serve(
     store: Store = "./store",
     name: Name = "defects",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: no gRPC.")] = 0,
+    alias: Annotated[list[str] | None, typer.Option(help="Another name of the model; repeatable.")] = None,
+    watch: Annotated[
+        float, typer.Option(min=0, help="Seconds between looks for another champion; 0: on SIGHUP alone.")
+    ] = 5,
 ) -> None:
-    """Serve the champion on this machine, until interrupted."""
+    """Serve the champion on this machine, and the next one once there is one, until interrupted."""
     from defectline.components.common.ports import check_port
-    from defectline.pipeline.serving import fetch_champion
+    from defectline.components.serve.champion import fetch_champion
 
-    folder, version = fetch_champion(store, name)
+    _, version = fetch_champion(store, name)
     check_port(port)
     url = f"http://localhost:{port}"
     typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
     typer.echo(f"  defectline inspect IMAGE --url {url} --name {name}")
     sys.stdout.flush()
-    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]
+    command = [sys.executable, "-m", "defectline.components.serve", "--store", store, "--model_name", name]
+    command += ["--http_port", str(port), "--watch", str(watch)]
+    if grpc_port:
+        command += ["--enable_grpc", "true", "--grpc_port", str(grpc_port)]
+    for other in alias or []:
+        command += ["--alias", other]
     # The predictor takes this process over, so that a signal reaches it directly.
-    os.execv(sys.executable, [*command, "--model_name", name, "--http_port", str(port)])
+    os.execv(sys.executable, command)
 
 
 @app.command()
 def inspect(
-    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE…", help="Picture files, folders of them, or patterns.")
+    ],
     url: Annotated[str, typer.Option(help="Where the endpoint answers.")] = "http://localhost:8080",
     name: Name = "defects",
-    overlays: Annotated[Path, typer.Option(help="Folder for the pictures with the findings.")] = Path(
-        "inspected"
-    ),
+    overlays: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the pictures with the findings; default inspected/, with --csv or --json none."
+        ),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a row a picture to this file.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print a JSON object a picture.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures at once.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30.0,
 ) -> None:
-    """Ask the endpoint about pictures; print what it found and draw it."""
-    from defectline.pipeline import client, screen
+    """Ask the endpoint about pictures; print what it found and draw it.
 
-    rows = []
-    for image in images:
-        prediction = client.inspect(image, url, name)
-        # OK/1.png and NG/1.png are two pictures.
-        target = overlays / f"{image.absolute().parent.name}-{image.stem}.png"
-        client.draw_overlay(image, prediction, target)
-        rows.append((image, prediction))
-    screen.show_predictions(rows, overlays)
+    Exit status 0: all were answered, whatever the verdicts. 2: a picture or the endpoint failed; the others
+    are answered all the same, and the bad ones named at the end.
+    """
+    from defectline.pipeline import screen
+    from defectline.pipeline.client import Client
+    from defectline.pipeline.inspecting import as_lines, find_pictures, inspect_all, write_csv
+
+    if overlays is None and not (csv or json_):
+        overlays = Path("inspected")
+    pictures = find_pictures(images)
+    with (
+        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout) as client,
+        screen.progress("inspecting", len(pictures)) as advance,
+    ):
+        inspected = inspect_all(client, pictures, jobs, overlays, advance)
+    if csv:
+        write_csv(inspected.done, csv)
+    if json_:
+        for line in as_lines(inspected.done):
+            typer.echo(line)
+    else:
+        screen.show_predictions(inspected.done, overlays, csv)
+    bad = [one for one in inspected.done if one.error]
+    for one in bad:
+        typer.secho(f"{one.picture}: {one.error}", err=True, fg=typer.colors.RED)
+    if inspected.stopped:
+        left = len(pictures) - len(inspected.done)
+        if inspected.done:
+            typer.secho(f"stopped with {left} of {len(pictures)} pictures left", err=True)
+        raise inspected.stopped
+    if bad:
+        typer.secho(f"{len(bad)} of {len(pictures)} pictures failed", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -182,6 +239,80 @@ def snapshots(
         screen.show_difference(*compare(open_storage(store), *diff))
     else:
         screen.show_snapshots(summarize(open_storage(store), screen.say))
+
+
+@review.command("list")
+def review_list(
+    store: Store = "./store",
+    name: Name = "defects",
+    json_: Annotated[bool, typer.Option("--json", help="One JSON array, for other programs.")] = False,
+) -> None:
+    """List the frames of a model, and what was decided about them."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import screen
+    from defectline.pipeline.review import as_rows, list_frames
+
+    opened = open_storage(store)
+    items = list_frames(opened, name, lambda text: typer.echo(text, err=True))
+    if json_:
+        typer.echo(json.dumps(as_rows(opened, items), indent=2))
+    else:
+        screen.show_review(items)
+
+
+@review.command("accept")
+def review_accept(
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Starts of ids do.")],
+    as_: Annotated[Literal["OK", "NG"], typer.Option("--as", help="What the part really is.")],
+    mask: Annotated[
+        Path | None, typer.Option(help="Its defects, white on black; otherwise the predicted mask is taken.")
+    ] = None,
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Say what the part in a frame is, so that `export` adds it to the labelled images."""
+    from defectline.components.common.errors import SettingsError
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.files import read_file
+    from defectline.pipeline.review import accept
+
+    if mask and len(ids) > 1:
+        raise SettingsError(
+            "One mask does not fit several frames.",
+            got=f"--mask with {len(ids)} ids",
+            expected="--mask with one id",
+            fix="Accept them one at a time.",
+        )
+    drawn = read_file(mask, "a mask") if mask else None
+    for start in ids:
+        item = accept(open_storage(store), name, start, as_, drawn)
+        typer.echo(f"{item.frame.id}: accepted as {as_}")
+
+
+@review.command("export")
+def review_export(
+    source: Source,
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Add the accepted frames to the labelled images; the next run learns from them."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import screen
+    from defectline.pipeline.review import export
+
+    target = open_storage(source)
+    done = export(open_storage(store), name, target, screen.say)
+    for key in done.new:
+        typer.echo(target.url(key))
+    typer.echo(f"{len(done.new)} exported, {done.there} there already")
+    for frame in done.conflicts:
+        typer.secho(
+            f"{frame}: left out, the source has it under the other label; remove it there first",
+            err=True,
+            fg=typer.colors.RED,
+        )
+    if done.conflicts:
+        raise typer.Exit(2)
 
 
 @app.command("compile")
@@ -211,9 +342,16 @@ def compile_(
     kserve_: Annotated[
         list[str] | None, typer.Option("--kserve", metavar="KEY=VALUE", help="More of how KServe serves.")
     ] = None,
+    run_as_user: Annotated[
+        int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
+    ] = 1000,
+    gitops: Annotated[
+        Path | None, typer.Option(help="Also write the pipeline as Kubernetes objects, to this YAML.")
+    ] = None,
+    pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
 ) -> None:
     """Compile the pipeline for a cluster."""
-    from defectline.pipeline.compiling import compile_pipeline, parse_kserve
+    from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
     from defectline.pipeline.targets import Target
 
     kserve: dict[str, Any] = {
@@ -234,11 +372,15 @@ def compile_(
         pull_secret=pull_secret,
         retries=retries,
         shards=shards,
+        run_as_user=run_as_user,
     )
     named = compile_pipeline(output, images, target)
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
+    if gitops:
+        version = compile_manifests(gitops, output, images, target, pipeline_namespace)
+        typer.echo(f"{gitops}: the pipeline and its version {version}, for namespace {pipeline_namespace}")
 
 
 @app.command()

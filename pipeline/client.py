@@ -1,84 +1,312 @@
-"""Ask an endpoint about pictures, and draw what it found."""
+"""Asks an endpoint about pictures, from a camera PC or another program.
 
-import base64
+>>> with Client("http://localhost:8080", "defects") as client:
+...     found = client.inspect(Path("plate.png"))
+...     print(found.verdict, found.score, [region.bbox for region in found.regions])
+
+Needs httpx and pydantic, and neither KServe nor OpenVINO. What is worth another try is tried again: a
+connection that fails, an answer that does not come in time, and HTTP 429, 502, 503 and 504, as Retry-After
+says or with pauses that double and vary by chance, so that many cameras do not come back at once.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple, Self
+from urllib.parse import quote
 
-import cv2
-import numpy as np
-import requests
-from PIL import Image
+import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.errors import ServingError, SettingsError
-from defectline.components.common.imaging import decode_image, decode_mask
+from defectline.pipeline.files import read_file
 
-OUTLINE = (231, 76, 60)
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+BUSY = (429, 502, 503, 504)
+REFUSED = (400, 413, 415, 422)
+"""What is said of a picture, and not of the endpoint."""
 
 
-def inspect(picture: Path, url: str, name: str, timeout_s: float = 30) -> dict[str, Any]:
-    """The endpoint's prediction for one picture file. Raises SettingsError and ServingError."""
-    try:
-        data = picture.read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"{picture} cannot be read.",
-            got=error.strerror or str(error),
-            expected="a picture file",
-            fix="Check the path.",
-        ) from error
-    address = f"{url.rstrip('/')}/v1/models/{name}:predict"
-    try:
-        answer = requests.post(address, data=data, headers={"Content-Type": "image/*"}, timeout=timeout_s)
-    except requests.RequestException as error:
-        raise ServingError(
-            f"{url} does not answer.",
-            got=type(error).__name__,
+class Region(BaseModel):
+    """A connected defect."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    bbox: tuple[int, int, int, int]
+    """x, y, width, height in pixels."""
+    area_px: int
+    centroid: tuple[float, float]
+    score: float
+
+
+class Prediction(BaseModel):
+    """What the endpoint says of a picture. Fields of newer endpoints are kept as they came."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    verdict: Literal["OK", "NG"]
+    score: float
+    """NG ⇔ score ≥ the model's threshold."""
+    defect_area_px: int
+    defect_area_ratio: float
+    regions: tuple[Region, ...]
+    """The largest first."""
+    model_version: str
+    latency_ms: float
+    """Within the server, without the network."""
+    grade: str | None = None
+    """A, B or reject, where the model has grades."""
+    mask_png: str | None = None
+    """1-bit PNG of the picture's size, base64."""
+
+
+class Refused(ServingError):
+    """The endpoint does not accept this picture; it may accept others."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Tries:
+    """When there is another try, for one picture."""
+
+    def __init__(self, retries: int, timeout_s: float, deadline_s: float):
+        self._left, self._timeout_s = retries, timeout_s
+        self._end = time.monotonic() + deadline_s
+        self._pause_s = FIRST_PAUSE_S
+
+    def timeout_s(self) -> float:
+        """How long the next try may take."""
+        return max(min(self._timeout_s, self._end - time.monotonic()), 0.001)
+
+    def pause_s(self, failure: ServingError, asked_s: float | None = None) -> float:
+        """How long to wait before it, at least `asked_s`; raises `failure` where there is none."""
+        pause = self._pause_s * random.uniform(0.5, 1)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        if asked_s is not None:
+            pause += asked_s
+        if not self._left or time.monotonic() + pause >= self._end:
+            raise failure
+        self._left -= 1
+        return pause
+
+
+class _Endpoint:
+    """What both clients have in common."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str = "defects",
+        timeout_s: float = 10.0,
+        retries: int = 3,
+        deadline_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+    ):
+        """`timeout_s` is for one try and `deadline_s` for all of them, pauses included.
+
+        `headers` are sent with each picture: Authorization, or Host where a gateway goes by it. Raises
+        SettingsError for what is no URL.
+        """
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL:
+            parsed = httpx.URL("")
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise SettingsError(
+                "The endpoint's URL cannot be used.",
+                got=url,
+                expected="http://host:port or https://host, perhaps with a path",
+                fix="Correct the URL.",
+            )
+        self.url, self.name = url.rstrip("/"), name
+        self.address = f"{self.url}/v1/models/{quote(name, safe='')}:predict"
+        self._told = (retries, timeout_s, deadline_s)
+        self._headers = {"Content-Type": "image/*", **(headers or {})}
+        self._open()
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _unreachable(self, error: Exception) -> ServingError:
+        return ServingError(
+            f"{self.url} does not answer.",
+            got=f"{type(error).__name__}: {error}".rstrip(": "),
             expected="a running endpoint",
-            fix="Start one with `make serve`, or correct --url.",
-        ) from error
-    if answer.status_code != 200:
-        raise ServingError(
-            f"The endpoint does not accept {picture}.",
-            got=f"HTTP {answer.status_code}: {answer.text[:200]}",
-            expected="HTTP 200",
-            fix="Check the picture, and that --name is the model's name.",
+            fix="Start one with `make serve`, or correct the URL.",
         )
+
+    def _busy(self, answer: _Answer) -> ServingError | None:
+        if answer.status not in BUSY:
+            return None
+        return ServingError(
+            f"{self.url} is too busy, or not ready.",
+            got=f"HTTP {answer.status}: {_message(answer.body)}",
+            expected="HTTP 200",
+            fix="Try again later, ask less at once, or let more replicas serve.",
+        )
+
+    def _prediction(self, answer: _Answer, what: str) -> Prediction:
+        got = f"HTTP {answer.status}: {_message(answer.body)}"
+        if answer.status in REFUSED:
+            raise Refused(
+                f"The endpoint does not accept {what}.",
+                got=got,
+                expected="a picture: PNG, JPEG, BMP, TIFF or WebP",
+                fix="Check the picture.",
+            )
+        if answer.status == 404:
+            raise ServingError(
+                f"There is no model {self.name} at {self.url}.",
+                got=got,
+                expected="the name that the endpoint serves",
+                fix="Correct the name, or the URL.",
+            )
+        if answer.status != 200:
+            gateway = answer.status in (401, 403) or 300 <= answer.status < 400
+            raise ServingError(
+                f"{self.url} lets nobody through." if gateway else f"{self.url} fails.",
+                got=got,
+                expected="HTTP 200",
+                fix="Send what the gateway before it asks for, with `headers`: Authorization, or Host."
+                if gateway
+                else "Look into the endpoint's log.",
+            )
+        try:
+            return Prediction.model_validate(json.loads(answer.body)["predictions"][0])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            wrong = isinstance(error, ValidationError) and error.errors()[0]
+            raise ServingError(
+                f"{self.address} gives no prediction.",
+                got=f"{wrong['loc'][0]}: {wrong['msg']}" if wrong else _message(answer.body),
+                expected="an endpoint of defectline",
+                fix="Correct the URL.",
+            ) from error
+
+
+class Client(_Endpoint):
+    """Asks one endpoint; safe to use from several threads, which share its connections."""
+
+    def _open(self) -> None:
+        self._http = httpx.Client()
+
+    def inspect(self, picture: bytes | Path) -> Prediction:
+        """The prediction for a picture file or its content.
+
+        Raises Refused for what is no picture, SettingsError for a file that cannot be read, and ServingError
+        where the endpoint gives no answer before the deadline.
+        """
+        body, what = _content(picture)
+        tries = _Tries(*self._told)
+        while True:
+            try:
+                answer = self._post(body, tries.timeout_s())
+            except httpx.TransportError as error:
+                pause = tries.pause_s(self._unreachable(error))
+            else:
+                busy = self._busy(answer)
+                if busy is None:
+                    return self._prediction(answer, what)
+                pause = tries.pause_s(busy, _retry_after(answer.headers))
+            time.sleep(pause)
+
+    def _post(self, body: bytes, timeout_s: float) -> _Answer:
+        end = time.monotonic() + timeout_s
+        parts = []
+        request = self._http.stream(
+            "POST", self.address, content=body, headers=self._headers, timeout=timeout_s
+        )
+        with request as answer:
+            # httpx limits the wait for each piece, not for the whole.
+            for part in answer.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("the answer comes too slowly")
+        return _Answer(answer.status_code, answer.headers, b"".join(parts))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Endpoint):
+    """As Client, for asyncio."""
+
+    def _open(self) -> None:
+        self._http = httpx.AsyncClient()
+
+    async def inspect(self, picture: bytes | Path) -> Prediction:
+        """As Client.inspect."""
+        body, what = await asyncio.to_thread(_content, picture)
+        tries = _Tries(*self._told)
+        while True:
+            try:
+                answer = await self._post(body, tries.timeout_s())
+            except (httpx.TransportError, TimeoutError) as error:
+                pause = tries.pause_s(self._unreachable(error))
+            else:
+                busy = self._busy(answer)
+                if busy is None:
+                    return self._prediction(answer, what)
+                pause = tries.pause_s(busy, _retry_after(answer.headers))
+            await asyncio.sleep(pause)
+
+    async def _post(self, body: bytes, timeout_s: float) -> _Answer:
+        async with asyncio.timeout(timeout_s):
+            answer = await self._http.post(
+                self.address, content=body, headers=self._headers, timeout=timeout_s
+            )
+        return _Answer(answer.status_code, answer.headers, answer.content)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _content(picture: bytes | Path) -> tuple[bytes, str]:
+    """The bytes to send, and what they are called in errors."""
+    if isinstance(picture, Path):
+        return read_file(picture, "a picture file"), str(picture)
+    return picture, "the picture"
+
+
+def _message(body: bytes) -> str:
+    """What an error's body says, in one short line."""
     try:
-        return answer.json()["predictions"][0]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ServingError(
-            f"{address} gives no prediction.",
-            got=answer.text[:200],
-            expected="an endpoint of defectline",
-            fix="Correct --url.",
-        ) from error
+        said = json.loads(body)["error"]
+        if isinstance(said, dict):
+            request = f" (request {said['request_id']})" if said.get("request_id") else ""
+            said = f"{said['message']}{request}"
+    except (ValueError, KeyError, TypeError):
+        said = body.decode(errors="replace")
+    return " ".join(str(said).split())[:300] or "an empty answer"
 
 
-def draw_overlay(picture: Path, prediction: dict[str, Any], target: Path) -> None:
-    """Write the picture with the found regions outlined and the verdict above, as PNG.
-
-    Raises SettingsError where `target` cannot be written.
-    """
-    image = decode_image(picture.read_bytes(), channels=3)
-    mask = decode_mask(base64.b64decode(prediction["mask_png"]))
-    scale = max(1, round(448 / image.shape[1]))
-    image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
-    mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    unit = image.shape[1] / 448
-    line = max(1, round(unit))
-    image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, line)
-    head = np.full((round(34 * unit), image.shape[1], 3), 24, np.uint8)
-    text = f"{prediction['verdict']}  score {prediction['score']:.3f}  {prediction['defect_area_px']} px"
-    place = (round(10 * unit), round(23 * unit))
-    cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA)
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that the server asks to wait, which it may say as a number or as a date."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isdecimal():
+        return float(said)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.vstack([head, image])).save(target, "PNG")
-    except OSError as error:
-        raise SettingsError(
-            f"{target} cannot be written.",
-            got=error.strerror or str(error),
-            expected="a folder that this user may write to",
-            fix="Name another one with --overlays.",
-        ) from error
+        return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None

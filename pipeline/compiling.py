@@ -1,14 +1,16 @@
 """From the definition to the YAML that a Kubeflow Pipelines server runs."""
 
+import hashlib
 from pathlib import Path
 
-from kfp.compiler import Compiler
+from kfp.compiler import Compiler, KubernetesManifestOptions
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, did_you_mean
 from defectline.components.deploy.kserve_manifests import KServeSettings
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images
+from defectline.pipeline.kfp_server import PIPELINE
 from defectline.pipeline.targets import Target
 
 HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")
@@ -40,19 +42,47 @@ def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:
     images = Images.load(lock, gpu=target.gpus > 0)
     if target.kserve:
         checked(KServeSettings, image=images.serve, **target.kserve)
+    _write(output, images, target, None)
+    return images
+
+
+def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: Target, namespace: str) -> str:
+    """Write the pipeline and this version of it as Kubernetes objects, and return the version.
+
+    For servers that keep pipelines in the cluster. A version cannot be changed there, so it is named by the
+    first 12 hex digits of the SHA-256 of `compiled`, which `compile_pipeline` has made of the same settings;
+    the command `schedule apply` looks for that name. Raises SettingsError.
+    """
+    version = hashlib.sha256(compiled.read_bytes()).hexdigest()[:12]
+    options = KubernetesManifestOptions(
+        pipeline_name=PIPELINE,
+        pipeline_version_name=f"{PIPELINE}-{version}",
+        pipeline_version_display_name=version,
+        namespace=namespace,
+        include_pipeline_manifest=True,
+    )
+    _write(output, Images.load(lock, gpu=target.gpus > 0), target, options)
+    return version
+
+
+def _write(output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None) -> None:
     beside = output.with_name(f".{output.name}.yaml")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        Compiler().compile(build(images, target), str(beside))
+        Compiler().compile(
+            build(images, target),
+            str(beside),
+            kubernetes_manifest_format=manifests is not None,
+            kubernetes_manifest_options=manifests,
+        )
         beside.replace(output)
     except OSError as error:
         raise SettingsError(
             f"{output} cannot be written.",
             got=error.strerror or str(error),
             expected="a file's name in a folder that this user may write to",
-            fix="Choose another --output.",
+            fix="Choose another file.",
         ) from error
     finally:
         if output.parent.is_dir():
             beside.unlink(missing_ok=True)
-    return images

@@ -2,16 +2,24 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.sample import draw_samples
-from defectline.components.common.snapshot import read_head, software
+from defectline.components.common.snapshot import (
+    LABELS,
+    Pair,
+    publish_snapshot,
+    read_head,
+    read_pairs,
+    software,
+)
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.local import only_run, work_folder
-from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.single_steps import Steps
 
 LEARNT = (
@@ -19,6 +27,32 @@ LEARNT = (
     *("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training"),
 )
 """The parameters that make a difference."""
+PAIRS = 3000
+DEFAULTS = ("epochs=2", "batch_size=8", "quantize=false")
+"""Many pictures seen few times: each shows a lattice of its own, and there is no end of them."""
+VALIDATION = 20
+
+
+def start_from_drawn(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
+    """The parameters of a run that starts from pretrained weights for its kind of pictures.
+
+    Raises SettingsError where they name weights already.
+    """
+    if {parameters.encoder_weights, parameters.init_from} != {"none"}:
+        raise SettingsError(
+            "There are weights to start from already.",
+            got=f"encoder_weights={parameters.encoder_weights}, init_from={parameters.init_from}",
+            expected="one of them",
+            fix="Leave out --pretrain, or the other.",
+        )
+    same = [f"{name}={getattr(parameters, name)}" for name in ("image_size", "channels", "enhance")]
+    made = pretrain(parse("drawn", parameters.store, [*DEFAULTS, *same]), PAIRS, say)
+    return parse(
+        parameters.source,
+        parameters.store,
+        [f"init_from={made}"],
+        **parameters.model_dump(exclude={"source", "store", "init_from"}),
+    )
 
 
 def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> str:
@@ -39,6 +73,15 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
         return f"{store.url(key)}#sha256={sha256_file(path)}"
 
 
+def _divide(pairs: Sequence[Pair]) -> list[Pair]:
+    """One picture in VALIDATION shows how training goes, and all others are trained on: nothing is judged."""
+    return [
+        pair._replace(split="train" if index % VALIDATION else "validation")
+        for label in LABELS
+        for index, pair in enumerate(sorted(p for p in pairs if p.label == label))
+    ]
+
+
 def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], None]) -> None:
     say(f"drawing {pairs} pairs")
     # Far from the seeds that people draw samples with: what a model is judged on it must not have seen.
@@ -47,8 +90,9 @@ def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], 
     own = FolderStorage(work / "store")
     steps = Steps(parameters, work, say)
     steps.run("ingest", work / "samples", own.root)
-    snapshot = read_head(own)
-    assert snapshot is not None
-    steps.run("preprocess", own.root, snapshot, work / "dataset")
+    head = read_head(own)
+    assert head is not None
+    snapshot = publish_snapshot(own, _divide(read_pairs(own, head)), str(work / "samples"))
+    steps.run("preprocess", own.root, snapshot.id, work / "dataset")
     steps.run("train", work / "dataset", work / "model", "--store", parameters.store)
     shutil.move(work / "model/model.keras", work / "model.keras")

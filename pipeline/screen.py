@@ -4,7 +4,8 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from defectline.components.common.storage import open_storage
@@ -19,13 +21,16 @@ from defectline.components.common.storage import open_storage
 if TYPE_CHECKING:
     from defectline.pipeline.cluster import Schedule
     from defectline.pipeline.crossval import Judged
+    from defectline.pipeline.inspecting import Inspected
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
+    from defectline.pipeline.review import Item
     from defectline.pipeline.snapshots import Change, SnapshotRow
 
 console = Console(highlight=False)
 KINDS = ("added", "removed", "content", "name", "label", "split", "status")
 """In what two snapshots may differ."""
+REGIONS = "regions: x, y, width, height, area px"
 CROSS_VALIDATED = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape", "overkill")
 STATES = {
     "deployed": "[bold green]deployed[/]",
@@ -117,24 +122,47 @@ def show_failure(error: "RunFailed") -> None:
     console.print(f"[bold red]{escape(str(error))}[/]", soft_wrap=True)
 
 
-def show_predictions(rows: Sequence[tuple[Path, dict[str, Any]]], overlays: Path) -> None:
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal, and a function that says that one more is done; silent elsewhere."""
+    shown = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with shown:
+        task = shown.add_task(what, total=total)
+        yield lambda: shown.advance(task)
+
+
+def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Path | None = None) -> None:
     """One line a picture with its regions, and where the drawn findings lie."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("picture", "verdict", "score", "area px", "regions: x, y, width, height, area px"):
-        numeric = column in ("score", "area px")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for picture, found in rows:
-        colour = "red" if found["verdict"] == "NG" else "green"
-        regions = "\n".join(", ".join(map(str, [*r["bbox"], r["area_px"]])) for r in found["regions"])
-        table.add_row(
-            escape(f"{picture.absolute().parent.name}/{picture.name}"),
-            f"[{colour}]{found['verdict']}[/]",
-            f"{found['score']:.3f}",
-            str(found["defect_area_px"]),
-            regions,
-        )
-    console.print(table)
-    console.print(f"[dim]drawn in[/] {escape(str(overlays))}/", soft_wrap=True)
+    answered = [(one.picture, one.prediction) for one in done if one.prediction]
+    if answered:
+        graded = any(found.grade for _, found in answered)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("picture", "verdict", "score", *["grade"] * graded, "area px", REGIONS):
+            numeric = column in ("score", "area px")
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for picture, found in answered:
+            colour = "red" if found.verdict == "NG" else "green"
+            table.add_row(
+                escape(f"{picture.absolute().parent.name}/{picture.name}"),
+                f"[{colour}]{found.verdict}[/]",
+                f"{found.score:.3f}",
+                *[found.grade or ""] * graded,
+                str(found.defect_area_px),
+                "\n".join(", ".join(map(str, [*r.bbox, r.area_px])) for r in found.regions),
+            )
+        console.print(table)
+    if answered and overlays:
+        console.print(f"[dim]drawn in[/] {escape(str(overlays))}/", soft_wrap=True)
+    if csv:
+        console.print(f"[dim]table in[/] {escape(str(csv))}", soft_wrap=True)
 
 
 def show_cross_validation(judged: Sequence["Judged"]) -> None:
@@ -197,6 +225,31 @@ def show_difference(before: str, after: str, changes: Sequence["Change"]) -> Non
         table.add_row(escape(change.id), ", ".join(change.kinds), escape(change.what))
     console.print()
     console.print(table)
+
+
+def show_review(items: Sequence["Item"]) -> None:
+    """One line a frame, the oldest first."""
+    if not items:
+        console.print("no frames for review")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("id", "date", "verdict", "score", "threshold", "kept", "version", "state"):
+        numeric, whole = column in ("score", "threshold"), column in ("id", "date", "version")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
+    for item in items:
+        found = item.frame.prediction
+        table.add_row(
+            item.frame.id[:12],
+            f"{datetime.fromisoformat(item.frame.taken):%Y-%m-%d %H:%M:%S}",
+            f"[{'red' if found['verdict'] == 'NG' else 'green'}]{found['verdict']}[/]",
+            f"{found['score']:.3f}",
+            f"{item.frame.threshold:.3f}",
+            item.frame.reason.replace("_", " "),
+            item.frame.version,
+            item.state,
+        )
+    console.print(table)
+    console.print("[dim]ids are cut short, which every command understands; dates are UTC[/]")
 
 
 def show_schedules(schedules: Sequence["Schedule"]) -> None:

@@ -25,6 +25,8 @@ class Target:
     gcs_secret: str = ""
     """Name of the secret whose key `key.json` is a service account's file."""
     pull_secret: str = ""
+    run_as_user: int = 1000
+    """The images' user, which Kubernetes must be told as a number; 0 where the cluster chooses one itself."""
     tolerations: tuple[dict[str, str], ...] = ()
     node_selector: dict[str, str] = field(default_factory=dict)
     retries: int = 2
@@ -52,7 +54,7 @@ class Target:
 
         task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
         kubernetes.set_timeout(task, timeout_s)
-        kubernetes.set_security_context(task, run_as_user=1000, run_as_non_root=True)
+        kubernetes.set_security_context(task, run_as_user=self.run_as_user or None, run_as_non_root=True)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "defectline")
         # Matplotlib, Keras and the like write caches below the home folder.
         task.set_env_variable("HOME", "/tmp")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.snapshot import LABELS, Pair
+from defectline.pipeline import pretraining
 from defectline.pipeline.crossval import deal
+from defectline.pipeline.parameters import Parameters, parse
 
 TINY = ("--set", "image_size=32", "--set", "quantize=false", "--set", "epochs=1")
 
@@ -105,3 +107,23 @@ def test_pretrained_weights_are_made_once_and_taken(tmp_path: Path):
         "run", "--source", tmp_path / "source", "--store", store, *TINY, "--set", f"{made[:-1]}g"
     )
     assert wrong.returncode == 2
+
+
+def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def pretrain(parameters: Parameters, pairs: int, say: object) -> str:
+        asked.append((parameters, pairs))
+        return "file:///store/pretrained/one.keras#sha256=00"
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
+    wanted = parse("s3://a/b", "s3://c/d", ["image_size=96", "channels=3", "training=patience=3", "seed=4"])
+    started = pretraining.start_from_drawn(wanted, print)
+    assert started == wanted.model_copy(
+        update={"init_from": "file:///store/pretrained/one.keras#sha256=00", "training": "patience=3"}
+    )
+    ((drawn, pairs),) = asked
+    assert (drawn.image_size, drawn.channels, drawn.seed, drawn.store) == (96, 3, 0, "s3://c/d")
+    assert pairs == pretraining.PAIRS
+    with pytest.raises(SettingsError, match="already"):
+        pretraining.start_from_drawn(started, print)

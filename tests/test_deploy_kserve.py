@@ -44,7 +44,7 @@ from defectline.components.deploy.kserve_manifests import (
     serving_runtime,
 )
 
-MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/serving"
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/base"
 LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
 """Rights that are not needed to deploy."""
 

@@ -36,7 +36,7 @@ from defectline.components.deploy.deploying import deploy, find_champion, finish
 from defectline.components.deploy.local import deploy_local, predictor
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
-from defectline.pipeline.serving import fetch_champion
+from defectline.components.serve.champion import fetch_champion
 
 
 @pytest.fixture(scope="module")

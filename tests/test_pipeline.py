@@ -1,6 +1,7 @@
 """The definition, its parameters, and what a cluster gets of it."""
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import os
@@ -201,6 +202,35 @@ def test_compile_command(tmp_path):
     done = defectline("compile", "-o", output, "--images", lock, "--gpus", "1")
     assert done.returncode == 2
     assert "names no image for train-gpu" in done.stderr
+
+
+def test_compile_as_kubernetes_objects(tmp_path):
+    package, objects = tmp_path / "pipeline.yaml", tmp_path / "gitops/pipeline.yaml"
+    done = defectline(
+        "compile", "-o", package, "--gpus", "0", "--gitops", objects, "--pipeline-namespace", "kfp"
+    )
+    assert done.returncode == 0, done.stderr
+    version = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
+    assert f"its version {version}, for namespace kfp" in done.stdout
+    pipeline, one = yaml.safe_load_all(objects.read_text())
+    assert {pipeline["apiVersion"], one["apiVersion"]} == {"pipelines.kubeflow.org/v2beta1"}
+    assert (pipeline["kind"], one["kind"]) == ("Pipeline", "PipelineVersion")
+    assert pipeline["metadata"] == {"name": "defectline", "namespace": "kfp"}
+    assert one["metadata"] == {"name": f"defectline-{version}", "namespace": "kfp"}
+    assert (one["spec"]["pipelineName"], one["spec"]["displayName"]) == ("defectline", version)
+    spec, platform = yaml.safe_load_all(package.read_text())
+    assert (one["spec"]["pipelineSpec"], one["spec"]["platformSpec"]) == (spec, platform)
+
+
+@pytest.mark.parametrize(("user", "expected"), [(1000, {1000}), (0, {None})])
+def test_the_user_of_the_steps(tmp_path, user, expected):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, run_as_user=user))
+    _, platform = yaml.safe_load_all(path.read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    contexts = [step["securityContext"] for step in steps]
+    assert all(context["runAsNonRoot"] for context in contexts)
+    assert {int(one) if (one := context.get("runAsUser")) else None for context in contexts} == expected
 
 
 def test_compile_to_a_place_that_cannot_be_written(tmp_path):

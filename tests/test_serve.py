@@ -15,13 +15,13 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from endpoints import START_S, command, process_of, wait_until_ready
 from networks import SIZE, Judged, draw, judge_model
 from PIL import Image
 from servers import free_port
@@ -33,9 +33,9 @@ from defectline.components.common.inspection import Network, answer, to_predicti
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
 from defectline.components.serve.predictor import DefectModel
-from defectline.pipeline.client import draw_overlay
+from defectline.components.serve.requests import read_raw
+from defectline.pipeline.overlay import draw_overlay
 
-START_S = 60
 DEFECTLINE = [sys.executable, "-m", "defectline.pipeline.cli"]
 
 
@@ -52,41 +52,12 @@ def served(judged, tmp_path_factory) -> Path:
     return folder
 
 
-def _command(folder: Path, port: int) -> list[str]:
-    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]
-    return [*command, "--model_name", "plates", "--http_port", str(port)]
-
-
-@contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen, url: str, name: str, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            if requests.get(f"{url}/v2/models/{name}/ready", timeout=5).status_code == 200:
-                return
-        except requests.ConnectionError:
-            pass
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def url(served, tmp_path_factory) -> Iterator[str]:
     port, log = free_port(), tmp_path_factory.mktemp("log") / "serve.log"
     url = f"http://127.0.0.1:{port}"
-    with _process(_command(served, port), log) as process:
-        _wait_until_ready(process, url, "plates", log)
+    with process_of(command(served, port), log) as process:
+        wait_until_ready(process, url, "plates", log)
         yield url
         assert process.poll() is None, log.read_text()
 
@@ -155,8 +126,8 @@ def test_a_model_with_grades_answers_them(served, judged, tmp_path):
     checksums.seal(folder)
     model = DefectModel("plates", folder)
     model.load()
-    (prediction,) = asyncio.run(model.predict(PNG))["predictions"]
-    assert prediction["grade"] == "B"
+    (judged,) = asyncio.run(model.predict(read_raw(PNG, {}))).judged
+    assert judged.prediction["grade"] == "B"
 
 
 @pytest.mark.parametrize("size", [SIZE, 150, 40])
@@ -191,13 +162,13 @@ def test_the_model_says_that_it_is_ready_and_others_are_not_found(url):
     assert requests.get(f"{url}/v2/models/other/ready", timeout=5).status_code == 404
     response = requests.post(f"{url}/v1/models/other:predict", json={}, timeout=5)
     assert response.status_code == 404
-    assert "other" in response.json()["error"]
+    assert "other" in response.json()["error"]["message"]
 
 
 def test_nobody_can_unload_the_model(url):
     response = requests.post(f"{url}/v2/repository/models/plates/unload", timeout=5)
-    assert response.status_code == 501
-    assert "until this process ends" in response.json()["error"]
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "not_found"
     assert _predict(url, PNG, "image/png").status_code == 200
 
 
@@ -216,12 +187,12 @@ def _huge() -> bytes:
     ("body", "content_type", "says"),
     [
         (b"", "image/png", "0 bytes"),
-        (b"", "application/json", "cannot be used|nrecognized"),
+        (b"", "application/json", "no JSON"),
         (np.random.default_rng(0).bytes(5000), "image/png", "5000 bytes"),
         (PNG[: len(PNG) // 2], "image/png", "damaged"),
         (_huge(), "image/png", "too large"),
-        (b"{", "application/json", "nrecognized request format"),
-        (b"\xff\xd8\xff", "application/json", "nrecognized request format"),
+        (b"{", "application/json", "no JSON"),
+        (b"\xff\xd8\xff", "application/json", "no JSON"),
         (b"[]", "application/json", "cannot be used|list|object"),
         (b"7", "application/json", "cannot be used|object"),
         (b"{}", "application/json", "Expected"),
@@ -231,20 +202,20 @@ def _huge() -> bytes:
         (b'{"instances": {"image": 1}}', "application/json", "(?i)expected"),
         (b'{"instances": null}', "application/json", "(?i)expected"),
         (b'{"instances": []}', "application/json", "no picture"),
-        (b'{"instances": [1]}', "application/json", "Expected a picture"),
-        (b'{"instances": [{"image": {"b64": 5}}]}', "application/json", "Expected a picture"),
-        (b'{"instances": [{"image": {"b64": "%%%"}}]}', "application/json", "Expected a picture"),
-        ('{"instances": [{"image": {"b64": "\u00e9"}}]}'.encode(), "application/json", "Expected a picture"),
+        (b'{"instances": [1]}', "application/json", "(?i)expected"),
+        (b'{"instances": [{"image": {"b64": 5}}]}', "application/json", "(?i)expected"),
+        (b'{"instances": [{"image": {"b64": "%%%"}}]}', "application/json", "(?i)expected"),
+        ('{"instances": [{"image": {"b64": "\u00e9"}}]}'.encode(), "application/json", "(?i)expected"),
         (_body(b"no picture").encode(), "application/json", "10 bytes"),
         (_body(PNG, b"").encode(), "application/json", "0 bytes"),
-        (PNG, "application/json", "nrecognized request format"),
-        (PNG, "application/octet-stream", "nrecognized request format"),
+        (PNG, "application/json", "no JSON"),
+        (b"no picture", "application/octet-stream", "10 bytes"),
     ],
 )
 def test_bad_bodies_are_refused_in_words(url, body, content_type, says):
     response = _predict(url, body, content_type)
     assert 400 <= response.status_code < 500, response.text
-    error = response.json()["error"]
+    error = response.json()["error"]["message"]
     assert re.search(says, error), error
     assert "Traceback" not in error
     assert "Error :" not in error
@@ -303,7 +274,7 @@ def test_files_that_are_not_what_was_sealed_are_never_served(served, tmp_path, d
         (folder / "openvino/model.xml").write_bytes(data.replace(b"by-hand", b"by-foot"))
     port, log = free_port(), tmp_path / "serve.log"
     listened, deadline = False, time.monotonic() + START_S
-    with _process(_command(folder, port), log) as process:
+    with process_of(command(folder, port), log) as process:
         while process.poll() is None and not listened and time.monotonic() < deadline:
             with socket.socket() as probe:
                 listened |= probe.connect_ex(("127.0.0.1", port)) == 0
@@ -320,7 +291,7 @@ def test_a_port_that_is_taken(served):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"Port {port} cannot be used" in _fails(_command(served, port))
+        assert f"Port {port} cannot be used" in _fails(command(served, port))
 
 
 # The commands
@@ -339,8 +310,8 @@ def test_defectline_serve_serves_the_champion_until_it_is_told_to_end(champion, 
     port, log = free_port(), tmp_path / "serve.log"
     url = f"http://127.0.0.1:{port}"
     command = [*DEFECTLINE, "serve", "--store", str(champion.store), "--name", "plates", "--port", str(port)]
-    with _process(command, log) as process:
-        _wait_until_ready(process, url, "plates", log)
+    with process_of(command, log) as process:
+        wait_until_ready(process, url, "plates", log)
         (prediction,) = _predict(url, PNG, "image/png").json()["predictions"]
         assert prediction["model_version"] == champion.bundle.version
         process.send_signal(signal.SIGTERM)
@@ -386,8 +357,7 @@ def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
 
 
 def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
-    picture, target = tmp_path / "large.png", tmp_path / "overlay.png"
-    picture.write_bytes(_encode(np.zeros((1000, 1792), np.uint8)))
+    picture, target = _encode(np.zeros((1000, 1792), np.uint8)), tmp_path / "overlay.png"
     levels = np.zeros((1000, 1792), np.uint16)
     levels[400:500, 300:700] = 900
     draw_overlay(picture, to_prediction(answer(levels, 0.5, 20)), target)

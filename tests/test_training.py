@@ -83,6 +83,15 @@ def test_training_text_is_read_and_written_back():
     assert read_settings(write_options(settings), epochs=3) == settings
 
 
+def test_weights_that_know_the_task_learn_at_a_lower_rate():
+    known = "store/model.keras#sha256=00"
+    assert read_settings("", init_from=known).learning_rate < read_settings("").learning_rate
+    for text in ("", "learning_rate=0.002", "learning_rate=0.0005 patience=3"):
+        settings = read_settings(text, init_from=known)
+        assert read_settings(write_options(settings), init_from=known) == settings
+    assert read_settings("learning_rate=0.002", init_from=known).learning_rate == 0.002
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -23,6 +23,7 @@ from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Grades
+from defectline.components.common.statistics import NAME as STATISTICS
 from defectline.components.common.storage import Storage
 
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
@@ -138,10 +139,14 @@ def _write(folder: Path, bundle: Bundle) -> None:
 def copy_served(bundle: Path, target: Path) -> None:
     """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
 
-    That is bundle.json, the served network's two files, and the one for GPUs.
+    That is bundle.json, the served network's two files, the one for GPUs and, but for older bundles,
+    statistics.json.
     """
     network = _read(bundle).network
-    for name in ("bundle.json", network, network.replace(".xml", ".bin"), GPU_NETWORK):
+    names = ["bundle.json", network, network.replace(".xml", ".bin"), GPU_NETWORK]
+    if (bundle / STATISTICS).exists():
+        names.append(STATISTICS)
+    for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)
     checksums.seal(target)

@@ -45,6 +45,8 @@ class OpenVino:
     def __init__(self, file: Path, threads: int = 0):
         openvino = import_openvino()
         core = openvino.Core()
+        # Mapped weights would change under a running network, or end its process, with their file.
+        core.set_property({"ENABLE_MMAP": False})
         # Without the hint OpenVINO computes in bfloat16 where the processor has it.
         config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:

@@ -129,8 +129,9 @@ def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> An
     return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
 
 
-def to_prediction(judged: Answer, grades: Grades | None = None) -> dict:
-    """An Answer as the endpoint sends it, but for version and latency; graded where there are limits."""
+def to_prediction(judged: Answer, grades: Grades | None = None, mask: bool = True) -> dict:
+    """An Answer as the endpoint sends it, but for version and latency; graded where there are limits,
+    without the mask where `mask` is false."""
     area = int(judged.mask.sum())
     return {
         "verdict": judged.verdict,
@@ -142,7 +143,7 @@ def to_prediction(judged: Answer, grades: Grades | None = None) -> dict:
             {"bbox": list(r.bbox), "area_px": r.area_px, "centroid": list(r.centroid), "score": r.score}
             for r in judged.regions
         ],
-        "mask_png": base64.b64encode(encode_mask(judged.mask)).decode(),
+        **({"mask_png": base64.b64encode(encode_mask(judged.mask)).decode()} if mask else {}),
     }
 
 
@@ -193,7 +194,11 @@ class Network:
 
     def levels(self, data: bytes) -> NDArray[np.uint16]:
         """Levels (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
-        image = decode_image(data, self.imaging.channels)
+        return self.levels_of(decode_image(data, self.imaging.channels))
+
+    def levels_of(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Levels (H, W) of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is too
+        long and narrow to be cut into tiles."""
         if self.imaging.tile:
             return self._levels_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]

@@ -25,7 +25,7 @@ VISIBLE = 0.08
 """Change of light that the mask marks, about 20 grey levels on a dark ground; less for faint defects."""
 TOUCHING = 0.2
 """Change of light with which a defect runs into a point of the lattice; less for faint defects."""
-SHINES = 0.4
+SHINES = 0.15
 """Light at a point's edge."""
 
 Spots = np.ndarray
@@ -240,9 +240,9 @@ def _fits(mask: np.ndarray, scale: float) -> bool:
 
 
 def _is_seen(seen: np.ndarray, before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether grey levels differ by 30 there on average, and on two thirds of it by at least 10."""
+    """Whether grey levels differ by 9 there on average, and on two thirds of it by at least 4."""
     difference = np.abs(after - before)[seen]
-    return bool(np.mean(difference) >= 30 and np.mean(difference >= 10) >= 2 / 3)
+    return bool(np.mean(difference) >= 9 and np.mean(difference >= 4) >= 2 / 3)
 
 
 def _defect(rng: np.random.Generator, points: Spots) -> Spots:
@@ -271,7 +271,7 @@ def _short_scratch(rng: np.random.Generator, points: Spots) -> Spots:
 def _long_scratch(rng: np.random.Generator, points: Spots) -> Spots:
     place = _place(rng, points, beside=0.2)
     return _stroke(
-        rng, place, rng.uniform(28, 68), rng.uniform(0.6, 1.6), np.exp(rng.uniform(-1.3, 0.9)), 0.6
+        rng, place, rng.uniform(28, 68), rng.uniform(0.6, 1.6), np.exp(rng.uniform(-2.6, 0.9)), 0.6
     )
 
 

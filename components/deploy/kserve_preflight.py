@@ -70,7 +70,7 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
                 f"This account may not deploy to namespace {cluster.namespace}.",
                 f"not allowed: {', '.join(map(str, lacking))}",
                 f"a role with these {len(needed_rights(settings))} rights",
-                "Apply manifests/serving/role.yaml there, with this account in its RoleBinding.",
+                "Apply manifests/base/role.yaml there, with this account in its RoleBinding.",
             )
         )
     findings += _access_to_the_store(cluster, store_uri, settings)
@@ -161,7 +161,7 @@ def _access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSetti
             f"Service account {name} is missing in namespace {cluster.namespace}.",
             "no such service account, so KServe would fetch the model without keys",
             f"service account {name}, with a secret that may read the store",
-            "Apply manifests/serving there, or correct `service_account`.",
+            "Apply manifests/base there, or correct `service_account`.",
         )
         return
     if any(key in account["metadata"].get("annotations", {}) for key in OWN_IDENTITY):
@@ -184,13 +184,13 @@ def _access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSetti
             f"Service account {name} has no secret.",
             "no entry in its `secrets`, so KServe would fetch the model without keys",
             "a secret that may read the store",
-            "Apply one like manifests/serving/secret-s3.example.yaml, and name it in the service account.",
+            "Apply one like manifests/secrets/s3.example.yaml, and name it in the service account.",
         )
 
 
 def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> list[Finding]:
     if secret is None:
-        fix = "Create it, like manifests/serving/secret-s3.example.yaml."
+        fix = "Create it, like manifests/secrets/s3.example.yaml."
         return [Finding(f"Secret {name} is missing.", "no such secret", "the secret of the account", fix)]
     keys, annotations = set(secret["data"]), secret["metadata"].get("annotations", {})
     wanted = S3_KEYS if store_uri.startswith("s3://") else {GCS_KEY}

@@ -36,7 +36,7 @@ HOPELESS = {
     "InvalidImageName": "Correct `image`.",
 }
 """Reasons for which a container waits that time does not mend, and what does."""
-FETCH_FIX = "Give `service_account` a secret that may read the store; see manifests/serving."
+FETCH_FIX = "Give `service_account` a secret that may read the store; see manifests/secrets."
 
 
 def wait_until_rolled_out(

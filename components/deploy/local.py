@@ -56,6 +56,8 @@ def predictor(served: Path, name: str) -> Iterator[str]:
     log = served.parent / "predictor.log"
     command = [sys.executable, "-m", "defectline.components.serve"]
     arguments = ["--model_dir", str(served), "--model_name", name, "--http_port", str(port)]
+    # Nobody else asks this one, so nobody needs to be told that it ends.
+    arguments += ["--drain_ms", "0"]
     with log.open("wb") as output:
         process = subprocess.Popen(command + arguments, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"

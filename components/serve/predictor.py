@@ -1,83 +1,289 @@
-"""The KServe predictor: an encoded picture in, verdict, score, regions and mask out."""
+"""The model that is served: it loads bundles, judges pictures, and says honestly whether it can."""
 
 import asyncio
-import base64
-import binascii
-import os
+import hashlib
+import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from kserve import Model
-from kserve.errors import InvalidInput
+from PIL import UnidentifiedImageError
 
-from defectline.components.common.bundle import read_bundle
-from defectline.components.common.imaging import UnreadableImage
+from defectline.components.common import checksums
+from defectline.components.common.bundle import Bundle, read_bundle
+from defectline.components.common.errors import BundleError, DefectlineError
+from defectline.components.common.imaging import UnreadableImage, decode_image
 from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.serve.admission import Admission, processors
+from defectline.components.serve.answers import Answered, Judged, encode
+from defectline.components.serve.errors import Refusal
+from defectline.components.serve.logs import Trace, log
+from defectline.components.serve.metrics import Metrics
+from defectline.components.serve.observing import Observed, Observers
+from defectline.components.serve.requests import Asked, check_size, new_request_id
+from defectline.components.serve.sdk import Model
 
-BODIES = 'a picture (Content-Type: image/png, …) or {"instances": [{"image": {"b64": "…"}}]}'
+
+class Source(Protocol):
+    """Where bundles come from."""
+
+    def state(self) -> str:
+        """Another string than before once there may be another bundle; cheap."""
+        ...
+
+    def fetch(self) -> Path:
+        """The folder of the bundle that should be served. Raises DefectlineError."""
+        ...
+
+
+class Folder:
+    """The bundle in one folder, whatever is put there."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def state(self) -> str:
+        try:
+            return hashlib.sha256((self.folder / checksums.NAME).read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
+    def fetch(self) -> Path:
+        return self.folder
+
+
+class Loaded(NamedTuple):
+    """A bundle that can answer."""
+
+    bundle: Bundle
+    network: Network
+    seal: str
+    """SHA-256 of its SHA256SUMS."""
+
+
+def load(folder: Path, threads: int) -> Loaded:
+    """Check the bundle's files, compile its network and answer once, so that the first request is fast too.
+
+    Raises BundleError where the folder does not hold what was sealed.
+    """
+    seal = Folder(folder).state()
+    bundle = read_bundle(folder)
+    size, channels = bundle.imaging.image_size, bundle.imaging.channels
+    network = Network(folder / bundle.network, bundle.imaging, threads)
+    blank = np.zeros((size, size, channels), np.uint8)
+    encode(answer(network.levels_of(blank), bundle.threshold, bundle.min_area_px).mask, "png")
+    return Loaded(bundle, network, seal)
 
 
 class DefectModel(Model):
-    """Serves one published model over V1, raw pictures and JSON alike."""
+    """Serves one published model, under its name and its aliases."""
 
-    def __init__(self, name: str, folder: Path):
+    def __init__(
+        self,
+        name: str,
+        source: Source | Path,
+        admission: Admission | None = None,
+        metrics: Metrics | None = None,
+        aliases: Sequence[str] = (),
+        max_pixels: int = 50_000_000,
+    ):
         super().__init__(name)
-        self.folder = folder
+        self.names = (name, *aliases)
+        self.source = Folder(source) if isinstance(source, Path) else source
+        self.admission = admission or Admission(processors(), queue=32, deadline_s=5)
+        self.metrics = metrics or Metrics()
+        self.observers = Observers(self.metrics)
+        self.max_pixels = max_pixels
+        self.loaded: Loaded | None = None
+        self.ending = False
+        """Whether the process was told to stop."""
+        self._former: list[Loaded | None] = []
+        """Those that have served: see `_exchange`."""
+        self._switching = asyncio.Lock()
+        self._state = ""
+        self.metrics.waiting.set_function(lambda: self.admission.waiting)
+        self.metrics.running.set_function(lambda: self.admission.running)
+        self.metrics.ready.set_function(lambda: not self.unready())
+
+    # Loading and switching
 
     def load(self) -> bool:
-        """Check the files, compile the network and answer once, so that the first request is fast too.
-
-        Raises BundleError where the folder does not hold what was sealed.
-        """
-        self.bundle = read_bundle(self.folder)
-        imaging = self.bundle.imaging
-        self.network = Network(self.folder / self.bundle.network, imaging)
-        size = imaging.image_size
-        self.network.probabilities(np.zeros((1, size, size, imaging.channels), np.uint8))
-        # More pictures at once than cores would only make each of them wait longer.
-        self.slots = asyncio.Semaphore(os.cpu_count() or 1)
+        """Load the first bundle. Raises DefectlineError."""
+        self._state = self.source.state()
+        self._take(load(self.source.fetch(), self.admission.workers))
         self.ready = True
-        return self.ready
+        return True
+
+    def _take(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self.metrics.serves(self.name, loaded.bundle.version, loaded.bundle.precision)
+
+    async def switch(self) -> None:
+        """Load what the source has now and serve it from the next request on.
+
+        Requests under way are answered by the version that they began with. A bundle that cannot be loaded
+        leaves the present one serving.
+        """
+        async with self._switching:
+            assert self.loaded is not None
+            former = self.loaded.bundle.version
+            seal = self.loaded.seal
+            self._state = await asyncio.to_thread(self.source.state)
+            try:
+                folder = await asyncio.to_thread(self._fetch_other, seal)
+                if folder is None:
+                    log("the model is the same as before", model_version=former)
+                    return
+                version = await asyncio.to_thread(self._exchange, folder)
+            except DefectlineError as error:
+                self.metrics.switches.labels("failed").inc()
+                log(
+                    "the new model cannot be served; the present one stays",
+                    logging.ERROR,
+                    model_version=former,
+                    **vars(error),
+                )
+                if not isinstance(error, BundleError):
+                    # A store that did not answer may do so next time.
+                    self._state = ""
+                return
+            self.metrics.switches.labels("done").inc()
+            log("another model serves", model_version=version, former_version=former)
+
+    def _fetch_other(self, seal: str) -> Path | None:
+        """The folder of what the source has now; None where that is what serves."""
+        folder = self.source.fetch()
+        if Folder(folder).state() == seal:
+            return None
+        return folder
+
+    def _exchange(self, folder: Path) -> str:
+        # OpenVINO ends the process where a network is given up while gRPC runs.
+        self._former.append(self.loaded)
+        self._take(load(folder, self.admission.workers))
+        assert self.loaded is not None
+        return self.loaded.bundle.version
+
+    async def watch(self, seconds: float) -> None:
+        """Switch whenever the source has something else; for ever."""
+        lost = False
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                state = await asyncio.to_thread(self.source.state)
+            except DefectlineError as error:
+                if not lost:
+                    log("the source of models does not answer", logging.WARNING, **vars(error))
+                lost = True
+                continue
+            lost = False
+            if state != self._state:
+                await self.switch()
+
+    # Readiness
+
+    def unready(self) -> str:
+        """Why no new request is welcome; empty where one is."""
+        if self.loaded is None:
+            return "No model is loaded yet."
+        if self.ending:
+            return "The server is about to end."
+        if self.admission.stuck:
+            return "A picture is being judged without end."
+        return ""
+
+    async def healthy(self) -> bool:
+        return not self.unready()
+
+    def check(self, name: str, version: str | None = None) -> Loaded:
+        """What serves under this name. Raises Refusal."""
+        if name not in self.names:
+            raise Refusal("not_found", f"There is no model {name[:60]!r}. This server has {self.name}.")
+        if self.loaded is None:
+            raise Refusal("not_ready", self.unready())
+        if version is not None and version != self.loaded.bundle.version:
+            raise Refusal("not_found", f"{self.name} serves in version {self.loaded.bundle.version} alone.")
+        return self.loaded
+
+    def check_ready(self, name: str, version: str | None = None) -> None:
+        self.check(name, version)
+        if reason := self.unready():
+            raise Refusal("not_ready", reason)
+
+    # Judging
 
     async def predict(
         self,
-        payload: Any,
+        payload: Asked,
         headers: dict[str, str] | None = None,
         response_headers: dict[str, str] | None = None,
-    ) -> dict[str, list[dict]]:
-        """One prediction a picture. Bad pictures and bodies are answered with HTTP 400."""
-        return {"predictions": [await self._inspect(picture) for picture in _pictures(payload)]}
+        trace: Trace | None = None,
+        model_name: str = "",
+    ) -> Answered:
+        """Judge the pictures of one request, in a thread. Raises Refusal."""
+        trace = trace or Trace(new_request_id(payload.parameters.request_id))
+        for picture in payload.pictures:
+            check_size(picture, self.max_pixels)
+        asked_at = time.perf_counter()
+        judged, version = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at))
+        self._count(judged, trace)
+        return Answered(judged, model_name or self.name, version, trace.request_id)
 
-    async def _inspect(self, picture: bytes) -> dict:
-        async with self.slots:
-            # Off the event loop, so that health probes are answered meanwhile.
-            return await asyncio.to_thread(self._answer, picture)
+    def _judge_all(self, asked: Asked, trace: Trace, asked_at: float) -> tuple[list[Judged], str]:
+        self._stage(trace, "queue", asked_at)
+        loaded = self.loaded
+        assert loaded is not None
+        trace.version = loaded.bundle.version
+        return [self._judge(loaded, asked, p, trace) for p in asked.pictures], loaded.bundle.version
 
-    def _answer(self, picture: bytes) -> dict:
-        start = time.perf_counter()
+    def _judge(self, loaded: Loaded, asked: Asked, picture: bytes, trace: Trace) -> Judged:
+        bundle, begun = loaded.bundle, time.perf_counter()
+        threshold = bundle.threshold if asked.parameters.threshold is None else asked.parameters.threshold
         try:
-            levels = self.network.levels(picture)
+            image = decode_image(picture, bundle.imaging.channels)
+            at = self._stage(trace, "decode", begun)
+            levels = loaded.network.levels_of(image)
         except UnreadableImage as error:
-            raise InvalidInput(f"{error.what} Got {error.got}. {error.fix}") from error
-        judged = answer(levels, self.bundle.threshold, self.bundle.min_area_px)
-        return {
-            **to_prediction(judged, self.bundle.grades),
-            "model_version": self.bundle.version,
-            "latency_ms": round((time.perf_counter() - start) * 1000, 1),
-        }
+            raise Refusal("invalid_image", _in_words(error)) from error
+        at = self._stage(trace, "infer", at)
+        found = answer(levels, threshold, bundle.min_area_px)
+        prediction = to_prediction(found, bundle.grades, mask=False)
+        mask = encode(found.mask, asked.mask)
+        ended = self._stage(trace, "answer", at)
+        self.observers.tell(
+            Observed(
+                picture,
+                image,
+                prediction,
+                found.mask,
+                trace.request_id,
+                asked.protocol,
+                bundle.version,
+                threshold,
+            )
+        )
+        return Judged(prediction, mask, round((ended - begun) * 1000, 1))
+
+    def _stage(self, trace: Trace, stage: str, begun: float) -> float:
+        """Note how long a stage took; when it ended."""
+        now = time.perf_counter()
+        trace.add(stage, now - begun)
+        self.metrics.stages.labels(stage).observe(now - begun)
+        return now
+
+    def _count(self, judged: Sequence[Judged], trace: Trace) -> None:
+        for one in judged:
+            verdict = one.prediction["verdict"]
+            trace.verdicts.append(verdict)
+            self.metrics.verdicts.labels(verdict).inc()
+            if verdict == "NG":
+                self.metrics.area.observe(one.prediction["defect_area_ratio"])
 
 
-def _pictures(payload: Any) -> list[bytes]:
-    """The encoded pictures in a request's body."""
-    if isinstance(payload, bytes):
-        return [payload]
-    try:
-        instances = payload["instances"]
-        pictures = [base64.b64decode(item["image"]["b64"], validate=True) for item in instances]
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise InvalidInput(f"The body cannot be used. Expected {BODIES}.") from error
-    if not pictures:
-        raise InvalidInput(f"The body holds no picture. Expected {BODIES}.")
-    return pictures
+def _in_words(error: UnreadableImage) -> str:
+    # What a decoder's exception says is for the log; `got` holds it where there is such a cause.
+    if error.__cause__ is None or isinstance(error.__cause__, UnidentifiedImageError):
+        return f"{error.what} Got {error.got}. {error.fix}"
+    return f"{error.what} {error.fix}"

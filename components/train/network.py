@@ -10,7 +10,7 @@ from defectline.components.train.weights import load_encoder
 SKIPS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
 """Encoder outputs at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 BOTTOM = "block_16_project"
-DECODER_FILTERS = (576, 192, 144, 96)
+DECODER_FILTERS = (256, 128, 64, 32)
 
 
 def build_network(

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked
 
+GENTLE = 5e-4
+"""A learning rate at which weights that know the task already do not forget it."""
+
 
 class TrainSettings(BaseModel):
     """Defaults are for tens to hundreds of pictures from random weights."""
@@ -28,7 +31,7 @@ class TrainSettings(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`sgd` with Nesterov momentum 0.9; it wants a learning rate about ten times as high."""
     learning_rate: float = Field(default=2e-3, gt=0)
-    """The highest, after the warm-up."""
+    """The highest, after the warm-up. From the weights of `init_from` the default is GENTLE."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: half a cosine down to zero, or the same rate to the end."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -47,6 +50,12 @@ class TrainSettings(BaseModel):
     """Epochs without a better validation IoU before training stops; counted from the thaw at the earliest."""
     quantize: bool = True
     """Export in INT8 as well; evaluate serves it where it loses nothing on validation pictures."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_was_learned(cls, values: dict[str, object]) -> dict[str, object]:
+        start = values.get("init_from", "none")
+        return values if start == "none" else {"learning_rate": GENTLE, **values}
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -82,5 +91,6 @@ def read_settings(text: str, **own: object) -> TrainSettings:
 
 def write_options(settings: TrainSettings) -> str:
     """What differs from the defaults, as a text for `read_settings`; one text for the same settings."""
-    options = settings.model_dump(exclude=set(OWN_PARAMETERS), exclude_defaults=True)
-    return " ".join(f"{key}={value}" for key, value in options.items())
+    values = settings.model_dump()
+    defaults = TrainSettings(**{key: values[key] for key in OWN_PARAMETERS}).model_dump()
+    return " ".join(f"{key}={value}" for key, value in values.items() if value != defaults[key])

@@ -1,4 +1,4 @@
-"""Which files to serve on this machine."""
+"""The champion of a store: which bundle is to be served on this machine."""
 
 import os
 import shutil
@@ -41,6 +41,22 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
                 storage.download_folder(prefix, folder)
     read_bundle(folder)
     return folder, current.version
+
+
+class Champion:
+    """A `Source`: the champion `name` of `store`, whichever it is when asked."""
+
+    def __init__(self, store: str, name: str):
+        self.store, self.name = store, name
+
+    def state(self) -> str:
+        """The champion's version. Raises StoreError."""
+        current = read_current(open_storage(self.store), self.name)
+        return current.version if current else ""
+
+    def fetch(self) -> Path:
+        """Its bundle, as `fetch_champion` does."""
+        return fetch_champion(self.store, self.name)[0]
 
 
 def _whole(folder: Path) -> bool:

@@ -1,0 +1,83 @@
+"""Frames of the line that people look at, and what they decide.
+
+review/<model>/<date>/                   of the day (UTC) when the frame came
+  <id>.png, .jpg, …                      the frame as it was sent; the id begins its SHA-256
+  <id>.json                              a `Frame`: written last, so a frame that has it is whole
+  <id>.mask-<digest>.png                 a mask that somebody drew, 1-bit PNG
+  <id>.decision.json                     a `Decision`
+"""
+
+import hashlib
+import re
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["OK", "NG"]
+SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
+"""Pillow's name of a format → how its files are called here."""
+_FRAME = re.compile(r"review/([^/]+)/(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})\.json")
+
+
+class Frame(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    model: str
+    version: str
+    taken: str
+    """ISO 8601, UTC."""
+    reason: Literal["near_threshold", "random"]
+    threshold: float
+    picture: str
+    """Name of its file."""
+    prediction: dict[str, Any]
+    """What the endpoint answered, mask included."""
+
+
+class Decision(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    """What the part really is."""
+    decided: str
+    """ISO 8601, UTC."""
+    mask: str = ""
+    """Name of a mask's file; empty for the predicted one, and where the part is OK."""
+    exported: tuple[str, ...] = ()
+    """URIs of the sources that have got the pair."""
+
+
+class Place(NamedTuple):
+    """Where a frame lies in the store."""
+
+    model: str
+    date: str
+    id: str
+
+    @property
+    def folder(self) -> str:
+        return f"{model_prefix(self.model)}{self.date}/"
+
+    @property
+    def frame_key(self) -> str:
+        return f"{self.folder}{self.id}.json"
+
+    @property
+    def decision_key(self) -> str:
+        return f"{self.folder}{self.id}.decision.json"
+
+
+def model_prefix(model: str) -> str:
+    return f"review/{model}/"
+
+
+def find_place(key: str) -> Place | None:
+    """The place of the frame whose JSON lies under this key; None for any other key."""
+    found = _FRAME.fullmatch(key)
+    return Place(*found.groups()) if found else None
+
+
+def frame_id(picture: bytes) -> str:
+    """32 hexadecimal digits that the same bytes always get."""
+    return hashlib.sha256(picture).hexdigest()[:32]

@@ -1,0 +1,175 @@
+"""What is answered: judged pictures → the bodies of every protocol. No I/O."""
+
+import base64
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectline.components.common.imaging import encode_mask
+from defectline.components.serve.errors import Refusal
+from defectline.components.serve.requests import OUTPUTS, Asked
+from defectline.components.serve.sdk import messages
+
+DATATYPES = {
+    "verdict": "BYTES",
+    "score": "FP64",
+    "grade": "BYTES",
+    "defect_area_px": "INT64",
+    "defect_area_ratio": "FP64",
+    "regions": "BYTES",
+    "mask": "BYTES",
+}
+"""Of the V2 outputs; each has one element a picture: `regions` a JSON list, `mask` a 1-bit PNG."""
+NUMPY = {"FP64": "<f8", "INT64": "<i8"}
+CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
+
+
+class Judged(NamedTuple):
+    """The answer for one picture."""
+
+    prediction: dict[str, Any]
+    """As `to_prediction` makes it, without the mask."""
+    mask: bytes | None
+    """Encoded as it was asked for; None where it was not."""
+    latency_ms: float
+
+
+class Answered(NamedTuple):
+    """The answer to one request."""
+
+    judged: Sequence[Judged]
+    model_name: str
+    """As the caller called it."""
+    model_version: str
+    request_id: str
+
+
+def encode(mask: NDArray[np.uint8], kind: Literal["png", "bmp", "none"]) -> bytes | None:
+    """A mask (H, W) of 0 and 1 as a 1-bit PNG, as an 8-bit BMP of 0 and 255, or not at all."""
+    if kind == "none":
+        return None
+    if kind == "png":
+        return encode_mask(mask)
+    out = io.BytesIO()
+    Image.fromarray(mask * np.uint8(255)).save(out, "BMP")
+    return out.getvalue()
+
+
+def to_v1(asked: Asked, answered: Answered) -> dict[str, Any]:
+    """The body of V1, as JSON."""
+    predictions = []
+    for judged in answered.judged:
+        prediction = dict(judged.prediction)
+        if not asked.parameters.regions:
+            del prediction["regions"]
+        if judged.mask is not None:
+            prediction["mask_png"] = base64.b64encode(judged.mask).decode()
+        prediction |= {"model_version": answered.model_version, "latency_ms": judged.latency_ms}
+        predictions.append(prediction)
+    return {"predictions": predictions, "request_id": answered.request_id}
+
+
+def to_predecessor(answered: Answered) -> dict[str, str]:
+    """The body that the predecessor of this endpoint answered with."""
+    (judged,) = answered.judged
+    return {
+        "defected_area": str(judged.prediction["defect_area_ratio"]),
+        "segmented_image": base64.b64encode(judged.mask or b"").decode(),
+    }
+
+
+class Tensor(NamedTuple):
+    name: str
+    values: list[Any]
+    binary: bool
+
+    @property
+    def datatype(self) -> str:
+        return DATATYPES[self.name]
+
+    def packed(self) -> bytes:
+        """The values as the protocol packs them."""
+        if self.datatype != "BYTES":
+            return np.asarray(self.values, NUMPY[self.datatype]).tobytes()
+        return b"".join(struct.pack("<I", len(value)) + value for value in self.values)
+
+
+def _tensors(asked: Asked, answered: Answered) -> list[Tensor]:
+    """The outputs that were asked for, or all that there are."""
+    there = {}
+    for name in OUTPUTS:
+        if name == "mask":
+            values: list[Any] = [judged.mask for judged in answered.judged]
+        elif name == "regions" and asked.outputs is None and not asked.parameters.regions:
+            continue
+        else:
+            values = [judged.prediction.get(name) for judged in answered.judged]
+        if any(value is None for value in values):
+            continue
+        if name == "regions":
+            values = [orjson.dumps(value) for value in values]
+        there[name] = [value.encode() if isinstance(value, str) else value for value in values]
+    if asked.outputs is None:
+        return [Tensor(name, values, asked.binary) for name, values in there.items()]
+    for output in asked.outputs:
+        if output.name not in there:
+            raise Refusal(
+                "invalid_request",
+                f"There is no {output.name} to send: "
+                + ("mask is none." if output.name == "mask" else "the model has no limits for grades."),
+            )
+    return [Tensor(output.name, there[output.name], output.binary) for output in asked.outputs]
+
+
+def to_v2(asked: Asked, answered: Answered) -> tuple[bytes, int | None]:
+    """The body of V2 over REST, and how many bytes of it are JSON where binary data follow.
+
+    In JSON a mask is base64.
+    """
+    outputs: list[dict[str, Any]] = []
+    binary = []
+    for tensor in _tensors(asked, answered):
+        output: dict[str, Any] = {
+            "name": tensor.name,
+            "shape": [len(tensor.values)],
+            "datatype": tensor.datatype,
+        }
+        if tensor.binary:
+            binary.append(tensor.packed())
+            output["parameters"] = {"binary_data_size": len(binary[-1])}
+        elif tensor.name == "mask":
+            output["data"] = [base64.b64encode(value).decode() for value in tensor.values]
+        elif tensor.datatype == "BYTES":
+            output["data"] = [value.decode() for value in tensor.values]
+        else:
+            output["data"] = tensor.values
+        outputs.append(output)
+    text = orjson.dumps(
+        {
+            "model_name": answered.model_name,
+            "model_version": answered.model_version,
+            "id": answered.request_id,
+            "outputs": outputs,
+        }
+    )
+    return b"".join([text, *binary]), len(text) if binary else None
+
+
+def to_grpc(asked: Asked, answered: Answered) -> messages.ModelInferResponse:
+    """V2 over gRPC: raw contents where the request's were raw, for all outputs alike."""
+    response = messages.ModelInferResponse(
+        model_name=answered.model_name, model_version=answered.model_version, id=answered.request_id
+    )
+    for tensor in _tensors(asked, answered):
+        output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=[len(tensor.values)])
+        if asked.binary:
+            response.raw_output_contents.append(tensor.packed())
+        else:
+            getattr(output.contents, CONTENTS[tensor.datatype]).extend(tensor.values)
+    return response

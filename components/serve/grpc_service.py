@@ -1,0 +1,128 @@
+"""The endpoint over gRPC: inference.GRPCInferenceService, as V2 defines it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc.aio import ServicerContext
+
+from defectline.components.serve import answers, errors, openapi, requests
+from defectline.components.serve.errors import Refusal
+from defectline.components.serve.logs import Trace, log
+from defectline.components.serve.predictor import DefectModel
+from defectline.components.serve.sdk import messages
+
+SERVICE = "inference.GRPCInferenceService"
+ENVELOPE_BYTES = 65536
+"""What a message may hold besides the picture."""
+
+Call = Callable[[Any, Trace], Awaitable[Message]]
+
+
+class Service:
+    """One method a call of the protocol; those that load and unload models are left out on purpose."""
+
+    def __init__(self, model: DefectModel):
+        self.model = model
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        calls: dict[str, tuple[type, Call]] = {
+            "ServerLive": (messages.ServerLiveRequest, self._live),
+            "ServerReady": (messages.ServerReadyRequest, self._ready),
+            "ModelReady": (messages.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (messages.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (messages.ModelMetadataRequest, self._model_metadata),
+            "ModelInfer": (messages.ModelInferRequest, self._infer),
+        }
+        # Without a deserializer of gRPC's, which answers bytes that are no message with a fault of ours.
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._answering(name, kind, call), response_serializer=lambda m: m.SerializeToString()
+                )
+                for name, (kind, call) in calls.items()
+            },
+        )
+
+    def _answering(
+        self, name: str, kind: type, call: Call
+    ) -> Callable[[bytes, ServicerContext], Awaitable[Message]]:
+        async def method(data: bytes, context: ServicerContext) -> Message:
+            given = dict(context.invocation_metadata() or ())
+            trace = Trace(requests.new_request_id(_text(given.get("x-request-id"))), "grpc")
+            trace.received_bytes = len(data)
+            status = "CANCELLED"
+            try:
+                answer = await call(requests.parse_grpc(kind, data), trace)
+                context.set_trailing_metadata((("x-request-id", trace.request_id),))
+                status = "OK"
+                return answer
+            except Refusal as refusal:
+                status, trace.code = refusal.grpc, refusal.code
+                more = {"x-request-id": trace.request_id}
+                if refusal.retry_after_s is not None:
+                    more["retry-after"] = str(refusal.retry_after_s)
+                await _abort(context, status, refusal.message, more)
+            except Exception:
+                status, trace.code = "INTERNAL", "internal"
+                log("a request failed", 40, exc_info=True, request_id=trace.request_id)
+                await _abort(context, status, errors.INTERNAL, {"x-request-id": trace.request_id})
+            finally:
+                if name == "ModelInfer" or status not in ("OK", "UNAVAILABLE"):
+                    trace.end(status, self.model.metrics)
+            raise AssertionError  # abort has raised
+
+        return method
+
+    async def _live(self, _: messages.ServerLiveRequest, __: Trace) -> Message:
+        return messages.ServerLiveResponse(live=True)
+
+    async def _ready(self, _: messages.ServerReadyRequest, __: Trace) -> Message:
+        return messages.ServerReadyResponse(ready=not self.model.unready())
+
+    async def _model_ready(self, request: messages.ModelReadyRequest, _: Trace) -> Message:
+        self.model.check(request.name, request.version or None)
+        return messages.ModelReadyResponse(ready=not self.model.unready())
+
+    async def _server_metadata(self, _: messages.ServerMetadataRequest, __: Trace) -> Message:
+        return messages.ServerMetadataResponse(**openapi.server_metadata())
+
+    async def _model_metadata(self, request: messages.ModelMetadataRequest, _: Trace) -> Message:
+        loaded = self.model.check(request.name, request.version or None)
+        return messages.ModelMetadataResponse(
+            **openapi.model_metadata(request.name, loaded.bundle.version, loaded.bundle.grades is not None)
+        )
+
+    async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:
+        self.model.check(request.model_name, request.model_version or None)
+        self.model.admission.check()
+        asked, id_ = requests.read_grpc(request)
+        trace.request_id = asked.parameters.request_id or id_ or trace.request_id
+        answered = await self.model.predict(asked, trace=trace, model_name=request.model_name)
+        return answers.to_grpc(asked, answered)
+
+
+def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Server:
+    """A server for all interfaces, not yet started; messages of more than `body_bytes` are refused by gRPC
+    itself, with RESOURCE_EXHAUSTED."""
+    size = body_bytes + ENVELOPE_BYTES
+    options = [
+        ("grpc.max_receive_message_length", size),
+        ("grpc.max_send_message_length", -1),
+        # Two servers on one port would share its requests between them.
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.aio.server(options=options)
+    server.add_generic_rpc_handlers((Service(model).handler(),))
+    server.add_insecure_port(f"[::]:{port}")
+    return server
+
+
+async def _abort(context: ServicerContext, status: str, message: str, metadata: dict[str, str]) -> None:
+    await context.abort(grpc.StatusCode[status], message, tuple(metadata.items()))
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,85 @@
+"""One JSON object a line on standard output: of every request one, and of whatever else is worth telling.
+
+Neither pictures nor masks, neither headers nor query strings: nothing that is anybody's secret.
+"""
+
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from defectline.components.serve.metrics import Metrics
+
+LOG = logging.getLogger("defectline.serve")
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.name != LOG.name:
+            line["logger"] = record.name
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure() -> None:
+    """Send the lines of all libraries the same way; of KServe and the HTTP server only warnings."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Lines())
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(logging.WARNING)
+    LOG.setLevel(logging.INFO)
+    for name in ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+
+
+def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: Any) -> None:
+    LOG.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+
+@dataclass
+class Trace:
+    """What there is to tell of one request; filled on its way, told once at its end."""
+
+    request_id: str
+    protocol: str = "none"
+    begun: float = field(default_factory=time.perf_counter)
+    code: str = ""
+    """Of the refusal, if it was one."""
+    version: str = ""
+    received_bytes: int = 0
+    verdicts: list[str] = field(default_factory=list)
+    ms: dict[str, float] = field(default_factory=dict)
+    """By stage."""
+
+    def add(self, stage: str, seconds: float) -> None:
+        self.ms[stage] = round(self.ms.get(stage, 0) + seconds * 1000, 2)
+
+    def end(self, status: int | str, metrics: Metrics) -> None:
+        seconds = time.perf_counter() - self.begun
+        metrics.requests.labels(self.protocol, str(status)).inc()
+        if self.verdicts:
+            metrics.latency.labels(self.protocol).observe(seconds)
+        fields: dict[str, Any] = {
+            "request_id": self.request_id,
+            "protocol": self.protocol,
+            "status": status,
+            "code": self.code,
+            "model_version": self.version,
+            "verdicts": self.verdicts,
+            "received_bytes": self.received_bytes,
+            "ms": {**self.ms, "total": round(seconds * 1000, 2)},
+        }
+        log("request", **{key: value for key, value in fields.items() if value not in ("", [], 0)})

@@ -1,0 +1,67 @@
+"""What Prometheus is told."""
+
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+STAGES = ("queue", "decode", "infer", "answer")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+AREA_RATIO = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1)
+
+
+class Metrics:
+    """Its own registry: KServe's counters would stay at zero beside these."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        shared: dict[str, Any] = {"namespace": "defectline", "registry": self.registry}
+        self.requests = Counter(
+            "requests",
+            "Requests, by protocol and by the status of the answer (HTTP, or the name in gRPC).",
+            ["protocol", "code"],
+            **shared,
+        )
+        self.stages = Histogram(
+            "stage_seconds",
+            "Time of a request in the queue, in decoding, in the network, in making the answer.",
+            ["stage"],
+            buckets=SECONDS,
+            **shared,
+        )
+        self.latency = Histogram(
+            "request_seconds",
+            "Time from the first byte to the answer, of requests that were answered.",
+            ["protocol"],
+            buckets=SECONDS,
+            **shared,
+        )
+        self.verdicts = Counter("verdicts", "Pictures judged.", ["verdict"], **shared)
+        self.area = Histogram(
+            "defect_area_ratio",
+            "Share of the picture that is defective, of pictures called NG.",
+            buckets=AREA_RATIO,
+            **shared,
+        )
+        self.waiting = Gauge("queue_length", "Requests that wait for a thread.", **shared)
+        self.running = Gauge("running", "Requests whose pictures are being judged.", **shared)
+        self.ready = Gauge("ready", "1 where new requests are welcome.", **shared)
+        self.model = Gauge(
+            "model_info", "1 for the version that serves.", ["name", "version", "precision"], **shared
+        )
+        self.switches = Counter(
+            "model_switches", "Attempts to change to another version.", ["result"], **shared
+        )
+        self.unobserved = Counter("observations_dropped", "Answers that observers had no time for.", **shared)
+
+    def serves(self, name: str, version: str, precision: str) -> None:
+        self.model.clear()
+        self.model.labels(name, version, precision).set(1)

@@ -1,0 +1,317 @@
+"""What the endpoint takes and gives, told to machines (OpenAPI) and to people (a page without scripts)."""
+
+import html
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from defectline.components.serve.answers import DATATYPES
+from defectline.components.serve.errors import KINDS
+from defectline.components.serve.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
+
+if TYPE_CHECKING:
+    from defectline.components.serve.predictor import DefectModel
+
+Schema = dict[str, Any]
+PICTURES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp", "application/octet-stream")
+
+
+def server_metadata() -> Schema:
+    return {"name": "defectline", "version": version("defectline"), "extensions": ["binary_tensor_data"]}
+
+
+def model_metadata(name: str, model_version: str, graded: bool) -> Schema:
+    """V2's description of the model's tensors; -1 stands for any number of pictures."""
+    return {
+        "name": name,
+        "versions": [model_version],
+        "platform": "openvino",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": output, "datatype": DATATYPES[output], "shape": [-1]}
+            for output in OUTPUTS
+            if output != "grade" or graded
+        ],
+    }
+
+
+def schema(model: "DefectModel", body_bytes: int) -> Schema:
+    """The OpenAPI document."""
+    names = {"type": "string", "enum": list(model.names)}
+    name = {"name": "name", "in": "path", "required": True, "schema": names}
+    query = [
+        {"name": key, "in": "query", "required": False, **_described(value)}
+        for key, value in _parameters()["properties"].items()
+    ]
+    limit = (
+        f"Bodies of at most {body_bytes / 1e6:g} MB, pictures of at most "
+        f"{model.max_pixels / 1e6:g} megapixels, at most {MAX_PICTURES} in one request."
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"defectline: {model.name}",
+            "version": version("defectline"),
+            "description": limit,
+        },
+        "paths": {
+            "/v1/models/{name}:predict": {
+                "post": _operation(
+                    "Judge pictures",
+                    "prediction_v1",
+                    [name, *query],
+                    {
+                        **{kind: {"schema": {}} for kind in PICTURES},
+                        "application/json": {"schema": {"oneOf": [_ref("V1Request"), _ref("Predecessor")]}},
+                    },
+                    {"oneOf": [_ref("V1Answer"), _ref("PredecessorAnswer")]},
+                )
+            },
+            "/v2/models/{name}/infer": {
+                "post": _operation(
+                    "Judge pictures, as the Open Inference Protocol asks it. With the header "
+                    "Inference-Header-Content-Length, binary data follow so many bytes of JSON",
+                    "prediction_v2",
+                    [name, *query],
+                    {"application/json": {"schema": _ref("V2Request")}},
+                    _ref("V2Answer"),
+                )
+            },
+            "/": _get("Whether the process runs", "live", {"status": "alive"}),
+            "/v2/health/live": _get("Whether the process runs", "live_v2", {"live": True}),
+            "/v2/health/ready": _get("Whether requests are welcome", "ready", {"ready": True}, 503),
+            "/v1/models": _get("The model's names", "models_v1", {"models": list(model.names)}),
+            "/v2/models": _get("The model's names", "models_v2", {"models": list(model.names)}),
+            "/v1/models/{name}": _get(
+                "Whether the model is ready", "ready_v1", {"name": model.name, "ready": True}, 503, [name]
+            ),
+            "/v2/models/{name}/ready": _get(
+                "Whether the model is ready", "ready_v2", {"name": model.name, "ready": True}, 503, [name]
+            ),
+            "/v2": _get("The server", "server", server_metadata()),
+            "/v2/models/{name}": _get(
+                "The model's tensors", "model", model_metadata(model.name, "", True), 503, [name]
+            ),
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _parameters() -> Schema:
+    """Of Parameters, with `null` left out: a parameter is there or not."""
+    properties = Parameters.model_json_schema()["properties"]
+    out = {}
+    for key, value in properties.items():
+        (kind,) = [part for part in value.pop("anyOf", [value]) if part.get("type") != "null"]
+        merged = {**value, **kind}
+        merged.pop("title", None)
+        if merged.get("default", 0) is None:
+            merged.pop("default")
+        out[key] = merged
+    return {"type": "object", "properties": out, "additionalProperties": False}
+
+
+def _described(value: Schema) -> Schema:
+    value = dict(value)
+    return {"description": value.pop("description"), "schema": value}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: Schema, *optional: str, more: bool = True) -> Schema:
+    required = [key for key in properties if key not in optional]
+    out = {"type": "object", "properties": properties, "required": required}
+    return out if more else {**out, "additionalProperties": False}
+
+
+def _array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
+    out: Schema = {"type": "array", "items": items}
+    if least:
+        out["minItems"] = least
+    if most is not None:
+        out["maxItems"] = most
+    return out
+
+
+def _schemas() -> Schema:
+    text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+    base64 = {"type": "string", "contentEncoding": "base64", "minLength": 4}
+    id_ = {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"}
+    region = _object(
+        {
+            "bbox": {**_array(whole, 4, 4), "description": "x, y, width, height in pixels"},
+            "area_px": whole,
+            "centroid": _array(number, 2, 2),
+            "score": number,
+        },
+        more=False,
+    )
+    prediction = _object(
+        {
+            "verdict": {"enum": ["OK", "NG"]},
+            "score": {**number, "minimum": 0, "maximum": 1},
+            "grade": {"enum": ["A", "B", "reject"]},
+            "defect_area_px": whole,
+            "defect_area_ratio": number,
+            "regions": _array(region),
+            "mask_png": {**base64, "description": "1-bit PNG, as large as the picture"},
+            "model_version": text,
+            "latency_ms": number,
+        },
+        "grade",
+        "regions",
+        "mask_png",
+        more=False,
+    )
+    error = _object({"code": {"enum": list(KINDS)}, "message": text, "request_id": id_}, more=False)
+    tensor = _object(
+        {
+            "name": text,
+            "datatype": {"enum": ["BYTES", "FP64", "INT64"]},
+            "shape": _array(whole, 1),
+            "data": _array({"type": ["string", "number"]}),
+            "parameters": {"type": "object"},
+        },
+        "data",
+        "parameters",
+    )
+    return {
+        "Error": _object({"error": error}, more=False),
+        "V1Request": _object(
+            {
+                "instances": _array(_object({"image": _object({"b64": base64})}), 1, MAX_PICTURES),
+                "parameters": _parameters(),
+            },
+            "parameters",
+        ),
+        "V1Answer": _object({"predictions": _array(prediction, 1), "request_id": id_}, more=False),
+        "Predecessor": _object({"image": base64, "parameters": _parameters()}, "parameters", more=False),
+        "PredecessorAnswer": _object({"defected_area": text, "segmented_image": base64}, more=False),
+        "V2Request": _object(
+            {
+                "id": id_,
+                "inputs": _array(
+                    _object(
+                        {
+                            "name": {"const": "image"},
+                            "datatype": {"const": "BYTES"},
+                            "shape": {**_array({"type": "integer", "minimum": 1}, 1)},
+                            "data": _array(base64, 1, MAX_PICTURES),
+                            "parameters": _object({"binary_data_size": whole}, "binary_data_size"),
+                        },
+                        "data",
+                        "parameters",
+                    ),
+                    1,
+                    1,
+                ),
+                "outputs": _array(
+                    _object(
+                        {
+                            "name": {"enum": list(OUTPUTS)},
+                            "parameters": _object({"binary_data": {"type": "boolean"}}, "binary_data"),
+                        },
+                        "parameters",
+                    )
+                ),
+                "parameters": {
+                    **_parameters(),
+                    "properties": {
+                        **_parameters()["properties"],
+                        "binary_data_output": {"type": "boolean", "default": False},
+                    },
+                },
+            },
+            "id",
+            "outputs",
+            "parameters",
+        ),
+        "V2Answer": _object(
+            {"model_name": text, "model_version": text, "id": id_, "outputs": _array(tensor)}, more=False
+        ),
+    }
+
+
+def _operation(summary: str, id_: str, parameters: list[Schema], content: Schema, answer: Schema) -> Schema:
+    refused = sorted({str(kind.http) for code, kind in KINDS.items() if code != "method_not_allowed"})
+    return {
+        "summary": summary,
+        "operationId": id_,
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "the answer", "content": {"application/json": {"schema": answer}}},
+            **{status: _refusal(status) for status in refused},
+        },
+    }
+
+
+def _refusal(status: str) -> Schema:
+    out: Schema = {
+        "description": ", ".join(code for code, kind in KINDS.items() if str(kind.http) == status),
+        "content": {"application/json": {"schema": _ref("Error")}},
+    }
+    if status == "503":
+        out["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
+    return out
+
+
+def _get(
+    summary: str,
+    id_: str,
+    example: Schema,
+    refused: int | None = None,
+    parameters: list[Schema] | None = None,
+) -> Schema:
+    answer = {"type": "object", "required": list(example)}
+    responses: Schema = {
+        "200": {
+            "description": "the answer",
+            "content": {"application/json": {"schema": answer, "example": example}},
+        }
+    }
+    for status in ([404] if parameters else []) + ([refused] if refused else []):
+        responses[str(status)] = _refusal(str(status))
+    return {
+        "get": {
+            "summary": summary,
+            "operationId": id_,
+            "parameters": parameters or [],
+            "responses": responses,
+        }
+    }
+
+
+def page(document: Schema) -> str:
+    """The document to read, without scripts and without anything from elsewhere."""
+    parts = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            rows = "".join(
+                f"<tr><td><code>{_escape(p['name'])}</code><td>{p['in']}"
+                f"<td>{_escape(p.get('description', ''))}<td><code>{_escape(json.dumps(p['schema']))}</code>"
+                for p in operation["parameters"]
+            )
+            answers = "; ".join(f"{s} {_escape(r['description'])}" for s, r in operation["responses"].items())
+            content = operation.get("requestBody", {}).get("content", {})
+            takes = f"<p>Body: {_escape(', '.join(content))}" if content else ""
+            parts.append(
+                f"<h2><code>{method.upper()} {_escape(path)}</code></h2>"
+                f"<p>{_escape(operation['summary'])}.{takes}<table>{rows}</table><p>Answers: {answers}"
+            )
+    schemas = _escape(json.dumps(document["components"]["schemas"], indent=2))
+    info = document["info"]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_escape(info['title'])}</title>"
+        "<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+        "td{padding:.1em 1em .1em 0;vertical-align:top}pre{overflow:auto}</style>"
+        f"<h1>{_escape(info['title'])}</h1><p>{_escape(info['description'])} "
+        f'<a href="openapi.json">openapi.json</a>{"".join(parts)}'
+        f"<h2>Bodies</h2><pre>{schemas}</pre></html>"
+    )
+
+
+def _escape(text: str) -> str:
+    return html.escape(str(text))

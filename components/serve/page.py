@@ -1,0 +1,48 @@
+"""The page on which people inspect single pictures in a browser: one file that loads nothing else."""
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+class Page(NamedTuple):
+    html: str
+    headers: dict[str, str]
+    """To send with it; among them a policy that lets only the page's own script and style run."""
+
+
+def inspection_page(model: str) -> Page:
+    """The page for the model of this name.
+
+    Its script asks `v1/models/<model>:predict`, relative to where the page itself lies.
+    """
+    template = TEMPLATE.read_text(encoding="utf-8")
+    policy = {
+        "default-src": "'none'",
+        "script-src": _hash(template, "script"),
+        "style-src": _hash(template, "style"),
+        "img-src": "blob: data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'self'",
+    }
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+    return Page(template.replace("{{model}}", html.escape(model)), headers)
+
+
+def _hash(template: str, tag: str) -> str:
+    """The policy's source for the only element of this name: its SHA-256."""
+    (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -1,0 +1,336 @@
+"""What is asked: the bodies of every protocol → pictures and parameters. No I/O."""
+
+import base64
+import binascii
+import io
+import math
+import re
+import struct
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import orjson
+from google.protobuf.message import DecodeError
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from defectline.components.common.imaging import FORMATS
+from defectline.components.serve.errors import Refusal
+from defectline.components.serve.sdk import messages
+
+MAX_PICTURES = 64
+"""In one request: it is answered as a whole, so more would only make everybody else wait."""
+INPUT = "image"
+OUTPUTS = ("verdict", "score", "grade", "defect_area_px", "defect_area_ratio", "regions", "mask")
+REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+V1_BODY = '{"instances": [{"image": {"b64": "…"}}]} or {"image": "…"}'
+V2_BODY = '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}'
+
+Protocol = Literal["v1_raw", "v1_json", "predecessor", "v2_json", "v2_binary", "grpc"]
+
+
+class Parameters(BaseModel):
+    """What a caller may choose for one request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mask: Literal["png", "none"] = Field("png", description="whether the mask is sent")
+    regions: bool = Field(True, description="whether the regions are sent")
+    threshold: float | None = Field(
+        None,
+        ge=0.001,
+        le=1,
+        allow_inf_nan=False,
+        description="another threshold than the model's, for this request",
+    )
+    request_id: str | None = Field(
+        None, pattern=f"^{REQUEST_ID.pattern}$", description="returned with the answer, and in the log"
+    )
+
+
+EXPECTED = {
+    "mask": "png or none",
+    "regions": "true or false",
+    "threshold": "a number from 0.001 to 1",
+    "request_id": "1 to 128 letters, digits and . : _ -",
+}
+
+
+class Output(NamedTuple):
+    name: str
+    binary: bool
+
+
+class Asked(NamedTuple):
+    """One request, whatever its protocol."""
+
+    protocol: Protocol
+    pictures: list[bytes]
+    """Encoded as PNG, JPEG, …; at least one, at most MAX_PICTURES."""
+    parameters: Parameters
+    outputs: list[Output] | None = None
+    """V2: those that were asked for, in this order; None for all."""
+    binary: bool = False
+    """V2: outputs are sent as bytes after the JSON, or in raw_output_contents."""
+
+    @property
+    def mask(self) -> Literal["png", "bmp", "none"]:
+        """How the mask is to be encoded."""
+        if self.protocol == "predecessor":
+            return "bmp"
+        if self.outputs is not None and all(output.name != "mask" for output in self.outputs):
+            return "none"
+        return self.parameters.mask
+
+
+def new_request_id(given: str | None = None) -> str:
+    """The caller's id, where it is one, else a new one."""
+    return given if given and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def check_size(picture: bytes, max_pixels: int) -> None:
+    """Refuse a picture whose header says that it is too large, before anything of it is decoded.
+
+    What has no readable header passes: decoding says better what is wrong.
+    """
+    try:
+        with Image.open(io.BytesIO(picture), formats=FORMATS) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        raise Refusal("too_large", f"The picture is too large. {_cut(max_pixels)}") from None
+    except Exception:
+        # Damage makes Pillow's readers raise almost anything.
+        return
+    if width * height > max_pixels:
+        raise Refusal("too_large", f"The picture is too large: {width}×{height} pixels. {_cut(max_pixels)}")
+
+
+def _cut(max_pixels: int) -> str:
+    return f"Cut it into parts of at most {max_pixels / 1e6:g} megapixels."
+
+
+def parameters_of(*sources: Mapping[str, Any]) -> Parameters:
+    """Parameters out of a query string and a body, the later ones first in rank."""
+    given = {key: value for source in sources for key, value in source.items()}
+    try:
+        return Parameters(**given)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+    except TypeError:
+        name = ""
+    if name in EXPECTED:
+        got = str(given[name])[:40]
+        raise Refusal("invalid_request", f"Parameter {name} is {got!r}. Expected {EXPECTED[name]}.")
+    raise Refusal(
+        "invalid_request", f"There is no parameter {name[:40]!r}. Expected one of {', '.join(EXPECTED)}."
+    )
+
+
+def read_raw(body: bytes, query: Mapping[str, str]) -> Asked:
+    """V1 with the picture itself as body."""
+    return Asked("v1_raw", [body], parameters_of(query))
+
+
+def read_v1(body: bytes, query: Mapping[str, str]) -> Asked:
+    """V1 JSON, or the predecessor's body."""
+    content = _json_object(body, V1_BODY)
+    parameters = parameters_of(query, _object(content.get("parameters"), "parameters"))
+    if "instances" not in content and "image" in content:
+        return Asked("predecessor", [_picture(content["image"], V1_BODY)], parameters)
+    instances = content.get("instances")
+    if not isinstance(instances, list):
+        raise _unusable(V1_BODY)
+    _check_count(len(instances), V1_BODY)
+    pictures = []
+    for instance in instances:
+        if not isinstance(instance, dict) or not isinstance(instance.get("image"), dict):
+            raise _unusable(V1_BODY)
+        pictures.append(_picture(instance["image"].get("b64"), V1_BODY))
+    return Asked("v1_json", pictures, parameters)
+
+
+def read_v2(body: bytes, json_length: str | None, query: Mapping[str, str]) -> tuple[Asked, str | None]:
+    """V2 over REST, and its id. `json_length` is the header Inference-Header-Content-Length: what follows
+    so many bytes of JSON is the binary data of the inputs, in their order."""
+    text, rest = body, b""
+    if json_length is not None:
+        if not json_length.isascii() or not json_length.isdigit() or len(json_length) > 12:
+            raise Refusal("invalid_request", "Inference-Header-Content-Length is no number of bytes.")
+        if int(json_length) > len(body):
+            raise Refusal(
+                "invalid_request",
+                f"Inference-Header-Content-Length is {int(json_length)}, the body has {len(body)} bytes.",
+            )
+        text, rest = body[: int(json_length)], body[int(json_length) :]
+    content = _json_object(text, V2_BODY)
+    given = dict(_object(content.get("parameters"), "parameters"))
+    binary = _flag(given.pop("binary_data_output", False), "binary_data_output")
+    outputs = None
+    if content.get("outputs") is not None:
+        outputs = [_output(item, binary) for item in _list(content["outputs"], "outputs")] or None
+    inputs = _list(content.get("inputs"), "inputs")
+    if len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise _unusable(V2_BODY)
+    tensor = inputs[0]
+    size = _object(tensor.get("parameters"), "parameters of the input").get("binary_data_size")
+    elements: list[Any]
+    if size is None:
+        if rest:
+            raise Refusal("invalid_request", f"{len(rest)} bytes follow the JSON, but no input claims them.")
+        elements = _flat(_list(tensor.get("data"), "data"))
+    else:
+        if type(size) is not int or size != len(rest):
+            raise Refusal(
+                "invalid_request", f"binary_data_size is not the {len(rest)} bytes that follow the JSON."
+            )
+        elements = _unpack(rest)
+    pictures = _tensor(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), elements)
+    request_id = content.get("id")
+    if request_id is not None and not (isinstance(request_id, str) and REQUEST_ID.fullmatch(request_id)):
+        raise Refusal("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
+    return (
+        Asked(
+            "v2_json" if size is None else "v2_binary", pictures, parameters_of(query, given), outputs, binary
+        ),
+        request_id,
+    )
+
+
+def parse_grpc(message: type, data: bytes) -> Any:
+    """The protocol buffer of class `message` in `data`."""
+    try:
+        return message.FromString(data)  # type: ignore[attr-defined]
+    except DecodeError:
+        raise Refusal("invalid_request", f"The bytes are no {message.__name__}.") from None
+
+
+def read_grpc(request: messages.ModelInferRequest) -> tuple[Asked, str | None]:
+    """V2 over gRPC, and its id."""
+    if len(request.inputs) != 1:
+        raise Refusal("invalid_request", f"{len(request.inputs)} inputs. Expected one, {INPUT}.")
+    tensor = request.inputs[0]
+    raw = list(request.raw_input_contents)
+    if len(raw) > 1 or (raw and tensor.HasField("contents")):
+        raise Refusal("invalid_request", "The data come twice. Send contents or raw_input_contents.")
+    elements: list[Any] = _unpack(raw[0]) if raw else list(tensor.contents.bytes_contents)
+    pictures = _tensor(tensor.name, tensor.datatype, list(tensor.shape), elements)
+    given = {key: _parameter(value) for key, value in request.parameters.items()}
+    outputs = [_named(output.name, bool(raw)) for output in request.outputs] or None
+    if request.id and not REQUEST_ID.fullmatch(request.id):
+        raise Refusal("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
+    return Asked("grpc", pictures, parameters_of(given), outputs, bool(raw)), request.id or None
+
+
+def _parameter(value: messages.InferParameter) -> Any:
+    kind = value.WhichOneof("parameter_choice")
+    return getattr(value, kind) if kind else ""
+
+
+def _tensor(name: Any, datatype: Any, shape: Any, elements: list[Any]) -> list[bytes]:
+    """The pictures of the input tensor."""
+    if name != INPUT or datatype != "BYTES":
+        raise Refusal("invalid_request", f"Expected one input, {INPUT}, of datatype BYTES.")
+    if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
+        raise Refusal("invalid_request", "The shape is no list of sizes.")
+    _check_count(len(elements), V2_BODY)
+    if not shape or math.prod(shape) != len(elements):
+        raise Refusal(
+            "invalid_request",
+            f"The shape is for {math.prod(shape) if shape else 0} pictures, the data holds {len(elements)}.",
+        )
+    return [item if isinstance(item, bytes) else _picture(item, V2_BODY) for item in elements]
+
+
+def _unpack(data: bytes) -> list[bytes]:
+    """The elements of a BYTES tensor: each follows its length, four bytes, little-endian."""
+    elements: list[bytes] = []
+    at = 0
+    while at < len(data):
+        if len(elements) == MAX_PICTURES:
+            raise _too_many()
+        start = at + 4
+        length = struct.unpack_from("<I", data, at)[0] if start <= len(data) else len(data)
+        at = start + length
+        if at > len(data):
+            raise Refusal(
+                "invalid_request",
+                "The binary data ends within an element. Each element follows its length, as four bytes.",
+            )
+        elements.append(data[start:at])
+    return elements
+
+
+def _output(item: Any, binary: bool) -> Output:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise Refusal("invalid_request", 'An output is no object such as {"name": "verdict"}.')
+    parameters = _object(item.get("parameters"), "parameters of an output")
+    return _named(item["name"], _flag(parameters.get("binary_data", binary), "binary_data"))
+
+
+def _named(name: str, binary: bool) -> Output:
+    if name not in OUTPUTS:
+        raise Refusal(
+            "invalid_request", f"There is no output {name[:40]!r}. Expected some of {', '.join(OUTPUTS)}."
+        )
+    return Output(name, binary)
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise Refusal("invalid_request", f"{name} is neither true nor false.")
+    return value
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    """The elements of a tensor in JSON, which may be nested as its shape is."""
+    if any(isinstance(item, list) for item in data):
+        return [part for item in data for part in (item if isinstance(item, list) else [item])]
+    return data
+
+
+def _json_object(body: bytes, expected: str) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refusal("invalid_request", f"The body is no JSON. Expected {expected}.") from None
+    if not isinstance(content, dict):
+        raise _unusable(expected)
+    return content
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Refusal("invalid_request", f"{name} is no JSON object.")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise Refusal("invalid_request", f"{name} is no list. Expected {V2_BODY}.")
+    return value
+
+
+def _picture(text: Any, expected: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise Refusal("invalid_request", f"A picture is no base64. Expected {expected}.") from None
+
+
+def _check_count(count: int, expected: str) -> None:
+    if not count:
+        raise Refusal("invalid_request", f"The body holds no picture. Expected {expected}.")
+    if count > MAX_PICTURES:
+        raise _too_many()
+
+
+def _too_many() -> Refusal:
+    return Refusal("too_large", f"The request holds too many pictures. Send at most {MAX_PICTURES} at once.")
+
+
+def _unusable(expected: str) -> Refusal:
+    return Refusal("invalid_request", f"The body cannot be used. Expected {expected}.")

@@ -1,0 +1,201 @@
+"""Keeps some frames for people to look at: those near the threshold, and a random share of all.
+
+One thread writes them to the store; an answer never waits for it. What does not fit is dropped and counted.
+"""
+
+import io
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from PIL import Image
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, Field
+
+from defectline.components.common.errors import Conflict, DefectlineError
+from defectline.components.common.review import SUFFIXES, Frame, Place, find_place, frame_id, model_prefix
+from defectline.components.common.storage import Storage
+
+MOST_WAITING = 64
+MOST_WAITING_BYTES = 64 << 20
+LIST_EVERY_S = 60.0
+"""How often the frames of today are counted in the store, where other replicas write as well."""
+LOG_EVERY_S = 60.0
+
+WRITTEN = Counter("defectline_review_written", "Frames that were kept for review.")
+FAILED = Counter("defectline_review_failed", "Frames that could not be written to the store.")
+DROPPED = Counter(
+    "defectline_review_dropped",
+    "Frames that were not kept: too many were waiting, the day's number was reached, or the server ended.",
+    ["reason"],
+)
+DROPS = ("queue_full", "day_full", "stopped")
+for _reason in DROPS:
+    DROPPED.labels(_reason)  # shown as 0 before the first
+log = logging.getLogger("defectline.review")
+
+
+class ReviewSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: float = Field(default=0.1, ge=0, le=1)
+    """Frames whose score is at most this far from the threshold are kept."""
+    share: float = Field(default=0.005, ge=0, le=1)
+    """Of the other frames, chosen by chance."""
+    per_day: int = Field(default=200, ge=1)
+    """Frames of a model in the store; several replicas that write at once may exceed it a little."""
+
+
+class _Waiting(NamedTuple):
+    picture: bytes
+    prediction: Mapping[str, Any]
+    reason: Literal["near_threshold", "random"]
+    taken: datetime
+
+
+class Reviewer:
+    """Keeps frames of one model; safe to use from several threads. Nothing is read or written yet."""
+
+    def __init__(self, store: Storage, model: str, threshold: float, settings: ReviewSettings | None = None):
+        self._store, self._model, self._threshold = store, model, threshold
+        self._settings = settings or ReviewSettings()
+        self._wake = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._closed = False
+        # Only the thread uses these.
+        self._known: set[str] = set()
+        self._day, self._today = "", 0
+        self._listed_whole, self._listed = False, -math.inf
+        self._logged = -math.inf
+        # A daemon, so that a store that hangs does not keep the process.
+        self._thread = threading.Thread(target=self._run, name="review", daemon=True)
+        self._thread.start()
+
+    def offer(self, picture: bytes, prediction: Mapping[str, Any]) -> bool:
+        """Keep the frame if it is one for review; returns at once, with whether it will be tried.
+
+        `picture` is the file as it was sent, `prediction` what the endpoint answers, with `model_version` and
+        `mask_png`, and is not changed afterwards.
+        """
+        reason = self._reason(prediction["score"])
+        if reason is None:
+            return False
+        waiting = _Waiting(picture, prediction, reason, datetime.now(UTC))
+        with self._wake:
+            if self._closed:
+                return _drop("stopped")
+            full = len(self._waiting) >= MOST_WAITING
+            if full or self._bytes + len(picture) > MOST_WAITING_BYTES:
+                return _drop("queue_full")
+            self._waiting.append(waiting)
+            self._bytes += len(picture)
+            self._wake.notify()
+        return True
+
+    def _reason(self, score: float) -> Literal["near_threshold", "random"] | None:
+        # Scores and thresholds are thousandths, whose differences are not: 0.6 − 0.5 > 0.1.
+        if round(abs(score - self._threshold), 6) <= self._settings.margin:
+            return "near_threshold"
+        return "random" if random.random() < self._settings.share else None
+
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Write what is waiting, for at most `timeout_s`; whether all was tried. The rest is dropped."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        with self._wake:
+            left = len(self._waiting)
+            self._waiting.clear()
+        DROPPED.labels("stopped").inc(left)
+        return not left and not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                waiting = self._waiting.popleft()
+            try:
+                self._keep(waiting)
+            # Whatever it is, the next frame may do better, and the line goes on.
+            except Exception as error:
+                FAILED.inc()
+                self._complain(error)
+            finally:
+                with self._wake:
+                    self._bytes -= len(waiting.picture)
+
+    def _keep(self, waiting: _Waiting) -> None:
+        place = Place(self._model, f"{waiting.taken:%Y-%m-%d}", frame_id(waiting.picture))
+        self._look(place.date)
+        if place.id in self._known:
+            return
+        if self._today >= self._settings.per_day:
+            _drop("day_full")
+            return
+        with Image.open(io.BytesIO(waiting.picture)) as opened:
+            suffix = SUFFIXES[opened.format or ""]
+        frame = Frame(
+            id=place.id,
+            model=self._model,
+            version=waiting.prediction["model_version"],
+            taken=waiting.taken.isoformat(timespec="milliseconds"),
+            reason=waiting.reason,
+            threshold=self._threshold,
+            picture=f"{place.id}.{suffix}",
+            prediction=dict(waiting.prediction),
+        )
+        self._store.write(place.folder + frame.picture, waiting.picture)
+        try:
+            self._store.swap(place.frame_key, frame.model_dump_json(indent=2).encode(), None)
+        except Conflict:
+            pass  # another replica was sent the same picture
+        else:
+            WRITTEN.inc()
+            self._today += 1
+        self._known.add(place.id)
+
+    def _look(self, day: str) -> None:
+        """What the store has already: all of it once, then the frames of today now and then."""
+        now = time.monotonic()
+        if day == self._day and now - self._listed < LIST_EVERY_S:
+            return
+        if day != self._day:
+            self._day, self._today = day, 0
+        self._listed = now
+        prefix = model_prefix(self._model) + (f"{day}/" if self._listed_whole else "")
+        try:
+            keys = [found.key for found in self._store.list(prefix)]
+        except DefectlineError as error:
+            # A folder that nobody has written to yet is no fault, and any other shows when it is written to.
+            log.debug("the store cannot be listed: %s", error)
+            return
+        self._listed_whole = True
+        places = [place for place in map(find_place, keys) if place]
+        self._known.update(place.id for place in places)
+        self._today = sum(place.date == day for place in places)
+
+    def _complain(self, error: Exception) -> None:
+        """One line now and then: a store that is away would fill the log."""
+        now = time.monotonic()
+        if now - self._logged < LOG_EVERY_S:
+            return
+        self._logged = now
+        if isinstance(error, DefectlineError):
+            log.warning("frames for review are not kept: %s Got: %s. %s", error.what, error.got, error.fix)
+        else:
+            log.warning("frames for review are not kept", exc_info=error)
+
+
+def _drop(reason: str) -> bool:
+    DROPPED.labels(reason).inc()
+    return False

@@ -1,0 +1,170 @@
+"""`defectline inspect`: many pictures at once, of which one bad one does not stop the others."""
+
+import csv
+import glob
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.pipeline.client import Client, Prediction, Refused
+from defectline.pipeline.files import read_file
+from defectline.pipeline.overlay import draw_overlay
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+COLUMNS = (
+    "picture",
+    "verdict",
+    "score",
+    "grade",
+    "defect_area_px",
+    "defect_area_ratio",
+    "regions",
+    "model_version",
+    "latency_ms",
+    "error",
+)
+
+
+class Inspected(NamedTuple):
+    picture: Path
+    prediction: Prediction | None
+    error: DefectlineError | None
+    """Why there is no prediction; just one of both is None."""
+
+
+class Inspection(NamedTuple):
+    done: list[Inspected]
+    """In the order of the pictures; of a run that was stopped, what was done until then."""
+    stopped: DefectlineError | None
+    """What would have failed for every other picture too."""
+
+
+def find_pictures(named: Sequence[str]) -> list[Path]:
+    """The files, those in folders (not in folders below), and those that globs match, each once.
+
+    Raises SettingsError for a folder without pictures and for a glob that matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            inside = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "."]
+            matching = sorted(p for p in inside if p.is_file())
+        elif path.exists() or not glob.has_magic(name):
+            matching = [path]
+        else:
+            matching = sorted(p for p in map(Path, glob.glob(name, recursive=True)) if p.is_file())
+        if not matching:
+            raise SettingsError(
+                f"There are no pictures in {name}.",
+                got="a folder without any" if path.is_dir() else "no file of that pattern",
+                expected=f"files that end with {', '.join(SUFFIXES)}",
+                fix="Check the path; a pattern with ** looks into folders below.",
+            )
+        found.update(dict.fromkeys(matching))
+    return list(found)
+
+
+def inspect_all(
+    client: Client,
+    pictures: Sequence[Path],
+    jobs: int = 4,
+    overlays: Path | None = None,
+    on_done: Callable[[], object] = lambda: None,
+) -> Inspection:
+    """Ask about the pictures, `jobs` at once, and draw what was found into the folder `overlays`."""
+    stop = threading.Event()
+    targets = overlay_names(pictures)
+
+    def ask(picture: Path) -> Inspected | None:
+        if stop.is_set():
+            return None
+        try:
+            data = read_file(picture, "a picture file")
+        except SettingsError as error:
+            return Inspected(picture, None, error)
+        try:
+            prediction = client.inspect(data)
+        except Refused as error:
+            return Inspected(picture, None, error)
+        if overlays:
+            draw_overlay(data, prediction.model_dump(), overlays / targets[picture])
+        return Inspected(picture, prediction, None)
+
+    done: dict[Path, Inspected] = {}
+    stopped = None
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(ask, picture) for picture in pictures]):
+            try:
+                one = future.result()
+            except DefectlineError as error:
+                stop.set()
+                stopped = stopped or error
+            else:
+                if one:
+                    done[one.picture] = one
+            on_done()
+    return Inspection([done[picture] for picture in pictures if picture in done], stopped)
+
+
+def overlay_names(pictures: Iterable[Path]) -> dict[Path, str]:
+    """A name of its own for each picture's overlay: OK/1.png and NG/1.png are two pictures."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for picture in pictures:
+        base = f"{picture.absolute().parent.name}-{picture.stem}"
+        number, name = 1, f"{base}.png"
+        while name.lower() in taken:
+            number += 1
+            name = f"{base}-{number}.png"
+        taken.add(name.lower())
+        names[picture] = name
+    return names
+
+
+def as_lines(done: Iterable[Inspected]) -> Iterator[str]:
+    """One JSON object a picture: `picture`, and `prediction` or `error`."""
+    for one in done:
+        if one.error:
+            said: dict[str, Any] = {"error": json.loads(one.error.to_json())}
+        else:
+            assert one.prediction
+            said = {"prediction": one.prediction.model_dump(exclude_none=True)}
+        yield json.dumps({"picture": str(one.picture), **said}, ensure_ascii=False)
+
+
+def write_csv(done: Iterable[Inspected], target: Path) -> None:
+    """One row a picture with COLUMNS; whole or not at all. Raises SettingsError."""
+    try:
+        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+        beside = Path(name)
+        try:
+            with open(handle, "w", encoding="utf-8", newline="") as file:
+                rows = csv.DictWriter(file, COLUMNS)
+                rows.writeheader()
+                rows.writerows(map(_row, done))
+            beside.chmod(0o644)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{target} cannot be written.",
+            got=error.strerror or str(error),
+            expected="a file in a folder that this user may write to",
+            fix="Name another one with --csv.",
+        ) from error
+
+
+def _row(one: Inspected) -> dict[str, object]:
+    if one.error:
+        return {"picture": one.picture, "error": f"{one.error.what} Got {one.error.got}."}
+    assert one.prediction
+    row = {name: getattr(one.prediction, name) for name in COLUMNS[1:-1]}
+    row["regions"] = json.dumps([[*region.bbox, region.area_px] for region in one.prediction.regions])
+    return {"picture": one.picture, **row}

@@ -1,0 +1,64 @@
+"""Pictures with what the endpoint found in them."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.imaging import decode_image, decode_mask
+
+OUTLINE = NG = (231, 76, 60)
+OK = (46, 160, 90)
+
+
+def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) -> None:
+    """Write the picture with the found regions outlined and the verdict above, as PNG.
+
+    `picture` is the content of its file. Regions get their boxes where the prediction has no mask. Raises
+    SettingsError where `target` cannot be written.
+    """
+    image = decode_image(picture, channels=3)
+    scale = max(1, round(448 / image.shape[1]))
+    mask = _mask(prediction, image.shape[:2])
+    image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
+    mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    unit = image.shape[1] / 448
+    line = max(1, round(unit))
+    image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, line)
+    head = np.full((round(34 * unit), image.shape[1], 3), 24, np.uint8)
+    colour = NG if prediction["verdict"] == "NG" else OK
+    cv2.rectangle(head, (0, 0), (round(6 * unit), head.shape[0]), colour, cv2.FILLED)
+    graded = f"  grade {prediction['grade']}" if prediction.get("grade") else ""
+    text = (
+        f"{prediction['verdict']}{graded}  score {prediction['score']:.3f}  {prediction['defect_area_px']} px"
+    )
+    place = (round(16 * unit), round(23 * unit))
+    cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.vstack([head, image])).save(target, "PNG")
+    except OSError as error:
+        raise SettingsError(
+            f"{target} cannot be written.",
+            got=error.strerror or str(error),
+            expected="a folder that this user may write to",
+            fix="Name another one with --overlays.",
+        ) from error
+
+
+def _mask(prediction: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(H, W) of 0 and 1."""
+    if prediction.get("mask_png"):
+        return decode_mask(base64.b64decode(prediction["mask_png"]))
+    mask = np.zeros(shape, np.uint8)
+    for region in prediction["regions"]:
+        x, y, width, height = region["bbox"]
+        mask[y : y + height, x : x + width] = 1
+    return mask

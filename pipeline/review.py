@@ -1,0 +1,271 @@
+"""Frames of the line on their way to the labelled images: look, decide, export into a source."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
+from defectline.components.common.imaging import decode_mask, encode_mask
+from defectline.components.common.review import Decision, Frame, Place, Verdict, find_place, model_prefix
+from defectline.components.common.snapshot import LABELS
+from defectline.components.common.storage import Storage
+
+READERS = 8
+
+
+class Item(NamedTuple):
+    place: Place
+    frame: Frame
+    decision: Decision | None
+
+    @property
+    def state(self) -> str:
+        """`open`, `accepted OK`, `accepted NG`, or the same with `exported`."""
+        if self.decision is None:
+            return "open"
+        return f"{'exported' if self.decision.exported else 'accepted'} {self.decision.verdict}"
+
+    @property
+    def picture_key(self) -> str:
+        return self.place.folder + self.frame.picture
+
+
+class Exported(NamedTuple):
+    new: list[str]
+    """Keys of the pictures that were written."""
+    there: int
+    """Accepted frames that the source had already."""
+    conflicts: list[str]
+    """Frames that the source has under the other label."""
+
+
+def list_frames(store: Storage, model: str, say: Callable[[str], None]) -> list[Item]:
+    """The frames of a model with what was decided, the oldest first. What cannot be read is named and left
+    out."""
+    with ThreadPoolExecutor(READERS) as readers:
+        items = list(readers.map(lambda place: _read(store, place, say), _places(store, model)))
+    return sorted((item for item in items if item), key=lambda item: (item.frame.taken, item.frame.id))
+
+
+def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes | None = None) -> Item:
+    """Decide what the part in a frame really is; `start` is its id, or a start that no other has.
+
+    A defective part's mask is the predicted one unless the file of another is given. Deciding again replaces
+    what was decided, until it is exported. Raises SettingsError and UnreadableImage for what cannot be
+    decided like that, and Conflict where somebody else decides at the same time.
+    """
+    place = _resolve(start, _places(store, model))
+    frame = _frame(store, place)
+    before = store.read_versioned(place.decision_key)
+    old = Decision.model_validate_json(before[0]) if before else None
+    if old and old.exported:
+        raise SettingsError(
+            f"{place.id} has been exported as {old.verdict}.",
+            got=f"--as {verdict}",
+            expected="a frame that is not in a source yet",
+            fix=f"Change the pair in {old.exported[0]}: its names begin with review-{place.id}.",
+        )
+    name = ""
+    if mask is None:
+        _check_predicted(frame, verdict)
+    else:
+        drawn = _checked_mask(frame, verdict, mask)
+        name = f"{place.id}.mask-{hashlib.sha256(drawn).hexdigest()[:12]}.png"
+        store.write(place.folder + name, drawn)
+    decision = Decision(verdict=verdict, decided=_now(), mask=name)
+    store.swap(place.decision_key, _encoded(decision), before and before[1])
+    return Item(place, frame, decision)
+
+
+def export(store: Storage, model: str, source: Storage, say: Callable[[str], None]) -> Exported:
+    """Add the accepted frames of a model to a source; what it has already, it does not get again.
+
+    Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` is
+    none.
+    """
+    present = {found.key for label in LABELS for found in source.list(f"{label}/")}
+    if not present:
+        raise SourceError(
+            f"{source.uri} is no source.",
+            got="no picture in OK/ or NG/",
+            expected="the labelled images that the pipeline learns from",
+            fix="Correct --source; a new source needs its first pictures before frames are added.",
+        )
+    done = Exported([], 0, [])
+    for item in list_frames(store, model, say):
+        if item.decision is None:
+            continue
+        other = "OK" if item.decision.verdict == "NG" else "NG"
+        key = _exported_key(item, item.decision.verdict)
+        if source.uri in item.decision.exported:
+            done = done._replace(there=done.there + 1)
+        elif _exported_key(item, other) in present:
+            done.conflicts.append(item.frame.id)
+        elif key in present:
+            # An export was cut off just before it was noted.
+            _note(store, item, source)
+            done = done._replace(there=done.there + 1)
+        else:
+            mask, picture = _mask(store, item), _file(store, item.picture_key)
+            # In this order nobody reads a picture without its mask.
+            source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
+            source.write(key, picture)
+            _note(store, item, source)
+            done.new.append(key)
+    return done
+
+
+def _places(store: Storage, model: str) -> Iterator[Place]:
+    """Every whole frame once; of one that came on two days the first."""
+    places = [place for found in store.list(model_prefix(model)) if (place := find_place(found.key))]
+    seen: set[str] = set()
+    for place in sorted(places):
+        if place.id not in seen:
+            seen.add(place.id)
+            yield place
+
+
+def _read(store: Storage, place: Place, say: Callable[[str], None]) -> Item | None:
+    try:
+        frame = _frame(store, place)
+        decided = store.read_versioned(place.decision_key)
+        return Item(place, frame, Decision.model_validate_json(decided[0]) if decided else None)
+    except (StoreError, ValidationError) as error:
+        say(f"{store.url(place.frame_key)} cannot be read and is left out: {str(error).splitlines()[0]}")
+        return None
+
+
+def _frame(store: Storage, place: Place) -> Frame:
+    try:
+        return Frame.model_validate_json(store.read(place.frame_key))
+    except ValidationError as error:
+        raise StoreError(
+            f"{store.url(place.frame_key)} is damaged.",
+            got=error.errors()[0]["msg"],
+            expected=f"the fields {', '.join(Frame.model_fields)}",
+            fix="Remove the frame, its picture and its JSON.",
+        ) from error
+
+
+def _resolve(start: str, places: Iterator[Place]) -> Place:
+    known = list(places)
+    matching = [place for place in known if place.id.startswith(start)] if start else []
+    if len(matching) == 1:
+        return matching[0]
+    ids = ", ".join(place.id for place in (matching or known)[-5:])
+    raise SettingsError(
+        f"Several frames begin with {start}." if matching else f"There is no frame {start}.",
+        got=start or "an empty id",
+        expected=f"one of {ids}" if ids else "the id of a frame; there are none",
+        fix="Write more of the id." if matching else "`defectline review list` lists them.",
+    )
+
+
+def _check_predicted(frame: Frame, verdict: Verdict) -> None:
+    if verdict == "NG" and not _predicted(frame).any():
+        raise SettingsError(
+            f"The mask of {frame.id} is empty.",
+            got="a frame where the model found nothing, accepted as NG",
+            expected="a mask that marks the defect",
+            fix="Draw one, white on black at the frame's size, and name it with --mask.",
+        )
+
+
+def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
+    """The mask as 1-bit PNG."""
+    if verdict == "OK":
+        raise SettingsError(
+            "A good part has no mask.",
+            got="--mask with --as OK",
+            expected="--mask with --as NG",
+            fix="Leave --mask out, or accept the frame as NG.",
+        )
+    drawn = decode_mask(mask)
+    expected = _predicted(frame).shape
+    if drawn.shape != expected or not drawn.any():
+        size = f"{drawn.shape[1]}×{drawn.shape[0]}"
+        raise SettingsError(
+            f"The mask does not fit {frame.id}.",
+            got=size if drawn.any() else f"{size}, without a defect",
+            expected=f"{expected[1]}×{expected[0]}, with the defect white",
+            fix="Draw it at the frame's own size.",
+        )
+    return encode_mask(drawn)
+
+
+def _predicted(frame: Frame) -> np.ndarray:
+    """(H, W) of 0 and 1."""
+    return decode_mask(base64.b64decode(frame.prediction["mask_png"]))
+
+
+def _mask(store: Storage, item: Item) -> bytes:
+    assert item.decision
+    if item.decision.mask:
+        return _file(store, item.place.folder + item.decision.mask)
+    predicted = _predicted(item.frame)
+    return encode_mask(predicted if item.decision.verdict == "NG" else np.zeros_like(predicted))
+
+
+def _file(store: Storage, key: str) -> bytes:
+    try:
+        return store.read(key)
+    except KeyError as error:
+        raise StoreError(
+            f"{store.url(key)} is missing.",
+            got="a frame without it",
+            expected="every file of a frame, for as long as its JSON is there",
+            fix="Remove the frame's other files too, or bring this one back; then export again.",
+        ) from error
+
+
+def _exported_key(item: Item, label: str) -> str:
+    suffix = item.frame.picture.rpartition(".")[2]
+    return f"{label}/review-{item.frame.id}.{suffix}"
+
+
+def _note(store: Storage, item: Item, source: Storage) -> None:
+    """Write into the decision where its pair went, unless it was decided anew meanwhile."""
+    assert item.decision
+    found = store.read_versioned(item.place.decision_key)
+    if found is None or Decision.model_validate_json(found[0]) != item.decision:
+        raise Conflict(
+            f"{item.place.id} was decided anew while it was exported as {item.decision.verdict}.",
+            got="another decision",
+            expected="nobody deciding about it at that moment",
+            fix=f"Look at review-{item.place.id} in {source.uri}, and correct it there.",
+        )
+    noted = item.decision.model_copy(update={"exported": (*item.decision.exported, source.uri)})
+    store.swap(item.place.decision_key, _encoded(noted), found[1])
+
+
+def _encoded(decision: Decision) -> bytes:
+    return decision.model_dump_json(indent=2).encode()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def as_rows(store: Storage, items: Sequence[Item]) -> list[dict[str, object]]:
+    """What `review list --json` prints."""
+    return [
+        {
+            "id": item.frame.id,
+            "date": item.frame.taken,
+            "verdict": item.frame.prediction["verdict"],
+            "score": item.frame.prediction["score"],
+            "threshold": item.frame.threshold,
+            "reason": item.frame.reason,
+            "version": item.frame.version,
+            "state": item.state,
+            "picture": store.url(item.picture_key),
+            "exported": list(item.decision.exported) if item.decision else [],
+        }
+        for item in items
+    ]

@@ -1,0 +1,218 @@
+"""`defectline inspect`: files, folders and patterns, many at once, and what goes wrong with some of them."""
+
+import csv
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import defectline
+from networks import SIZE, draw, judge_model
+from pictures import encode
+from PIL import Image
+from servers import free_port, running
+
+from defectline.components.common.bundle import copy_served
+from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.common.inspection import answer, to_prediction
+from defectline.pipeline.client import Client
+from defectline.pipeline.inspecting import COLUMNS, find_pictures, inspect_all, overlay_names
+from defectline.pipeline.overlay import NG, draw_overlay
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory) -> Iterator[str]:
+    """A predictor that serves the model `plates`, as a process."""
+    folder = tmp_path_factory.mktemp("served")
+    judged = judge_model(folder / "one", pairs=24)
+    copy_served(judged.folder, folder / "model")
+    port = free_port()
+    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder / "model")]
+    with running([*command, "--model_name", "plates", "--http_port", str(port)], port, folder / "serve.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """OK/0.png to OK/2.png and NG/0.png to NG/2.png."""
+    for label in ("OK", "NG"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            drawn = draw(label, np.random.default_rng(number), SIZE)[0]
+            (tmp_path / label / f"{number}.png").write_bytes(encode(drawn))
+    return tmp_path
+
+
+def _inspect(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return defectline("inspect", *arguments, "--url", url, "--name", "plates", cwd=folder)
+
+
+def _verdicts(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    return [line.split()[:2] for line in done.stdout.splitlines() if ".png" in line]
+
+
+def test_folders_patterns_and_files_in_the_order_they_were_named(url, pictures):
+    done = _inspect(url, pictures, "NG", "OK/[01].png", "OK/2.png", "NG/0.png", "--jobs", "3")
+    assert done.returncode == 0, done.stderr
+    named = [f"{label}/{number}.png" for label in ("NG", "OK") for number in range(3)]
+    assert _verdicts(done) == [[name, name[:2]] for name in named]
+    drawn = sorted(path.name for path in (pictures / "inspected").iterdir())
+    assert drawn == sorted(name.replace("/", "-") for name in named)
+    # No bar where nobody watches.
+    assert done.stderr == ""
+
+
+def test_one_bad_file_does_not_stop_the_others(url, pictures):
+    (pictures / "NG/1.png").write_text("no picture")
+    done = _inspect(url, pictures, "NG", "missing.png", "OK", "--csv", "all.csv")
+    assert done.returncode == 2
+    assert [name for name, _ in _verdicts(done)] == [
+        "NG/0.png",
+        "NG/2.png",
+        "OK/0.png",
+        "OK/1.png",
+        "OK/2.png",
+    ]
+    assert "NG/1.png: The endpoint does not accept the picture." in done.stderr
+    assert "missing.png: missing.png cannot be read." in done.stderr
+    assert done.stderr.splitlines()[-1] == "2 of 7 pictures failed"
+    assert "Traceback" not in done.stderr
+    with (pictures / "all.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(COLUMNS)
+    assert [row["verdict"] for row in rows] == ["NG", "", "NG", "", "OK", "OK", "OK"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False, True, False, False, False]
+    assert len(json.loads(rows[0]["regions"])[0]) == 5
+    # Who wants a table did not ask for pictures.
+    assert not (pictures / "inspected").exists()
+
+
+def test_json_has_a_line_for_each_picture(url, pictures):
+    (pictures / "OK/0.png").write_text("no picture")
+    done = _inspect(url, pictures, "OK/0.png", "NG/0.png", "--json", "--overlays", "drawn")
+    assert done.returncode == 2
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert (first["picture"], set(first["error"])) == ("OK/0.png", {"what", "got", "expected", "fix"})
+    assert (second["picture"], second["prediction"]["verdict"]) == ("NG/0.png", "NG")
+    assert [path.name for path in (pictures / "drawn").iterdir()] == ["NG-0.png"]
+
+
+@pytest.mark.parametrize("name", ["other", "plates"])
+def test_an_endpoint_that_fails_is_told_once(url, pictures, name):
+    wrong = url if name == "other" else f"http://127.0.0.1:{free_port()}"
+    done = defectline("inspect", "OK", "NG", "--url", wrong, "--name", name, "--csv", "a.csv", cwd=pictures)
+    assert done.returncode == 2
+    said = "There is no model other" if name == "other" else "does not answer"
+    assert done.stderr.count("fix:") == 1
+    assert said in done.stderr
+
+
+def test_a_csv_that_cannot_be_written(url, pictures):
+    done = _inspect(url, pictures, "OK/0.png", "--csv", "missing/all.csv")
+    assert done.returncode == 2
+    assert "missing/all.csv cannot be written" in done.stderr
+
+
+def test_a_bar_on_a_terminal(url, pictures):
+    ours, theirs = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "defectline.pipeline.cli",
+        "inspect",
+        "OK",
+        "--url",
+        url,
+        "--name",
+        "plates",
+    ]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=theirs, cwd=pictures, env=environment
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:
+            pass  # how Linux says that the other end is closed
+        out = process.stdout.read() if process.stdout else b""
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"inspecting" in shown
+    assert b"3/3" in shown
+    assert b"inspecting" not in out
+
+
+# Parts
+
+
+def test_pictures_are_found_once_and_in_order(pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    for name in (".hidden.png", "notes.txt", "9.JPG"):
+        (pictures / "OK" / name).write_bytes(b"")
+    (pictures / "OK/below").mkdir()
+    (pictures / "OK/below/deep.png").write_bytes(b"")
+    (pictures / "odd[1].png").write_bytes(b"")
+    assert find_pictures(["OK"]) == [Path(f"OK/{name}") for name in ("0.png", "1.png", "2.png", "9.JPG")]
+    assert find_pictures(["**/*.png"])[-1] == Path("odd[1].png")
+    assert Path("OK/below/deep.png") in find_pictures(["**/*.png"])
+    assert find_pictures(["odd[1].png", "missing.png", "odd[1].png"]) == [
+        Path("odd[1].png"),
+        Path("missing.png"),
+    ]
+    for name in ("*.bmp", "OK/below/none"):
+        (pictures / "OK/below/none").mkdir(exist_ok=True)
+        with pytest.raises(SettingsError, match="no pictures"):
+            find_pictures([name])
+
+
+def test_every_overlay_has_a_name_of_its_own():
+    paths = [
+        Path(name) for name in ("/a/OK/1.png", "/b/OK/1.png", "/a/NG/1.png", "/a/OK/1.bmp", "/a/ok/1.png")
+    ]
+    assert list(overlay_names(paths).values()) == [
+        "OK-1.png",
+        "OK-1-2.png",
+        "NG-1.png",
+        "OK-1-3.png",
+        "ok-1-4.png",
+    ]
+
+
+def test_what_was_done_before_the_endpoint_went_away_is_kept(pictures, monkeypatch):
+    found = to_prediction(answer(np.zeros((8, 8), np.uint16), 0.5, 2))
+
+    class Leaving(Client):
+        """Answers twice."""
+
+        left = 2
+
+        def inspect(self, picture):
+            if not self.left:
+                raise ServingError("gone", got="", expected="", fix="")
+            self.left -= 1
+            return module.Prediction(**found, model_version="v1", latency_ms=1)
+
+    from defectline.pipeline import client as module
+
+    paths = sorted(pictures.glob("*/*.png"))
+    inspected = inspect_all(Leaving("http://localhost"), paths, jobs=1)
+    assert [one.picture for one in inspected.done] == paths[:2]
+    assert str(inspected.stopped).startswith("gone")
+
+
+def test_an_overlay_without_a_mask_shows_boxes(tmp_path):
+    levels = np.zeros((64, 64), np.uint16)
+    levels[20:30, 10:40] = 900
+    found = {**to_prediction(answer(levels, 0.5, 4)), "mask_png": None, "grade": "B"}
+    draw_overlay(encode(np.full((64, 64), 100, np.uint8)), found, tmp_path / "drawn.png")
+    red = (np.asarray(Image.open(tmp_path / "drawn.png")) == NG).all(axis=2)[34:]
+    rows, columns = np.nonzero(red)
+    assert (rows.min() // 7, rows.max() // 7, columns.min() // 7, columns.max() // 7) == (20, 29, 10, 39)

@@ -1,0 +1,387 @@
+"""The inspection page in a browser, in front of a real network."""
+
+import io
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from networks import draw, write_network
+from pictures import encode
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from defectline.components.common.imaging import ImagingSettings, UnreadableImage
+from defectline.components.common.inspection import Grades, Network, answer, to_prediction
+from defectline.components.serve.page import inspection_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIZE = 320
+MODEL = 'plates "2" & <b>'
+"""A name that a page must not take for markup."""
+
+
+def _judge(network: Network, picture: bytes) -> dict:
+    judged = answer(network.levels(picture), 0.5, 4)
+    return {**to_prediction(judged, Grades(a_px=20, b_px=900)), "model_version": "v7", "latency_ms": 12.4}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Network:
+    xml = tmp_path_factory.mktemp("network") / "model.xml"
+    write_network(xml, SIZE, 1, 40.0)
+    return Network(xml, ImagingSettings(image_size=SIZE))
+
+
+@pytest.fixture(scope="module")
+def url(network) -> Iterator[str]:
+    """A server with the page at / and behind the prefix /line/2, as a gateway would have it."""
+    app, page = FastAPI(), inspection_page(MODEL)
+
+    @app.get("/")
+    @app.get("/line/2")
+    @app.get("/line/2/")
+    def show() -> Response:
+        return HTMLResponse(page.html, headers=page.headers)
+
+    @app.post("/v1/models/{name}:predict")
+    @app.post("/line/2/v1/models/{name}:predict")
+    async def predict(name: str, request: Request) -> Response:
+        if name != MODEL or not request.headers["Content-Type"].startswith("image/"):
+            return JSONResponse({"error": f"no such model or type: {name}"}, 404)
+        try:
+            return JSONResponse({"predictions": [_judge(network, await request.body())]})
+        except UnreadableImage as error:
+            return JSONResponse({"error": f"{error.what} Got {error.got}."}, 400)
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, args=([sock],))
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Page]
+# A busy machine is slow, and nothing here is about speed.
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture
+def visit(browser, url) -> Iterator[Open]:
+    """Opens the page; at the end nothing must have been loaded from elsewhere, or been forbidden."""
+    contexts, said, asked = [], [], []
+
+    def visit(path: str = "/", init: str = "", width: int = 1280, **options) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 860}, **options)
+        contexts.append(context)
+        if init:
+            context.add_init_script(init)
+        tab = context.new_page()
+        tab.set_default_timeout(60_000)
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(url + path)
+        return tab
+
+    yield visit
+    for context in contexts:
+        context.close()
+    # That a request failed is logged by the browser itself.
+    assert [line for line in said if "Failed to load resource" not in line] == []
+    assert [a for a in asked if not a.startswith((url, "blob:", "data:"))] == []
+
+
+def _picture(label: str = "NG", seed: int = 3, size: int = SIZE) -> bytes:
+    return encode(draw(label, np.random.default_rng(seed), size)[0])
+
+
+def _file(name: str = "plate.png", content: bytes | None = None) -> dict:
+    return {"name": name, "mimeType": "image/png", "buffer": _picture() if content is None else content}
+
+
+def _send(tab: Page, *files: dict) -> None:
+    tab.locator("#file").set_input_files(list(files or (_file(),)))
+    expect(tab.locator("#main")).to_have_attribute("aria-busy", "false")
+
+
+def _shot(tab: Page, path: Path) -> np.ndarray:
+    data = tab.screenshot(path=path, full_page=True)
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_it_shows_what_was_found_on_any_screen(visit, network, tmp_path, width, scheme):
+    tab = visit(width=width, color_scheme=scheme, has_touch=width < 500, is_mobile=width < 500)
+    _shot(tab, tmp_path / "empty.png")
+    many = draw("NG", np.random.default_rng(5), SIZE)[0]
+    for place in range(20, 300, 40):
+        many[place : place + 6, place : place + 9] = 250
+    _send(tab, _file("good.png", _picture("OK")), _file("a part with a rather long name.png", encode(many)))
+    found = _judge(network, encode(many))
+    assert len(found["regions"]) > 3
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(tab.locator("#meaning")).to_have_text(f"Defective: {len(found['regions'])} regions")
+    facts = tab.locator("#facts").inner_text()
+    assert f"{found['score']:.3f}" in facts
+    assert f"{found['defect_area_px']:,} px" in facts
+    assert f"Grade\n{found['grade']}" in facts
+    assert "v7" in facts
+    assert "12 ms" in facts
+    rows = tab.locator("#regions li")
+    expect(rows).to_have_count(len(found["regions"]))
+    x, y, w, h = found["regions"][0]["bbox"]
+    assert f"at {x}, {y}, size {w}×{h}" in rows.nth(0).inner_text()
+    _shot(tab, tmp_path / f"{width}-{scheme}.png")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.title() == f"Inspect · {MODEL}"
+    small = tab.evaluate(
+        "[...document.querySelectorAll('.pick label, .regions button, .history button')]"
+        ".filter(e => e.offsetParent).map(e => e.getBoundingClientRect().height)"
+    )
+    assert min(small) >= 40
+    assert tab.locator("label.photo").is_visible() == (width < 500)
+
+
+def _red(tab: Page) -> int:
+    shot = np.asarray(Image.open(io.BytesIO(tab.locator("#frame").screenshot())).convert("RGB")).astype(int)
+    return int((shot[..., 0] - shot[..., 1] > 60).sum())
+
+
+def test_the_mask_lies_over_the_picture_and_can_be_hidden(visit, network):
+    tab = visit()
+    _send(tab)
+    assert tab.locator("#picture").evaluate("i => [i.naturalWidth, i.naturalHeight]") == [SIZE, SIZE]
+    painted = tab.locator("#mask").evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        ".filter((value, index) => index % 4 == 3 && value).length"
+    )
+    assert painted == _judge(network, _picture())["defect_area_px"]
+    half = _red(tab)
+    assert half > 500
+    tab.get_by_label("Opacity").fill("0")
+    boxes = _red(tab)
+    assert 0 < boxes < half
+    tab.get_by_label("Findings").uncheck()
+    assert _red(tab) == 0
+    assert tab.get_by_label("Opacity").is_disabled()
+    tab.get_by_label("Findings").check()
+    assert _red(tab) == boxes
+
+
+def test_it_works_without_a_mouse_and_is_told_aloud(visit):
+    tab = visit()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "file"
+    assert tab.get_by_label("Choose pictures").count() == 1
+    _send(tab)
+    expect(tab.get_by_role("status")).to_contain_text("plate.png: NG, grade B, score")
+    expect(tab.get_by_role("img", name="plate.png, called NG")).to_be_visible()
+    for _ in range(2):
+        tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "opacity"
+    tab.keyboard.press("Tab")
+    region = tab.get_by_role("list", name="Regions").get_by_role("button").first
+    expect(region).to_be_focused()
+    expect(tab.locator(".box").first).to_have_class("box lit")
+    tab.keyboard.press("Enter")
+    expect(region).to_have_attribute("aria-pressed", "true")
+    tab.keyboard.press("Tab")
+    # It stays lit until it is pressed again.
+    expect(tab.locator(".box").first).to_have_class("box lit")
+    unnamed = tab.evaluate(
+        "[...document.querySelectorAll('button, input')].filter(e => !(e.textContent.trim() || "
+        "e.getAttribute('aria-label') || (e.labels && e.labels.length))).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
+
+
+def test_good_parts_have_no_regions(visit):
+    tab = visit()
+    _send(tab, _file("good.png", _picture("OK")))
+    expect(tab.locator("#word")).to_have_text("OK")
+    expect(tab.locator("#meaning")).to_have_text("No defect found")
+    expect(tab.locator("#regions-title")).to_be_hidden()
+    expect(tab.locator("#tools")).to_be_hidden()
+
+
+@pytest.mark.parametrize("path", ["/line/2/", "/line/2"])
+def test_it_works_behind_a_prefix(visit, path):
+    tab = visit(path)
+    with tab.expect_request("**/*:predict") as asked:
+        _send(tab)
+    assert "/line/2/v1/models/" in asked.value.url
+    expect(tab.locator("#word")).to_have_text("NG")
+
+
+def test_pictures_can_be_dropped(visit):
+    tab = visit()
+    transfer = tab.evaluate_handle(
+        "bytes => { const t = new DataTransfer();"
+        "t.items.add(new File([new Uint8Array(bytes)], 'dropped.png', {type: 'image/png'})); return t; }",
+        list(_picture()),
+    )
+    tab.dispatch_event("#view", "dragover", {"dataTransfer": transfer})
+    expect(tab.locator("#view")).to_have_class("view over")
+    tab.dispatch_event("#view", "drop", {"dataTransfer": transfer})
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(tab.locator("#view")).to_have_class("view")
+
+
+def test_a_tiff_that_the_browser_cannot_show_is_judged_all_the_same(visit):
+    tab = visit()
+    tiff = encode(draw("NG", np.random.default_rng(3), SIZE)[0], "TIFF")
+    _send(tab, {"name": "plate.tif", "mimeType": "", "buffer": tiff})
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(tab.locator("#facts")).to_contain_text("cannot show the file")
+    assert _red(tab) > 500
+
+
+# The last pictures
+
+
+def test_the_last_pictures_come_back_after_a_reload(visit):
+    tab = visit()
+    _send(tab, _file("bad.png"), _file("good.png", _picture("OK")))
+    tab.reload()
+    buttons = tab.get_by_role("region", name="Last pictures").get_by_role("listitem").get_by_role("button")
+    expect(buttons).to_have_count(2)
+    assert buttons.nth(1).get_attribute("aria-label").startswith("bad.png, NG, score ")
+    buttons.nth(1).click()
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(buttons.nth(1)).to_have_attribute("aria-current", "true")
+    assert _red(tab) > 500
+    tab.get_by_role("button", name="Forget them").click()
+    expect(tab.locator("#history")).to_be_hidden()
+    tab.reload()
+    expect(tab.locator("#history")).to_be_hidden()
+
+
+def test_only_some_of_them_are_kept(visit):
+    tab = visit()
+    _send(tab, *[_file(f"{number}.png", _picture(size=32)) for number in range(14)])
+    expect(tab.locator("#frames li")).to_have_count(12)
+    expect(tab.locator("#frames li").first).to_contain_text("13.png")
+
+
+FORBIDDEN = (
+    "Object.defineProperty(window, 'sessionStorage',"
+    " {get() { throw new DOMException('no', 'SecurityError'); }});"
+)
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+
+
+@pytest.mark.parametrize("init", [FORBIDDEN, FULL])
+def test_it_works_where_nothing_may_be_stored(visit, init):
+    tab = visit(init=init)
+    _send(tab, _file("bad.png"), _file("good.png", _picture("OK")))
+    tab.get_by_role("button", name="bad.png, NG").click()
+    expect(tab.locator("#word")).to_have_text("NG")
+
+
+# What goes wrong
+
+
+def test_a_file_that_is_refused(visit, tmp_path):
+    tab = visit()
+    _send(tab)
+    _send(tab, _file("notes.png", b"no picture"))
+    alert = tab.get_by_role("alert")
+    expect(alert).to_contain_text("notes.png: This file is not accepted.")
+    expect(alert).to_contain_text("10 bytes")
+    expect(alert).to_contain_text("HTTP 400")
+    expect(tab.get_by_role("button", name="Try again")).to_be_hidden()
+    expect(tab.locator("#result")).to_be_hidden()
+    _shot(tab, tmp_path / "refused.png")
+    _send(tab)
+    expect(alert).to_be_hidden()
+
+
+BUSY = {"error": {"code": "overloaded", "message": "32 pictures are waiting.", "request_id": "r-17"}}
+
+
+def test_a_busy_endpoint_is_told_and_asked_again(visit, tmp_path):
+    tab = visit(width=390)
+    tab.route("**/*:predict", lambda route: route.fulfill(status=503, json=BUSY))
+    _send(tab)
+    alert = tab.get_by_role("alert")
+    expect(alert).to_contain_text("plate.png: The endpoint is busy, or not ready.")
+    expect(alert).to_contain_text("32 pictures are waiting. (HTTP 503, overloaded, request r-17)")
+    _shot(tab, tmp_path / "busy.png")
+    tab.unroute("**/*:predict")
+    tab.get_by_role("button", name="Try again").click()
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(alert).to_be_hidden()
+
+
+def test_other_answers_are_told(visit):
+    tab = visit()
+    answers: list[tuple[dict | None, str, str]] = [
+        ({"status": 404, "body": '{"error": "no model"}'}, "There is no model plates", "no model (HTTP 404)"),
+        ({"status": 500, "body": "<h1>boom</h1>"}, "The endpoint failed", "HTTP 500"),
+        ({"status": 200, "body": "<h1>Log in</h1>"}, "cannot be understood", "HTTP 200"),
+        ({"status": 200, "body": '{"predictions": []}'}, "cannot be understood", "HTTP 200"),
+        (None, "cannot be reached", "Check the network"),
+    ]
+    asked = iter(answers)
+
+    def reply(route: Route) -> None:
+        answered = next(asked)[0]
+        route.fulfill(**answered) if answered else route.abort()
+
+    tab.route("**/*:predict", reply)
+    for _, what, why in answers:
+        _send(tab, _file(content=b"small"))
+        expect(tab.locator("#what")).to_contain_text(what)
+        expect(tab.locator("#why")).to_contain_text(why)
+
+
+def test_while_it_waits_nothing_else_is_sent_and_at_last_it_gives_up(visit):
+    tab = visit()
+    held: list[Route] = []
+    tab.clock.install()
+    tab.route("**/*:predict", lambda route: held.append(route))
+    tab.locator("#file").set_input_files([_file()])
+    expect(tab.locator("#main")).to_have_attribute("aria-busy", "true")
+    expect(tab.locator("#wait")).to_be_visible()
+    assert tab.locator("#file").is_disabled()
+    tab.clock.fast_forward(31_000)
+    expect(tab.get_by_role("alert")).to_contain_text("No answer within 30 seconds.")
+    expect(tab.locator("#file")).to_be_enabled()
+    assert len(held) == 1
+
+
+def test_the_policy_lets_only_the_pages_own_script_run(browser, url):
+    tab = browser.new_page()
+    tab.goto(url)
+    blocked = tab.evaluate(
+        "new Promise(done => { addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
+        "const s = document.createElement('script'); s.textContent = 'document.title = 1';"
+        "document.body.append(s); })"
+    )
+    assert blocked.startswith("script-src")
+    assert tab.title() == f"Inspect · {MODEL}"
+    tab.close()

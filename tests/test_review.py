@@ -1,0 +1,493 @@
+"""From a frame on the line to a pair that the next run learns from."""
+
+import io
+import json
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import contents, defectline
+from networks import SIZE, Judged, draw, judge_model
+from pictures import encode
+from PIL import Image
+from servers import S3Server
+
+from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
+from defectline.components.common.imaging import UnreadableImage, decode_mask, encode_mask
+from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.common.review import Decision, Frame, Place, find_place, frame_id
+from defectline.components.common.snapshot import read_pairs
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.ingesting import ingest
+from defectline.components.serve import review as serving
+from defectline.components.serve.review import Reviewer, ReviewSettings
+from defectline.pipeline.review import accept, export, list_frames
+
+ALL = ReviewSettings(share=1)
+NONE = ReviewSettings(margin=0, share=0)
+
+
+def _mask(defect: bool) -> np.ndarray:
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[4:7, 4:8] = defect
+    return pixels
+
+
+def _prediction(score: float) -> dict:
+    found = answer(_mask(score > 0).astype(np.uint16) * round(score * 1000), 0.5, 4)
+    return {**to_prediction(found), "model_version": "v1", "latency_ms": 1.0}
+
+
+def _frame(number: int, kind: str = "PNG") -> bytes:
+    return encode(np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8), kind)
+
+
+def _counts() -> dict[str, float]:
+    drops = {reason: serving.DROPPED.labels(reason)._value.get() for reason in serving.DROPS}
+    return {"written": serving.WRITTEN._value.get(), "failed": serving.FAILED._value.get(), **drops}
+
+
+@pytest.fixture
+def counted():
+    """What the counters have gained since the test began."""
+    before = _counts()
+    return lambda: {name: value - before[name] for name, value in _counts().items() if value != before[name]}
+
+
+def _keep(store: Storage, *frames: tuple[bytes, float], settings: ReviewSettings = ALL) -> None:
+    """Offer frames with their scores to a server of the model `plates`, and end it."""
+    reviewer = Reviewer(store, "plates", 0.5, settings)
+    for picture, score in frames:
+        reviewer.offer(picture, _prediction(score))
+    assert reviewer.close(60)
+
+
+def _ids(store: Storage) -> list[str]:
+    return [item.frame.id for item in list_frames(store, "plates", pytest.fail)]
+
+
+# What is kept
+
+
+def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
+    store, prediction = FolderStorage(tmp_path / "new"), _prediction(0.55)
+    for kind, suffix in [("PNG", "png"), ("JPEG", "jpg"), ("BMP", "bmp"), ("TIFF", "tif"), ("WEBP", "webp")]:
+        picture = _frame(1, kind)
+        _keep(store, (picture, 0.55))
+        (place,) = [
+            place
+            for found in store.list("review/plates/")
+            if (place := find_place(found.key)) and place.id == frame_id(picture)
+        ]
+        frame = Frame.model_validate_json(store.read(place.frame_key))
+        assert frame.picture == f"{frame.id}.{suffix}"
+        assert store.read(place.folder + frame.picture) == picture
+        assert frame.prediction == prediction
+        assert (frame.model, frame.version, frame.reason, frame.threshold) == (
+            "plates",
+            "v1",
+            "near_threshold",
+            0.5,
+        )
+        assert place.date == frame.taken[:10]
+        assert abs((datetime.now(UTC) - datetime.fromisoformat(frame.taken)).total_seconds()) < 600
+    assert counted() == {"written": 5}
+
+
+def test_near_the_threshold_includes_the_margin_and_others_come_by_chance(tmp_path):
+    store, scores = FolderStorage(tmp_path), [0.39, 0.4, 0.5, 0.6, 0.61, 0.0]
+    frames = [(_frame(n), score) for n, score in enumerate(scores)]
+    _keep(store, *frames, settings=ReviewSettings(margin=0.1, share=0))
+    kept = [frame_id(picture) for picture, score in frames if 0.4 <= score <= 0.6]
+    assert sorted(_ids(store)) == sorted(kept)
+
+    _keep(store, *frames, settings=ReviewSettings(margin=0, share=1))
+    reasons = {
+        item.frame.id: item.frame.reason for item in list_frames(store, "plates", print) if item.frame.id
+    }
+    assert [reasons[frame_id(picture)] for picture, _ in frames] == [
+        "random",
+        *["near_threshold"] * 3,
+        "random",
+        "random",
+    ]
+
+
+def test_a_random_share_is_a_share(tmp_path):
+    reviewer = Reviewer(FolderStorage(tmp_path), "plates", 0.5, ReviewSettings(margin=0, share=0.1))
+    # Identical pictures are written once: only the choice is looked at.
+    chosen = [reviewer._reason(0.9) for _ in range(4000)].count("random")
+    assert reviewer.close(60)
+    assert 300 < chosen < 500
+
+
+def test_the_same_picture_is_written_once_by_this_server_and_the_next(tmp_path, counted):
+    store, picture = FolderStorage(tmp_path), _frame(1)
+    _keep(store, (picture, 0.5), (picture, 0.5))
+    before = contents(tmp_path)
+    # On an earlier day, as far as the next server knows.
+    (day,) = (tmp_path / "review/plates").iterdir()
+    day.rename(day.with_name("2026-01-02"))
+    _keep(store, (picture, 0.5))
+    assert list(contents(tmp_path).values()) == list(before.values())
+    assert counted() == {"written": 1}
+
+
+def test_a_day_has_a_limit_that_servers_share(tmp_path, counted):
+    store = FolderStorage(tmp_path)
+    limited = ReviewSettings(share=1, per_day=3)
+    _keep(store, *[(_frame(n), 0.5) for n in range(2)], settings=limited)
+    _keep(store, *[(_frame(n), 0.5) for n in range(10, 14)], settings=limited)
+    assert len(_ids(store)) == 3
+    assert counted() == {"written": 3, "day_full": 3}
+
+
+class GatedFolder(FolderStorage):
+    """A folder that lets nobody write until its gate is opened."""
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.gate, self.reached = threading.Event(), threading.Event()
+
+    def write(self, key: str, data: bytes) -> None:
+        self.reached.set()
+        assert self.gate.wait(60)
+        super().write(key, data)
+
+
+def test_a_store_that_hangs_delays_no_answer_and_no_end(tmp_path, counted):
+    store = GatedFolder(tmp_path)
+    reviewer = Reviewer(store, "plates", 0.5, ALL)
+    assert reviewer.offer(_frame(0), _prediction(0.5))
+    assert store.reached.wait(60)
+    # The first is being written, and so many more can wait; no call blocks, or this would never end.
+    taken = [reviewer.offer(_frame(n), _prediction(0.5)) for n in range(1, serving.MOST_WAITING + 6)]
+    assert taken == [True] * serving.MOST_WAITING + [False] * 5
+    assert not reviewer.close(0.1)
+    assert not reviewer.offer(_frame(999), _prediction(0.5))
+    store.gate.set()
+    assert reviewer.close(60)
+    assert len(_ids(store)) == 1
+    assert counted() == {"written": 1, "queue_full": 5, "stopped": serving.MOST_WAITING + 1}
+
+
+def test_waiting_pictures_are_bounded_in_bytes(tmp_path, counted, monkeypatch):
+    monkeypatch.setattr(serving, "MOST_WAITING_BYTES", 3 * len(_frame(0)))
+    store = GatedFolder(tmp_path)
+    reviewer = Reviewer(store, "plates", 0.5, ALL)
+    assert [reviewer.offer(_frame(n), _prediction(0.5)) for n in range(4)] == [True, True, True, False]
+    store.gate.set()
+    assert reviewer.close(60)
+    assert counted() == {"written": 3, "queue_full": 1}
+    assert reviewer._bytes == 0
+
+
+def test_a_store_that_is_away_is_counted_logged_once_and_used_when_it_is_back(tmp_path, counted, caplog):
+    root = tmp_path / "mount" / "store"
+    root.parent.write_text("where the volume should be")
+    reviewer = Reviewer(FolderStorage(root), "plates", 0.5, ALL)
+    with caplog.at_level(logging.WARNING, "defectline.review"):
+        for number in range(3):
+            reviewer.offer(_frame(number), _prediction(0.5))
+        while counted().get("failed") != 3:
+            assert reviewer._thread.is_alive()
+            time.sleep(0.01)
+    assert len(caplog.records) == 1
+    assert "are not kept" in caplog.text
+    assert "Traceback" not in caplog.text
+    root.parent.unlink()
+    reviewer.offer(_frame(9), _prediction(0.5))
+    assert reviewer.close(60)
+    assert _ids(FolderStorage(root)) == [frame_id(_frame(9))]
+    assert counted() == {"failed": 3, "written": 1}
+
+
+def test_an_unexpected_fault_does_not_end_the_thread(tmp_path, counted, caplog):
+    store = FolderStorage(tmp_path)
+    _keep(store, (b"no picture", 0.5), (_frame(1), 0.5))
+    assert _ids(store) == [frame_id(_frame(1))]
+    assert counted() == {"failed": 1, "written": 1}
+    assert "Traceback" in caplog.text
+
+
+def test_a_frame_without_its_json_is_not_whole_and_is_written_again(tmp_path):
+    store, picture = FolderStorage(tmp_path), _frame(1)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    store.write(f"review/plates/{today}/{frame_id(picture)}.png", picture)
+    assert _ids(store) == []
+    _keep(store, (picture, 0.5))
+    assert _ids(store) == [frame_id(picture)]
+
+
+# What is decided
+
+
+@pytest.fixture
+def kept(tmp_path) -> FolderStorage:
+    """A store with one frame that was called NG and one that was called OK."""
+    store = FolderStorage(tmp_path / "store")
+    _keep(store, (_frame(1), 0.55), (_frame(2), 0.0))
+    return store
+
+
+NG, OK = frame_id(_frame(1)), frame_id(_frame(2))
+
+
+def test_decisions_are_kept_and_may_be_changed(kept):
+    assert [item.state for item in list_frames(kept, "plates", print)] == ["open", "open"]
+    accept(kept, "plates", NG[:8], "NG")
+    accept(kept, "plates", OK, "NG", encode(_mask(True) * 255))
+    assert [item.state for item in list_frames(kept, "plates", print)] == ["accepted NG", "accepted NG"]
+    accept(kept, "plates", OK, "OK")
+    states = {item.frame.id: item.state for item in list_frames(kept, "plates", print)}
+    assert states == {NG: "accepted NG", OK: "accepted OK"}
+
+
+@pytest.mark.parametrize(
+    ("start", "verdict", "mask", "says"),
+    [
+        ("", "OK", None, "no frame"),
+        ("zz", "OK", None, "no frame zz"),
+        (OK, "NG", None, "is empty"),
+        (OK, "OK", _mask(False), "good part has no mask"),
+        (NG, "NG", _mask(False), "does not fit"),
+        (NG, "NG", np.full((4, 4), 255, np.uint8), "does not fit"),
+    ],
+)
+def test_what_cannot_be_decided(kept, start, verdict, mask, says):
+    before = contents(kept.root)
+    with pytest.raises(SettingsError, match=says):
+        accept(kept, "plates", start, verdict, None if mask is None else encode(mask))
+    assert contents(kept.root) == before
+
+
+def test_what_is_no_mask(kept):
+    with pytest.raises(UnreadableImage):
+        accept(kept, "plates", NG, "NG", b"nothing")
+
+
+def test_starts_of_several_ids_are_not_enough(tmp_path):
+    store = FolderStorage(tmp_path)
+    _keep(store, *[(_frame(n), 0.5) for n in range(17)])  # more than there are digits
+    twice = next(start for start in "0123456789abcdef" if sum(i.startswith(start) for i in _ids(store)) > 1)
+    with pytest.raises(SettingsError, match="Several frames"):
+        accept(store, "plates", twice, "OK")
+
+
+class Busy(FolderStorage):
+    """A folder in which somebody else decides just before we do."""
+
+    def swap(self, key: str, data: bytes, version: str | None) -> None:
+        other = Decision(verdict="OK", decided="2026-01-01T00:00:00+00:00")
+        super().write(key, other.model_dump_json().encode())
+        super().swap(key, data, version)
+
+
+def test_two_who_decide_at_once(kept):
+    with pytest.raises(Conflict):
+        accept(Busy(kept.root), "plates", NG, "NG")
+    assert {item.state for item in list_frames(kept, "plates", print)} == {"open", "accepted OK"}
+
+
+def test_a_damaged_frame_is_named_and_left_out(kept):
+    (place,) = [p for found in kept.list() if (p := find_place(found.key)) and p.id == NG]
+    kept.write(place.frame_key, b"{")
+    said: list[str] = []
+    assert [item.frame.id for item in list_frames(kept, "plates", said.append)] == [OK]
+    assert NG in said[0]
+    with pytest.raises(StoreError, match="damaged"):
+        accept(kept, "plates", NG, "NG")
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        (f"review/m/2026-01-02/{NG}.json", Place("m", "2026-01-02", NG)),
+        (f"review/m/2026-01-02/{NG}.decision.json", None),
+        (f"review/m/2026-01-02/{NG}.png", None),
+        (f"elsewhere/m/2026-01-02/{NG}.json", None),
+    ],
+)
+def test_places_of_keys(key, place):
+    assert find_place(key) == place
+    assert place is None or place.frame_key == key
+
+
+# What is exported
+
+
+@pytest.fixture
+def source(tmp_path) -> FolderStorage:
+    folder = FolderStorage(tmp_path / "source")
+    for label in ("OK", "NG"):
+        folder.write(f"{label}/1.png", _frame(100))
+        folder.write(f"{label}_MSK/1.png", encode_mask(_mask(label == "NG")))
+    return folder
+
+
+def test_accepted_frames_become_pairs_once(kept, source):
+    before = contents(source.root)
+    assert export(kept, "plates", source, print) == ([], 0, [])
+    drawn = np.roll(_mask(True), 5)
+    accept(kept, "plates", NG, "NG", encode(drawn * 255))
+    accept(kept, "plates", OK, "OK")
+    done = export(kept, "plates", source, print)
+    assert sorted(done.new) == [f"NG/review-{NG}.png", f"OK/review-{OK}.png"]
+    added = {name: data for name, data in contents(source.root).items() if name not in before}
+    assert sorted(added) == sorted([*done.new, f"NG_MSK/review-{NG}.png", f"OK_MSK/review-{OK}.png"])
+    assert (added[f"NG/review-{NG}.png"], added[f"OK/review-{OK}.png"]) == (_frame(1), _frame(2))
+    assert (decode_mask(added[f"NG_MSK/review-{NG}.png"]) == drawn).all()
+    assert not decode_mask(added[f"OK_MSK/review-{OK}.png"]).any()
+
+    assert export(kept, "plates", source, print) == ([], 2, [])
+    # Who removed it from the source wants it to stay away.
+    source.delete(f"OK/review-{OK}.png")
+    assert export(kept, "plates", source, print) == ([], 2, [])
+    states = {item.frame.id: item.state for item in list_frames(kept, "plates", print)}
+    assert states == {NG: "exported NG", OK: "exported OK"}
+    with pytest.raises(SettingsError, match="has been exported as NG"):
+        accept(kept, "plates", NG, "OK")
+
+
+class Full(FolderStorage):
+    """A folder whose disk is full after so many writes."""
+
+    left = 0
+
+    def write(self, key: str, data: bytes) -> None:
+        if not self.left:
+            raise StoreError("Disk full.", got="", expected="", fix="")
+        self.left -= 1
+        super().write(key, data)
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_an_export_that_is_cut_off_leaves_no_picture_without_its_mask(kept, source, writes):
+    accept(kept, "plates", NG, "NG")
+    full = Full(source.root)
+    full.left = writes
+    with pytest.raises(StoreError):
+        export(kept, "plates", full, print)
+    assert not (source.root / f"NG/review-{NG}.png").exists()
+    assert export(kept, "plates", source, print).new == [f"NG/review-{NG}.png"]
+
+
+def test_an_export_that_was_not_noted_is_noted_by_the_next(kept, source):
+    accept(kept, "plates", NG, "NG")
+    export(kept, "plates", source, print)
+    (place,) = [p for found in kept.list() if (p := find_place(found.key)) and p.id == NG]
+    noted = Decision.model_validate_json(kept.read(place.decision_key))
+    assert noted.exported == (source.uri,)
+    kept.write(place.decision_key, noted.model_copy(update={"exported": ()}).model_dump_json().encode())
+    assert export(kept, "plates", source, print) == ([], 1, [])
+    assert Decision.model_validate_json(kept.read(place.decision_key)) == noted
+
+
+def test_a_pair_under_the_other_label_is_never_contradicted(kept, source):
+    accept(kept, "plates", NG, "NG")
+    source.write(f"OK/review-{NG}.png", _frame(1))
+    assert export(kept, "plates", source, print) == ([], 0, [NG])
+    assert not (source.root / f"NG/review-{NG}.png").exists()
+
+
+def test_a_frame_whose_picture_is_gone(kept, source):
+    accept(kept, "plates", NG, "NG")
+    (picture,) = (kept.root / "review/plates").glob(f"*/{NG}.png")
+    picture.unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        export(kept, "plates", source, print)
+
+
+def test_only_a_source_is_exported_to(kept, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="is no source"):
+        export(kept, "plates", FolderStorage(tmp_path / "empty"), print)
+    with pytest.raises(StoreError, match="cannot be read"):
+        export(kept, "plates", FolderStorage(tmp_path / "missing"), print)
+
+
+# From end to end
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> Judged:
+    return judge_model(tmp_path_factory.mktemp("judged") / "one", pairs=24)
+
+
+def _line(judged: Judged, store: Storage, *frames: bytes) -> None:
+    """What a server does with the frames that it is sent."""
+    bundle = judged.bundle
+    network = Network(judged.folder / bundle.network, bundle.imaging)
+    reviewer = Reviewer(store, "plates", bundle.threshold, ALL)
+    for frame in frames:
+        found = answer(network.levels(frame), bundle.threshold, bundle.min_area_px)
+        reviewer.offer(frame, {**to_prediction(found), "model_version": bundle.version})
+    assert reviewer.close(60)
+
+
+def test_frames_of_the_line_are_learnt_from(judged, tmp_path):
+    defect, good = (
+        encode(draw(label, np.random.default_rng(seed), SIZE)[0]) for label, seed in [("NG", 71), ("OK", 72)]
+    )
+    _line(judged, open_storage(str(judged.store)), defect, good)
+    where = ["--store", str(judged.store), "--name", "plates"]
+
+    listed = json.loads(defectline("review", "list", *where, "--json").stdout)
+    assert {(row["id"], row["verdict"], row["state"]) for row in listed} == {
+        (frame_id(defect), "NG", "open"),
+        (frame_id(good), "OK", "open"),
+    }
+    assert all(Path(row["picture"].removeprefix("file://")).is_file() for row in listed)
+
+    done = defectline("review", "accept", frame_id(defect)[:8], "--as", "NG", *where)
+    assert (done.returncode, done.stdout) == (0, f"{frame_id(defect)}: accepted as NG\n"), done.stderr
+    refused = defectline("review", "accept", frame_id(good), "--as", "NG", *where)
+    assert refused.returncode == 2
+    assert "is empty" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    # The person sees a defect where the model found none.
+    drawn = np.zeros((SIZE, SIZE), np.uint8)
+    drawn[10:14, 20:40] = 255
+    (tmp_path / "drawn.png").write_bytes(encode(drawn))
+    mask = str(tmp_path / "drawn.png")
+    assert (
+        defectline("review", "accept", frame_id(good), "--as", "NG", "--mask", mask, *where).returncode == 0
+    )
+
+    table = defectline("review", "list", *where).stdout.splitlines()
+    assert table[0].split() == ["id", "date", "verdict", "score", "threshold", "kept", "version", "state"]
+    assert [line.split()[-2:] for line in table[1:3]] == [["accepted", "NG"]] * 2
+
+    source = ["--source", str(judged.source)]
+    first = defectline("review", "export", *source, *where)
+    assert (first.returncode, first.stdout.splitlines()[-1]) == (0, "2 exported, 0 there already")
+    second = defectline("review", "export", *source, *where)
+    assert (second.returncode, second.stdout.splitlines()) == (0, ["0 exported, 2 there already"])
+
+    before = {pair.id for pair in read_pairs(open_storage(str(judged.store)), judged.snapshot)}
+    snapshot = ingest(str(judged.source), str(judged.store), "two")
+    new = {p.id: p for p in read_pairs(open_storage(str(judged.store)), snapshot) if p.id not in before}
+    assert {(p.label, p.status) for p in new.values()} == {("NG", "accepted")}
+    assert new.keys() == {f"NG/review-{frame_id(defect)}", f"NG/review-{frame_id(good)}"}
+    assert new[f"NG/review-{frame_id(good)}"].defect_px == 80
+
+
+def test_the_same_on_s3(judged, s3_server: S3Server, monkeypatch):
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    bucket = s3_server.new_bucket()
+    store, source = open_storage(f"s3://{bucket}/store"), open_storage(f"s3://{bucket}/labelled")
+    source.upload_folder(judged.source, "")
+    frame = encode(Image.open(io.BytesIO(_frame(5))).resize((SIZE, SIZE)))
+    _line(judged, store, frame, frame)
+    (item,) = list_frames(store, "plates", pytest.fail)
+    accept(store, "plates", item.frame.id[:6], "OK")
+    assert export(store, "plates", source, pytest.fail).new == [f"OK/review-{frame_id(frame)}.png"]
+    assert export(store, "plates", source, pytest.fail) == ([], 1, [])
+    snapshot = ingest(source.uri, store.uri)
+    assert f"OK/review-{frame_id(frame)}" in {p.id for p in read_pairs(store, snapshot)}

@@ -1,0 +1,191 @@
+"""The pure parts of the endpoint: admission, processors, observers, bodies."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz import bomb, picture
+
+from defectline.components.serve.admission import Admission, processors
+from defectline.components.serve.errors import KINDS, Refusal
+from defectline.components.serve.metrics import Metrics
+from defectline.components.serve.observing import HELD_BYTES, Observed, Observers
+from defectline.components.serve.requests import MAX_PICTURES, check_size, read_v1, read_v2
+
+# Admission
+
+
+class Gate:
+    """Work that ends when it is told to."""
+
+    def __init__(self):
+        self.open, self.begun = threading.Event(), threading.Semaphore(0)
+
+    def __call__(self) -> str:
+        self.begun.release()
+        assert self.open.wait(30)
+        return "done"
+
+
+async def _until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_who_finds_no_room_is_refused_at_once_and_the_others_are_answered():
+    async def story() -> None:
+        admission, gate = Admission(workers=2, queue=3, deadline_s=60), Gate()
+        accepted = [asyncio.create_task(admission.run(gate)) for _ in range(5)]
+        await _until(lambda: admission.running == 2 and admission.waiting == 3)
+        with pytest.raises(Refusal) as refused:
+            await admission.run(gate)
+        assert refused.value.http == 503
+        assert refused.value.retry_after_s == 1
+        gate.open.set()
+        assert await asyncio.gather(*accepted) == ["done"] * 5
+        await _until(lambda: admission.running == admission.waiting == 0)
+        assert await admission.run(gate) == "done"
+
+    asyncio.run(story())
+
+
+def test_who_waits_too_long_is_refused_and_leaves_his_place():
+    async def story() -> None:
+        admission, gate = Admission(workers=1, queue=1, deadline_s=0.05), Gate()
+        running = asyncio.create_task(admission.run(gate))
+        await _until(lambda: admission.running == 1)
+        with pytest.raises(Refusal, match=r"within 0\.05 s"):
+            await admission.run(gate)
+        assert admission.waiting == 0
+        gate.open.set()
+        assert await running == "done"
+
+    asyncio.run(story())
+
+
+def test_who_goes_away_frees_his_place_but_never_a_thread_at_work():
+    async def story() -> None:
+        admission, gate = Admission(workers=1, queue=1, deadline_s=60), Gate()
+        running = asyncio.create_task(admission.run(gate))
+        await _until(lambda: admission.running == 1)
+        waiting = asyncio.create_task(admission.run(gate))
+        await _until(lambda: admission.waiting == 1)
+        for task in (waiting, running):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert (admission.waiting, admission.running) == (0, 1)
+        gate.open.set()
+        await _until(lambda: admission.running == 0)
+
+    asyncio.run(story())
+
+
+def test_what_work_raises_comes_through():
+    async def story() -> None:
+        admission = Admission(workers=1, queue=0, deadline_s=1)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await admission.run(lambda: 1 // 0)
+            await _until(lambda: admission.running == 0)
+
+    asyncio.run(story())
+
+
+def test_work_without_end_is_noticed(monkeypatch):
+    monkeypatch.setattr("defectline.components.serve.admission.STUCK_S", 0.01)
+
+    async def story() -> None:
+        admission, gate = Admission(workers=1, queue=0, deadline_s=1), Gate()
+        assert not admission.stuck
+        running = asyncio.create_task(admission.run(gate))
+        await _until(lambda: admission.stuck)
+        gate.open.set()
+        await running
+        await _until(lambda: not admission.stuck)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("", None), (None, None)],
+)
+def test_processors_of_a_container(tmp_path: Path, limit, expected):
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit)
+    assert processors(tmp_path) == (expected or processors(tmp_path / "none"))
+
+
+# Observers
+
+
+def _observed(number: int = 0, image: int = 10) -> Observed:
+    pixels = np.zeros((image, image, 1), np.uint8)
+    return Observed(b"", pixels, {"verdict": "OK"}, pixels[..., 0], str(number), "grpc", "v1", 0.5)
+
+
+def test_observers_see_every_answer_and_one_that_fails_stops_nobody():
+    observers, seen = Observers(Metrics()), []
+
+    def fails(_: Observed) -> None:
+        raise RuntimeError("disk full")
+
+    observers.callables += [fails, lambda observed: seen.append(observed.request_id)]
+    for number in range(20):
+        observers.tell(_observed(number))
+    observers.close()
+    assert seen == [str(number) for number in range(20)]
+
+
+def test_answers_that_observers_have_no_time_for_are_counted():
+    metrics, release = Metrics(), threading.Event()
+    observers = Observers(metrics)
+    observers.callables.append(lambda _: release.wait(30))
+    side = int((HELD_BYTES / 4) ** 0.5)
+    for number in range(5):
+        observers.tell(_observed(number, side))
+    release.set()
+    observers.close()
+    # Each holds a picture and a mask: two fit.
+    assert metrics.registry.get_sample_value("defectline_observations_dropped_total") == 3
+
+
+# Bodies
+
+
+def test_a_picture_is_refused_by_its_header():
+    check_size(picture(), 64 * 64)
+    check_size(b"no picture", 1)
+    for data in (bomb(60_000, 60_000), bomb(10_000, 5_001), picture(65)):
+        with pytest.raises(Refusal, match="too large") as refused:
+            check_size(data, 64 * 64)
+        assert refused.value.http == 413
+
+
+def test_too_many_pictures():
+    body = b'{"instances": [%s]}' % b",".join([b'{"image": {"b64": "AAAA"}}'] * (MAX_PICTURES + 1))
+    with pytest.raises(Refusal) as refused:
+        read_v1(body, {})
+    assert refused.value.http == 413
+    with pytest.raises(Refusal) as refused:
+        read_v2(b'{"inputs": [{"parameters": {"binary_data_size": 400}}]}' + bytes(400), "55", {})
+    assert refused.value.http == 413
+
+
+def test_the_body_wins_over_the_query():
+    asked = read_v1(
+        b'{"image": "AAAA", "parameters": {"threshold": 0.7}}', {"threshold": "0.2", "mask": "none"}
+    )
+    assert (asked.parameters.threshold, asked.parameters.mask) == (0.7, "none")
+
+
+def test_every_refusal_is_the_same_thing_over_http_and_grpc():
+    grpc = pytest.importorskip("grpc")
+    for code in KINDS:
+        refusal = Refusal(code, "")
+        assert grpc.StatusCode[refusal.grpc]
+        assert (refusal.http >= 500) == (refusal.grpc in ("INTERNAL", "UNAVAILABLE"))
