@@ -39,6 +39,7 @@ from defectline.components.deploy.kserve_manifests import (
     same_content,
     serving_runtime,
     version_of,
+    without_canary,
 )
 from defectline.components.deploy.kserve_preflight import check, not_ours, preflight
 from defectline.components.deploy.kserve_rollout import wait_until_gone, wait_until_rolled_out
@@ -340,8 +341,10 @@ class Rollout:
             return "nothing serves, as before."
         # What is there may be of a request of ours whose answer was lost.
         ours = [found["spec"], *(found["spec"].get("canary") or [])]
-        if not same_spec(found, self.current) and not any(
-            same_content(spec, self.service["spec"]) for spec in ours
+        if not (
+            same_spec(found, self.current)
+            or any(same_content(spec, self.service["spec"]) for spec in ours)
+            or without_canary(found["spec"]) == self.former
         ):
             raise conflict(SERVICES, self.name)
         self.current = found
@@ -355,6 +358,12 @@ class Rollout:
                 kserve_canary.go_back(self, self.former)
             else:
                 self.change({"spec": merge_patch(found["spec"], self.former)})
+        there = self.current["metadata"]
+        if any(
+            (there.get(part) or {}).get(key) != value
+            for part, marks in self.marks.items()
+            for key, value in marks.items()
+        ):
             self.change({"metadata": self.marks})
         live = self.wait(self.current)
         version = version_of(self.former)
