@@ -465,7 +465,7 @@ def test_observers_are_told_after_the_answer(model, judged):
     assert observed.image.shape == (*observed.mask.shape, 1)
     assert observed.prediction == answered.judged[0].prediction
     assert (observed.request_id, observed.threshold) == ("a", 0.5)
-    assert observed.model_version == judged.bundle.version
+    assert observed.bundle == judged.bundle
 
 
 def test_the_description(served):

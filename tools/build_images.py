@@ -67,7 +67,9 @@ def _output(*command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the image of every component.")
     parser.add_argument("--registry", default=REGISTRY, help="where the images are pushed (%(default)s)")
-    parser.add_argument("--gpu", action="store_true", help=f"also build {' and '.join(GPU_TARGETS)}, several GB each")
+    parser.add_argument(
+        "--gpu", action="store_true", help=f"also build {' and '.join(GPU_TARGETS)}, several GB each"
+    )
     parser.add_argument("--push", action="store_true", help=f"push, and write the digests to {LOCK}")
     parser.add_argument("arguments", nargs="*", help="arguments for docker build, after --")
     options = parser.parse_args()
