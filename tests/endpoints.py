@@ -113,6 +113,15 @@ def expected(judged: Judged, picture: bytes, threshold: float | None = None) -> 
     return to_prediction(answer(network.levels(picture), cut, judged.bundle.min_area_px))
 
 
+def near_and_far(judged: Judged) -> tuple[bytes, bytes]:
+    """A picture whose score is near the threshold, and one whose is not."""
+    for brightness in range(135, 200):
+        near = encode(draw("NG", np.random.default_rng(1), light=brightness)[0])
+        if abs(expected(judged, near)["score"] - judged.bundle.threshold) < 0.03:
+            return near, plate()
+    raise AssertionError("no brightness makes a score near the threshold")
+
+
 def error_of(response: requests.Response) -> dict[str, str]:
     """The error in an answer, which has the form that all of them have."""
     assert response.headers["content-type"] == "application/json", response.text

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import requests
 from endpoints import (
+    START_S,
     Running,
     error_of,
     expected,
@@ -273,7 +274,7 @@ def test_what_was_accepted_is_answered_after_sigterm(model, tmp_path, protocol):
                 told.set()  # So slow a machine that the port is closed already.
             for task in asking:
                 task.result()
-        assert running.process.wait(30) == 0
+        assert running.process.wait(START_S) == 0
         if not told.is_set():
             assert ready[0].status_code == 503
             assert ready[0].headers["connection"] == "close"
@@ -415,7 +416,7 @@ def test_one_line_a_request_and_nothing_else(model, judged, tmp_path):
         requests.get(f"{running.url}/v2/health/ready", timeout=5)
         requests.get(f"{running.url}/metrics", timeout=5)
         running.process.terminate()
-        running.process.wait(30)
+        running.process.wait(START_S)
         lines = [json.loads(line) for line in running.log.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["serving", *["request"] * 4, "ending", "ended"]
     first, second, third, fourth = lines[1:5]
