@@ -1,4 +1,4 @@
-# One target a component: ingest, preprocess, train, train-gpu, evaluate, deploy, serve.
+# One target a component: ingest, preprocess, train, evaluate, deploy, serve; train-gpu and serve-gpu for GPUs.
 #
 #   docker build --target serve --tag defectline-serve .
 #
@@ -169,3 +169,21 @@ LABEL org.opencontainers.image.title="defectline serve" \
     org.opencontainers.image.licenses="Apache-2.0"
 USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.serve"]
+
+
+FROM common AS serve-gpu
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/serve-gpu.txt,target=/run/requirements.txt \
+    pip install --require-hashes -r /run/requirements.txt
+RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+EXPOSE 8080
+ARG VERSION REVISION
+LABEL org.opencontainers.image.title="defectline serve-gpu" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+USER 1000
+ENTRYPOINT ["python3", "-m", "defectline.components.serve", "--engine", "onnxruntime"]

@@ -7,7 +7,7 @@ SET    ?=
 PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
 UV     := $(BIN)/uv
-PARTS  := ingest preprocess train train-gpu evaluate deploy serve
+PARTS  := ingest preprocess train train-gpu evaluate deploy serve serve-gpu
 
 # Every step is a process of its own, which starts seconds sooner from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE

@@ -12,8 +12,10 @@ from defectline.components.common.errors import SettingsError
 
 REGISTRY = "ghcr.io/defectline"
 LOCK = Path("images.lock.json")
-TARGETS = ("ingest", "preprocess", "train", "train-gpu", "evaluate", "deploy", "serve")
-"""The targets of the Dockerfile; `train-gpu` stands in for `train` where there is a GPU."""
+GPU_TARGETS = ("train-gpu", "serve-gpu")
+"""Stand in for `train` and `serve` where there is a GPU."""
+TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", *GPU_TARGETS)
+"""The targets of the Dockerfile."""
 
 _NAME = r"[^\s:@]+(:\d+/[^\s:@]+)?"
 _PINNED = re.compile(_NAME + r"(:(?!latest$)\w[\w.-]*|(:\w[\w.-]*)?@sha256:[0-9a-f]{64})")
@@ -45,7 +47,8 @@ class Images:
         """The images of this version, unless the lock file or, above it, the environment names others.
 
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
-        there is one. With `gpu`, training takes the image of the target `train-gpu`.
+        there is one. With `gpu`, training takes the image of the target `train-gpu`. Nothing takes that of
+        `serve-gpu` by itself: name it where `serve` is expected.
 
         Raises SettingsError: no such lock file, one that cannot be read, a name that is no target, a target
         that it lacks, a reference that is not pinned.
@@ -55,7 +58,7 @@ class Images:
         for target in TARGETS:
             if named := os.environ.get(variable(target)):
                 images[target] = _pinned(named, f"The environment variable {variable(target)}")
-        source = {target: target for target in TARGETS if target != "train-gpu"}
+        source = {target: target for target in TARGETS if target not in GPU_TARGETS}
         source["train"] = "train-gpu" if gpu else "train"
         for target in source.values():
             if target not in images:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import requests
@@ -18,7 +19,7 @@ from servers import free_port
 
 from defectline.components.common.inspection import Network, answer, to_prediction
 
-START_S = 60
+START_S = 180
 
 
 class Running(NamedTuple):
@@ -44,9 +45,9 @@ class Running(NamedTuple):
         return found[-1]
 
 
-def command(folder: Path, port: int, *more: str) -> list[str]:
+def command(folder: Path, port: int, *more: str, name: str = "plates") -> list[str]:
     start = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]
-    return [*start, "--model_name", "plates", "--http_port", str(port), *more]
+    return [*start, "--model_name", name, "--http_port", str(port), *more]
 
 
 @contextmanager
@@ -74,13 +75,15 @@ def wait_until_ready(process: subprocess.Popen, url: str, name: str, log: Path) 
 
 
 @contextmanager
-def serving(folder: Path, log: Path, *more: str) -> Iterator[Running]:
+def serving(folder: Path, log: Path, *more: str, name: str = "plates") -> Iterator[Running]:
     """A predictor of `folder` on free ports, over HTTP and gRPC."""
     port, grpc_port = free_port(), free_port()
-    arguments = command(folder, port, "--enable_grpc", "true", "--grpc_port", str(grpc_port), *more)
+    arguments = command(
+        folder, port, "--enable_grpc", "true", "--grpc_port", str(grpc_port), *more, name=name
+    )
     with process_of(arguments, log) as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, "plates", log)
+        wait_until_ready(process, url, quote(name), log)
         yield Running(url, f"127.0.0.1:{grpc_port}", process, log)
 
 
@@ -108,6 +111,15 @@ def expected(judged: Judged, picture: bytes, threshold: float | None = None) -> 
     network = Network(judged.folder / judged.bundle.network, judged.bundle.imaging)
     cut = judged.bundle.threshold if threshold is None else threshold
     return to_prediction(answer(network.levels(picture), cut, judged.bundle.min_area_px))
+
+
+def near_and_far(judged: Judged) -> tuple[bytes, bytes]:
+    """A picture whose score is near the threshold, and one whose is not."""
+    for brightness in range(135, 200):
+        near = encode(draw("NG", np.random.default_rng(1), light=brightness)[0])
+        if abs(expected(judged, near)["score"] - judged.bundle.threshold) < 0.03:
+            return near, plate()
+    raise AssertionError("no brightness makes a score near the threshold")
 
 
 def error_of(response: requests.Response) -> dict[str, str]:

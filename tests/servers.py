@@ -17,7 +17,7 @@ import requests
 
 __all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "running", "s3_server"]
 
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from networks import judge_model
 from prometheus_client import CollectorRegistry, generate_latest
 
 from defectline.components.common.bundle import copy_served, read_bundle
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.statistics import NAME, Look, Statistics
 from defectline.components.serve.drift import LEAST_FRAMES, Drift, merge, stability
 
@@ -175,3 +175,9 @@ def test_what_is_served_brings_its_statistics_and_older_bundles_have_none(tmp_pa
     for look in _looks(300, 2):
         newer.see(look.brightness, look.contrast, "NG")
     assert newer.shift().psi["brightness"] < 0.25
+
+
+def test_statistics_of_another_version_are_said_so(tmp_path):
+    (tmp_path / NAME).write_text('{"pictures": 3, "sharpness": []}')
+    with pytest.raises(BundleError, match=r"statistics\.json cannot be read"):
+        Drift.of_model(tmp_path)

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.images import TARGETS, Images, reference, variable
+from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference, variable
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = os.environ.get("DOCKER", "docker")
-BUILT = tuple(target for target in TARGETS if target != "train-gpu")
+BUILT = tuple(target for target in TARGETS if target not in GPU_TARGETS)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -149,7 +149,10 @@ def test_a_target_runs_its_component_without_root(target):
     _, body = stages()[target]
     instructions = body.strip().splitlines()
     assert re.findall(r"^USER (.*)", body, re.MULTILINE) == ["1000"]
-    assert instructions[-1] == f'ENTRYPOINT ["python3", "-m", "defectline.components.{component(target)}"]'
+    options = ["--engine", "onnxruntime"] if target == "serve-gpu" else []
+    command = ["python3", "-m", f"defectline.components.{component(target)}", *options]
+    assert instructions[-1] == f"ENTRYPOINT {json.dumps(command)}"
+    assert ("NVIDIA_VISIBLE_DEVICES=all" in body) == (target in GPU_TARGETS)
 
 
 def test_every_package_is_installed_by_hash_or_from_the_wheel():
@@ -162,8 +165,10 @@ def test_every_package_is_installed_by_hash_or_from_the_wheel():
 def test_an_image_holds_the_versions_that_were_tested(name):
     tested = pins("dev")
     other = {package: pin for package, pin in pins(name).items() if tested.get(package) != pin}
-    if name == "train-gpu":
-        other = {package: pin for package, pin in other.items() if not package.startswith("nvidia-")}
+    if name in GPU_TARGETS:
+        # Where there is no GPU they cannot be tested.
+        untested = ("nvidia-", "onnxruntime-gpu")
+        other = {package: pin for package, pin in other.items() if not package.startswith(untested)}
     assert other == {}
 
 
@@ -173,7 +178,8 @@ def test_an_image_holds_only_what_its_component_needs(target):
     inherited = pins("common") | (pins("ingest") if stages()[target][0] == "data" else {})
     assert inherited.items() <= needed.items()
     assert ("tensorflow" in needed) == (component(target) == "train")
-    assert ("kserve" in needed) == (target == "serve")
+    assert ("kserve" in needed) == (component(target) == "serve")
+    assert not {"openvino", "onnxruntime-gpu"} <= needed.keys()
 
 
 # What an engine makes of it

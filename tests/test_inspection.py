@@ -31,6 +31,7 @@ from defectline.components.common.inspection import (
     answer,
     find_regions,
     grade,
+    judge_score,
     score_levels,
     to_levels,
     to_prediction,
@@ -61,6 +62,13 @@ def test_verdict_score_mask_and_regions_agree(levels, threshold, area):
     assert judged.mask.sum() == sum(region.area_px for region in judged.regions)
     assert (levels[judged.mask == 1] >= threshold).all()
     assert all(threshold / LEVELS <= region.score <= 1 for region in judged.regions)
+
+
+@settings(deadline=None)
+@given(LEVEL_MAPS, st.floats(0, 1), AREAS)
+def test_the_score_alone_tells_the_verdict_at_any_threshold(levels, threshold, area):
+    judged = answer(levels, 0.5, area)
+    assert judge_score(judged.score, threshold) == answer(levels, threshold, area).verdict
 
 
 @settings(deadline=None)

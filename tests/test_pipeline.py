@@ -17,7 +17,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.definition import build
-from defectline.pipeline.images import TARGETS, Images
+from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images
 from defectline.pipeline.local import StepReport, _read_reports
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.targets import Target
@@ -189,7 +189,7 @@ def test_the_yaml_is_small(compiled):
 def test_compile_command(tmp_path):
     lock = tmp_path / "images.lock.json"
     digest = "sha256:" + "ab" * 32
-    locked = {t: f"registry.example.com/defectline-{t}@{digest}" for t in TARGETS if t != "train-gpu"}
+    locked = {t: f"registry.example.com/defectline-{t}@{digest}" for t in TARGETS if t not in GPU_TARGETS}
     lock.write_text(json.dumps(locked))
     output = tmp_path / "out/pipeline.yaml"
     done = defectline("compile", "-o", output, "--images", lock, "--gpus", "0", "--shards", "4")

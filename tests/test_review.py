@@ -59,11 +59,15 @@ def counted():
     return lambda: {name: value - before[name] for name, value in _counts().items() if value != before[name]}
 
 
+def _offer(reviewer: Reviewer, picture: bytes, score: float) -> bool:
+    return reviewer.offer(picture, score, 0.5, lambda: _prediction(score))
+
+
 def _keep(store: Storage, *frames: tuple[bytes, float], settings: ReviewSettings = ALL) -> None:
     """Offer frames with their scores to a server of the model `plates`, and end it."""
-    reviewer = Reviewer(store, "plates", 0.5, settings)
+    reviewer = Reviewer(store, "plates", settings)
     for picture, score in frames:
-        reviewer.offer(picture, _prediction(score))
+        _offer(reviewer, picture, score)
     assert reviewer.close(60)
 
 
@@ -119,9 +123,9 @@ def test_near_the_threshold_includes_the_margin_and_others_come_by_chance(tmp_pa
 
 
 def test_a_random_share_is_a_share(tmp_path):
-    reviewer = Reviewer(FolderStorage(tmp_path), "plates", 0.5, ReviewSettings(margin=0, share=0.1))
+    reviewer = Reviewer(FolderStorage(tmp_path), "plates", ReviewSettings(margin=0, share=0.1))
     # Identical pictures are written once: only the choice is looked at.
-    chosen = [reviewer._reason(0.9) for _ in range(4000)].count("random")
+    chosen = [reviewer._reason(0.9, 0.5) for _ in range(4000)].count("random")
     assert reviewer.close(60)
     assert 300 < chosen < 500
 
@@ -162,14 +166,14 @@ class GatedFolder(FolderStorage):
 
 def test_a_store_that_hangs_delays_no_answer_and_no_end(tmp_path, counted):
     store = GatedFolder(tmp_path)
-    reviewer = Reviewer(store, "plates", 0.5, ALL)
-    assert reviewer.offer(_frame(0), _prediction(0.5))
+    reviewer = Reviewer(store, "plates", ALL)
+    assert _offer(reviewer, _frame(0), 0.5)
     assert store.reached.wait(60)
     # The first is being written, and so many more can wait; no call blocks, or this would never end.
-    taken = [reviewer.offer(_frame(n), _prediction(0.5)) for n in range(1, serving.MOST_WAITING + 6)]
+    taken = [_offer(reviewer, _frame(n), 0.5) for n in range(1, serving.MOST_WAITING + 6)]
     assert taken == [True] * serving.MOST_WAITING + [False] * 5
     assert not reviewer.close(0.1)
-    assert not reviewer.offer(_frame(999), _prediction(0.5))
+    assert not _offer(reviewer, _frame(999), 0.5)
     store.gate.set()
     assert reviewer.close(60)
     assert len(_ids(store)) == 1
@@ -179,8 +183,8 @@ def test_a_store_that_hangs_delays_no_answer_and_no_end(tmp_path, counted):
 def test_waiting_pictures_are_bounded_in_bytes(tmp_path, counted, monkeypatch):
     monkeypatch.setattr(serving, "MOST_WAITING_BYTES", 3 * len(_frame(0)))
     store = GatedFolder(tmp_path)
-    reviewer = Reviewer(store, "plates", 0.5, ALL)
-    assert [reviewer.offer(_frame(n), _prediction(0.5)) for n in range(4)] == [True, True, True, False]
+    reviewer = Reviewer(store, "plates", ALL)
+    assert [_offer(reviewer, _frame(n), 0.5) for n in range(4)] == [True, True, True, False]
     store.gate.set()
     assert reviewer.close(60)
     assert counted() == {"written": 3, "queue_full": 1}
@@ -190,10 +194,10 @@ def test_waiting_pictures_are_bounded_in_bytes(tmp_path, counted, monkeypatch):
 def test_a_store_that_is_away_is_counted_logged_once_and_used_when_it_is_back(tmp_path, counted, caplog):
     root = tmp_path / "mount" / "store"
     root.parent.write_text("where the volume should be")
-    reviewer = Reviewer(FolderStorage(root), "plates", 0.5, ALL)
+    reviewer = Reviewer(FolderStorage(root), "plates", ALL)
     with caplog.at_level(logging.WARNING, "defectline.review"):
         for number in range(3):
-            reviewer.offer(_frame(number), _prediction(0.5))
+            _offer(reviewer, _frame(number), 0.5)
         while counted().get("failed") != 3:
             assert reviewer._thread.is_alive()
             time.sleep(0.01)
@@ -201,7 +205,7 @@ def test_a_store_that_is_away_is_counted_logged_once_and_used_when_it_is_back(tm
     assert "are not kept" in caplog.text
     assert "Traceback" not in caplog.text
     root.parent.unlink()
-    reviewer.offer(_frame(9), _prediction(0.5))
+    _offer(reviewer, _frame(9), 0.5)
     assert reviewer.close(60)
     assert _ids(FolderStorage(root)) == [frame_id(_frame(9))]
     assert counted() == {"failed": 3, "written": 1}
@@ -423,10 +427,11 @@ def _line(judged: Judged, store: Storage, *frames: bytes) -> None:
     """What a server does with the frames that it is sent."""
     bundle = judged.bundle
     network = Network(judged.folder / bundle.network, bundle.imaging)
-    reviewer = Reviewer(store, "plates", bundle.threshold, ALL)
+    reviewer = Reviewer(store, "plates", ALL)
     for frame in frames:
         found = answer(network.levels(frame), bundle.threshold, bundle.min_area_px)
-        reviewer.offer(frame, {**to_prediction(found), "model_version": bundle.version})
+        prediction = {**to_prediction(found), "model_version": bundle.version}
+        reviewer.offer(frame, found.score, bundle.threshold, lambda said=prediction: said)
     assert reviewer.close(60)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from endpoints import START_S, command, process_of, wait_until_ready
+from endpoints import START_S, command, near_and_far, process_of, wait_until_ready
 from networks import SIZE, Judged, draw, judge_model
 from PIL import Image
 from servers import free_port
@@ -310,12 +310,15 @@ def test_defectline_serve_serves_the_champion_until_it_is_told_to_end(champion, 
     port, log = free_port(), tmp_path / "serve.log"
     url = f"http://127.0.0.1:{port}"
     command = [*DEFECTLINE, "serve", "--store", str(champion.store), "--name", "plates", "--port", str(port)]
-    with process_of(command, log) as process:
+    near, _ = near_and_far(champion)
+    with process_of([*command, "--no-review", "--no-page"], log) as process:
         wait_until_ready(process, url, "plates", log)
-        (prediction,) = _predict(url, PNG, "image/png").json()["predictions"]
+        (prediction,) = _predict(url, near, "image/png").json()["predictions"]
         assert prediction["model_version"] == champion.bundle.version
+        assert requests.get(url, timeout=60).json() == {"status": "alive"}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=START_S) == 0
+    assert not (champion.store / "review").exists()
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import requests
 from endpoints import (
+    START_S,
     Running,
     error_of,
     expected,
@@ -273,7 +274,7 @@ def test_what_was_accepted_is_answered_after_sigterm(model, tmp_path, protocol):
                 told.set()  # So slow a machine that the port is closed already.
             for task in asking:
                 task.result()
-        assert running.process.wait(30) == 0
+        assert running.process.wait(START_S) == 0
         if not told.is_set():
             assert ready[0].status_code == 503
             assert ready[0].headers["connection"] == "close"
@@ -415,7 +416,7 @@ def test_one_line_a_request_and_nothing_else(model, judged, tmp_path):
         requests.get(f"{running.url}/v2/health/ready", timeout=5)
         requests.get(f"{running.url}/metrics", timeout=5)
         running.process.terminate()
-        running.process.wait(30)
+        running.process.wait(START_S)
         lines = [json.loads(line) for line in running.log.read_text().splitlines()]
     assert [line["event"] for line in lines] == ["serving", *["request"] * 4, "ending", "ended"]
     first, second, third, fourth = lines[1:5]
@@ -465,7 +466,7 @@ def test_observers_are_told_after_the_answer(model, judged):
     assert observed.image.shape == (*observed.mask.shape, 1)
     assert observed.prediction == answered.judged[0].prediction
     assert (observed.request_id, observed.threshold) == ("a", 0.5)
-    assert observed.model_version == judged.bundle.version
+    assert observed.bundle == judged.bundle
 
 
 def test_the_description(served):
@@ -495,5 +496,10 @@ def test_it_does_what_its_description_says(served, tmp_path):
     ]
     # No schema says of bytes that they are a picture.
     options += ["--exclude-checks", "positive_data_acceptance"]
+    # Too many pictures are refused with 413, which is not among those that it expects by itself.
+    refused = "[400, 404, 405, 413, 415]"
+    (tmp_path / "schemathesis.toml").write_text(
+        f"[checks]\nnegative_data_rejection.expected-statuses = {refused}\n"
+    )
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

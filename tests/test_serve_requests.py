@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import make_bundle
 from fuzz import bomb, picture
 
+from defectline.components.common.bundle import Bundle
 from defectline.components.serve.admission import Admission, processors
 from defectline.components.serve.errors import KINDS, Refusal
 from defectline.components.serve.metrics import Metrics
@@ -123,12 +126,22 @@ def test_processors_of_a_container(tmp_path: Path, limit, expected):
 # Observers
 
 
-def _observed(number: int = 0, image: int = 10) -> Observed:
-    pixels = np.zeros((image, image, 1), np.uint8)
-    return Observed(b"", pixels, {"verdict": "OK"}, pixels[..., 0], str(number), "grpc", "v1", 0.5)
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "one")
 
 
-def test_observers_see_every_answer_and_one_that_fails_stops_nobody():
+@pytest.fixture
+def observe(bundle) -> Callable[..., Observed]:
+    def observe(number: int = 0, image: int = 10) -> Observed:
+        pixels, levels = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
+        found = {"verdict": "OK", "score": 0.0}
+        return Observed(b"", pixels, levels, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
+
+    return observe
+
+
+def test_observers_see_every_answer_and_one_that_fails_stops_nobody(observe):
     observers, seen = Observers(Metrics()), []
 
     def fails(_: Observed) -> None:
@@ -136,21 +149,21 @@ def test_observers_see_every_answer_and_one_that_fails_stops_nobody():
 
     observers.callables += [fails, lambda observed: seen.append(observed.request_id)]
     for number in range(20):
-        observers.tell(_observed(number))
+        observers.tell(observe(number))
     observers.close()
     assert seen == [str(number) for number in range(20)]
 
 
-def test_answers_that_observers_have_no_time_for_are_counted():
+def test_answers_that_observers_have_no_time_for_are_counted(observe):
     metrics, release = Metrics(), threading.Event()
     observers = Observers(metrics)
     observers.callables.append(lambda _: release.wait(30))
-    side = int((HELD_BYTES / 4) ** 0.5)
+    side = int((HELD_BYTES / 8) ** 0.5)
     for number in range(5):
-        observers.tell(_observed(number, side))
+        observers.tell(observe(number, side))
     release.set()
     observers.close()
-    # Each holds a picture and a mask: two fit.
+    # Each holds a picture, its levels and a mask: two fit.
     assert metrics.registry.get_sample_value("defectline_observations_dropped_total") == 3
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from defectline.pipeline.images import LOCK, REGISTRY, TARGETS, reference
+from defectline.pipeline.images import GPU_TARGETS, LOCK, REGISTRY, TARGETS, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = os.environ.get("DOCKER", "docker")
@@ -67,14 +67,16 @@ def _output(*command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the image of every component.")
     parser.add_argument("--registry", default=REGISTRY, help="where the images are pushed (%(default)s)")
-    parser.add_argument("--gpu", action="store_true", help="also build train-gpu, several GB")
+    parser.add_argument(
+        "--gpu", action="store_true", help=f"also build {' and '.join(GPU_TARGETS)}, several GB each"
+    )
     parser.add_argument("--push", action="store_true", help=f"push, and write the digests to {LOCK}")
     parser.add_argument("arguments", nargs="*", help="arguments for docker build, after --")
     options = parser.parse_args()
 
     pushed = {}
     for target in TARGETS:
-        if target == "train-gpu" and not options.gpu:
+        if target in GPU_TARGETS and not options.gpu:
             continue
         image, start = reference(target, options.registry), time.monotonic()
         build(target, image, options.arguments)

@@ -83,6 +83,9 @@ class OnnxRuntime:
         # TensorFloat-32 keeps 10 bits of each number, and answers would differ from the processor's.
         cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
         able = cuda[0] in onnxruntime.get_available_providers()
+        if able:
+            # CUDA and cuDNN come as packages, which the loader of libraries does not look into.
+            onnxruntime.preload_dlls()
         providers = [cuda, "CPUExecutionProvider"] if able else ["CPUExecutionProvider"]
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)

@@ -129,6 +129,12 @@ def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> An
     return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
 
 
+def judge_score(score: float, threshold: float) -> str:
+    """The verdict that `answer` gives at any threshold to a picture of this score."""
+    # At 0 too, a region is what has a probability.
+    return "NG" if round(score * LEVELS) >= max(round(threshold * LEVELS), 1) else "OK"
+
+
 def to_prediction(judged: Answer, grades: Grades | None = None, mask: bool = True) -> dict:
     """An Answer as the endpoint sends it, but for version and latency; graded where there are limits,
     without the mask where `mask` is false."""

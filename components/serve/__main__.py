@@ -9,18 +9,24 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from defectline.components.common.engine import ENGINES
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.imaging import MAX_PIXELS
 from defectline.components.common.ports import check_port
-from defectline.components.serve import grpc_service, logs, rest
+from defectline.components.common.storage import open_storage
+from defectline.components.serve import grpc_service, logs, rest, review
 from defectline.components.serve.admission import Admission, processors
 from defectline.components.serve.champion import Champion
+from defectline.components.serve.drift import LEAST_FRAMES
 from defectline.components.serve.predictor import DefectModel, Folder
+from defectline.components.serve.review import Reviewer, ReviewSettings
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
 
 GRACE_S = 30
 """Requests under way get so long to end once the server ends."""
+REVIEW_END_S = 5.0
+"""Frames that wait for review are written for so long at the end."""
 TERMINATION_LOG = Path("/dev/termination-log")
 """What is written here, Kubernetes shows as the reason why the container ended, and KServe in the service's
 status."""
@@ -39,6 +45,7 @@ def main() -> None:
     try:
         _check(arguments)
         model = _model(arguments)
+        reviewer = _reviewer(arguments, model)
         model.load()
     except DefectlineError as error:
         print(f"serve: {error}", file=sys.stderr, flush=True)
@@ -48,7 +55,7 @@ def main() -> None:
         # A bundle does not get better by waiting: an end that says why fails the rollout at once.
         raise SystemExit(2) from None
     limits = rest.Limits(int(arguments.max_mb * 1e6))
-    app = rest.make_app(model, limits, lambda _: _life(model, arguments))
+    app = rest.make_app(model, limits, lambda _: _life(model, reviewer, arguments), not arguments.no_page)
     server = Server(
         app,  # type: ignore[arg-type]
         None,
@@ -67,7 +74,9 @@ def main() -> None:
 
 
 @asynccontextmanager
-async def _life(model: DefectModel, arguments: argparse.Namespace) -> AsyncIterator[None]:
+async def _life(
+    model: DefectModel, reviewer: Reviewer | None, arguments: argparse.Namespace
+) -> AsyncIterator[None]:
     """From the moment before requests are taken until the last one over HTTP is answered."""
     loop = asyncio.get_running_loop()
     tasks = set()
@@ -99,7 +108,8 @@ async def _life(model: DefectModel, arguments: argparse.Namespace) -> AsyncItera
         "serving",
         model_name=model.name,
         model_version=model.loaded.bundle.version,
-        precision=model.loaded.bundle.precision,
+        engine=model.how.engine,
+        precision=model.loaded.precision,
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port if server else None,
         threads=model.admission.workers,
@@ -110,6 +120,8 @@ async def _life(model: DefectModel, arguments: argparse.Namespace) -> AsyncItera
     for task in tasks:
         task.cancel()
     await asyncio.to_thread(model.observers.close)
+    if reviewer:
+        await asyncio.to_thread(reviewer.close, REVIEW_END_S)
     logs.log("ended")
 
 
@@ -147,6 +159,25 @@ def _arguments() -> argparse.Namespace:
         default=1000,
         help="after SIGTERM, how long requests are still taken while readiness already says no",
     )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="openvino",
+        help="onnxruntime for NVIDIA GPUs; always in float32 (%(default)s)",
+    )
+    parser.add_argument("--no_page", action="store_true", help="no page for people at /")
+    parser.add_argument(
+        "--drift_window", type=int, default=1000, metavar="FRAMES", help="the last so many tell of drift"
+    )
+    usual = ReviewSettings()
+    parser.add_argument("--review", metavar="STORE", help="keep frames for review there; off without")
+    parser.add_argument(
+        "--review_margin", type=float, default=usual.margin, help="how far from the threshold a score may be"
+    )
+    parser.add_argument("--review_share", type=float, default=usual.share, help="of the other frames")
+    parser.add_argument(
+        "--review_per_day", type=int, default=usual.per_day, help="frames in the store, of one day"
+    )
     parser.set_defaults(model_name="defects", enable_grpc=False)
     return parser.parse_args()
 
@@ -161,6 +192,10 @@ def _check(arguments: argparse.Namespace) -> None:
         "threads": (0, 256),
         "drain_ms": (0, 600_000),
         "watch": (0, 86_400),
+        "drift_window": (LEAST_FRAMES, 100_000),
+        "review_margin": (0, 1),
+        "review_share": (0, 1),
+        "review_per_day": (1, 100_000),
         "workers": (1, 1),
     }
     for name, (low, high) in bounds.items():
@@ -188,7 +223,22 @@ def _model(arguments: argparse.Namespace) -> DefectModel:
         admission,
         aliases=arguments.alias,
         max_pixels=int(arguments.max_megapixels * 1e6),
+        engine=arguments.engine,
+        drift_window=arguments.drift_window,
     )
+
+
+def _reviewer(arguments: argparse.Namespace, model: DefectModel) -> Reviewer | None:
+    """What keeps frames of the model, if any shall be kept."""
+    if not arguments.review:
+        return None
+    settings = ReviewSettings(
+        margin=arguments.review_margin, share=arguments.review_share, per_day=arguments.review_per_day
+    )
+    reviewer = Reviewer(open_storage(arguments.review), model.name, settings)
+    review.expose(model.metrics.registry)
+    model.observers.callables.append(reviewer.observe)
+    return reviewer
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from pydantic import ValidationError
 
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.statistics import NAME, Histogram, Statistics, read_statistics
 
 FEATURES = ("brightness", "contrast")
@@ -73,8 +74,16 @@ class Drift(Collector):
 
     @classmethod
     def of_model(cls, folder: Path, window: int = 1000) -> "Drift":
-        """Of the model in `folder`; older ones have no statistics."""
-        return cls(read_statistics([folder]) if (folder / NAME).exists() else None, window)
+        """Of the model in `folder`; older ones have no statistics. Raises BundleError for unreadable ones."""
+        try:
+            return cls(read_statistics([folder]) if (folder / NAME).exists() else None, window)
+        except ValidationError as error:
+            raise BundleError(
+                f"{folder / NAME} cannot be read.",
+                got=str(error).splitlines()[0],
+                expected="statistics of this version of defectline",
+                fix="Run the pipeline again with --force, or install the version that made the bundle.",
+            ) from error
 
     def see(self, brightness: float, contrast: float, verdict: str) -> None:
         """Note one frame: what `statistics.light` says of it as it was decoded, and OK or NG."""

@@ -90,9 +90,11 @@ class Service:
         return messages.ServerMetadataResponse(**openapi.server_metadata())
 
     async def _model_metadata(self, request: messages.ModelMetadataRequest, _: Trace) -> Message:
-        loaded = self.model.check(request.name, request.version or None)
+        bundle = self.model.check(request.name, request.version or None).bundle
         return messages.ModelMetadataResponse(
-            **openapi.model_metadata(request.name, loaded.bundle.version, loaded.bundle.grades is not None)
+            **openapi.model_metadata(
+                request.name, bundle.version, bundle.grades is not None, self.model.how.engine
+            )
         )
 
     async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:

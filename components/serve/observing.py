@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.bundle import Bundle
+from defectline.components.common.inspection import answer, judge_score, to_prediction
 from defectline.components.serve.logs import log
 from defectline.components.serve.metrics import Metrics
 
@@ -25,19 +27,32 @@ class Observed(NamedTuple):
     """As it came, encoded."""
     image: NDArray[np.uint8]
     """(H, W, channels), decoded; not to be changed."""
+    levels: NDArray[np.uint16]
+    """(H, W), what the network says in thousandths; not to be changed."""
     prediction: dict[str, Any]
     """What was answered, with its regions and without its mask."""
     mask: NDArray[np.uint8]
     """(H, W), 1 in the regions."""
     request_id: str
     protocol: str
-    model_version: str
+    bundle: Bundle
+    """Of the model that judged."""
     threshold: float
     """That it was judged by: the model's own, or the caller's."""
 
     @property
     def size(self) -> int:
-        return len(self.picture) + self.image.nbytes + self.mask.nbytes
+        return len(self.picture) + self.image.nbytes + self.levels.nbytes + self.mask.nbytes
+
+    @property
+    def verdict(self) -> str:
+        """By the model's own threshold, whatever the caller's was."""
+        return judge_score(self.prediction["score"], self.bundle.threshold)
+
+    def own_prediction(self) -> dict[str, Any]:
+        """What is answered where the caller brings no threshold, with mask and version."""
+        found = answer(self.levels, self.bundle.threshold, self.bundle.min_area_px)
+        return {**to_prediction(found, self.bundle.grades), "model_version": self.bundle.version}
 
 
 class Observers:

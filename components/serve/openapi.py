@@ -20,12 +20,12 @@ def server_metadata() -> Schema:
     return {"name": "defectline", "version": version("defectline"), "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, model_version: str, graded: bool) -> Schema:
+def model_metadata(name: str, model_version: str, graded: bool, engine: str) -> Schema:
     """V2's description of the model's tensors; -1 stands for any number of pictures."""
     return {
         "name": name,
         "versions": [model_version],
-        "platform": "openvino",
+        "platform": engine,
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
             {"name": output, "datatype": DATATYPES[output], "shape": [-1]}
@@ -35,8 +35,8 @@ def model_metadata(name: str, model_version: str, graded: bool) -> Schema:
     }
 
 
-def schema(model: "DefectModel", body_bytes: int) -> Schema:
-    """The OpenAPI document."""
+def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
+    """The OpenAPI document; with the page for people at / or without."""
     names = {"type": "string", "enum": list(model.names)}
     name = {"name": "name", "in": "path", "required": True, "schema": names}
     query = [
@@ -77,7 +77,7 @@ def schema(model: "DefectModel", body_bytes: int) -> Schema:
                     _ref("V2Answer"),
                 )
             },
-            "/": _get("Whether the process runs", "live", {"status": "alive"}),
+            "/": _people() if page else _get("Whether the process runs", "live", {"status": "alive"}),
             "/v2/health/live": _get("Whether the process runs", "live_v2", {"live": True}),
             "/v2/health/ready": _get("Whether requests are welcome", "ready", {"ready": True}, 503),
             "/v1/models": _get("The model's names", "models_v1", {"models": list(model.names)}),
@@ -90,7 +90,11 @@ def schema(model: "DefectModel", body_bytes: int) -> Schema:
             ),
             "/v2": _get("The server", "server", server_metadata()),
             "/v2/models/{name}": _get(
-                "The model's tensors", "model", model_metadata(model.name, "", True), 503, [name]
+                "The model's tensors",
+                "model",
+                model_metadata(model.name, "", True, model.how.engine),
+                503,
+                [name],
             ),
         },
         "components": {"schemas": _schemas()},
@@ -280,6 +284,18 @@ def _get(
             "operationId": id_,
             "parameters": parameters or [],
             "responses": responses,
+        }
+    }
+
+
+def _people() -> Schema:
+    page = {"description": "the page", "content": {"text/html": {"schema": {"type": "string"}}}}
+    return {
+        "get": {
+            "summary": "A page on which people inspect pictures",
+            "operationId": "page",
+            "parameters": [],
+            "responses": {"200": page},
         }
     }
 

@@ -12,12 +12,15 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle, read_bundle
+from defectline.components.common.bundle import GPU_NETWORK, Bundle, read_bundle
+from defectline.components.common.engine import EngineName
 from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.imaging import UnreadableImage, decode_image
 from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.common.statistics import light
 from defectline.components.serve.admission import Admission, processors
 from defectline.components.serve.answers import Answered, Judged, encode
+from defectline.components.serve.drift import Drift
 from defectline.components.serve.errors import Refusal
 from defectline.components.serve.logs import Trace, log
 from defectline.components.serve.metrics import Metrics
@@ -59,22 +62,49 @@ class Loaded(NamedTuple):
 
     bundle: Bundle
     network: Network
+    precision: str
+    """Of the network: INT8 or float32."""
     seal: str
     """SHA-256 of its SHA256SUMS."""
+    drift: Drift
 
 
-def load(folder: Path, threads: int) -> Loaded:
+class Loading(NamedTuple):
+    """How bundles are loaded."""
+
+    threads: int = 1
+    engine: EngineName = "openvino"
+    drift_window: int = 1000
+
+
+def load(folder: Path, how: Loading) -> Loaded:
     """Check the bundle's files, compile its network and answer once, so that the first request is fast too.
 
-    Raises BundleError where the folder does not hold what was sealed.
+    Raises BundleError where the folder does not hold what was sealed, or no network for the engine;
+    SettingsError where the engine cannot be used.
     """
     seal = Folder(folder).state()
     bundle = read_bundle(folder)
     size, channels = bundle.imaging.image_size, bundle.imaging.channels
-    network = Network(folder / bundle.network, bundle.imaging, threads)
+    network = Network(_network_file(folder, bundle, how.engine), bundle.imaging, how.threads, how.engine)
     blank = np.zeros((size, size, channels), np.uint8)
     encode(answer(network.levels_of(blank), bundle.threshold, bundle.min_area_px).mask, "png")
-    return Loaded(bundle, network, seal)
+    precision = bundle.precision if how.engine == "openvino" else "float32"
+    return Loaded(bundle, network, precision, seal, Drift.of_model(folder, how.drift_window))
+
+
+def _network_file(folder: Path, bundle: Bundle, engine: EngineName) -> Path:
+    if engine == "openvino":
+        return folder / bundle.network
+    file = folder / GPU_NETWORK
+    if not file.exists():
+        raise BundleError(
+            f"The bundle in {folder} has no network for the engine {engine}.",
+            got=f"no {GPU_NETWORK}",
+            expected=f"{GPU_NETWORK} beside bundle.json",
+            fix="Deploy the model again with this version of defectline, or serve with --engine openvino.",
+        )
+    return file
 
 
 class DefectModel(Model):
@@ -88,6 +118,8 @@ class DefectModel(Model):
         metrics: Metrics | None = None,
         aliases: Sequence[str] = (),
         max_pixels: int = 50_000_000,
+        engine: EngineName = "openvino",
+        drift_window: int = 1000,
     ):
         super().__init__(name)
         self.names = (name, *aliases)
@@ -95,6 +127,8 @@ class DefectModel(Model):
         self.admission = admission or Admission(processors(), queue=32, deadline_s=5)
         self.metrics = metrics or Metrics()
         self.observers = Observers(self.metrics)
+        self.observers.callables.append(self._watch_drift)
+        self.how = Loading(self.admission.workers, engine, drift_window)
         self.max_pixels = max_pixels
         self.loaded: Loaded | None = None
         self.ending = False
@@ -112,13 +146,16 @@ class DefectModel(Model):
     def load(self) -> bool:
         """Load the first bundle. Raises DefectlineError."""
         self._state = self.source.state()
-        self._take(load(self.source.fetch(), self.admission.workers))
+        self._take(load(self.source.fetch(), self.how))
         self.ready = True
         return True
 
     def _take(self, loaded: Loaded) -> None:
+        if self.loaded is not None:
+            self.metrics.registry.unregister(self.loaded.drift)
         self.loaded = loaded
-        self.metrics.serves(self.name, loaded.bundle.version, loaded.bundle.precision)
+        loaded.drift.expose(self.metrics.registry)
+        self.metrics.serves(self.name, loaded.bundle.version, loaded.precision)
 
     async def switch(self) -> None:
         """Load what the source has now and serve it from the next request on.
@@ -162,7 +199,7 @@ class DefectModel(Model):
     def _exchange(self, folder: Path) -> str:
         # OpenVINO ends the process where a network is given up while gRPC runs.
         self._former.append(self.loaded)
-        self._take(load(folder, self.admission.workers))
+        self._take(load(folder, self.how))
         assert self.loaded is not None
         return self.loaded.bundle.version
 
@@ -256,15 +293,22 @@ class DefectModel(Model):
             Observed(
                 picture,
                 image,
+                levels,
                 prediction,
                 found.mask,
                 trace.request_id,
                 asked.protocol,
-                bundle.version,
+                bundle,
                 threshold,
             )
         )
         return Judged(prediction, mask, round((ended - begun) * 1000, 1))
+
+    def _watch_drift(self, observed: Observed) -> None:
+        loaded = self.loaded
+        # The last answers of a former model may still be under way.
+        if loaded is not None and loaded.bundle is observed.bundle:
+            loaded.drift.see(*light(observed.image), observed.verdict)
 
     def _stage(self, trace: Trace, stage: str, begun: float) -> float:
         """Note how long a stage took; when it ended."""

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from defectline.components.serve import answers, errors, openapi, requests
 from defectline.components.serve.errors import Refusal
 from defectline.components.serve.logs import Trace, log
+from defectline.components.serve.page import inspection_page
 from defectline.components.serve.predictor import DefectModel
 
 BODY_S = 30.0
@@ -134,9 +135,10 @@ class Json(Response):
 class Endpoint:
     """The handlers of all routes."""
 
-    def __init__(self, model: DefectModel, limits: Limits):
+    def __init__(self, model: DefectModel, limits: Limits, page: bool):
         self.model, self.limits = model, limits
-        self.schema = openapi.schema(model, limits.body_bytes)
+        self.schema = openapi.schema(model, limits.body_bytes, page)
+        self._page = inspection_page(model.name)
 
     # Predictions
 
@@ -221,11 +223,15 @@ class Endpoint:
     async def model_metadata(self, request: Request) -> Response:
         name = request.path_params["name"]
         loaded = self.model.check(name, request.path_params.get("version"))
-        return Json(openapi.model_metadata(name, loaded.bundle.version, loaded.bundle.grades is not None))
+        bundle, engine = loaded.bundle, self.model.how.engine
+        return Json(openapi.model_metadata(name, bundle.version, bundle.grades is not None, engine))
 
     async def metrics(self, request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(self.model.metrics.registry), headers={"content-type": content_type})
+
+    async def page(self, _: Request) -> Response:
+        return Response(self._page.html, headers=self._page.headers)
 
     async def openapi(self, _: Request) -> Response:
         return Json(self.schema)
@@ -234,13 +240,15 @@ class Endpoint:
         return HTMLResponse(openapi.page(self.schema))
 
 
-def make_app(model: DefectModel, limits: Limits, lifespan: Lifespan | None = None) -> ASGIApp:
-    """The ASGI app."""
-    end = Endpoint(model, limits)
+def make_app(
+    model: DefectModel, limits: Limits, lifespan: Lifespan | None = None, page: bool = True
+) -> ASGIApp:
+    """The ASGI app; at / with the page for people, or with a plain sign of life."""
+    end = Endpoint(model, limits, page)
     of_model = "/v2/models/{name}"
     of_version = of_model + "/versions/{version}"
     routes = {
-        "/": end.live,
+        "/": end.page if page else end.live,
         "/v1/models": end.models,
         "/v1/models/{name}": end.model_ready,
         "/v2": end.server_metadata,

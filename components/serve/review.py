@@ -10,17 +10,18 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from PIL import Image
-from prometheus_client import Counter
+from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.review import SUFFIXES, Frame, Place, find_place, frame_id, model_prefix
 from defectline.components.common.storage import Storage
+from defectline.components.serve.observing import Observed
 
 MOST_WAITING = 64
 MOST_WAITING_BYTES = 64 << 20
@@ -54,16 +55,24 @@ class ReviewSettings(BaseModel):
 
 class _Waiting(NamedTuple):
     picture: bytes
+    threshold: float
     prediction: Mapping[str, Any]
     reason: Literal["near_threshold", "random"]
     taken: datetime
 
 
-class Reviewer:
-    """Keeps frames of one model; safe to use from several threads. Nothing is read or written yet."""
+def expose(registry: CollectorRegistry) -> None:
+    """Add the counters to a registry."""
+    for counter in (WRITTEN, FAILED, DROPPED):
+        registry.register(counter)
 
-    def __init__(self, store: Storage, model: str, threshold: float, settings: ReviewSettings | None = None):
-        self._store, self._model, self._threshold = store, model, threshold
+
+class Reviewer:
+    """Keeps frames under the name of one model, whichever version judges them; safe to use from several
+    threads. Nothing is read or written yet."""
+
+    def __init__(self, store: Storage, model: str, settings: ReviewSettings | None = None):
+        self._store, self._model = store, model
         self._settings = settings or ReviewSettings()
         self._wake = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
@@ -78,16 +87,23 @@ class Reviewer:
         self._thread = threading.Thread(target=self._run, name="review", daemon=True)
         self._thread.start()
 
-    def offer(self, picture: bytes, prediction: Mapping[str, Any]) -> bool:
-        """Keep the frame if it is one for review; returns at once, with whether it will be tried.
+    def observe(self, observed: Observed) -> None:
+        """Offer an answered picture, with what the model says by its own threshold."""
+        score = observed.prediction["score"]
+        self.offer(observed.picture, score, observed.bundle.threshold, observed.own_prediction)
 
-        `picture` is the file as it was sent, `prediction` what the endpoint answers, with `model_version` and
-        `mask_png`, and is not changed afterwards.
+    def offer(
+        self, picture: bytes, score: float, threshold: float, predict: Callable[[], Mapping[str, Any]]
+    ) -> bool:
+        """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
+
+        `picture` is the file as it was sent. `predict` is called only for a frame that is kept, and gives
+        what the endpoint answers by `threshold`, with `model_version` and `mask_png`; nobody changes it.
         """
-        reason = self._reason(prediction["score"])
+        reason = self._reason(score, threshold)
         if reason is None:
             return False
-        waiting = _Waiting(picture, prediction, reason, datetime.now(UTC))
+        waiting = _Waiting(picture, threshold, predict(), reason, datetime.now(UTC))
         with self._wake:
             if self._closed:
                 return _drop("stopped")
@@ -99,9 +115,9 @@ class Reviewer:
             self._wake.notify()
         return True
 
-    def _reason(self, score: float) -> Literal["near_threshold", "random"] | None:
+    def _reason(self, score: float, threshold: float) -> Literal["near_threshold", "random"] | None:
         # Scores and thresholds are thousandths, whose differences are not: 0.6 − 0.5 > 0.1.
-        if round(abs(score - self._threshold), 6) <= self._settings.margin:
+        if round(abs(score - threshold), 6) <= self._settings.margin:
             return "near_threshold"
         return "random" if random.random() < self._settings.share else None
 
@@ -150,7 +166,7 @@ class Reviewer:
             version=waiting.prediction["model_version"],
             taken=waiting.taken.isoformat(timespec="milliseconds"),
             reason=waiting.reason,
-            threshold=self._threshold,
+            threshold=waiting.threshold,
             picture=f"{place.id}.{suffix}",
             prediction=dict(waiting.prediction),
         )
