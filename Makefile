@@ -44,8 +44,11 @@ SAMPLE_EPOCHS := 14
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
 	$(BIN)/defectline serve --store "$(STORE)"
 
+# Much of a test is a process that starts, which keeps one processor busy.
+TEST_PROCESSES ?= 2
+
 test: setup  ## run the tests; REQUIRE_ALL=1 makes every skip a failure
-	$(BIN)/pytest -m "not images"
+	$(BIN)/pytest -m "not images" --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 # Docker works in this folder where this Makefile starts an engine of its own; kept, for its layers.
 ENGINE ?= $(HOME)/.cache/defectline/engine

@@ -199,6 +199,7 @@ def test_nobody_waits_past_the_deadline(line, ask: Ask):
         ("-1", None),
         ("", None),
     ],
+    ids=["now", "seconds", "date", "past", "no zone", "words", "negative", "empty"],
 )
 def test_retry_after(said, between):
     found = module._retry_after({"Retry-After": said})
