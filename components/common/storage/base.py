@@ -20,6 +20,8 @@ class Object(NamedTuple):
     key: str
     size: int
     version: str
+    modified: str = ""
+    """When it was written, in ISO 8601, UTC."""
 
 
 class Storage(ABC):

@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
@@ -58,7 +59,7 @@ class FolderStorage(Storage):
                         continue  # deleted since the folder was read
                     # Whoever opens a named pipe waits for ever.
                     if stat.S_ISREG(found.st_mode):
-                        yield Object(key, found.st_size, _version(found))
+                        yield Object(key, found.st_size, _version(found), _modified(found))
 
     def url(self, key: str) -> str:
         return (self.root / key).as_uri()
@@ -138,6 +139,10 @@ def _version(found: os.stat_result) -> str:
     # Pictures of one camera all have one size, and unpacked archives one time: the inode's own time tells
     # when one was renamed over another.
     return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
+
+
+def _modified(found: os.stat_result) -> str:
+    return datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")
 
 
 def _dangling(link: Path) -> StoreError:

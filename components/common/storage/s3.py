@@ -85,7 +85,7 @@ class S3Storage(Storage):
             for found in page.get("Contents", []):
                 key = found["Key"].removeprefix(self.root)
                 if not hidden(key):
-                    yield Object(key, found["Size"], found["ETag"].strip('"'))
+                    yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
             more = page["IsTruncated"]
             after = {"ContinuationToken": page.get("NextContinuationToken", "")}
 
