@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from defectline.components.common.errors import DefectlineError
+from defectline.pipeline import commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +21,8 @@ schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow 
 app.add_typer(schedule, name="schedule")
 review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 app.add_typer(review, name="review")
+for command in (commands.models,):
+    app.command()(command)
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]

@@ -142,7 +142,7 @@ def _version(found: os.stat_result) -> str:
 
 
 def _modified(found: os.stat_result) -> str:
-    return datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="milliseconds")
 
 
 def _dangling(link: Path) -> StoreError:
