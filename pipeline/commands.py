@@ -50,3 +50,43 @@ def models(
         numbers=("IoU", "escape", "overkill"),
         whole=("version", "state"),
     )
+
+
+def lineage(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION|IMAGE",
+            help="A model's version; or a picture: the pair's id, its key in the source, a file, or its "
+            "SHA-256. Starts of versions and checksums do.",
+        ),
+    ],
+    store: Store = "./store",
+    images: Annotated[bool, typer.Option("--images", help="Of a version: list its pictures.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show what a model was made of, or what a picture went into."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import tables
+    from defectline.pipeline.lineage import (
+        is_version,
+        origin_as_json,
+        trace_model,
+        trace_picture,
+    )
+
+    opened = open_storage(store)
+    if is_version(what):
+        origin = trace_model(opened, what, tables.complain)
+        if json_:
+            tables.print_json(origin_as_json(origin, images))
+        else:
+            tables.show_origin(origin, images)
+    else:
+        traces = trace_picture(opened, what, tables.complain)
+        if json_:
+            tables.print_json(
+                {name: [one._asdict() for one in found] for name, found in traces._asdict().items()}
+            )
+        else:
+            tables.show_traces(traces)

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from defectline.pipeline.screen import console
+
+if TYPE_CHECKING:
+    from defectline.pipeline.lineage import Origin, Traces
 
 NOTHING = "–"
 COLOURS = {
@@ -74,3 +77,104 @@ def print_json(value: Any) -> None:
 def complain(text: str) -> None:
     """Print a line for people where it does not mix with what programs read."""
     typer.echo(text, err=True)
+
+
+def show_origin(origin: "Origin", images: bool) -> None:
+    """A model's run, snapshot, pictures and gate."""
+    from defectline.pipeline.lineage import count
+
+    model, run, snapshot = origin.model, origin.run, origin.snapshot
+    show_facts(
+        [
+            ("model", f"{model.name} {model.version}"),
+            ("state", model.state + (f", serves on {', '.join(model.served_by)}" if model.served_by else "")),
+            ("run", f"{run.id}, {day(run.began)} to {day(run.ended)} UTC" if run else "gone"),
+            ("outcome", run.outcome.reason if run and run.outcome else ""),
+            ("compared with", run.metrics.get("champion") if run else ""),
+            ("snapshot", snapshot.id if snapshot else f"{model.snapshot or 'not known'} (gone)"),
+            ("taken", f"{day(snapshot.created)} UTC" if snapshot else ""),
+            ("source", snapshot.source if snapshot else ""),
+        ]
+    )
+    if snapshot:
+        console.print()
+        rows = [(split, *labels.values()) for split, labels in count(origin.pictures).items()]
+        show_table(("pictures", "OK", "NG"), rows, numbers=("OK", "NG"))
+    if run and run.gate:
+        console.print()
+        show_table(
+            ("gate", "got", "needed", "", "reason"),
+            [
+                (r["name"], r["got"], r["needed"], "passed" if r["passed"] else "failed", r["reason"])
+                for r in run.gate
+            ],
+            numbers=("got",),
+        )
+    if images:
+        console.print()
+        show_table(
+            ("pair", "split", "SHA-256", "verdict", "score"),
+            [
+                (one.id, one.split, one.image_sha256[:12], one.verdict, "" if one.score is None else one.score)
+                for one in origin.pictures
+            ],
+            numbers=("score",),
+            whole=("split", "SHA-256"),
+        )
+
+
+def show_traces(traces: "Traces") -> None:
+    """The snapshots, models and frame of a picture."""
+    if traces.snapshots:
+        show_table(
+            ("", "snapshot", "date", "pair", "split", "SHA-256"),
+            [
+                (
+                    "→" if one.newest else "",
+                    one.snapshot,
+                    day(one.created),
+                    one.id,
+                    one.split
+                    if one.status == "accepted"
+                    else f"{one.status}: {one.reason}"
+                    if one.reason
+                    else one.status,
+                    one.image_sha256[:12],
+                )
+                for one in traces.snapshots
+            ],
+            whole=("snapshot", "date", "SHA-256"),
+        )
+    else:
+        console.print("in no snapshot")
+    console.print()
+    if traces.models:
+        show_table(
+            ("model", "version", "state", "was", "verdict", "score"),
+            [
+                (
+                    one.name or NOTHING,
+                    one.version,
+                    one.state,
+                    one.use,
+                    one.verdict,
+                    "" if one.score is None else one.score,
+                )
+                for one in traces.models
+            ],
+            numbers=("score",),
+            whole=("version", "state"),
+        )
+    else:
+        console.print("no model was trained or judged on it")
+    for frame in traces.frames:
+        console.print()
+        show_facts(
+            [
+                ("frame", f"{frame.id} of {day(frame.taken)} UTC"),
+                ("answer", f"{frame.verdict} by {frame.model} {frame.version}"),
+                ("kept", frame.reason.replace("_", " ")),
+                ("decided", frame.decided or "not yet"),
+                ("exported", ", ".join(frame.exported)),
+            ]
+        )

@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 from networks import LIMITS, draw, write_model, write_source
+from pictures import encode
 from PIL import Image
 
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
+from defectline.components.common.inspection import answer, to_prediction
+from defectline.components.common.review import frame_id
 from defectline.components.common.runs import (
     Current,
     Gated,
@@ -19,6 +22,8 @@ from defectline.components.common.runs import (
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.evaluate.evaluating import evaluate
 from defectline.components.ingest.ingesting import ingest
+from defectline.components.serve.review import Reviewer, ReviewSettings
+from defectline.pipeline.review import accept, export
 
 NAME = "defects"
 
@@ -95,13 +100,30 @@ def deploy(
     write_outcome(store, run, outcome)
 
 
+def review_frame(factory: Factory, seed: int) -> str:
+    """A frame of the line that the endpoint kept, accepted as NG and exported to the source; its id."""
+    image, mask = draw("NG", np.random.default_rng(seed))
+    picture = encode(image)
+    said = to_prediction(answer((mask > 0).astype(np.uint16) * 550, 0.5, 4))
+    reviewer = Reviewer(factory.store, NAME, 0.5, ReviewSettings())
+    reviewer.offer(picture, {**said, "model_version": factory.versions[-1], "latency_ms": 1.0})
+    assert reviewer.close(60)
+    accept(factory.store, NAME, frame_id(picture), "NG", None)
+    export(factory.store, NAME, FolderStorage(factory.source), print)
+    return frame_id(picture)
+
+
 def operate(folder: Path) -> Factory:
-    """Three runs: the first is deployed, the second with more pictures too, the third is refused."""
+    """Three runs: the first is deployed, the second with more pictures too, the third is refused.
+
+    Of the pictures of the second, one was a frame of the line.
+    """
     factory = Factory(folder, [])
     write_source(factory.source, 40)
     factory.run()
     add_pairs(factory.source, ["new-1", "new-2"], "NG", seed=7)
     add_pairs(factory.source, ["new-3"], "OK", seed=8)
+    review_frame(factory, seed=10)
     factory.run()
     add_pairs(factory.source, ["later"], "OK", seed=9)
     factory.run(cut=1000.0)

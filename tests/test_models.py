@@ -3,21 +3,15 @@
 import json
 from pathlib import Path
 
-import pytest
 from bundles import make_bundle
 from cluster.api import ApiServer
 from commands import call, contents, defectline
-from stores import NAME, Factory, operate
+from stores import NAME
 
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve_manifests import KServeSettings, inference_service
 from defectline.pipeline.inventory import read_models, read_runs
-
-
-@pytest.fixture(scope="module")
-def factory(tmp_path_factory) -> Factory:
-    return operate(tmp_path_factory.mktemp("factory"))
 
 
 def test_each_version_has_its_state_and_its_run(factory):
