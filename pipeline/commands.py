@@ -90,3 +90,48 @@ def lineage(
             )
         else:
             tables.show_traces(traces)
+
+
+def prune(
+    store: Store = "./store",
+    keep: Annotated[int, typer.Option(min=1, help="The last versions of each model that stay.")] = 3,
+    age: Annotated[
+        float, typer.Option(min=0, help="Days after which unfinished work counts as given up.")
+    ] = 7,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Where KServe serves models of this store, to ask which; repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; otherwise it is only listed.")] = False,
+    json_: Json = False,
+) -> None:
+    """List what of a store nothing needs any more, and with --yes remove it."""
+    from datetime import UTC, datetime, timedelta
+
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import tables
+    from defectline.pipeline.inventory import read_models
+    from defectline.pipeline.prune import make_plan, prune, read_stock
+    from defectline.pipeline.serving import versions_in_use
+
+    opened, old = open_storage(store), timedelta(days=age)
+    in_use = None
+    if namespace:
+        in_use = versions_in_use(read_models(opened, [], tables.complain), namespace)
+    plan = make_plan(read_stock(opened, in_use, tables.complain), keep, datetime.now(UTC) - old)
+    items = prune(opened, keep, old, in_use, tables.complain) if yes else plan.items
+    if json_:
+        tables.print_json(
+            {
+                "removed": yes,
+                "bytes": sum(item.size for item in items),
+                "items": [
+                    {"kind": one.kind, "name": one.name, "reason": one.reason, "bytes": one.size}
+                    for one in items
+                ],
+                "kept": plan.kept,
+                "under_way": plan.under_way,
+            }
+        )
+    else:
+        tables.show_pruning(plan, items, yes)

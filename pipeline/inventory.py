@@ -18,6 +18,7 @@ Say = Callable[[str], None]
 CROSSVAL = "crossval-"
 """Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""
 
+WEIGHTS = ("init_from", "encoder_weights")
 VERSION_FILE = re.compile(r"(models|serving)/(?P<name>[^/]+)/(?P<version>v\d{8}-\d{6}-[0-9a-f]{6})/.")
 
 
@@ -38,6 +39,8 @@ class Model(NamedTuple):
     run: str
     """The run that judged it; empty where that is gone."""
     served_by: tuple[str, ...] = ()
+    starts_from: str = ""
+    """The weights that its training began with, as its settings name them."""
 
 
 class Run(NamedTuple):
@@ -126,6 +129,7 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
                 bundle.metrics.get("test", {}) if bundle else {},
                 run.id if run else "",
                 ("this machine",) if champion else (),
+                " ".join(str(bundle.training.get(key, "")) for key in WEIGHTS) if bundle else "",
             )
         )
     there = {version for _, version in folders}

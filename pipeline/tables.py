@@ -13,6 +13,7 @@ from defectline.pipeline.screen import console
 
 if TYPE_CHECKING:
     from defectline.pipeline.lineage import Origin, Traces
+    from defectline.pipeline.prune import Item, Plan
 
 NOTHING = "–"
 COLOURS = {
@@ -178,3 +179,25 @@ def show_traces(traces: "Traces") -> None:
                 ("exported", ", ".join(frame.exported)),
             ]
         )
+
+
+def show_pruning(plan: "Plan", items: Sequence["Item"], removed: bool) -> None:
+    """What stays and why, then what goes or is gone."""
+    if plan.kept:
+        show_table(("kept", "because"), list(plan.kept.items()), whole=("kept",))
+        console.print()
+    if items:
+        rows = [(one.kind, one.name, _size(one.size), one.reason) for one in items]
+        show_table(("removed" if removed else "to remove", "", "size", "because"), rows, numbers=("size",))
+        console.print()
+    what = f"{len(items)} things, {_size(sum(one.size for one in items))}"
+    if removed:
+        console.print(f"removed: {what}")
+    elif plan.under_way:
+        console.print(f"a run is under way: {escape(', '.join(plan.under_way[:3]))}; nothing can be removed")
+    else:
+        console.print(f"{what}; nothing was removed, --yes does it" if items else "nothing to remove")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"

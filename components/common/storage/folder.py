@@ -2,11 +2,12 @@
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from defectline.components.common.storage.base import (
 )
 
 COPY_BYTES = 1 << 20
+BESIDE = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""How a file is called while it is written."""
 
 
 class FolderStorage(Storage):
@@ -114,6 +117,23 @@ class FolderStorage(Storage):
                 if (current and current[1]) != version:
                     raise conflict(str(target))
                 self.write(key, data)
+
+    def unfinished(self) -> Iterator[Object]:
+        with _explained(self.root, "read"):
+            found = []
+            for folder, folders, files in os.walk(self.root, onerror=_raise):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                for path in (Path(folder, name) for name in files if BESIDE.fullmatch(name)):
+                    # A write that ends meanwhile takes its file away.
+                    with suppress(FileNotFoundError):
+                        about = path.stat()
+                        key = path.relative_to(self.root).as_posix()
+                        found.append(Object(key, about.st_size, _version(about), _modified(about)))
+        yield from found
+
+    def discard(self, left: Object) -> None:
+        with _explained(self.root, "write", left.key):
+            (self.root / left.key).unlink(missing_ok=True)
 
     @contextmanager
     def _beside(self, key: str) -> Iterator[Path]:
