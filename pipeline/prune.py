@@ -4,10 +4,9 @@ Kept are, of each model, the champion, what it was compared with, what KServe se
 versions; the newest snapshot, the one of the last gate and those of the kept models; and every pack that one of
 these snapshots names. Nothing of a run that may be under way is touched.
 
-A run that begins meanwhile writes a file of its own below runs/ before it reads anything. So what is referred
-to is removed in two rounds: first what refers (models, snapshots, journals), then, if no run has begun by then,
-what nothing refers to any more (packs, checkpoints and the like). A run that begins later cannot have seen the
-former.
+A run that begins meanwhile writes a file of its own below runs/ before it reads anything. So things go in
+rounds: first what refers to others, then, if no run has begun by then, what nothing refers to any more. A run
+that begins later cannot have seen the former.
 """
 
 from collections import defaultdict
@@ -33,8 +32,8 @@ from defectline.pipeline.inventory import (
 )
 
 JOURNAL = "snapshots/journal/"
-REFERRING = ("model", "journal", "snapshot")
-"""The kinds of the first round."""
+ROUNDS = (("model",), ("journal", "snapshot"), ("pack", "checkpoint", "weights", "upload"))
+"""Kinds of things: what refers goes before what it refers to."""
 
 
 class Item(NamedTuple):
@@ -160,7 +159,7 @@ def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
         there = {model.version: model for model in models}
         published = [model.version for model in models if model.state in ("champion", "published")]
         in_use = stock.in_use.get(name, set()) if stock.in_use is not None else set()
-        served = {m.version for m in models if any(k.startswith("serving/") for k in _files(stock.objects, m))}
+        served = {m.version for m in models if any(one.key.startswith("serving/") for one in _files(stock.objects, m))}
         why: dict[str, str] = {}
         for model in models:
             if model.state == "champion":
@@ -301,22 +300,23 @@ def prune(
     """
     from defectline.pipeline.local import only_run
 
+    removed: list[Item] = []
+    planned: set[Object] | None = None
     with only_run(store):
         before = datetime.now(UTC) - age
-        plan = make_plan(read_stock(store, in_use, say), keep, before)
-        _check_idle(plan)
-        removed = [item for item in plan.items if item.kind in REFERRING and _remove(store, item, say)]
-        stock = read_stock(store, in_use, say)
-        again = make_plan(stock, keep, before)
-        _check_idle(again)
-        planned = {one for item in plan.items for one in item.objects}
-        # Also those of a snapshot that was written anew meanwhile, and so was not removed.
-        needed = set[str]().union(*(packs or set() for packs in stock.packs.values()))
-        for item in again.items:
-            free = item.kind != "pack" or (item.name not in needed and None not in stock.packs.values())
-            if item.kind not in REFERRING and free and planned.issuperset(item.objects):
-                removed += [item] * _remove(store, item, say)
-        return removed
+        for kinds in ROUNDS:
+            stock = read_stock(store, in_use, say)
+            plan = make_plan(stock, keep, before)
+            _check_idle(plan)
+            if planned is None:
+                planned = {one for item in plan.items for one in item.objects}
+            # Also those of a snapshot that was written anew meanwhile, and so was not removed.
+            needed = set[str]().union(*(packs or set() for packs in stock.packs.values()))
+            for item in plan.items:
+                free = item.kind != "pack" or (item.name not in needed and None not in stock.packs.values())
+                if item.kind in kinds and free and planned.issuperset(item.objects):
+                    removed += [item] * _remove(store, item, say)
+    return removed
 
 
 def _check_idle(plan: Plan) -> None:
