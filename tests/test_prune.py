@@ -24,7 +24,14 @@ from stores import NAME, deploy
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Data, publish_folder, read_bundle
 from defectline.components.common.errors import Conflict
-from defectline.components.common.runs import Outcome, read_current, read_gated, write_outcome
+from defectline.components.common.runs import (
+    Gated,
+    Outcome,
+    read_current,
+    read_gated,
+    write_gated,
+    write_outcome,
+)
 from defectline.components.common.snapshot import list_snapshots, read_files, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -80,8 +87,16 @@ class Plant:
     def refuse(self) -> None:
         self.happened += 1
         run = f"run-{self.happened:03d}"
-        self.ingest(run)
+        snapshot = self.ingest(run)
+        write_gated(self.store, NAME, Gated(run=run, snapshot=snapshot, settings=""))
         write_outcome(self.store, run, Outcome(state="refused", reason="too many escapes"))
+
+    def find_little_new(self) -> None:
+        self.happened += 1
+        run = f"run-{self.happened:03d}"
+        self.add()
+        self.ingest(run)
+        write_outcome(self.store, run, Outcome(state="nothing_new", reason="1 new, 5 needed"))
 
     def cut_off(self) -> None:
         """What a deploy and a training leave that were killed long ago."""
@@ -124,7 +139,7 @@ def check_whole(store: Storage, folder: Path) -> None:
         assert (NAME, current.version) in models
 
 
-EVENTS = ("add", "take_away", "train", "train", "refuse", "cut_off", "roll_back")
+EVENTS = ("add", "take_away", "train", "train", "refuse", "find_little_new", "cut_off", "roll_back")
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
