@@ -21,7 +21,7 @@ schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow 
 app.add_typer(schedule, name="schedule")
 review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 app.add_typer(review, name="review")
-for command in (commands.models, commands.lineage, commands.prune):
+for command in commands.ALL:
     app.command()(command)
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]

@@ -3,6 +3,8 @@
 Heavy packages are imported by the commands that need them.
 """
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -135,3 +137,89 @@ def prune(
         )
     else:
         tables.show_pruning(plan, items, yes)
+
+
+def runs(
+    store: Store = "./store",
+    host: Annotated[
+        str, typer.Option(help="Instead of a store's, the runs of this Kubeflow Pipelines server.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="The last ones.")] = 20,
+    json_: Json = False,
+) -> None:
+    """List the runs: when, how they ended and why. KFP_TOKEN holds the server's bearer token."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import tables
+    from defectline.pipeline.runs import list_cluster_runs, list_runs
+
+    if host:
+        rows = list_cluster_runs(host, namespace, os.environ.get("KFP_TOKEN", ""), limit)
+    else:
+        rows = list_runs(open_storage(store), limit, tables.complain)
+    if json_:
+        return tables.print_json([row._asdict() for row in rows])
+    if not rows:
+        return typer.echo(f"no runs in {host or open_storage(store).uri}")
+    tables.show_table(
+        ("run", "began (UTC)", "minutes", "state", "version", "reason"),
+        [
+            (
+                row.run if row.name == row.run else f"{row.name} {row.run}",
+                tables.day(row.began),
+                "" if row.minutes is None else f"{row.minutes:,.1f}",
+                row.state,
+                row.version,
+                row.reason,
+            )
+            for row in rows
+        ],
+        numbers=("minutes",),
+        whole=("state",),
+    )
+
+
+def metrics(
+    run: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Starts of names do; default the last five.")
+    ] = None,
+    store: Store = "./store",
+    plot: Annotated[Path | None, typer.Option(help="Draw bars with intervals to this PNG.")] = None,
+    json_: Json = False,
+) -> None:
+    """Compare the test metrics of runs, and what the gate said."""
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline import runs as running
+    from defectline.pipeline import tables
+
+    found = running.find_judged(open_storage(store), run or [], tables.complain)
+    if plot:
+        running.plot(found, plot)
+    if json_:
+        return tables.print_json(running.compare(found))
+    tables.show_metrics(found)
+    if plot:
+        tables.complain(f"drawn in {plot}")
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="The run; a start of its name does.")],
+    store: Store = "./store",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to put a copy.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Print where the report of a run lies; one of a remote store is fetched first."""
+    import webbrowser
+
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.runs import fetch_report
+    from defectline.pipeline.tables import complain
+
+    path = fetch_report(open_storage(store), run, output, complain)
+    typer.echo(path)
+    if open_ and not webbrowser.open(path.as_uri()):
+        complain("There is no browser on this machine: open the file elsewhere.")
+        raise typer.Exit(2)
+
+
+ALL = (models, lineage, prune, runs, metrics, report)

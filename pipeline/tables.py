@@ -12,6 +12,7 @@ from rich.table import Table
 from defectline.pipeline.screen import console
 
 if TYPE_CHECKING:
+    from defectline.pipeline.inventory import Run
     from defectline.pipeline.lineage import Origin, Traces
     from defectline.pipeline.prune import Item, Plan
 
@@ -201,3 +202,19 @@ def show_pruning(plan: "Plan", items: Sequence["Item"], removed: bool) -> None:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
+
+
+def show_metrics(runs: Sequence["Run"]) -> None:
+    """A line a run: test metrics with 95 % intervals, and the rules of the gate that failed."""
+    rows = []
+    for run in runs:
+        test, spans = run.metrics.get("test") or {}, run.metrics.get("test_intervals_95") or {}
+        failed = [rule["name"] for rule in run.gate if not rule["passed"]]
+        numbers = (_with_interval(test.get(name), spans.get(name)) for name in ("iou", "escape", "overkill"))
+        rows.append((run.id, *numbers, ", ".join(failed) or ("passed" if run.gate else NOTHING)))
+    show_table(("run", "IoU", "escape", "overkill", "gate"), rows)
+    console.print("[dim]on each run's own test pictures; below each number its 95 % interval[/]")
+
+
+def _with_interval(value: float | None, span: Sequence[float] | None) -> str:
+    return number(value) + (f"\n{span[0]:.2f} – {span[1]:.2f}" if span else "")

@@ -183,6 +183,12 @@ class KfpApi:
         self.polls[run.run_id] = steps
         return run
 
+    def list_runs(self, request: Request, upload: None) -> Any:
+        self._check_namespace(request.query.get("namespace", ""))
+        newest_first = request.query.get("sort_by") == "created_at desc"
+        runs = sorted(self.runs.values(), key=lambda run: run.created_at, reverse=newest_first)
+        return self._page(runs, request, api.V2beta1ListRunsResponse)
+
     def get_run(self, request: Request, upload: None, run_id: str) -> Any:
         run = known(self.runs, run_id, "Run")
         run.state, tasks = next(self.polls[run_id])
@@ -258,6 +264,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", "/pipelines/([^/]+)/versions", KfpApi.list_versions),
     ("POST", "/pipelines/upload_version", KfpApi.upload_version),
     ("POST", "/runs", KfpApi.create_run),
+    ("GET", "/runs", KfpApi.list_runs),
     ("GET", "/runs/([^/]+)", KfpApi.get_run),
     ("GET", "/recurringruns", KfpApi.list_recurring_runs),
     ("POST", "/recurringruns", KfpApi.create_recurring_run),
