@@ -222,4 +222,28 @@ def report(
         raise typer.Exit(2)
 
 
-ALL = (models, lineage, prune, runs, metrics, report)
+def doctor(
+    store: Store = "./store",
+    source: Annotated[str, typer.Option(help="Also whether these labelled images can be read.")] = "",
+    host: Annotated[
+        str, typer.Option(envvar="KFP_HOST", help="Also whether this Kubeflow Pipelines server answers.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")] = "",
+    json_: Json = False,
+) -> None:
+    """Check versions, settings, source, store and server; exit status 2 where something is wrong."""
+    from defectline.pipeline import tables
+    from defectline.pipeline.doctor import examine
+
+    found = []
+    for finding in examine(source, store, host, namespace, os.environ.get("KFP_TOKEN", "")):
+        found.append(finding)
+        if not json_:
+            tables.show_finding(finding)
+    if json_:
+        tables.print_json([finding._asdict() for finding in found])
+    if not all(finding.ok for finding in found):
+        raise typer.Exit(2)
+
+
+ALL = (models, lineage, prune, runs, metrics, report, doctor)

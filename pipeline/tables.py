@@ -12,6 +12,7 @@ from rich.table import Table
 from defectline.pipeline.screen import console
 
 if TYPE_CHECKING:
+    from defectline.pipeline.doctor import Finding
     from defectline.pipeline.inventory import Run
     from defectline.pipeline.lineage import Origin, Traces
     from defectline.pipeline.prune import Item, Plan
@@ -218,3 +219,11 @@ def show_metrics(runs: Sequence["Run"]) -> None:
 
 def _with_interval(value: float | None, span: Sequence[float] | None) -> str:
     return number(value) + (f"\n{span[0]:.2f} – {span[1]:.2f}" if span else "")
+
+
+def show_finding(finding: "Finding") -> None:
+    """A line for what is well; what is wrong gets its fix below."""
+    mark = "[green]ok   [/]" if finding.ok else "[red]wrong[/]"
+    console.print(f"{mark} {finding.check:12} {escape(finding.found)}", soft_wrap=True)
+    if finding.fix:
+        console.print(f"{'fix:':>17}  {escape(finding.fix)}", soft_wrap=True)
