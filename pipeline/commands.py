@@ -16,9 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
 def models(
     store: Store = "./store",
     name: Annotated[str, typer.Option(help="Only this model.")] = "",
-    namespace: Annotated[
-        str, typer.Option(help="Also ask KServe in this namespace what serves there.")
-    ] = "",
+    namespace: Annotated[str, typer.Option(help="Also ask KServe in this namespace what serves there.")] = "",
     json_: Json = False,
 ) -> None:
     """List the versions of the models, with their test metrics and what became of them."""

@@ -1,9 +1,7 @@
 """Whether this machine, its settings, source, store and server are fit for a run; each finding with its fix."""
 
 import os
-import platform
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -11,9 +9,8 @@ from uuid import uuid4
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.versions import versions
 
-PACKAGES = ("defectline", "kfp", "tensorflow", "openvino", "kserve")
-"""Whose versions matter."""
 PYTHONS = ("3.11", "3.12")
 VARIABLES = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"),
@@ -49,25 +46,15 @@ def examine(source: str, store: str, host: str, namespace: str, token: str) -> I
         yield _tried("KFP server", lambda: _server(host, namespace, token))
 
 
-def versions() -> list[tuple[str, str]]:
-    """Name and version of Python and PACKAGES; an empty version where it is not installed."""
-    return [("python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)]
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _versions() -> Iterator[Finding]:
     for name, version in versions():
         if name == "python":
             fits = version.rpartition(".")[0] in PYTHONS
             yield Finding(name, fits, version, "" if fits else f"Install Python {' or '.join(PYTHONS)}.")
         else:
-            yield Finding(name, bool(version), version or "not installed", "" if version else "Run `make setup`.")
+            yield Finding(
+                name, bool(version), version or "not installed", "" if version else "Run `make setup`."
+            )
 
 
 def _environment() -> Iterator[Finding]:
@@ -76,7 +63,9 @@ def _environment() -> Iterator[Finding]:
     yield Finding("environment", True, ", ".join(names) or "nothing set that concerns defectline")
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if len(missing := [name for name in keys if not os.environ.get(name)]) == 1:
-        yield Finding("environment", False, f"only half of a key: {missing[0]} is not set", "Set both, or none.")
+        yield Finding(
+            "environment", False, f"only half of a key: {missing[0]} is not set", "Set both, or none."
+        )
     for name in FILES:
         value = os.environ.get(name)
         # KUBECONFIG may name several.

@@ -88,7 +88,9 @@ def _read_run(store: Storage, run: str, files: Sequence[Object], say: Say) -> Ru
             outcome = read_outcome(store, run)
         except StoreError:
             say(f"{store.url(outcome_key(run))} cannot be read and is left out")
-    metrics, gate = ({}, []) if "metrics.json" not in names else (_json(store, run, "metrics.json", {}, say), [])
+    metrics, gate = (
+        ({}, []) if "metrics.json" not in names else (_json(store, run, "metrics.json", {}, say), [])
+    )
     if "gate.json" in names:
         gate = _json(store, run, "gate.json", [], say)
     return Run(run, outcome, metrics, gate, times[0], times[-1], names)

@@ -93,7 +93,6 @@ class Server:
             "GET",
             response_type="object",
             auth_settings=["Bearer"],
-            _return_http_data_only=False,
         )
         # The generated model of the answer lacks it.
         return str(answer.get("tag_name") or "")

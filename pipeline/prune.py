@@ -132,9 +132,7 @@ def make_plan(stock: Stock, keep: int, before: datetime) -> Plan:
 
     Unfinished work that was last written before the time `before` counts as given up.
     """
-    under_way = [
-        run.id for run in stock.runs if run.state == "unfinished" and not _old(run.ended, before)
-    ]
+    under_way = [run.id for run in stock.runs if run.state == "unfinished" and not _old(run.ended, before)]
     versions = _kept_versions(stock, keep)
     snapshots = _kept_snapshots(stock, versions)
     kept = {f"{name} {version}": why for (name, version), why in versions.items()}
@@ -159,7 +157,11 @@ def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
         there = {model.version: model for model in models}
         published = [model.version for model in models if model.state in ("champion", "published")]
         in_use = stock.in_use.get(name, set()) if stock.in_use is not None else set()
-        served = {m.version for m in models if any(one.key.startswith("serving/") for one in _files(stock.objects, m))}
+        served = {
+            m.version
+            for m in models
+            if any(one.key.startswith("serving/") for one in _files(stock.objects, m))
+        }
         why: dict[str, str] = {}
         for model in models:
             if model.state == "champion":
@@ -195,9 +197,7 @@ def _kept_snapshots(stock: Stock, versions: Mapping[tuple[str, str], str]) -> di
     return kept
 
 
-def _models(
-    stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime
-) -> Iterable[Item]:
+def _models(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
     for model in stock.models:
         objects = _files(stock.objects, model)
         if (model.name, model.version) in versions:
@@ -269,9 +269,7 @@ def _given_up(stock: Stock, before: datetime) -> Iterable[Item]:
             yield _item("upload", one.key, "it was cut off", (one,))
 
 
-def _weights(
-    stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime
-) -> Iterable[Item]:
+def _weights(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
     used = "\n".join(settings for _, settings in stock.gated.values())
     used += "\n".join(m.starts_from for m in stock.models if (m.name, m.version) in versions)
     for key, one in stock.objects.items():

@@ -42,7 +42,9 @@ def list_runs(store: Storage, limit: int, say: Say) -> list[Row]:
 
 def _row(run: Run) -> Row:
     ended = None if run.state == "unfinished" else _minutes(run.began, run.ended)
-    return Row(run.id, run.id, run.began, ended, run.state, run.outcome.reason if run.outcome else "", run.judged)
+    return Row(
+        run.id, run.id, run.began, ended, run.state, run.outcome.reason if run.outcome else "", run.judged
+    )
 
 
 def _minutes(began: str, ended: str) -> float:

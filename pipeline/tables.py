@@ -118,7 +118,13 @@ def show_origin(origin: "Origin", images: bool) -> None:
         show_table(
             ("pair", "split", "SHA-256", "verdict", "score"),
             [
-                (one.id, one.split, one.image_sha256[:12], one.verdict, "" if one.score is None else one.score)
+                (
+                    one.id,
+                    one.split,
+                    one.image_sha256[:12],
+                    one.verdict,
+                    "" if one.score is None else one.score,
+                )
                 for one in origin.pictures
             ],
             numbers=("score",),

@@ -105,6 +105,13 @@ def test_what_the_store_does_not_know(factory):
 
 
 def test_only_versions_are_taken_for_versions():
-    assert [is_version(text) for text in ("v20261122-101530-3fa9c1", "v2", "v", "vase", "NG/v2", "v2.png")] == [
-        True, True, False, False, False, False,
+    assert [
+        is_version(text) for text in ("v20261122-101530-3fa9c1", "v2", "v", "vase", "NG/v2", "v2.png")
+    ] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
     ]

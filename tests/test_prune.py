@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,7 +120,9 @@ class Plant:
 
 def check_whole(store: Storage, folder: Path) -> None:
     """Every bundle verifies, every snapshot reads, and what runs look for is there."""
-    models = sorted({tuple(one.key.split("/")[1:3]) for one in store.list("models/") if one.key.count("/") > 2})
+    models = sorted(
+        {tuple(one.key.split("/")[1:3]) for one in store.list("models/") if one.key.count("/") > 2}
+    )
     for name, version in models:
         with TemporaryDirectory(dir=folder) as copy:
             store.download_folder(f"models/{name}/{version}", Path(copy))
@@ -304,7 +305,9 @@ def test_an_ingest_that_was_cut_off_keeps_its_packs_until_it_is_old(plant):
         plant.ingest("killed")
     os.utime(plant.store.root / "runs/killed/quarantine.csv", (0, 0))
     journals = [one.key for one in plant.store.list("snapshots/journal/")]
-    packs = {one.key.rpartition("/")[2].removesuffix(".parquet") for one in plant.store.list("snapshots/journal/")}
+    packs = {
+        one.key.rpartition("/")[2].removesuffix(".parquet") for one in plant.store.list("snapshots/journal/")
+    }
     assert packs
     assert "journal" not in kinds(plant.store, 1)
     assert not packs & set(kinds(plant.store, 1).get("pack", []))
@@ -318,7 +321,9 @@ def test_weights_that_something_starts_from_stay(plant):
     plant.store.write("pretrained/bbbbbbbbbbbb.keras", b"used by nothing")
     plant.grow_old()
     url = plant.store.url("pretrained/aaaaaaaaaaaa.keras")
-    gated = read_gated(plant.store, NAME).model_copy(update={"settings": f"epochs=3 init_from={url}#sha256=1"})
+    gated = read_gated(plant.store, NAME).model_copy(
+        update={"settings": f"epochs=3 init_from={url}#sha256=1"}
+    )
     plant.store.write(f"models/{NAME}/gated.json", gated.model_dump_json().encode())
     assert kinds(plant.store, 1)["weights"] == ["bbbbbbbbbbbb.keras"]
 

@@ -73,7 +73,9 @@ def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory):
     assert [row["run"] for row in rows] == [f"id-{number}" for number in range(248, -1, -2)]
     assert (rows[0]["state"], rows[0]["minutes"]) == ("RUNNING", None)
     assert (rows[-1]["state"], rows[-1]["reason"], rows[-1]["minutes"]) == ("FAILED", "no node has a GPU", 30)
-    assert rows[0].keys() == json.loads(call("runs", "--store", factory.store.root, "--json").stdout)[0].keys()
+    assert (
+        rows[0].keys() == json.loads(call("runs", "--store", factory.store.root, "--json").stdout)[0].keys()
+    )
     assert [line.split()[2] for line in last.stdout.splitlines()[1:]] == ["id-248", "id-246", "id-244"]
 
 
