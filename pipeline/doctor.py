@@ -1,4 +1,4 @@
-"""Whether this machine, its settings, source, store and server are fit for a run; each finding with its fix."""
+"""Whether this machine, its settings, source, store and server are fit for a run; and if not, the fix."""
 
 import os
 from collections.abc import Callable, Iterator

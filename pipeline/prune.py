@@ -1,8 +1,8 @@
 """What of a store nothing needs any more, and removing it.
 
 Kept are, of each model, the champion, what it was compared with, what KServe serves and the last few
-versions; the newest snapshot, the one of the last gate and those of the kept models; and every pack that one of
-these snapshots names. Nothing of a run that may be under way is touched.
+versions; the newest snapshot, the one of the last gate and those of the kept models; and every pack that
+one of these snapshots names. Nothing of a run that may be under way is touched.
 
 A run that begins meanwhile writes a file of its own below runs/ before it reads anything. So things go in
 rounds: first what refers to others, then, if no run has begun by then, what nothing refers to any more. A run

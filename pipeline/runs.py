@@ -137,7 +137,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def plot(runs: Sequence[Run], file: Path) -> None:
-    """Draw a bar a run for each of PLOTTED, with its 95 % interval, as PNG. Raises StoreError for the file."""
+    """Draw a bar a run for each of PLOTTED, with its 95 % interval, as PNG. Raises StoreError."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(PLOTTED), 1.2 + 0.35 * len(runs)), layout="constrained")

@@ -17,7 +17,7 @@ from defectline.pipeline import cli
 from defectline.pipeline.doctor import FILES, VARIABLES
 
 HEAVY = (
-    *("numpy", "cv2", "PIL", "pyarrow", "pydantic", "boto3", "google.cloud.storage", "kfp", "kfp_server_api"),
+    *("numpy", "cv2", "PIL", "pyarrow", "boto3", "google.cloud.storage", "kfp", "kfp_server_api"),
     *("tensorflow", "keras", "openvino", "kserve", "kubernetes", "matplotlib", "scipy", "sklearn"),
 )
 
