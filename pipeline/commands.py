@@ -35,20 +35,19 @@ def models(
     if not found:
         return typer.echo(f"no models{f' called {name}' if name else ''} in {opened.uri}")
     tables.show_table(
-        ("model", "version", "state", "IoU", "escape", "overkill", "snapshot", "serves on"),
+        ("model", "version", "state", "IoU", "escape", "overkill", "snapshot"),
         [
             (
                 one.name or tables.NOTHING,
-                one.version,
+                "\n".join([one.version, *(f"serves on {place}" for place in one.served_by)]),
                 one.state,
                 *(one.metrics.get(key) for key in ("iou", "escape", "overkill")),
                 one.snapshot[:6],
-                ", ".join(one.served_by),
             )
             for one in found
         ],
         numbers=("IoU", "escape", "overkill"),
-        whole=("version", "state"),
+        whole=("model", "version", "state"),
     )
 
 
