@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from defectline.components.common.errors import DefectlineError
+from defectline.pipeline import commands
 from defectline.pipeline.rollback import rollback
 from defectline.pipeline.status import status
 
 app = typer.Typer(
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     help="Labelled product images become a gated defect-segmentation endpoint.",
 )
@@ -24,6 +26,8 @@ app.command()(status)
 app.command()(rollback)
 review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 app.add_typer(review, name="review")
+for command in commands.ALL:
+    app.command()(command)
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
@@ -39,6 +43,20 @@ Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user K
 Experiment = Annotated[str, typer.Option(help="KFP experiment; made where it is missing.")]
 TOKEN = "KFP_TOKEN"
 """Environment variable with the bearer token: a token on the command line would be seen by everybody."""
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="The versions that matter, and exit.")
+    ] = False,
+) -> None:
+    if version:
+        from defectline.pipeline.versions import versions
+
+        for name, found in versions():
+            typer.echo(f"{name:11} {found or 'not installed'}")
+        raise typer.Exit
 
 
 @app.command()
@@ -244,16 +262,31 @@ def snapshots(
     diff: Annotated[
         tuple[str, str] | None, typer.Option(metavar="A B", help="What B has other than A; starts of ids do.")
     ] = None,
+    json_: commands.Json = False,
 ) -> None:
     """List the snapshots of a store, or compare two of them."""
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import screen
+    from defectline.pipeline import screen, tables
     from defectline.pipeline.snapshots import compare, summarize
 
     if diff:
-        screen.show_difference(*compare(open_storage(store), *diff))
+        before, after, changes = compare(open_storage(store), *diff)
+        if json_:
+            changed = [change._asdict() for change in changes]
+            tables.print_json({"before": before, "after": after, "changes": changed})
+        else:
+            screen.show_difference(before, after, changes)
     else:
-        screen.show_snapshots(summarize(open_storage(store), screen.say))
+        rows = summarize(open_storage(store), tables.complain if json_ else screen.say)
+        if json_:
+            tables.print_json(
+                [
+                    {**row.snapshot.model_dump(), "new": row.new, "models": row.models, "newest": row.head}
+                    for row in rows
+                ]
+            )
+        else:
+            screen.show_snapshots(rows)
 
 
 @review.command("list")
@@ -468,13 +501,26 @@ def schedule_apply(
 
 
 @schedule.command("list")
-def schedule_list(host: Host, namespace: Namespace = "") -> None:
+def schedule_list(host: Host, namespace: Namespace = "", json_: commands.Json = False) -> None:
     """List the recurring runs."""
-    from defectline.pipeline import cluster, screen
+    from defectline.pipeline import cluster, screen, tables
 
-    screen.show_schedules(
-        cluster.list_schedules(host=host, namespace=namespace, token=os.environ.get(TOKEN, ""))
-    )
+    found = cluster.list_schedules(host=host, namespace=namespace, token=os.environ.get(TOKEN, ""))
+    if json_:
+        tables.print_json(
+            [
+                {
+                    "id": one.id,
+                    "name": one.name,
+                    "cron": one.cron,
+                    "enabled": one.enabled,
+                    "next_times": [time.isoformat() for time in one.next_times],
+                }
+                for one in found
+            ]
+        )
+    else:
+        screen.show_schedules(found)
 
 
 @schedule.command("delete")

@@ -68,6 +68,7 @@ class Server:
         self._experiments = api.ExperimentServiceApi(client)
         self._pipelines = api.PipelineServiceApi(client)
         self._uploads = api.PipelineUploadServiceApi(client)
+        self._client = client
         self._check_health(api.HealthzServiceApi(client))
 
     def ask(self, purpose: str, method: Callable[..., Any], *args: object, **options: object) -> Any:
@@ -82,6 +83,19 @@ class Server:
         if "json" not in kind:
             raise self._not_kfp(f"an answer of {kind}, such as a login page")
         return answer
+
+    def version(self) -> str:
+        """The server's own version; empty where it does not tell."""
+        answer = self.ask(
+            "read the version",
+            self._client.call_api,
+            "/apis/v2beta1/healthz",
+            "GET",
+            response_type="object",
+            auth_settings=["Bearer"],
+        )
+        # The generated model of the answer lacks it.
+        return str(answer.get("tag_name") or "")
 
     def pages(self, purpose: str, method: Callable[..., Any], field: str, **options: object) -> Iterator[Any]:
         """The items of every page of a list."""

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.errors import SettingsError, StoreError
+from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
 from defectline.components.common.storage import Storage
+from defectline.pipeline.inventory import resolve
 
 
 class SnapshotRow(NamedTuple):
@@ -47,7 +48,7 @@ def compare(store: Storage, before: str, after: str) -> tuple[str, str, list[Cha
     `before` and `after` are ids or their unique starts. Raises SettingsError for another text.
     """
     ids = [snapshot.id for snapshot in _all(store)]
-    first, second = _resolve(before, ids), _resolve(after, ids)
+    first, second = (resolve(one, ids, "snapshot", "defectline snapshots STORE") for one in (before, after))
     return first, second, difference(read_pairs(store, first), read_pairs(store, second))
 
 
@@ -98,18 +99,6 @@ def _models(store: Storage, say: Callable[[str], None]) -> dict[str, list[str]]:
                 continue
             found[bundle.data.snapshot].append(f"{parts[1]} {parts[2]}")
     return found
-
-
-def _resolve(start: str, ids: Sequence[str]) -> str:
-    matching = [id for id in ids if id.startswith(start)] if start else []
-    if len(matching) == 1:
-        return matching[0]
-    raise SettingsError(
-        f"Several snapshots begin with {start}." if matching else f"There is no snapshot {start}.",
-        got=start or "an empty id",
-        expected="one of " + ", ".join(matching or ids[-5:]),
-        fix="Write more of the id." if matching else "`defectline snapshots STORE` lists them.",
-    )
 
 
 def _present(rows: Sequence[Pair]) -> dict[str, Pair]:

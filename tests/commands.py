@@ -1,10 +1,17 @@
 """The `defectline` command as a process, as a user has it."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+from defectline.pipeline import cli, screen
 
 
 def defectline(
@@ -22,6 +29,32 @@ def defectline(
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})},
     )
+
+
+class Called(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: str | Path) -> Called:
+    """The same in this process, for what needs no other: seconds sooner."""
+    out, err = io.StringIO(), io.StringIO()
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        patch.object(sys, "argv", ["defectline", *map(str, arguments)]),
+        patch.object(screen.console, "_width", 200),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return Called(status, out.getvalue(), err.getvalue())
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,9 +1,21 @@
 """Fixtures of every test, the order of tests, and what a skip means."""
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from servers import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from stores import Factory
+
+
+@pytest.fixture(scope="session")
+def factory(tmp_path_factory: pytest.TempPathFactory) -> "Factory":
+    """Three runs on one store, which tests only read."""
+    from stores import operate
+
+    return operate(tmp_path_factory.mktemp("factory"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

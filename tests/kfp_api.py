@@ -127,7 +127,9 @@ class KfpApi:
     # Handlers: (request, uploaded file, ids in the path).
 
     def healthz(self, request: Request, upload: None) -> Any:
-        return api.V2beta1GetHealthzResponse(multi_user=self.multi_user or None, pipeline_store="database")
+        # More than the generated model knows: the server writes this answer by hand.
+        found = {"commit_sha": "0" * 40, "tag_name": "2.17.0", "pipeline_store": "database"}
+        return {**found, "multi_user": self.multi_user}
 
     def list_experiments(self, request: Request, upload: None) -> Any:
         return self._page(
@@ -182,6 +184,12 @@ class KfpApi:
         steps = itertools.chain(self.script, itertools.repeat(self.script[-1]))
         self.polls[run.run_id] = steps
         return run
+
+    def list_runs(self, request: Request, upload: None) -> Any:
+        self._check_namespace(request.query.get("namespace", ""))
+        newest_first = request.query.get("sort_by") == "created_at desc"
+        runs = sorted(self.runs.values(), key=lambda run: run.created_at, reverse=newest_first)
+        return self._page(runs, request, api.V2beta1ListRunsResponse)
 
     def get_run(self, request: Request, upload: None, run_id: str) -> Any:
         run = known(self.runs, run_id, "Run")
@@ -258,6 +266,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", "/pipelines/([^/]+)/versions", KfpApi.list_versions),
     ("POST", "/pipelines/upload_version", KfpApi.upload_version),
     ("POST", "/runs", KfpApi.create_run),
+    ("GET", "/runs", KfpApi.list_runs),
     ("GET", "/runs/([^/]+)", KfpApi.get_run),
     ("GET", "/recurringruns", KfpApi.list_recurring_runs),
     ("POST", "/recurringruns", KfpApi.create_recurring_run),

@@ -1,10 +1,11 @@
 """compile → submit → schedule by the command line, against the stand-in of the KFP API."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import defectline
+from commands import call, defectline
 from kfp_api import KfpApi, running
 
 from defectline.components.common.errors import SettingsError
@@ -88,6 +89,8 @@ def test_schedule_apply_list_delete(server, package):
     (body,) = server.bodies(SCHEDULES)
     assert (body["no_catchup"], body["max_concurrency"]) == (True, "1")
     assert "plates" in defectline("schedule", "list", "--host", server.host).stdout
+    (listed,) = json.loads(call("schedule", "list", "--host", server.host, "--json").stdout)
+    assert (listed["name"], listed["cron"], len(listed["next_times"])) == ("plates", "0 0 5 * * *", 3)
     assert defectline("schedule", "delete", "--host", server.host, "--name", "plates").returncode == 0
     assert "no schedules" in defectline("schedule", "list", "--host", server.host).stdout
 

@@ -1,11 +1,12 @@
 """`defectline snapshots`: what a store holds, and what changed from one snapshot to another."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from bundles import make_bundle
-from commands import contents, defectline
+from commands import call, contents, defectline
 from pictures import encode, mask, remove_pair, write_pair, write_source
 
 from defectline.components.common.errors import SettingsError, StoreError
@@ -173,3 +174,14 @@ def test_a_store_without_snapshots(tmp_path: Path):
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert "fix:" in done.stderr
+
+
+def test_the_same_as_json(source: Path, store: FolderStorage):
+    first = take(source, store, 1)
+    write_pair(source, "OK", 50)
+    second = take(source, store, 2)
+    rows = json.loads(call("snapshots", store.root, "--json").stdout)
+    assert [(row["id"], row["new"], row["newest"]) for row in rows] == [(first, 40, False), (second, 1, True)]
+    found = json.loads(call("snapshots", store.root, "--diff", first[:8], second[:8], "--json").stdout)
+    assert (found["before"], found["after"]) == (first, second)
+    assert [(one["id"], one["kinds"]) for one in found["changes"]] == [("OK/00050_OK", ["added"])]

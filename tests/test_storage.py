@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_an_empty_object_is_an_object(store: Storage):
     store.write("empty", b"")
     assert store.read("empty") == b""
     assert keys(store) == ["empty"]
+
+
+def test_a_listing_tells_when_an_object_was_written(store: Storage):
+    before = datetime.now(UTC)
+    store.write("a", b"1")
+    (found,) = store.list()
+    written = datetime.fromisoformat(found.modified)
+    assert written.tzinfo is not None
+    assert abs(written - before) < timedelta(minutes=5)
 
 
 def test_an_empty_place_lists_nothing(store: Storage):

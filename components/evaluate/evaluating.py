@@ -209,7 +209,11 @@ def _content_type(image: bytes) -> str:
 def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
     bundle, rival = report.bundle, report.rival.scored
     content: dict[str, Any] = {
+        "model": bundle.name,
         "version": bundle.version,
+        "created": bundle.created,
+        "snapshot": bundle.data.snapshot,
+        "champion": report.champion,
         **bundle.metrics,
         "test_intervals_95": {key: span and list(span) for key, span in report.intervals.items()},
         "champion_test": rival and summarize(*rival),

@@ -20,6 +20,8 @@ class Object(NamedTuple):
     key: str
     size: int
     version: str
+    modified: str = ""
+    """When it was written, in ISO 8601, UTC."""
 
 
 class Storage(ABC):
@@ -70,6 +72,17 @@ class Storage(ABC):
 
         Raises Conflict where somebody else was faster; the object is then as they left it.
         """
+
+    def unfinished(self) -> Iterator[Object]:
+        """What writes that were cut off have left, for `discard`; such objects are in no listing.
+
+        Those of writes under way are among them: `modified` tells. Nothing where the server clears up itself.
+        """
+        return iter(())
+
+    def discard(self, left: Object) -> None:
+        """Remove what `unfinished` found; nothing where it is gone already."""
+        raise NotImplementedError
 
     def fetch(self, key: str, path: Path) -> Path:
         """The object as a file that is only read: where it lies on this machine, else downloaded to `path`.

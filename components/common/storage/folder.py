@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,6 +24,8 @@ from defectline.components.common.storage.base import (
 )
 
 COPY_BYTES = 1 << 20
+BESIDE = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""How a file is called while it is written."""
 
 
 class FolderStorage(Storage):
@@ -58,7 +62,7 @@ class FolderStorage(Storage):
                         continue  # deleted since the folder was read
                     # Whoever opens a named pipe waits for ever.
                     if stat.S_ISREG(found.st_mode):
-                        yield Object(key, found.st_size, _version(found))
+                        yield Object(key, found.st_size, _version(found), _modified(found))
 
     def url(self, key: str) -> str:
         return (self.root / key).as_uri()
@@ -114,6 +118,23 @@ class FolderStorage(Storage):
                     raise conflict(str(target))
                 self.write(key, data)
 
+    def unfinished(self) -> Iterator[Object]:
+        with _explained(self.root, "read"):
+            found = []
+            for folder, folders, files in os.walk(self.root, onerror=_raise):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                for path in (Path(folder, name) for name in files if BESIDE.fullmatch(name)):
+                    # A write that ends meanwhile takes its file away.
+                    with suppress(FileNotFoundError):
+                        about = path.stat()
+                        key = path.relative_to(self.root).as_posix()
+                        found.append(Object(key, about.st_size, _version(about), _modified(about)))
+        yield from found
+
+    def discard(self, left: Object) -> None:
+        with _explained(self.root, "write", left.key):
+            (self.root / left.key).unlink(missing_ok=True)
+
     @contextmanager
     def _beside(self, key: str) -> Iterator[Path]:
         """A temporary path that becomes `key` by one rename when the block ends well."""
@@ -138,6 +159,10 @@ def _version(found: os.stat_result) -> str:
     # Pictures of one camera all have one size, and unpacked archives one time: the inode's own time tells
     # when one was renamed over another.
     return f"{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
+
+
+def _modified(found: os.stat_result) -> str:
+    return datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="milliseconds")
 
 
 def _dangling(link: Path) -> StoreError:

@@ -67,13 +67,14 @@ class GCSStorage(Storage):
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         with self._explained("listed"):
-            fields = "items(name,size,generation),nextPageToken"
+            fields = "items(name,size,generation,updated),nextPageToken"
             for blob in self._client.list_blobs(
                 self._bucket, prefix=self.root + prefix, fields=fields, **self._patience
             ):
                 key = blob.name.removeprefix(self.root)
                 if not hidden(key):
-                    yield Object(key, blob.size, str(blob.generation))
+                    # The property would parse every date of a listing.
+                    yield Object(key, blob.size, str(blob.generation), blob._properties["updated"])
 
     def read(self, key: str, version: str = "") -> bytes:
         with self._explained("read", key):

@@ -85,7 +85,7 @@ class S3Storage(Storage):
             for found in page.get("Contents", []):
                 key = found["Key"].removeprefix(self.root)
                 if not hidden(key):
-                    yield Object(key, found["Size"], found["ETag"].strip('"'))
+                    yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
             more = page["IsTruncated"]
             after = {"ContinuationToken": page.get("NextContinuationToken", "")}
 
@@ -151,6 +151,34 @@ class S3Storage(Storage):
                 tried_again = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
                 if not (tried_again and self.read(key) == data):
                     raise conflict(self.url(key)) from error
+
+    def unfinished(self) -> Iterator[Object]:
+        after: dict[str, str] = {}
+        more = True
+        while more:
+            with self._explained("listed"):
+                page = self._patiently(partial(self._uploads_page, after))
+            for found in page.get("Uploads", []):
+                key = found["Key"].removeprefix(self.root)
+                yield Object(key, 0, found["UploadId"], found["Initiated"])
+            more = page.get("IsTruncated", False)
+            after = {
+                "KeyMarker": page.get("NextKeyMarker", ""),
+                "UploadIdMarker": page.get("NextUploadIdMarker", ""),
+            }
+
+    def _uploads_page(self, after: dict[str, str]) -> dict[str, Any]:
+        return self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self.root, **after)
+
+    def discard(self, left: Object) -> None:
+        with self._explained("deleted", left.key):
+            try:
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=self.root + left.key, UploadId=left.version
+                )
+            except boto.ClientError as error:
+                if _code(error) != "NoSuchUpload":
+                    raise
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         # A stream is sent in small blocks, each with its own time limit; bytes would share a single one.

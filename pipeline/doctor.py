@@ -1,0 +1,134 @@
+"""Whether this machine, its settings, source, store and server are fit for a run; and if not, the fix."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from defectline.components.common.errors import DefectlineError
+from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.versions import versions
+
+PYTHONS = ("3.11", "3.12")
+VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"),
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "GOOGLE_APPLICATION_CREDENTIALS"),
+    *("KFP_HOST", "KFP_TOKEN", "KUBECONFIG", "MLFLOW_TRACKING_URI", "SSL_CERT_FILE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+)
+"""Besides those that begin with DEFECTLINE_. Values are never told: some are secrets."""
+FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "KUBECONFIG")
+"""Variables that name a file."""
+
+
+class Finding(NamedTuple):
+    check: str
+    ok: bool
+    found: str
+    fix: str = ""
+    """Empty where nothing is wrong."""
+
+
+def examine(source: str, store: str, host: str, namespace: str, token: str) -> Iterator[Finding]:
+    """Every finding, the quick ones first. An empty `source` or `host` is not looked at.
+
+    In the store an object is written, read and removed again; nothing else is changed anywhere.
+    """
+    yield from _versions()
+    yield from _environment()
+    yield from _images()
+    if source:
+        yield _tried("source", lambda: _source(open_storage(source)))
+    yield _tried("store", lambda: _store(open_storage(store)))
+    if host:
+        yield _tried("KFP server", lambda: _server(host, namespace, token))
+
+
+def _versions() -> Iterator[Finding]:
+    for name, version in versions():
+        if name == "python":
+            fits = version.rpartition(".")[0] in PYTHONS
+            yield Finding(name, fits, version, "" if fits else f"Install Python {' or '.join(PYTHONS)}.")
+        else:
+            yield Finding(
+                name, bool(version), version or "not installed", "" if version else "Run `make setup`."
+            )
+
+
+def _environment() -> Iterator[Finding]:
+    names = [name for name in VARIABLES if os.environ.get(name)]
+    names += sorted(name for name in os.environ if name.startswith("DEFECTLINE_") and os.environ[name])
+    yield Finding("environment", True, ", ".join(names) or "nothing set that concerns defectline")
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    if len(missing := [name for name in keys if not os.environ.get(name)]) == 1:
+        yield Finding(
+            "environment", False, f"only half of a key: {missing[0]} is not set", "Set both, or none."
+        )
+    for name in FILES:
+        value = os.environ.get(name)
+        # KUBECONFIG may name several.
+        if value and not any(Path(part).is_file() for part in value.split(os.pathsep)):
+            yield Finding("environment", False, f"{name} names no file", f"Correct {name}, or unset it.")
+
+
+def _images() -> Iterator[Finding]:
+    from defectline.pipeline.images import LOCK, Images
+
+    def found() -> str:
+        images = list(vars(Images.load()).values())
+        pinned = sum("@sha256:" in image for image in images)
+        where = str(LOCK) if LOCK.exists() else "no lock file, the names of this version"
+        return f"{where}: {pinned} of {len(images)} with a digest"
+
+    yield _tried("images", found)
+
+
+def _source(source: Storage) -> str:
+    found = {label: next(source.list(f"{label}/"), None) for label in ("OK", "NG")}
+    for label, first in found.items():
+        if first is None:
+            raise DefectlineError(
+                f"{source.uri} has no {label} pictures.",
+                got=f"nothing in {label}/",
+                expected="OK/ and NG/ with pictures",
+                fix="Correct --source, or put pictures there.",
+            )
+        source.read(first.key)
+    return f"{source.uri} can be read"
+
+
+def _store(store: Storage) -> str:
+    if isinstance(store, FolderStorage) and not store.root.exists():
+        above = next(folder for folder in store.root.parents if folder.exists())
+        if os.access(above, os.W_OK | os.X_OK) and above.is_dir():
+            return f"{store.uri} is not there yet; the first run makes it"
+    key = f"doctor-{uuid4().hex}.txt"
+    next(store.list("runs/"), None)
+    store.write(key, b"probe")
+    try:
+        if store.read(key) != b"probe":
+            raise DefectlineError(
+                f"{store.uri} does not keep what is written.",
+                got="other bytes",
+                expected="those that were written",
+                fix="Use another store.",
+            )
+    finally:
+        store.delete(key)
+    return f"{store.uri} can be listed, written, read and cleared"
+
+
+def _server(host: str, namespace: str, token: str) -> str:
+    from defectline.pipeline.kfp_server import Server
+
+    server = Server(host, namespace, token)
+    return f"{server.host} answers, version {server.version() or 'not told'}"
+
+
+def _tried(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, True, look())
+    except DefectlineError as error:
+        return Finding(check, False, f"{error.what} Got {error.got}; expected {error.expected}.", error.fix)

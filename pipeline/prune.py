@@ -1,0 +1,359 @@
+"""What of a store nothing needs any more, and removing it.
+
+Kept are, of each model, the champion, what it was compared with, what KServe serves and the last few
+versions; the newest snapshot, the one of the last gate and those of the kept models; and every pack that
+one of these snapshots names. Nothing of a run that may be under way is touched.
+
+A run that begins meanwhile writes a file of its own below runs/ before it reads anything. So things go in
+rounds: first what refers to others, then, if no run has begun by then, what nothing refers to any more. A run
+that begins later cannot have seen the former.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from defectline.components.common import checksums
+from defectline.components.common.errors import Conflict, StoreError
+from defectline.components.common.runs import read_gated
+from defectline.components.common.snapshot import PACKS, find_head, pack_key, read_pairs
+from defectline.components.common.storage import Object, Storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.inventory import (
+    VERSION_FILE,
+    Model,
+    Run,
+    Say,
+    read_models,
+    read_runs,
+)
+
+JOURNAL = "snapshots/journal/"
+ROUNDS = (("model",), ("journal", "snapshot"), ("pack", "checkpoint", "weights", "upload"))
+"""Kinds of things: what refers goes before what it refers to."""
+
+
+class Item(NamedTuple):
+    """A thing that may be removed."""
+
+    kind: str
+    """`model`, `snapshot`, `journal`, `pack`, `checkpoint`, `weights` or `upload`."""
+    name: str
+    reason: str
+    size: int
+    """Bytes."""
+    objects: tuple[Object, ...]
+    """In the order in which they go: without the first one the rest is not taken for whole."""
+
+
+class Plan(NamedTuple):
+    items: list[Item]
+    kept: dict[str, str]
+    """What is kept, a model `<name> <version>` or a snapshot → why."""
+    under_way: list[str]
+    """Runs that have not ended; while there are any, nothing may be removed."""
+
+
+class Stock(NamedTuple):
+    """All of a store that a plan rests on."""
+
+    objects: Mapping[str, Object]
+    models: Sequence[Model]
+    """Those of which there are files."""
+    runs: Sequence[Run]
+    mentions: Mapping[str, str]
+    """Name of a model → the text of its records, in which versions stand."""
+    in_use: Mapping[str, set[str]] | None
+    """Name of a model → the versions that KServe uses; None where it was not asked."""
+    head: str | None
+    gated: Mapping[str, tuple[str, str]]
+    """Name of a model → snapshot and settings of the last run that reached its gate."""
+    packs: Mapping[str, set[str] | None]
+    """Snapshot → its packs; None where its index cannot be read."""
+    unfinished: Sequence[Object]
+
+
+def read_stock(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) -> Stock:
+    """Read the store; nothing is changed. Raises StoreError where a record that decides is damaged."""
+    places = ("models/", "serving/", "snapshots/", "checkpoints/", "pretrained/")
+    objects = {one.key: one for place in places for one in store.list(place)}
+    runs = read_runs(store, say)
+    models = [one for one in read_models(store, runs, say) if _files(objects, one)]
+    mentions: dict[str, str] = defaultdict(str)
+    for key in objects:
+        place, name, *rest = key.split("/")
+        if (place, rest) == ("models", ["current.json"]) or (place, rest[:1]) == ("serving", ["unfinished"]):
+            mentions[name] += _text(store, key)
+    for name, versions in (in_use or {}).items():
+        for key in objects:
+            if key.startswith(f"serving/{name}/deployed/") and _stem(key) in versions:
+                mentions[name] += _text(store, key)
+    gated = {}
+    for name in {key.split("/")[1] for key in objects if key.startswith("models/")}:
+        if found := read_gated(store, name):
+            gated[name] = (found.snapshot, found.settings)
+    snapshots = {key.split("/")[1] for key in objects if key.endswith("/index.parquet")}
+    return Stock(
+        objects,
+        models,
+        runs,
+        mentions,
+        in_use,
+        find_head(store).snapshot,
+        gated,
+        {snapshot: _packs(store, snapshot, say) for snapshot in sorted(snapshots)},
+        list(store.unfinished()),
+    )
+
+
+def _text(store: Storage, key: str) -> str:
+    with suppress(KeyError):
+        return store.read(key).decode(errors="replace") + "\n"
+    return ""
+
+
+def _stem(key: str) -> str:
+    return key.rpartition("/")[2].rpartition(".")[0]
+
+
+def _packs(store: Storage, snapshot: str, say: Say) -> set[str] | None:
+    try:
+        return {pair.pack for pair in read_pairs(store, snapshot)} - {""}
+    except StoreError as error:
+        say(str(error).splitlines()[0])
+        return None
+
+
+def make_plan(stock: Stock, keep: int, before: datetime) -> Plan:
+    """What can go, with the last `keep` versions of each model staying. Pure.
+
+    Unfinished work that was last written before the time `before` counts as given up.
+    """
+    under_way = [run.id for run in stock.runs if run.state == "unfinished" and not _old(run.ended, before)]
+    versions = _kept_versions(stock, keep)
+    snapshots = _kept_snapshots(stock, versions)
+    kept = {f"{name} {version}": why for (name, version), why in versions.items()}
+    kept |= {snapshot: why for snapshot, why in snapshots.items() if snapshot in stock.packs}
+    items = [
+        *_models(stock, versions, before),
+        *_snapshots(stock, snapshots, before),
+        *_packs_to_remove(stock, snapshots, before),
+        *_given_up(stock, before),
+        *_weights(stock, versions, before),
+    ]
+    return Plan(items, kept, under_way)
+
+
+def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
+    kept: dict[tuple[str, str], str] = {}
+    by_name: dict[str, list[Model]] = defaultdict(list)
+    compared = {run.judged: str(run.metrics.get("champion", "")) for run in stock.runs}
+    for model in stock.models:
+        by_name[model.name].append(model)
+    for name, models in by_name.items():
+        there = {model.version: model for model in models}
+        published = [model.version for model in models if model.state in ("champion", "published")]
+        in_use = stock.in_use.get(name, set()) if stock.in_use is not None else set()
+        served = {
+            m.version
+            for m in models
+            if any(one.key.startswith("serving/") for one in _files(stock.objects, m))
+        }
+        why: dict[str, str] = {}
+        for model in models:
+            if model.state == "champion":
+                why[model.version] = "the champion"
+                why.setdefault(compared.get(model.version, ""), "the champion was compared with it")
+        for version in there:
+            if version in in_use:
+                why[version] = "KServe uses it"
+                why.setdefault(compared.get(version, ""), "what KServe uses was compared with it")
+            elif version in stock.mentions.get(name, ""):
+                why.setdefault(version, "a record of the deployment names it")
+            elif stock.in_use is None and version in served:
+                why.setdefault(version, "KServe may use it; --namespace asks")
+        for version in published[-keep:]:
+            why.setdefault(version, f"one of the last {keep}")
+        kept |= {(name, version): reason for version, reason in why.items() if version in there}
+    return kept
+
+
+def _kept_snapshots(stock: Stock, versions: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    models = {(model.name, model.version): model for model in stock.models}
+    kept: dict[str, str] = {}
+    for key in versions:
+        if models[key].snapshot:
+            kept.setdefault(models[key].snapshot, f"{key[1]} was made of it")
+        elif models[key].state != "incomplete":
+            # Whatever it was made of must stay.
+            kept |= dict.fromkeys(stock.packs, f"{key[1]} does not say what it was made of")
+    for name, (snapshot, _) in stock.gated.items():
+        kept[snapshot] = f"the last gate of {name}"
+    if stock.head:
+        kept[stock.head] = "the newest"
+    return kept
+
+
+def _models(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
+    for model in stock.models:
+        objects = _files(stock.objects, model)
+        if (model.name, model.version) in versions:
+            continue
+        if model.state == "incomplete" and not _all_old(objects, before):
+            continue
+        # A folder with checksums would count as whole.
+        first = [one for one in objects if one.key.endswith(f"/{checksums.NAME}")]
+        ordered = (*first, *(one for one in objects if one not in first))
+        reason = "its upload was cut off" if model.state == "incomplete" else "older than those that are kept"
+        yield _item("model", f"{model.name} {model.version}", reason, ordered)
+
+
+def _files(objects: Mapping[str, Object], model: Model) -> list[Object]:
+    """The model's files, and the records that name it."""
+    found = []
+    for key, one in objects.items():
+        if matching := VERSION_FILE.match(key):
+            if (matching["name"], matching["version"]) == (model.name, model.version):
+                found.append(one)
+        elif key.startswith(f"serving/{model.name}/deployed/") and _stem(key) == model.version:
+            found.append(one)
+    return found
+
+
+def _snapshots(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
+    folders: dict[str, list[Object]] = defaultdict(list)
+    for key, one in stock.objects.items():
+        place, folder, *rest = key.split("/")
+        if place == "snapshots" and rest and folder not in ("packs", "journal"):
+            folders[folder].append(one)
+    for snapshot, objects in folders.items():
+        named = [one for one in objects if one.key.endswith("/snapshot.json")]
+        if snapshot in kept or (not named and not _all_old(objects, before)):
+            continue
+        ordered = (*named, *(one for one in objects if one not in named))
+        reason = "no kept model was made of it" if named else "writing it was cut off"
+        yield _item("snapshot", snapshot, reason, ordered)
+
+
+def _packs_to_remove(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
+    journals = [one for key, one in stock.objects.items() if key.startswith(JOURNAL)]
+    going_on = [one for one in journals if not _old(one.modified, before)]
+    for one in journals:
+        if one not in going_on:
+            yield _item("journal", _stem(one.key), "nobody went on with that ingest", (one,))
+    needed = {_stem(one.key) for one in going_on}
+    for snapshot in kept:
+        packs = stock.packs.get(snapshot, set())
+        if packs is None:
+            # Which ones it needs nobody knows.
+            return
+        needed |= packs
+    for key, one in stock.objects.items():
+        if key.startswith(PACKS) and key == pack_key(_stem(key)) and _stem(key) not in needed:
+            yield _item("pack", _stem(key), "no kept snapshot has pictures in it", (one,))
+
+
+def _given_up(stock: Stock, before: datetime) -> Iterable[Item]:
+    trainings: dict[str, list[Object]] = defaultdict(list)
+    for key, one in stock.objects.items():
+        if key.startswith("checkpoints/"):
+            trainings[key.split("/")[1]].append(one)
+    for name, objects in trainings.items():
+        if _all_old(objects, before):
+            yield _item("checkpoint", name, "nobody went on with that training", tuple(objects))
+    for one in stock.unfinished:
+        if _old(one.modified, before):
+            yield _item("upload", one.key, "it was cut off", (one,))
+
+
+def _weights(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
+    used = "\n".join(settings for _, settings in stock.gated.values())
+    used += "\n".join(m.starts_from for m in stock.models if (m.name, m.version) in versions)
+    for key, one in stock.objects.items():
+        if key.startswith("pretrained/") and key not in used and _old(one.modified, before):
+            yield _item("weights", key.removeprefix("pretrained/"), "no kept model started from them", (one,))
+
+
+def _item(kind: str, name: str, reason: str, objects: Sequence[Object]) -> Item:
+    return Item(kind, name, reason, sum(one.size for one in objects), tuple(objects))
+
+
+def _all_old(objects: Iterable[Object], before: datetime) -> bool:
+    return all(_old(one.modified, before) for one in objects)
+
+
+def _old(modified: str, before: datetime) -> bool:
+    return datetime.fromisoformat(modified) < before
+
+
+def prune(
+    store: Storage, keep: int, age: timedelta, in_use: Mapping[str, set[str]] | None, say: Say
+) -> list[Item]:
+    """Remove what the plan says; returns what is gone.
+
+    Raises Conflict while a run is under way, with what a run could need still there.
+    """
+    from defectline.pipeline.local import only_run
+
+    removed: list[Item] = []
+    planned: set[Object] | None = None
+    with only_run(store):
+        before = datetime.now(UTC) - age
+        for kinds in ROUNDS:
+            stock = read_stock(store, in_use, say)
+            plan = make_plan(stock, keep, before)
+            _check_idle(plan)
+            if planned is None:
+                planned = {one for item in plan.items for one in item.objects}
+            # Also those of a snapshot that was written anew meanwhile, and so was not removed.
+            needed = set[str]().union(*(packs or set() for packs in stock.packs.values()))
+            for item in plan.items:
+                free = item.kind != "pack" or (item.name not in needed and None not in stock.packs.values())
+                if item.kind in kinds and free and planned.issuperset(item.objects):
+                    removed += [item] * _remove(store, item, say)
+    return removed
+
+
+def _check_idle(plan: Plan) -> None:
+    if plan.under_way:
+        raise Conflict(
+            "A run is under way.",
+            got=f"no outcome yet of {', '.join(plan.under_way[:3])}",
+            expected="no run on this store while it is pruned",
+            fix="Wait until it has ended. If it was killed, give --age fewer days than that is ago.",
+        )
+
+
+def _remove(store: Storage, item: Item, say: Say) -> bool:
+    """Whether all of it is gone; not where somebody has written it anew since the plan was made."""
+    if item.kind == "upload":
+        store.discard(item.objects[0])
+        return True
+    if item.kind == "model":
+        name, version = item.name.split(" ")
+        if version in _text(store, f"models/{name}/current.json"):
+            say(f"{item.name} has become the champion: kept")
+            return False
+    for one in item.objects:
+        found = next((now for now in store.list(one.key) if now.key == one.key), None)
+        if found is None:
+            continue
+        if found.version != one.version:
+            say(f"{one.key} was written anew meanwhile: kept")
+            return False
+        with suppress(KeyError):
+            store.delete(one.key)
+    if isinstance(store, FolderStorage):
+        for folder in sorted({(store.root / one.key).parent for one in item.objects}, reverse=True):
+            _tidy(folder, store.root)
+    return True
+
+
+def _tidy(folder: Path, root: Path) -> None:
+    """Remove a folder that is empty, and the folders above it that are then."""
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -1,0 +1,163 @@
+"""`defectline doctor`, `--version`, and how quickly every command helps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import call, contents
+from kfp_api import KfpApi, running
+from networks import write_source
+from servers import S3Server, free_port
+from typer.main import get_command
+
+from defectline.pipeline import cli
+from defectline.pipeline.doctor import FILES, VARIABLES
+
+HEAVY = (
+    *("numpy", "cv2", "PIL", "pyarrow", "boto3", "google.cloud.storage", "kfp", "kfp_server_api"),
+    *("tensorflow", "keras", "openvino", "kserve", "kubernetes", "matplotlib", "scipy", "sklearn"),
+)
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    for name in [*VARIABLES, *(name for name in os.environ if name.startswith("DEFECTLINE_"))]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def examined(*options: str | Path) -> tuple[int, list[dict]]:
+    done = call("doctor", "--json", *options)
+    return done.returncode, json.loads(done.stdout)
+
+
+def wrong(found: list[dict]) -> list[dict]:
+    return [one for one in found if not one["ok"]]
+
+
+def test_all_is_well_and_nothing_is_left(tmp_path):
+    source, store = write_source(tmp_path / "source", 12), tmp_path / "store"
+    store.mkdir()
+    before = contents(tmp_path)
+    server = KfpApi()
+    with running(server):
+        status, found = examined("--source", source, "--store", store, "--host", server.host)
+    assert (status, wrong(found)) == (0, [])
+    said = {one["check"]: one["found"] for one in found}
+    assert said["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert "version 2.17.0" in said["KFP server"]
+    assert contents(tmp_path) == before
+
+
+def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
+    status, found = examined("--store", tmp_path / "a/b")
+    assert status == 0
+    assert "the first run makes it" in found[-1]["found"]
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_is_wrong_is_said_with_its_fix(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    host = f"http://127.0.0.1:{free_port()}"
+    options = ("--source", tmp_path / "empty", "--store", tmp_path / "file", "--host", host)
+    status, found = examined(*options)
+    assert status == 2
+    assert [one["check"] for one in wrong(found)] == ["source", "store", "KFP server"]
+    assert all(one["fix"] for one in wrong(found))
+    shown = call("doctor", *options)
+    assert shown.returncode == 2
+    assert [line.split()[1] for line in shown.stdout.splitlines() if line.startswith("wrong")] == [
+        "source",
+        "store",
+        "KFP",
+    ]
+    assert shown.stdout.count("fix:") == 3
+
+
+def test_a_bucket_with_and_without_rights(s3_server: S3Server, monkeypatch):
+    for key, value in s3_server.env.items():
+        monkeypatch.setenv(key, value)
+    store = f"s3://{s3_server.new_bucket()}/factory"
+    status, found = examined("--store", store)
+    assert (status, wrong(found)) == (0, [])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.stranger_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.stranger_secret)
+    status, found = examined("--store", store)
+    assert (status, [one["check"] for one in wrong(found)]) == (2, ["store"])
+
+
+def test_variables_are_named_and_their_values_are_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "my-secret-value")
+    monkeypatch.setenv("DEFECTLINE_S3_PATH_STYLE", "my-other-value")
+    for name in FILES:
+        monkeypatch.setenv(name, str(tmp_path / "my-missing-file"))
+    done = call("doctor", "--store", tmp_path / "store")
+    assert "AWS_SECRET_ACCESS_KEY, " in done.stdout
+    assert "DEFECTLINE_S3_PATH_STYLE" in done.stdout
+    assert "AWS_ACCESS_KEY_ID is not set" in done.stdout
+    assert done.stdout.count("names no file") == len(FILES)
+    assert "my-" not in done.stdout + done.stderr
+    assert done.returncode == 2
+
+
+def test_a_lock_file_with_digests(tmp_path):
+    digest = "@sha256:" + "0" * 64
+    images = {
+        name: f"registry.example/{name}{digest}"
+        for name in ("ingest", "preprocess", "train", "evaluate", "deploy", "serve")
+    }
+    (tmp_path / "images.lock.json").write_text(json.dumps(images))
+    _, found = examined("--store", tmp_path / "store")
+    assert {one["check"]: one["found"] for one in found}["images"] == "images.lock.json: 6 of 6 with a digest"
+    (tmp_path / "images.lock.json").write_text(json.dumps({"serve": "registry.example/serve:latest"}))
+    status, found = examined("--store", tmp_path / "store")
+    assert (status, [one["check"] for one in wrong(found)]) == (2, ["images"])
+
+
+def commands() -> list[list[str]]:
+    """Every command and group by its words."""
+    found: list[list[str]] = []
+
+    def visit(command, words: list[str]) -> None:
+        found.append(words)
+        for name, below in getattr(command, "commands", {}).items():
+            visit(below, [*words, name])
+
+    visit(get_command(cli.app), [])
+    return found
+
+
+def test_help_and_version_import_nothing_heavy():
+    words = [*([*command, "--help"] for command in commands()), ["--version"]]
+    assert len(words) > 20
+    program = f"""
+import json, sys
+from defectline.pipeline import cli
+for words in {words!r}:
+    try:
+        cli.app(words, standalone_mode=False)
+    except SystemExit:
+        pass
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr.splitlines()[-1]) == []
+    assert done.stdout.count("Usage:") == len(words) - 1
+
+
+def test_the_versions_that_matter():
+    done = call("--version")
+    assert done.returncode == 0
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"defectline", "kfp", "tensorflow", "openvino", "kserve"} <= found.keys()
+    assert "Usage:" in call().stdout
+
+
+def test_no_colours_where_there_is_no_terminal(tmp_path):
+    done = call("doctor", "--store", tmp_path / "store")
+    assert "\x1b" not in done.stdout + done.stderr
