@@ -22,12 +22,8 @@ app = typer.Typer(
 )
 schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
 app.add_typer(schedule, name="schedule")
-app.command()(status)
-app.command()(rollback)
 review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 app.add_typer(review, name="review")
-for command in commands.ALL:
-    app.command()(command)
 
 Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
@@ -530,6 +526,10 @@ def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "
 
     cluster.delete_schedule(host=host, name=name, namespace=namespace, token=os.environ.get(TOKEN, ""))
     typer.echo(f"schedule {name} deleted")
+
+
+for command in (status, rollback, *commands.ALL):
+    app.command()(command)
 
 
 def main() -> None:
