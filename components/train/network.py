@@ -11,6 +11,8 @@ SKIPS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "b
 """Encoder outputs at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 BOTTOM = "block_16_project"
 DECODER_FILTERS = (256, 128, 64, 32)
+EDGE_FILTERS = 16
+"""At full resolution."""
 
 
 def build_network(
@@ -24,9 +26,8 @@ def build_network(
     instead.
     """
     inputs = keras.Input((image_size, image_size, channels), name="image")
-    x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    if channels == 1:
-        x = layers.Concatenate()([x, x, x])
+    picture = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = layers.Concatenate()([picture] * 3) if channels == 1 else picture
     encoder = _encoder(image_size, encoder_weights)
     features = keras.Model(
         encoder.input, [encoder.get_layer(name).output for name in (*SKIPS, BOTTOM)], name="encoder"
@@ -34,11 +35,13 @@ def build_network(
     *skips, x = features(x)
     # Every layer with weights has a name of its own: weights are found again by their names.
     for filters, skip in zip(DECODER_FILTERS, reversed(skips), strict=True):
-        x = _upsample(filters)(x)
-        x = layers.BatchNormalization(name=f"up_{filters}_BN")(x)
-        x = layers.ReLU()(x)
-        x = layers.Concatenate()([x, skip])
-    x = layers.Conv2DTranspose(2, 3, strides=2, padding="same", name="logits")(x)
+        x = layers.Concatenate()([_upsample(x, filters), skip])
+    # The encoder begins at half resolution; a scratch of two pixels is outlined on the picture itself.
+    x = layers.Concatenate()([_upsample(x, EDGE_FILTERS), picture])
+    x = layers.Conv2D(EDGE_FILTERS, 3, padding="same", use_bias=False, name="edge")(x)
+    x = layers.BatchNormalization(name="edge_BN")(x)
+    x = layers.ReLU()(x)
+    x = layers.Conv2D(2, 1, name="logits")(x)
     # Under mixed precision the probabilities themselves must stay in float32.
     outputs = layers.Softmax(dtype="float32", name="probability")(x)
     network = keras.Model(inputs, outputs, name="unet")
@@ -48,8 +51,9 @@ def build_network(
     return network
 
 
-def _upsample(filters: int) -> layers.Layer:
-    return layers.Conv2DTranspose(
+def _upsample(x, filters: int):
+    """Twice the side, with `filters` channels."""
+    x = layers.Conv2DTranspose(
         filters,
         3,
         strides=2,
@@ -57,7 +61,9 @@ def _upsample(filters: int) -> layers.Layer:
         use_bias=False,
         kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
         name=f"up_{filters}",
-    )
+    )(x)
+    x = layers.BatchNormalization(name=f"up_{filters}_BN")(x)
+    return layers.ReLU()(x)
 
 
 def _encoder(image_size: int, weights: str) -> keras.Model:
