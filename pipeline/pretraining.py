@@ -7,7 +7,7 @@ from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import VARIOUS, draw_samples
 from defectline.components.common.snapshot import (
     LABELS,
     Pair,
@@ -86,7 +86,7 @@ def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], 
     say(f"drawing {pairs} pairs")
     # Far from the seeds that people draw samples with: what a model is judged on it must not have seen.
     seed = 1_000_000 + parameters.seed
-    draw_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size)
+    draw_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size, plates=VARIOUS)
     own = FolderStorage(work / "store")
     steps = Steps(parameters, work, say)
     steps.run("ingest", work / "samples", own.root)
