@@ -105,8 +105,9 @@ def review_frame(factory: Factory, seed: int) -> str:
     image, mask = draw("NG", np.random.default_rng(seed))
     picture = encode(image)
     said = to_prediction(answer((mask > 0).astype(np.uint16) * 550, 0.5, 4))
-    reviewer = Reviewer(factory.store, NAME, 0.5, ReviewSettings())
-    reviewer.offer(picture, {**said, "model_version": factory.versions[-1], "latency_ms": 1.0})
+    prediction = {**said, "model_version": factory.versions[-1], "latency_ms": 1.0}
+    reviewer = Reviewer(factory.store, NAME, ReviewSettings())
+    assert reviewer.offer(picture, said["score"], 0.5, lambda: prediction)
     assert reviewer.close(60)
     accept(factory.store, NAME, frame_id(picture), "NG", None)
     export(factory.store, NAME, FolderStorage(factory.source), print)
