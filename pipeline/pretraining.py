@@ -61,8 +61,8 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
     It lies in `parameters.store`, below pretrained/, and is made once for the same settings.
     """
     store = open_storage(parameters.store)
-    told = parameters.model_dump_json(include={*LEARNT})
-    key = f"pretrained/{hashlib.sha256(f'{software()} {pairs} {told}'.encode()).hexdigest()[:12]}.keras"
+    told = f"{software()} {VARIOUS} {pairs} {parameters.model_dump_json(include={*LEARNT})}"
+    key = f"pretrained/{hashlib.sha256(told.encode()).hexdigest()[:12]}.keras"
     with only_run(store), work_folder() as work:
         path = work / "model.keras"
         if store.exists(key):
