@@ -1,10 +1,11 @@
 """How many epochs training takes to an IoU, against the recipe that the first version of this product had.
 
-    python benchmarks/epochs.py SOURCE --store ./epochs --fold 0 --iou 0.6 --at-most 200
+    python benchmarks/epochs.py SOURCE --store ./epochs --fold 0 --iou 0.6 --at-most 200 [--init-from URI]
 
-Both recipes train the same network from random weights on the training part of one fold, dealt as `defectline
-crossval` does, and after each epoch the defect IoU, pooled at probability 0.5, is taken over the fold's test
-part. The curves go to --store as epochs.png.
+Both recipes train the same network on the training part of one fold, dealt as `defectline crossval` does,
+and after each epoch the defect IoU, pooled at probability 0.5, is taken over the fold's test part. Both start
+from random weights; with --init-from, today's starts from those (`defectline pretrain` makes some), whose own
+epochs do not count here. The curves go to --store as epochs.png.
 
 The older recipe, written anew from its description: pictures scaled to 0..1 where the encoder expects -1..1,
 no augmentation, batches of 3, soft IoU of the batch as the loss, Adam at its default rate, and Keras' own
@@ -34,6 +35,7 @@ from defectline.components.train.fitting import Trainer
 from defectline.components.train.network import build_network
 from defectline.components.train.optimizing import make_optimizer
 from defectline.components.train.settings import TrainSettings
+from defectline.components.train.weights import load_network
 from defectline.pipeline.crossval import deal
 
 matplotlib.use("Agg")
@@ -66,14 +68,15 @@ def defect_iou(probability: Callable[[np.ndarray], np.ndarray], split: Split) ->
     return both / max(1, either)
 
 
-def today(splits: dict[str, Split], epochs: int) -> Epochs:
-    settings = TrainSettings(epochs=epochs)
+def today(splits: dict[str, Split], settings: TrainSettings) -> Epochs:
     keras.utils.set_random_seed(settings.seed)
     feed = Feed(splits["train"], settings.batch_size, settings.seed)
     trainer = Trainer(build_network(splits["train"].images.shape[1]), settings.seed)
     trainer.compile(optimizer=make_optimizer(settings, len(feed)))
     network = trainer.network
-    for epoch in range(epochs):
+    if settings.init_from != "none":
+        load_network(network, settings.init_from)
+    for epoch in range(settings.epochs):
         feed.shuffle(epoch)
         for index in range(len(feed)):
             trainer.train_on_batch(feed[index][0])
@@ -113,14 +116,19 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--iou", type=float, default=0.6)
     parser.add_argument("--at-most", type=int, default=200)
+    parser.add_argument("--init-from", default="none")
     arguments = parser.parse_args()
     splits = prepare(arguments.source, arguments.store, arguments.fold)
     _, axes = matplotlib.pyplot.subplots(figsize=(8, 4), layout="constrained")
     reached = {}
-    recipes = {"today": (today, TrainSettings().epochs), "older": (older, arguments.at_most)}
-    for name, (recipe, epochs) in recipes.items():
+    settings = TrainSettings(init_from=arguments.init_from)
+    recipes = {
+        "today": (today(splits, settings), settings.epochs),
+        "older": (older(splits, arguments.at_most), arguments.at_most),
+    }
+    for name, (ious, epochs) in recipes.items():
         curve: list[float] = []
-        for iou in recipe(splits, epochs):
+        for iou in ious:
             curve.append(iou)
             if len(curve) % 10 == 0:
                 print(f"{name}: epoch {len(curve)} of {epochs}, IoU {iou:.3f}", flush=True)
