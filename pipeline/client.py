@@ -108,7 +108,7 @@ class _Endpoint:
         url: str,
         name: str = "defects",
         timeout_s: float = 10.0,
-        retries: int = 3,
+        retries: int = 10,
         deadline_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
     ):

@@ -22,6 +22,7 @@ import requests
 from endpoints import (
     START_S,
     Running,
+    command,
     error_of,
     expected,
     plate,
@@ -44,6 +45,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.serve.predictor import DefectModel
 from defectline.components.serve.rest import Limits, make_app
 from defectline.components.serve.sdk import messages
+from defectline.pipeline.client import Client, Prediction
 
 PNG = plate()
 PREDICT = "/v1/models/plates:predict"
@@ -285,6 +287,37 @@ def test_what_was_accepted_is_answered_after_sigterm(model, tmp_path, protocol):
         assert set(answered) == {"200" if protocol == "http" else "OK"}
         assert set(refused) <= {"connection", "UNAVAILABLE"}
         assert running.lines("ended")
+
+
+def test_an_endpoint_that_is_killed_and_started_again_loses_no_verdict(judged, model, tmp_path):
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    pictures = [plate(seed, "NG" if seed % 2 else "OK") for seed in range(6)]
+    answered: list[tuple[int, Prediction]] = []
+
+    def ask(number: int) -> None:
+        with Client(url, "plates", retries=1000, deadline_s=START_S) as client:
+            for turn in range(20):
+                index = (number + turn) % len(pictures)
+                answered.append((index, client.inspect(pictures[index])))
+
+    with ThreadPoolExecutor(4) as pool:
+        with process_of(command(model, port), tmp_path / "first") as process:
+            wait_until_ready(process, url, "plates", tmp_path / "first")
+            asking = [pool.submit(ask, number) for number in range(4)]
+            while len(answered) < 20:
+                assert not any(task.done() for task in asking)
+                time.sleep(0.01)
+            process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not all(task.done() for task in asking)
+        with process_of(command(model, port), tmp_path / "second"):
+            for task in asking:
+                task.result()
+    assert len(answered) == 80
+    wanted = [expected(judged, picture) for picture in pictures]
+    assert {found.verdict for _, found in answered} == {"OK", "NG"}
+    for index, found in answered:
+        assert (found.verdict, found.score) == (wanted[index]["verdict"], wanted[index]["score"])
 
 
 def test_a_bundle_that_cannot_be_served_is_told_to_kubernetes(model, tmp_path):
