@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -16,13 +15,12 @@ from endpoints import serving
 from networks import draw, write_network
 from pictures import encode
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.inspection import Network, answer, to_prediction
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZE = 320
 MODEL = 'plates "2" & <b>'
 """A name that a page must not take for markup."""
@@ -59,16 +57,6 @@ def url(model, tmp_path_factory) -> Iterator[str]:
     """The endpoint, as a process."""
     with serving(model, tmp_path_factory.mktemp("log") / "log", name=MODEL) as running:
         yield running.url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 Open = Callable[..., Page]

@@ -3,8 +3,7 @@
 import base64
 import io
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from networks import draw
 from numpy.typing import NDArray
 from pictures import accepted
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.imaging import ImagingSettings
@@ -32,7 +30,6 @@ from defectline.components.evaluate.scoring import Looked, Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.train.history import plot_history
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHAMPION = "v20250101-000000-000000"
 THRESHOLD, AREA = 0.6, 20
 
@@ -412,16 +409,6 @@ def test_the_page_of_200_pictures_stays_below_3_mb(tmp_path):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1280, 360])
