@@ -133,7 +133,7 @@ def crossval(
 @app.command("pretrain")
 def make_weights(
     store: Store = "./store",
-    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 3000,
+    pairs: Annotated[int, typer.Option(min=20, help="Drawn light guide plates to train on.")] = 6000,
     set_: Set = None,
 ) -> None:
     """Train on drawn samples, for weights to start from; prints what `init_from` takes."""

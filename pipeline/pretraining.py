@@ -27,7 +27,7 @@ LEARNT = (
     *("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training"),
 )
 """The parameters that make a difference."""
-PAIRS = 3000
+PAIRS = 6000
 DEFAULTS = ("epochs=2", "batch_size=8", "quantize=false")
 """Many pictures seen few times: each shows a lattice of its own, and there is no end of them."""
 VALIDATION = 20

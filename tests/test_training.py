@@ -20,7 +20,7 @@ from defectline.components.train import devices, loop, training, weights
 from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.devices import GPU, policy, share
 from defectline.components.train.feed import Feed
-from defectline.components.train.loop import fit
+from defectline.components.train.loop import Progress, fit
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizing import Schedule
 from defectline.components.train.settings import TrainSettings, read_settings, write_options
@@ -156,6 +156,22 @@ def test_schedules():
     assert rates(Schedule(2, 100, 10), 0, 5, 10, 55, 100, 120) == [0, 1, 2, 1, 0, 0]
     assert rates(Schedule(2, 100, 0, cosine=False), 0, 50, 99) == [2, 2, 2]
     assert rates(Schedule(2, 100, 10, cosine=False, thaw=50), 49, 50, 55, 60) == [2, 0, 1, 2]
+
+
+def test_a_long_epoch_is_told_of_on_its_way(capsys):
+    progress = Progress(epochs=2, steps=3, every_s=0)
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for step in range(3):
+            progress.on_train_batch_end(step, {"loss": 1 / (step + 1)})
+        progress.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25, "val_iou": 0.125})
+    said = [line.partition(", ")[2].rpartition(", ")[0] for line in capsys.readouterr().out.splitlines()]
+    epoch = [
+        "step 1 of 3, loss 1.000",
+        "step 2 of 3, loss 0.500",
+        "loss 0.500, validation loss 0.250, IoU 0.12",
+    ]
+    assert said == epoch * 2
 
 
 @pytest.mark.parametrize(

@@ -93,23 +93,33 @@ class Course(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Says how training goes every few seconds."""
+    """Says how training goes every few seconds, at the end of an epoch or within a long one."""
 
-    def __init__(self, epochs: int, every_s: float = 10.0):
+    def __init__(self, epochs: int, steps: int, every_s: float = 10.0):
         super().__init__()
-        self.epochs, self.every_s = epochs, every_s
-        self.start, self.last, self.count = time.monotonic(), 0.0, 0
+        self.epochs, self.steps, self.every_s = epochs, steps, every_s
+        self.start, self.last, self.done, self.epoch = time.monotonic(), 0.0, 0, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        # Three times as patient as at the end of an epoch, which says more.
+        if batch + 1 < self.steps and time.monotonic() - max(self.last, self.start) >= 3 * self.every_s:
+            self._say(f"step {batch + 1} of {self.steps}, loss {float((logs or {})['loss']):.3f}", batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
-        now = time.monotonic()
-        self.count += 1
-        if now - self.last >= self.every_s:
-            self.last = now
-            left = (now - self.start) / self.count * (self.epochs - epoch - 1)
-            say(
-                f"train: epoch {epoch + 1} of {self.epochs}, loss {logs['loss']:.3f}, "
-                f"validation loss {logs['val_loss']:.3f}, IoU {logs['val_iou']:.2f}, {left:.0f} s left"
-            )
+        if time.monotonic() - self.last >= self.every_s:
+            values = f"loss {logs['loss']:.3f}, validation loss {logs['val_loss']:.3f}"
+            self._say(f"{values}, IoU {logs['val_iou']:.2f}", self.steps)
+
+    def _say(self, values: str, steps: int) -> None:
+        """`steps` of the present epoch are over."""
+        self.last = time.monotonic()
+        left = (self.epochs - self.epoch) * self.steps - steps
+        seconds = (self.last - self.start) / self.done * left
+        say(f"train: epoch {self.epoch + 1} of {self.epochs}, {values}, {seconds:.0f} s left")
 
 
 def fit(
@@ -139,7 +149,7 @@ def fit(
         if saved:
             course.resume(saved)
             say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
-        progress = Progress(settings.epochs)
+        progress = Progress(settings.epochs, len(feed))
         thaw = settings.thaw_at_epoch - 1
         for end in (thaw, settings.epochs):
             start = len(course.history)
