@@ -46,7 +46,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_default_is_this_version():
     assert Images.load().serve == f"ghcr.io/defectline/defectline-serve:{version('defectline')}"
     assert Images.load().train == f"ghcr.io/defectline/defectline-train:{version('defectline')}"
-    assert Images.load(gpu=True).train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
+    assert Images.load(on_gpu=["train"]).train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
 
 
 @pytest.mark.usefixtures("clean")
@@ -61,7 +61,7 @@ def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypa
     assert Images.load().serve == locked["serve"]
     assert Images.load().ingest == "mine/ingest:dev-3"
     assert Images.load().train == locked["train"]
-    assert Images.load(gpu=True).train == "mine/train:cuda"
+    assert Images.load(on_gpu=["train"]).train == "mine/train:cuda"
     assert Images.load(other).serve == "registry.local:5000/team/serve:1.2.0"
     monkeypatch.delenv("DEFECTLINE_IMAGE_INGEST")
     with pytest.raises(SettingsError, match="names no image for ingest"):
