@@ -46,7 +46,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_default_is_this_version():
     assert Images.load().serve == f"ghcr.io/defectline/defectline-serve:{version('defectline')}"
     assert Images.load().train == f"ghcr.io/defectline/defectline-train:{version('defectline')}"
-    assert Images.load(on_gpu=["train"]).train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
+    on_gpu = Images.load(on_gpu=["train", "serve"])
+    assert on_gpu.serve == f"ghcr.io/defectline/defectline-serve-gpu:{version('defectline')}"
+    assert on_gpu.train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
 
 
 @pytest.mark.usefixtures("clean")

@@ -73,8 +73,8 @@ class KServeSettings(BaseModel):
     review: str = ""
     """Store, s3:// or gs://, where the pods keep frames for people to look at; empty for none."""
     review_secret: str = ""
-    """Secret with REVIEW_S3_KEYS or REVIEW_GCS_KEY, by which they write there; empty where the service account
-    itself has the rights."""
+    """Secret with REVIEW_S3_KEYS or REVIEW_GCS_KEY, by which they write there; empty where the service
+    account itself has the rights."""
     spread_over: str = "kubernetes.io/hostname"
     """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
     strategy: Literal["candidate", "canary"] = "candidate"
@@ -187,12 +187,7 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
     }
     if settings.review_secret and settings.review.startswith("s3://"):
         container["env"] = [
-            {
-                "name": key,
-                "valueFrom": {
-                    "secretKeyRef": {"name": settings.review_secret, "key": key, "optional": key in REVIEW_S3_PLACE}
-                },
-            }
+            _from_secret(settings.review_secret, key, optional=key in REVIEW_S3_PLACE)
             for key in REVIEW_S3_KEYS + REVIEW_S3_PLACE
         ]
     elif settings.review_secret:
@@ -206,6 +201,11 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
         "metadata": {"name": f"{OURS}-{_digest(spec)}", "labels": {MANAGED_BY: OURS}},
         "spec": spec,
     }
+
+
+def _from_secret(secret: str, key: str, optional: bool) -> Manifest:
+    """The environment variable that is called as a key of the secret, with its value."""
+    return {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}
 
 
 def pod_resources(settings: KServeSettings) -> dict[str, str]:
