@@ -53,8 +53,7 @@ class Images:
         """The images of this version, unless the lock file or, above it, the environment names others.
 
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
-        there is one. Components in `on_gpu`, of `train` and `serve`, take the images of the targets `train-gpu`
-        and `serve-gpu`.
+        there is one. Of `train` and `serve`, those in `on_gpu` take the images for GPUs.
 
         Raises SettingsError: no such lock file, one that cannot be read, a name that is no target, a target
         that it lacks, a reference that is not pinned.

@@ -154,8 +154,9 @@ def test_a_pod_as_it_was_deployed_keeps_frames_with_the_rights_that_are_document
     # Nothing else is open to these keys.
     for key, value in given.items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(StoreError, match="may not be written"):
+    with pytest.raises(StoreError, match=r"bundle\.json cannot be written") as caught:
         open_storage(world.store.uri).write("models/defects/v1/bundle.json", b"{}")
+    assert "AccessDenied" in caught.value.got
 
 
 def test_review_can_be_switched_off_and_a_rollback_keeps_it_as_it_is(world: World) -> None:

@@ -296,6 +296,15 @@ def test_back_to_the_version_before_and_forth_again(world: World) -> None:
     assert back(world, to=first) == first
 
 
+def test_an_image_goes_back_with_the_gpus_that_it_ran_on(world: World) -> None:
+    world.deploy(0)
+    gpus = {"image": "registry.example/defectline-serve-gpu:0.1.0", "gpu": 1, "memory": "4Gi"}
+    world.deploy(1, SETTINGS.model_copy(update=gpus))
+    assert back(world) == world.bundles[0].version
+    expected = serving_runtime(SETTINGS.model_copy(update={"memory": "4Gi"}))
+    assert world.spec()["predictor"]["model"]["runtime"] == expected["metadata"]["name"]
+
+
 def test_a_rollback_that_fails_leaves_what_serves(world: World) -> None:
     for which in (0, 1):
         world.deploy(which)

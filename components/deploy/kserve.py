@@ -107,8 +107,8 @@ def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KSe
     """How to deploy the version `to` again, or with "" the one that served before; and which that is.
 
     Everything is as for the version that serves now, but for the image, which is the one that `to` ran in,
-    with the GPUs that this image was for; and without a canary's steps, because whoever goes back is in a hurry. Raises ServingError where that
-    cannot be known.
+    with the GPUs that it ran on; and without a canary's steps, because whoever goes back is in a hurry.
+    Raises ServingError where that cannot be known.
     """
     service = Cluster(namespace).get(SERVICES, name)
     if service is None or not is_ours(service):

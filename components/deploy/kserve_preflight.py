@@ -237,9 +237,8 @@ def _access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterato
     if not name:
         account = settings.service_account or "default"
         # Where it is missing, or may not be read, that was found before.
-        found = cluster.allowed(Right("get", "", "serviceaccounts"), account) and cluster.service_account(
-            account
-        )
+        may_look = cluster.allowed(Right("get", "", "serviceaccounts"), account)
+        found = cluster.service_account(account) if may_look else None
         if found and not _has_own_identity(found):
             yield Finding(
                 f"Nothing lets the pods write to {settings.review}.",
