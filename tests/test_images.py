@@ -5,25 +5,22 @@ The tests marked `images` need a Docker engine: `make test-images` starts one.
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from containers import BUILT, STRICT, docker, engine, registry  # noqa: F401
 
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference, variable
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCKER = os.environ.get("DOCKER", "docker")
-BUILT = tuple(target for target in TARGETS if target not in GPU_TARGETS)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -187,41 +184,6 @@ def test_an_image_holds_only_what_its_component_needs(target):
 # What an engine makes of it
 
 
-def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, timeout=timeout)
-
-
-@pytest.fixture(scope="module")
-def engine() -> list[str]:
-    """The arguments that `docker build` needs with the engine that is there."""
-    info = docker("info") if shutil.which(DOCKER) else None
-    if info is None or info.returncode:
-        # Whoever names an engine wants these tests to run.
-        assert "DOCKER_HOST" not in os.environ, f"no engine answers at {os.environ['DOCKER_HOST']}: {info}"
-        pytest.skip("no Docker engine answers: run `make test-images`")
-    arguments = []
-    if "bridge" not in docker("network", "ls", "--format", "{{.Name}}").stdout.split():
-        arguments += ["--network", "host"]
-    if certificates := os.environ.get("SSL_CERT_FILE"):
-        arguments += ["--secret", f"id=ca,src={certificates}"]
-    return arguments
-
-
-@pytest.fixture(scope="module")
-def registry(engine, request, tmp_path_factory) -> str:
-    """The prefix of the images, all built by the command that `make images` runs."""
-    prefix, log = "defectline.test", tmp_path_factory.mktemp("build") / "log"
-    command = [sys.executable, "tools/build_images.py", "--registry", prefix, "--", *engine]
-    with log.open("w") as errors:
-        built = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=3600
-        )
-    assert built.returncode == 0, log.read_text()[-4000:]
-    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
-        print("\n" + built.stdout)
-    return prefix
-
-
 @pytest.fixture(params=BUILT)
 def target(request) -> str:
     return request.param
@@ -233,8 +195,7 @@ def run(registry, target) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str, entrypoint: str = "") -> subprocess.CompletedProcess[str]:
         return docker(
-            *("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            *("run", "--rm", "--network", "none", *STRICT),
             *(("--entrypoint", entrypoint) if entrypoint else ()),
             *(reference(target, registry), *arguments),
         )
