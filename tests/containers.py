@@ -25,8 +25,8 @@ def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess
     return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, timeout=timeout)
 
 
-@pytest.fixture(scope="session")
-def engine() -> list[str]:
+@pytest.fixture(name="engine", scope="session")
+def find_engine() -> list[str]:
     """The arguments that `docker build` needs with the engine that is there."""
     info = docker("info") if shutil.which(DOCKER) else None
     if info is None or info.returncode:
@@ -41,8 +41,8 @@ def engine() -> list[str]:
     return arguments
 
 
-@pytest.fixture(scope="session")
-def registry(engine, request, tmp_path_factory) -> str:
+@pytest.fixture(name="registry", scope="session")
+def make_images(engine, request, tmp_path_factory) -> str:
     """The prefix of the images, all built by the command that `make images` runs."""
     prefix, log = "defectline.test", tmp_path_factory.mktemp("build") / "log"
     command = [sys.executable, "tools/build_images.py", "--registry", prefix, "--", *engine]

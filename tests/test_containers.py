@@ -17,7 +17,7 @@ from cluster.api import ApiServer
 from cluster.controller import Controller
 from cluster.endpoint import Endpoint
 from cluster.world import ACCOUNT, NAME, NAMESPACE, put_account
-from containers import BUILT, STRICT, USER, docker, engine, registry  # noqa: F401
+from containers import BUILT, STRICT, USER, docker, find_engine, make_images  # noqa: F401
 from servers import S3Server, free_port
 
 from defectline.components.common.runs import read_outcome
@@ -38,6 +38,7 @@ local.init(
     local.DockerRunner(
         network_mode="host", user=user, read_only=True, tmpfs={"/tmp": ""}, cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
+        entrypoint=[""],  # Kubernetes replaces it by the step's command
         mounts=[Mount(f"/tmp/{part}", f"{home}/{part}", "bind", True) for part in (".aws", ".kube")],
     ),
     pipeline_root=root,
@@ -110,7 +111,7 @@ def pods(s3_server: S3Server, tmp_path: Path) -> Iterator[Pods]:
 
 @pytest.mark.images
 def test_the_whole_pipeline_in_containers(
-    registry: str,  # noqa: F811
+    registry: str,
     s3_server: S3Server,
     pods: Pods,
     tmp_path: Path,

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from containers import BUILT, STRICT, docker, engine, registry  # noqa: F401
+from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
 
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference, variable
