@@ -293,9 +293,24 @@ def test_labels_say_what_it_is(registry, target):
 
 
 @pytest.mark.images
+def test_every_package_brings_its_licence(run):
+    script = """
+from importlib.metadata import distributions
+for found in distributions():
+    files = [f for f in found.files or () if any(w in f.name.lower() for w in ("licen", "copying", "notice"))]
+    named = found.metadata.get("License-Expression") or found.metadata.get("License")
+    named = named or [c for c in found.metadata.get_all("Classifier", []) if c.startswith("License ::")]
+    if not files and not named:
+        print(found.name)
+"""
+    shown = run("-c", script, entrypoint="python3")
+    assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr
+
+
+@pytest.mark.images
 def test_the_server_is_small(registry):
     size = int(docker("inspect", "--format", "{{.Size}}", reference("serve", registry)).stdout)
-    assert size <= 900e6
+    assert size <= 850e6
 
 
 @pytest.fixture
