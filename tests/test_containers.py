@@ -6,23 +6,20 @@ Their network is the host's, whose loopback has the S3 server and the stand-in o
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from cluster.api import ApiServer
 from cluster.controller import Controller
-from cluster.endpoint import Endpoint
+from cluster.pods import Pods
 from cluster.world import ACCOUNT, NAME, NAMESPACE, put_account
 from containers import BUILT, STRICT, USER, docker, find_engine, make_images  # noqa: F401
-from servers import S3Server, free_port
+from servers import S3Server
 
 from defectline.components.common.runs import read_outcome
 from defectline.components.common.sample import draw_samples
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference
 from defectline.pipeline.targets import Target
@@ -47,65 +44,27 @@ components.load_component_from_file(package)(**json.loads(arguments))
 """
 
 
-class Pods(Endpoint):
-    """Answers by a container for each InferenceService: its runtime's image and arguments, its model."""
-
-    def __init__(self, api: ApiServer, store: Storage, folder: Path):
-        super().__init__()
-        self.api, self.store, self.folder = api, store, folder
-        self.containers: dict[str, str] = {}
-        """URL by service."""
-        self.names: list[str] = []
-        self.starting = threading.Lock()
-
-    def answer(self, host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
-        name = path.split("/")[3].removesuffix(":predict")
-        if name not in self.live:
-            return 404, {"error": "no such model"}
-        with self.starting:
-            url = self.containers.get(name) or self.start(name)
-        try:
-            if not picture:
-                answered = requests.get(url + path, timeout=30)
-            else:
-                sent = {"Content-Type": "image/png"}
-                answered = requests.post(url + path, data=picture, headers=sent, timeout=30)
-        except requests.ConnectionError:
-            return 503, {"error": "no pod is ready"}
-        return answered.status_code, answered.json()
-
-    def start(self, name: str) -> str:
-        service = self.api.find("inferenceservices", NAMESPACE, name)
-        assert service is not None
-        model = service["spec"]["predictor"]["model"]
-        runtime = self.api.find("servingruntimes", NAMESPACE, model["runtime"])
-        assert runtime is not None
-        [container] = runtime["spec"]["containers"]
-        models, port = self.folder / name, free_port()
-        self.store.download_folder(model["storageUri"].removeprefix(f"{self.store.uri}/").rstrip("/"), models)
-        arguments = [argument.replace("{{.Name}}", name) for argument in container["args"]]
-        arguments[arguments.index("--http_port=8080")] = f"--http_port={port}"
-        self.names.append(f"defectline-test-{port}")
-        started = docker(
-            *("run", "--detach", "--name", self.names[-1], "--network", "host", *STRICT),
-            *("--volume", f"{models}:/mnt/models:ro", container["image"], *arguments),
-        )
-        assert started.returncode == 0, started.stderr
-        self.containers[name] = f"http://127.0.0.1:{port}"
-        return self.containers[name]
-
-
 @pytest.fixture
 def pods(s3_server: S3Server, tmp_path: Path) -> Iterator[Pods]:
-    api = ApiServer()
-    found = Pods(api, open_storage(f"s3://{s3_server.new_bucket()}/store"), tmp_path / "models")
+    api, started = ApiServer(), []
+
+    def launch(image: str, models: Path, port: int, arguments: list[str]) -> None:
+        started.append(f"defectline-test-{port}")
+        done = docker(
+            *("run", "--detach", "--name", started[-1], "--network", "host", *STRICT),
+            *("--volume", f"{models}:/mnt/models:ro", image, *arguments),
+        )
+        assert done.returncode == 0, done.stderr
+
+    store = open_storage(f"s3://{s3_server.new_bucket()}/store")
+    found = Pods(api, store, tmp_path / "models", launch)
     Controller(api, found)
     with api.running(), found.running():
         put_account(api, s3_server.url)
         try:
             yield found
         finally:
-            for name in found.names:
+            for name in started:
                 docker("rm", "--force", name)
 
 
@@ -153,7 +112,7 @@ def test_the_whole_pipeline_in_containers(
     service = pods.api.find("inferenceservices", NAMESPACE, NAME)
     assert service is not None
     assert service["spec"]["predictor"]["model"]["storageUri"].endswith(f"/{outcome.version}/")
-    assert pods.containers.keys() == {NAME, f"{NAME}-candidate"}
+    assert pods.urls.keys() == {NAME, f"{NAME}-candidate"}
     picture = next((tmp_path / "samples/NG").glob("*.png")).read_bytes()
     status, answered = pods.answer("", f"/v1/models/{NAME}:predict", picture)
     assert (status, answered["predictions"][0]["model_version"]) == (200, outcome.version)
