@@ -218,7 +218,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         "local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])\n"
         "components.load_component_from_file(sys.argv[1])(**json.loads(sys.argv[3]))\n"
     )
-    arguments = {"source": source, "store": pods.store.uri, **SMALL, **OPEN_GATE}
+    arguments = {"source": source, "store": pods.store.uri, "quantize": False, **SMALL, **OPEN_GATE}
     done = subprocess.run(
         [sys.executable, "-c", script, package, root, json.dumps(arguments)],
         capture_output=True,

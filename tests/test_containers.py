@@ -94,8 +94,8 @@ def test_the_whole_pipeline_in_containers(
     pods.api.write_kubeconfig(home / ".kube/config")
     root.mkdir()
     root.chmod(0o777)
-    arguments = {"source": source, "store": pods.store.uri, "image_size": 64, "epochs": 2, "batch_size": 8}
-    arguments |= {"min_iou": 0.0, "max_escape": 1.0, "max_overkill": 1.0}
+    arguments = {"source": source, "store": pods.store.uri, "image_size": 64, "epochs": 1}
+    arguments |= {"batch_size": 8, "quantize": False, "min_iou": 0.0, "max_escape": 1.0, "max_overkill": 1.0}
     done = subprocess.run(
         [sys.executable, "-c", RUN, package, root, home, USER, json.dumps(arguments)],
         capture_output=True,
