@@ -223,7 +223,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         [sys.executable, "-c", script, package, root, json.dumps(arguments)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = root.iterdir()
