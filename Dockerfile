@@ -158,7 +158,9 @@ FROM common AS serve
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/serve.txt,target=/run/requirements.txt \
-    pip install --require-hashes -r /run/requirements.txt
+    pip install --require-hashes -r /run/requirements.txt \
+    # 40 MB that nobody runs here.
+    && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
 EXPOSE 8080
@@ -175,7 +177,9 @@ FROM common AS serve-gpu
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/serve-gpu.txt,target=/run/requirements.txt \
-    pip install --require-hashes -r /run/requirements.txt
+    pip install --require-hashes -r /run/requirements.txt \
+    # 40 MB that nobody runs here.
+    && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

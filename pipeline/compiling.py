@@ -9,7 +9,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, did_you_mean
 from defectline.components.deploy.kserve_manifests import KServeSettings
 from defectline.pipeline.definition import build
-from defectline.pipeline.images import Images
+from defectline.pipeline.images import Images, reference
 from defectline.pipeline.kfp_server import PIPELINE
 from defectline.pipeline.targets import Target
 
@@ -39,9 +39,7 @@ def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:
 
     Raises SettingsError.
     """
-    images = Images.load(lock, gpu=target.gpus > 0)
-    if target.kserve:
-        checked(KServeSettings, image=images.serve, **target.kserve)
+    images = _images(lock, target)
     _write(output, images, target, None)
     return images
 
@@ -61,8 +59,17 @@ def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: T
         namespace=namespace,
         include_pipeline_manifest=True,
     )
-    _write(output, Images.load(lock, gpu=target.gpus > 0), target, options)
+    _write(output, _images(lock, target), target, options)
     return version
+
+
+def _images(lock: Path | None, target: Target) -> Images:
+    """The images for the target, whose settings of KServe are checked as well."""
+    on_gpu = ["train"] if target.gpus else []
+    # Which image serves depends on `gpu`; every image that can be loaded suits the other settings.
+    if target.kserve and checked(KServeSettings, image=reference("serve"), **target.kserve).gpu:
+        on_gpu.append("serve")
+    return Images.load(lock, on_gpu)
 
 
 def _write(output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,11 @@ REGISTRY = "ghcr.io/defectline"
 LOCK = Path("images.lock.json")
 GPU_TARGETS = ("train-gpu", "serve-gpu")
 """Stand in for `train` and `serve` where there is a GPU."""
+WITHOUT = {
+    "train-gpu": "Build it with `make images PUSH=1 GPU=1`, or compile with --gpus 0.",
+    "serve-gpu": "Build it with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
+}
+"""What to do where a lock file names no such image."""
 TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", *GPU_TARGETS)
 """The targets of the Dockerfile."""
 
@@ -43,12 +49,11 @@ class Images:
     serve: str
 
     @classmethod
-    def load(cls, lock: Path | None = None, gpu: bool = False) -> Self:
+    def load(cls, lock: Path | None = None, on_gpu: Collection[str] = ()) -> Self:
         """The images of this version, unless the lock file or, above it, the environment names others.
 
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
-        there is one. With `gpu`, training takes the image of the target `train-gpu`. Nothing takes that of
-        `serve-gpu` by itself: name it where `serve` is expected.
+        there is one. Of `train` and `serve`, those in `on_gpu` take the images for GPUs.
 
         Raises SettingsError: no such lock file, one that cannot be read, a name that is no target, a target
         that it lacks, a reference that is not pinned.
@@ -59,16 +64,14 @@ class Images:
             if named := os.environ.get(variable(target)):
                 images[target] = _pinned(named, f"The environment variable {variable(target)}")
         source = {target: target for target in TARGETS if target not in GPU_TARGETS}
-        source["train"] = "train-gpu" if gpu else "train"
+        source |= {component: f"{component}-gpu" for component in on_gpu}
         for target in source.values():
             if target not in images:
                 raise SettingsError(
                     f"The lock file {lock or LOCK} names no image for {target}.",
                     got=", ".join(sorted(images)) or "none at all",
                     expected=", ".join(source.values()),
-                    fix="Build it with `make images PUSH=1 GPU=1`, or compile with --gpus 0."
-                    if target == "train-gpu"
-                    else "Build it with `make images PUSH=1`.",
+                    fix=WITHOUT.get(target, "Build it with `make images PUSH=1`."),
                 )
         return cls(**{component: images[target] for component, target in source.items()})
 

@@ -1,5 +1,6 @@
 """Real storage servers for tests: processes on free loopback ports, ended with the session."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -22,13 +24,18 @@ START_SECONDS = 180
 
 @dataclass(frozen=True)
 class S3Server:
-    """moto with authorisation on: `access_key` may do everything in S3, `stranger_key` nothing."""
+    """moto with authorisation on: `access_key` may do everything in S3, `stranger_key` nothing.
+
+    `reviewer_key` may what docs/review.md says that pods need, in stores whose prefix is `factory`.
+    """
 
     url: str
     access_key: str
     secret_key: str
     stranger_key: str
     stranger_secret: str
+    reviewer_key: str
+    reviewer_secret: str
 
     @property
     def env(self) -> dict[str, str]:
@@ -114,11 +121,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, log):
         iam = _client(url, "iam", "setup", "setup")
         keys = {}
-        for name in ("owner", "stranger"):
+        for name in ("owner", "stranger", "reviewer"):
             iam.create_user(UserName=name)
             keys[name] = iam.create_access_key(UserName=name)["AccessKey"]
-        policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
-        iam.put_user_policy(UserName="owner", PolicyName="all", PolicyDocument=policy)
+        _allow(iam, "owner", {"s3:*": "*"})
+        write = "arn:aws:s3:::*/factory/review/*"
+        _allow(iam, "reviewer", {"s3:ListBucket": "arn:aws:s3:::*", "s3:PutObject": write})
         requests.post(f"{url}/moto-api/reset-auth", data=b"0", timeout=10).raise_for_status()
         yield S3Server(
             url,
@@ -126,6 +134,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             keys["owner"]["SecretAccessKey"],
             keys["stranger"]["AccessKeyId"],
             keys["stranger"]["SecretAccessKey"],
+            keys["reviewer"]["AccessKeyId"],
+            keys["reviewer"]["SecretAccessKey"],
         )
 
 
@@ -137,6 +147,13 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
     command = [sys.executable, "-m", "gcp_storage_emulator", "start", "-H", "127.0.0.1"]
     with running([*command, "--port", str(port), "--in-memory", "--quiet"], port, log):
         yield GCSServer(f"http://127.0.0.1:{port}")
+
+
+def _allow(iam: Any, user: str, resources: dict[str, str]) -> None:
+    """Let a user do each action to the resource that it has here."""
+    statements = [{"Effect": "Allow", "Action": do, "Resource": to} for do, to in resources.items()]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName=user, PolicyName="rights", PolicyDocument=policy)
 
 
 def _client(url: str, service: str, key: str, secret: str):

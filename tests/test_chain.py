@@ -5,16 +5,28 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
+from cluster.api import ApiServer
+from cluster.controller import Controller
+from cluster.pods import Pods
+from cluster.world import ACCOUNT, NAMESPACE, put_account
 from commands import contents, defectline
+from endpoints import process_of
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import read_current, read_gated
+from defectline.components.common.runs import read_current, read_gated, read_outcome
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.images import reference
 from defectline.pipeline.targets import Target
 
 pytestmark = pytest.mark.slow
@@ -150,36 +162,83 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
     assert steps_of(again) == ["ingest"]
 
 
-def test_the_compiled_yaml_runs_here_too_from_s3_to_s3(place, tmp_path, s3_server, monkeypatch):
-    """Every cluster setting but KServe: the model is deployed on this machine instead."""
+@pytest.fixture
+def pods(s3_server, tmp_path, monkeypatch) -> Iterator[Pods]:
+    """A stand-in of a cluster whose pods are processes."""
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
-    bucket = f"s3://{s3_server.new_bucket()}"
-    open_storage(bucket).upload_folder(place / "samples", "labelled")
-    target = Target(name="cluster", gpus=1, s3_secret="keys", pull_secret="registry", shards=3)
-    compile_pipeline(tmp_path / "pipeline.yaml", None, target)
+    api, started = ApiServer(), ExitStack()
+
+    def launch(image: str, models: Path, port: int, arguments: list[str]) -> None:
+        assert image == reference("serve-gpu")
+        arguments = [argument.replace("/mnt/models", str(models)) for argument in arguments]
+        command = [sys.executable, "-m", "defectline.components.serve", *arguments]
+        started.enter_context(process_of(command, tmp_path / f"{port}.log"))
+
+    found = Pods(api, open_storage(f"s3://{s3_server.new_bucket()}/store"), tmp_path / "models", launch)
+    Controller(api, found)
+    with api.running(), found.running(), started:
+        put_account(api, s3_server.url)
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        yield found
+
+
+def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_path, s3_server, pods):
+    target = Target(
+        name="cluster",
+        kserve={"namespace": NAMESPACE, "service_account": ACCOUNT, "gpu": 1, "memory": "2Gi"},
+        gpus=1,
+        gpu_type="amd.com/gpu",
+        s3_secret="keys",
+        s3_endpoint=s3_server.url,
+        s3_region="us-east-1",
+        gcs_secret="gcs",
+        pull_secret="registry",
+        run_as_user=12345,
+        tolerations=({"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+        node_selector={"gpu": "true"},
+        retries=1,
+        shards=3,
+    )
+    assert not [key for key, value in vars(Target()).items() if getattr(target, key) == value]
+    package, root = tmp_path / "pipeline.yaml", tmp_path / "root"
+    compile_pipeline(package, None, target)
+    spec, platform = yaml.safe_load_all(package.read_text())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert configs.keys() == {f"exec-{step}" for step in (*STEPS, "finish")}
+    for config in configs.values():
+        json_format.ParseDict(config, kubernetes_pb2.KubernetesExecutorConfig())
+    source = f"{pods.store.uri.removesuffix('/store')}/labelled"
+    open_storage(source).upload_folder(place / "samples", "")
     script = (
         "import json, sys; from kfp import components, local\n"
         "local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])\n"
         "components.load_component_from_file(sys.argv[1])(**json.loads(sys.argv[3]))\n"
     )
-    arguments = {"source": f"{bucket}/labelled", "store": f"{bucket}/store", **SMALL, **OPEN_GATE}
+    arguments = {"source": source, "store": pods.store.uri, "quantize": False, **SMALL, **OPEN_GATE}
     done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "pipeline.yaml", tmp_path / "root", json.dumps(arguments)],
+        [sys.executable, "-c", script, package, root, json.dumps(arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (root,) = (tmp_path / "root").iterdir()
+    (root,) = root.iterdir()
     ran = {path.name for path in root.iterdir() if not path.name.startswith("for-loop")}
     assert ran == {*STEPS, "finish"} - {"preprocess"}
     shards = [
         json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
     ]
     assert sorted((shard["shard"], shard["shards"]) for shard in shards) == [(0, 3), (1, 3), (2, 3)]
-    current = read_current(open_storage(f"{bucket}/store"), "defects")
-    assert current is not None
-    assert current.run == root.name
+    outcome = read_outcome(pods.store, root.name)
+    assert outcome is not None
+    assert outcome.state == "deployed"
+    service = pods.api.find("inferenceservices", NAMESPACE, "defects")
+    assert service is not None
+    assert service["spec"]["predictor"]["model"]["storageUri"].endswith(f"/{outcome.version}/")
+    assert pods.urls.keys() == {"defects", "defects-candidate"}
     (executor,) = root.glob("evaluate/executor_output.json")
     assert json.loads(executor.read_text())["parameterValues"]["Output"] == "passed"

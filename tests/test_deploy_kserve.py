@@ -3,9 +3,7 @@
 import _thread
 import copy
 import json
-import multiprocessing
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from pydantic import ValidationError
 from servers import free_port
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, ServingError, StoreError
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -390,7 +387,7 @@ def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_c
         world.deploy(0)
     former = world.spec() if with_champion else None
     world.script(1, "pending", only=NAME)
-    _kill_during_rollout(world)
+    world.kill_deployment(1, lambda: world.service().get("spec") != former)
     assert unfinished(world)
     assert world.spec() != former
     with pytest.raises(ServingError, match="still serves" if with_champion else "nothing serves"):
@@ -401,33 +398,6 @@ def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_c
     else:
         assert world.service() == {}
     assert unfinished(world) == []
-
-
-def _kill_during_rollout(world: World) -> None:
-    """Deploy the second bundle in a process of its own, and kill it once the service has changed."""
-    former = world.service().get("spec")
-    waiting = threading.Event()
-
-    def watch(method: str, target: Target, query: dict[str, str]) -> None:
-        if target.plural == "pods" and world.service().get("spec") != former:
-            waiting.set()
-
-    world.api.before = watch
-    # Not forked: the child would inherit the stand-ins' locks in whatever state they are.
-    child = multiprocessing.get_context("spawn").Process(
-        target=_deploy_elsewhere, args=(world.folders[1], world.bundles[1], world.store.uri)
-    )
-    child.start()
-    try:
-        assert waiting.wait(120)
-    finally:
-        child.kill()
-        child.join()
-    world.api.before = lambda method, target, query: None
-
-
-def _deploy_elsewhere(folder: Path, bundle: Bundle, store: str) -> None:
-    deploy_kserve(folder, bundle, open_storage(store), NAME, SETTINGS, poll_s=0.01)
 
 
 def test_an_interrupt_goes_back_first(world: World) -> None:
@@ -497,11 +467,13 @@ def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World
 
 
 AUTOSCALED = SETTINGS.model_copy(update={"cpu_target": 60, "max_replicas": 3, "gpu": 1})
+ON_S3 = SETTINGS.model_copy(update={"review": "s3://plates/store", "review_secret": "review"})
+ON_GCS = ON_S3.model_copy(update={"review": "gs://plates/store"})
 SERVERLESS = KNATIVE.model_copy(update={"min_replicas": 0, "concurrency": 4})
 
 
 @pytest.mark.parametrize("validators", [crd_validators, sdk_validators])
-@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE, TWO, AUTOSCALED, SERVERLESS])
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE, TWO, AUTOSCALED, SERVERLESS, ON_S3, ON_GCS])
 def test_manifests_are_valid_by_the_custom_resource_definitions(
     settings: KServeSettings, validators: Callable[[], dict]
 ) -> None:

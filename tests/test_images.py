@@ -5,25 +5,22 @@ The tests marked `images` need a Docker engine: `make test-images` starts one.
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
 
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference, variable
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCKER = os.environ.get("DOCKER", "docker")
-BUILT = tuple(target for target in TARGETS if target not in GPU_TARGETS)
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -46,7 +43,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_default_is_this_version():
     assert Images.load().serve == f"ghcr.io/defectline/defectline-serve:{version('defectline')}"
     assert Images.load().train == f"ghcr.io/defectline/defectline-train:{version('defectline')}"
-    assert Images.load(gpu=True).train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
+    on_gpu = Images.load(on_gpu=["train", "serve"])
+    assert on_gpu.serve == f"ghcr.io/defectline/defectline-serve-gpu:{version('defectline')}"
+    assert on_gpu.train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
 
 
 @pytest.mark.usefixtures("clean")
@@ -61,7 +60,7 @@ def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypa
     assert Images.load().serve == locked["serve"]
     assert Images.load().ingest == "mine/ingest:dev-3"
     assert Images.load().train == locked["train"]
-    assert Images.load(gpu=True).train == "mine/train:cuda"
+    assert Images.load(on_gpu=["train"]).train == "mine/train:cuda"
     assert Images.load(other).serve == "registry.local:5000/team/serve:1.2.0"
     monkeypatch.delenv("DEFECTLINE_IMAGE_INGEST")
     with pytest.raises(SettingsError, match="names no image for ingest"):
@@ -185,41 +184,6 @@ def test_an_image_holds_only_what_its_component_needs(target):
 # What an engine makes of it
 
 
-def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([DOCKER, *arguments], capture_output=True, text=True, timeout=timeout)
-
-
-@pytest.fixture(scope="module")
-def engine() -> list[str]:
-    """The arguments that `docker build` needs with the engine that is there."""
-    info = docker("info") if shutil.which(DOCKER) else None
-    if info is None or info.returncode:
-        # Whoever names an engine wants these tests to run.
-        assert "DOCKER_HOST" not in os.environ, f"no engine answers at {os.environ['DOCKER_HOST']}: {info}"
-        pytest.skip("no Docker engine answers: run `make test-images`")
-    arguments = []
-    if "bridge" not in docker("network", "ls", "--format", "{{.Name}}").stdout.split():
-        arguments += ["--network", "host"]
-    if certificates := os.environ.get("SSL_CERT_FILE"):
-        arguments += ["--secret", f"id=ca,src={certificates}"]
-    return arguments
-
-
-@pytest.fixture(scope="module")
-def registry(engine, request, tmp_path_factory) -> str:
-    """The prefix of the images, all built by the command that `make images` runs."""
-    prefix, log = "defectline.test", tmp_path_factory.mktemp("build") / "log"
-    command = [sys.executable, "tools/build_images.py", "--registry", prefix, "--", *engine]
-    with log.open("w") as errors:
-        built = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=3600
-        )
-    assert built.returncode == 0, log.read_text()[-4000:]
-    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
-        print("\n" + built.stdout)
-    return prefix
-
-
 @pytest.fixture(params=BUILT)
 def target(request) -> str:
     return request.param
@@ -231,8 +195,7 @@ def run(registry, target) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str, entrypoint: str = "") -> subprocess.CompletedProcess[str]:
         return docker(
-            *("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+            *("run", "--rm", "--network", "none", *STRICT),
             *(("--entrypoint", entrypoint) if entrypoint else ()),
             *(reference(target, registry), *arguments),
         )
@@ -330,9 +293,24 @@ def test_labels_say_what_it_is(registry, target):
 
 
 @pytest.mark.images
+def test_every_package_brings_its_licence(run):
+    script = """
+from importlib.metadata import distributions
+for found in distributions():
+    files = [f for f in found.files or () if any(w in f.name.lower() for w in ("licen", "copying", "notice"))]
+    named = found.metadata.get("License-Expression") or found.metadata.get("License")
+    named = named or [c for c in found.metadata.get_all("Classifier", []) if c.startswith("License ::")]
+    if not files and not named:
+        print(found.name)
+"""
+    shown = run("-c", script, entrypoint="python3")
+    assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr
+
+
+@pytest.mark.images
 def test_the_server_is_small(registry):
     size = int(docker("inspect", "--format", "{{.Size}}", reference("serve", registry)).stdout)
-    assert size <= 900e6
+    assert size <= 850e6
 
 
 @pytest.fixture

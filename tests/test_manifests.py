@@ -165,7 +165,7 @@ def test_rights_are_few() -> None:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             if "secrets" in rule["resources"]:
-                assert rule["resourceNames"] == ["defectline-models"]
+                assert rule["resourceNames"] == ["defectline-models", "defectline-review"]
                 assert rule["verbs"] == ["get"]
 
 

@@ -15,9 +15,9 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
 from defectline.pipeline.definition import build
-from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images
+from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference
 from defectline.pipeline.local import StepReport, _read_reports
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.targets import Target
@@ -202,6 +202,45 @@ def test_compile_command(tmp_path):
     done = defectline("compile", "-o", output, "--images", lock, "--gpus", "1")
     assert done.returncode == 2
     assert "names no image for train-gpu" in done.stderr
+
+
+@pytest.mark.parametrize("gpu", [{}, {"gpu": "0"}, {"gpu": "1"}])
+def test_pods_with_gpus_get_the_image_for_gpus(tmp_path, gpu):
+    package, objects = tmp_path / "pipeline.yaml", tmp_path / "objects.yaml"
+    target = dataclasses.replace(CLUSTER, kserve={**CLUSTER.kserve, **gpu})
+    expected = reference("serve-gpu" if gpu == {"gpu": "1"} else "serve")
+    assert compile_pipeline(package, None, target).serve == expected
+    assert [one["image"] for one in kserve_of(package)] == [expected] * 2
+    compile_manifests(objects, package, None, target, "kfp")
+    _, version = yaml.safe_load_all(objects.read_text())
+    assert version["spec"]["pipelineSpec"] == next(yaml.safe_load_all(package.read_text()))
+
+
+def test_a_lock_file_without_the_image_for_gpus(tmp_path):
+    lock = tmp_path / "lock.json"
+    lock.write_text(json.dumps({t: f"registry.example.com/{t}:1.2.0" for t in TARGETS if t != "serve-gpu"}))
+    target = dataclasses.replace(CLUSTER, kserve={**CLUSTER.kserve, **parse_kserve(["gpu=1"])})
+    with pytest.raises(SettingsError, match="names no image for serve-gpu") as caught:
+        compile_pipeline(tmp_path / "pipeline.yaml", lock, target)
+    assert "--kserve gpu=0" in caught.value.fix
+
+
+def kserve_of(compiled: Path) -> list[dict]:
+    """The settings of KServe that find-champion and deploy are given."""
+    spec, _ = yaml.safe_load_all(compiled.read_text())
+    found = []
+
+    def collect(node: object) -> None:
+        if isinstance(node, dict):
+            for name, task in node.get("tasks", {}).items():
+                if name in ("find-champion", "deploy"):
+                    found.append(task["inputs"]["parameters"]["kserve"]["runtimeValue"]["constant"])
+            for child in node.values():
+                collect(child)
+
+    collect(spec)
+    assert len(found) == 2
+    return found
 
 
 def test_compile_as_kubernetes_objects(tmp_path):

@@ -1,9 +1,6 @@
 """No client reaches a version before it was checked: candidates, canaries, adopted services, rollback."""
 
 import json
-import multiprocessing
-import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +17,8 @@ from cluster.world import (
 )
 from commands import defectline
 
-from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import BundleError, Conflict, ServingError
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
-from defectline.components.common.storage import open_storage
-from defectline.components.deploy.kserve import deploy_kserve
 from defectline.components.deploy.kserve_manifests import KServeSettings, inference_service, serving_runtime
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
@@ -150,23 +144,7 @@ def test_two_at_once_the_one_whose_candidate_was_replaced_says_so(world: World) 
 def test_a_candidate_that_a_killed_deployment_left_is_cleared_away(world: World) -> None:
     world.deploy(0)
     world.script(1, "pending")
-    waiting = threading.Event()
-
-    def watch(method: str, target: Target, query: dict[str, str]) -> None:
-        if target.plural == "pods":
-            waiting.set()
-
-    world.api.before = watch
-    child = multiprocessing.get_context("spawn").Process(
-        target=_deploy_elsewhere, args=(world.folders[1], world.bundles[1], world.store.uri)
-    )
-    child.start()
-    try:
-        assert waiting.wait(240)
-    finally:
-        child.kill()
-        child.join()
-    world.api.before = lambda method, target, query: None
+    world.kill_deployment(1, lambda: world.candidate() is not None)
     assert world.candidate() is not None
     world.ask(0)
     status = read_status(world.store.uri, NAME, NAMESPACE)
@@ -175,10 +153,6 @@ def test_a_candidate_that_a_killed_deployment_left_is_cleared_away(world: World)
     world.deploy(1)
     assert world.candidate() is None
     world.ask(1)
-
-
-def _deploy_elsewhere(folder: Path, bundle: Bundle, store: str) -> None:
-    deploy_kserve(folder, bundle, open_storage(store), NAME, SETTINGS, poll_s=0.01)
 
 
 # Canaries
@@ -320,6 +294,15 @@ def test_back_to_the_version_before_and_forth_again(world: World) -> None:
     assert back(world) == second
     world.ask(1)
     assert back(world, to=first) == first
+
+
+def test_an_image_goes_back_with_the_gpus_that_it_ran_on(world: World) -> None:
+    world.deploy(0)
+    gpus = {"image": "registry.example/defectline-serve-gpu:0.1.0", "gpu": 1, "memory": "4Gi"}
+    world.deploy(1, SETTINGS.model_copy(update=gpus))
+    assert back(world) == world.bundles[0].version
+    expected = serving_runtime(SETTINGS.model_copy(update={"memory": "4Gi"}))
+    assert world.spec()["predictor"]["model"]["runtime"] == expected["metadata"]["name"]
 
 
 def test_a_rollback_that_fails_leaves_what_serves(world: World) -> None:

@@ -30,6 +30,7 @@ from defectline.components.deploy.kserve_manifests import (
     Manifest,
     candidate_name,
     candidate_service,
+    candidate_settings,
     change_to,
     disruption_budget,
     inference_service,
@@ -105,9 +106,9 @@ def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> s
 def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KServeSettings, str]:
     """How to deploy the version `to` again, or with "" the one that served before; and which that is.
 
-    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in;
-    and without a canary's steps, because whoever goes back is in a hurry. Raises ServingError where that
-    cannot be known.
+    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in,
+    with the GPUs that it ran on; and without a canary's steps, because whoever goes back is in a hurry.
+    Raises ServingError where that cannot be known.
     """
     service = Cluster(namespace).get(SERVICES, name)
     if service is None or not is_ours(service):
@@ -129,7 +130,8 @@ def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KSe
             expected=f"one of {', '.join(history.versions()) or 'those that were deployed'}",
             fix="Name one with --to.",
         )
-    changes = {"image": then.settings.image, "strategy": "candidate", "adopt": False}
+    changes = {key: getattr(then.settings, key) for key in ("image", "gpu", "gpu_type")}
+    changes |= {"strategy": "candidate", "adopt": False}
     return (now or then).settings.model_copy(update=changes), to
 
 
@@ -160,7 +162,7 @@ class Rollout:
         try:
             self._remove_candidate()
             if self.current is None or self.current["spec"] != self.former or not self._is_there():
-                self._write_runtime()
+                self._write_runtimes()
                 if self.current and self.settings.strategy == "canary":
                     kserve_canary.try_out(self)
                 else:
@@ -249,14 +251,15 @@ class Rollout:
 
     # Writing.
 
-    def _write_runtime(self) -> None:
-        runtime = serving_runtime(self.settings)
-        name = runtime["metadata"]["name"]
-        if self.cluster.get(RUNTIMES, name) is None:
-            try:
-                self.cluster.create(RUNTIMES, runtime)
-            except Conflict:
-                say(f"{name} was made by somebody else meanwhile")  # and holds the same: see its name
+    def _write_runtimes(self) -> None:
+        for settings in (candidate_settings(self.settings), self.settings):
+            runtime = serving_runtime(settings)
+            name = runtime["metadata"]["name"]
+            if self.cluster.get(RUNTIMES, name) is None:
+                try:
+                    self.cluster.create(RUNTIMES, runtime)
+                except Conflict:
+                    say(f"{name} was made by somebody else meanwhile")  # and holds the same: see its name
 
     def _write(self) -> Manifest:
         """Create or change the service itself."""

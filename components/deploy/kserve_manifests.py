@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -18,6 +19,12 @@ MODE_ANNOTATION = f"{GROUP}/deploymentMode"
 SERVICE_LABEL = f"{GROUP}/inferenceservice"
 CANDIDATE_LABEL = "defectline.dev/candidate-of"
 """On a service beside the one of that name: no client knows it, only the check before a rollout."""
+
+REVIEW_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+REVIEW_S3_PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+"""Keys that such a secret may have besides, where the server is not Amazon's or the region another."""
+REVIEW_GCS_KEY = "key.json"
+REVIEW_MOUNT = "/var/secrets/review"
 
 MODEL_FORMAT = {"name": "defectline", "version": "1"}
 HTTP_PORT = 8080
@@ -63,6 +70,11 @@ class KServeSettings(BaseModel):
     gpu: int = Field(default=0, ge=0)
     """GPUs a pod; with any, the network runs in ONNX Runtime."""
     gpu_type: str = "nvidia.com/gpu"
+    review: str = ""
+    """Store, s3:// or gs://, where the pods keep frames for people to look at; empty for none."""
+    review_secret: str = ""
+    """Secret with REVIEW_S3_KEYS or REVIEW_GCS_KEY, by which they write there; empty where the service
+    account itself has the rights."""
     spread_over: str = "kubernetes.io/hostname"
     """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
     strategy: Literal["candidate", "canary"] = "candidate"
@@ -88,6 +100,13 @@ class KServeSettings(BaseModel):
             raise ValueError(f"{image!r} may change under a running service: name a digest or a tag")
         return image
 
+    @field_validator("review")
+    @classmethod
+    def _reachable(cls, review: str) -> str:
+        if review and not re.match("(s3|gs)://[^/]", review):
+            raise ValueError(f"{review!r} is no store that pods can write to: name one on s3:// or gs://")
+        return review
+
     @field_validator("canary_steps", mode="before")
     @classmethod
     def _split(cls, steps: Any) -> Any:
@@ -99,6 +118,12 @@ class KServeSettings(BaseModel):
         if list(steps) != sorted(set(steps)):
             raise ValueError(f"{steps} must rise: each step sends more requests to the new version")
         return steps
+
+    @model_validator(mode="after")
+    def _reviewed(self) -> Self:
+        if self.review_secret and not self.review:
+            raise ValueError("review_secret is for writing to review, which is not set")
+        return self
 
     @model_validator(mode="after")
     def _replicas(self) -> Self:
@@ -134,6 +159,8 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
     arguments.append(f"--drain_ms={DRAIN_S * 1000}")
     if settings.gpu:
         arguments.append("--engine=onnxruntime")
+    if settings.review:
+        arguments.append(f"--review={settings.review}")
     container: Manifest = {
         "name": "kserve-container",
         "image": settings.image,
@@ -152,18 +179,33 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
-    spec = {
+    spec: Manifest = {
         "supportedModelFormats": [{**MODEL_FORMAT, "autoSelect": False}],
         "protocolVersions": ["v1", "v2"],
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
+    if settings.review_secret and settings.review.startswith("s3://"):
+        container["env"] = [
+            _from_secret(settings.review_secret, key, optional=key in REVIEW_S3_PLACE)
+            for key in REVIEW_S3_KEYS + REVIEW_S3_PLACE
+        ]
+    elif settings.review_secret:
+        file = f"{REVIEW_MOUNT}/{REVIEW_GCS_KEY}"
+        container["env"] = [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": file}]
+        container["volumeMounts"].append({"name": "review", "mountPath": REVIEW_MOUNT, "readOnly": True})
+        spec["volumes"].append({"name": "review", "secret": {"secretName": settings.review_secret}})
     return {
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": "ServingRuntime",
         "metadata": {"name": f"{OURS}-{_digest(spec)}", "labels": {MANAGED_BY: OURS}},
         "spec": spec,
     }
+
+
+def _from_secret(secret: str, key: str, optional: bool) -> Manifest:
+    """The environment variable that is called as a key of the secret, with its value."""
+    return {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}
 
 
 def pod_resources(settings: KServeSettings) -> dict[str, str]:
@@ -227,10 +269,15 @@ def candidate_name(name: str) -> str:
     return f"{name}-candidate"
 
 
+def candidate_settings(settings: KServeSettings) -> KServeSettings:
+    """Those of one pod that is asked for golden pictures only, which nobody needs to review."""
+    one = {"min_replicas": 1, "max_replicas": 1, "cpu_target": 0, "concurrency": 0}
+    return settings.model_copy(update={**one, "review": "", "review_secret": ""})
+
+
 def candidate_service(name: str, version: str, storage_uri: str, settings: KServeSettings) -> Manifest:
     """The service beside `name` that serves `version` from one pod, for the checks before a rollout."""
-    one = {"min_replicas": 1, "max_replicas": 1, "cpu_target": 0, "concurrency": 0}
-    service = inference_service(candidate_name(name), version, storage_uri, settings.model_copy(update=one))
+    service = inference_service(candidate_name(name), version, storage_uri, candidate_settings(settings))
     service["metadata"]["labels"][CANDIDATE_LABEL] = name
     return service
 

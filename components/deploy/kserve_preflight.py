@@ -22,11 +22,15 @@ from defectline.components.deploy.kserve_manifests import (
     MANAGED_BY,
     MAX_NAME,
     OURS,
+    REVIEW_GCS_KEY,
+    REVIEW_S3_KEYS,
+    REVIEW_S3_PLACE,
     KServeSettings,
     Manifest,
     canary_of,
     candidate_name,
     candidate_service,
+    candidate_settings,
     change_to,
     inference_service,
     is_ours,
@@ -74,6 +78,7 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
             )
         )
     findings += _access_to_the_store(cluster, store_uri, settings)
+    findings += _access_to_the_review(cluster, settings)
     findings += _quota(cluster, settings)
     if not missing and not lacking:
         findings += _services(cluster, name, settings)
@@ -164,7 +169,7 @@ def _access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSetti
             "Apply manifests/base there, or correct `service_account`.",
         )
         return
-    if any(key in account["metadata"].get("annotations", {}) for key in OWN_IDENTITY):
+    if _has_own_identity(account):
         return
     faults, unseen = [], []
     for secret_name in [secret["name"] for secret in account.get("secrets") or []]:
@@ -207,7 +212,7 @@ def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> lis
             fix = f"{change}: rename the annotation."
             faults.append(Finding(what, f"annotation {key}, which nothing reads", f"{GROUP}/{rest}", fix))
     endpoint = annotations.get(f"{GROUP}/s3-endpoint", "")
-    ours = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    ours = _own_endpoint()
     if "/" in endpoint:
         got, expected = f"annotation {GROUP}/s3-endpoint: {endpoint}", "host:port, without a scheme"
         faults.append(Finding(what, got, expected, f"{change}: write the endpoint so."))
@@ -220,6 +225,59 @@ def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> lis
         expected = f'"0", as this step reaches the store by {ours}'
         faults.append(Finding(what, got, expected, f'{change}: set it to "0".'))
     return faults
+
+
+def _access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterator[Finding]:
+    """Whether the pods have keys to write frames with; what these allow, only the pods can try."""
+    if not settings.review:
+        return
+    on_s3 = settings.review.startswith("s3://")
+    template = f"manifests/secrets/{'s3' if on_s3 else 'gcs'}.example.yaml"
+    name = settings.review_secret
+    if not name:
+        account = settings.service_account or "default"
+        # Where it is missing, or may not be read, that was found before.
+        may_look = cluster.allowed(Right("get", "", "serviceaccounts"), account)
+        found = cluster.service_account(account) if may_look else None
+        if found and not _has_own_identity(found):
+            yield Finding(
+                f"Nothing lets the pods write to {settings.review}.",
+                f"no `review_secret`, and service account {account} stands for no account of the cloud",
+                "rights to write frames for review, beside those to read the model",
+                f"Set `review_secret` to one like {template}, or `review` to nothing.",
+            )
+        return
+    if not cluster.allowed(Right("get", "", "secrets"), name):
+        yield _unseen(f"secret {name}", f"get secrets {name}")
+        return
+    secret = cluster.secret(name)
+    wanted = set(REVIEW_S3_KEYS) if on_s3 else {REVIEW_GCS_KEY}
+    if secret is None:
+        yield Finding(
+            f"Secret {name} is missing.", "no such secret", "`review_secret`", f"Create it, like {template}."
+        )
+    elif not wanted <= set(secret["data"]):
+        yield Finding(
+            f"The pods cannot write to {settings.review} by secret {name}.",
+            f"the keys {', '.join(sorted(secret['data'])) or 'of an empty secret'}",
+            f"the keys {' and '.join(sorted(wanted))}",
+            f"Change secret {name}: rename its keys.",
+        )
+    elif on_s3 and (ours := _own_endpoint()) and REVIEW_S3_PLACE[0] not in secret["data"]:
+        yield Finding(
+            f"The pods would not write to {settings.review} where this step reads and writes.",
+            f"secret {name} without {REVIEW_S3_PLACE[0]}, so they ask AWS",
+            f"the endpoint that this step uses, {ours}, or how the pods call it",
+            f"Change secret {name}: add the key {REVIEW_S3_PLACE[0]}, a URL.",
+        )
+
+
+def _own_endpoint() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def _has_own_identity(account: Manifest) -> bool:
+    return any(key in account["metadata"].get("annotations", {}) for key in OWN_IDENTITY)
 
 
 def _quota(cluster: Cluster, settings: KServeSettings) -> Iterator[Finding]:
@@ -279,8 +337,9 @@ def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator
         return
     tries: list[Manifest] = [candidate] if current else [candidate, service]
     try:
-        if cluster.get(RUNTIMES, serving_runtime(settings)["metadata"]["name"]) is None:
-            cluster.create(RUNTIMES, serving_runtime(settings), dry_run=True)
+        for runtime in map(serving_runtime, (candidate_settings(settings), settings)):
+            if cluster.get(RUNTIMES, runtime["metadata"]["name"]) is None:
+                cluster.create(RUNTIMES, runtime, dry_run=True)
         for manifest in tries:
             if not (manifest is candidate and beside):
                 cluster.create(SERVICES, manifest, dry_run=True)

@@ -150,6 +150,7 @@ class ApiServer:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Serve on a free port of loopback until the block ends."""
+        crd_validators()  # takes seconds, which a client that waits for its answer may not have
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
         self.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -1,7 +1,9 @@
 """A cluster, an S3 bucket and two bundles, for the tests of what is deployed there."""
 
 import copy
-from collections.abc import Iterator
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from bundles import make_bundle
 from servers import S3Server
 
-from cluster.api import ApiServer
+from cluster.api import ApiServer, Target
 from cluster.controller import Controller
 from cluster.endpoint import Endpoint
 from defectline.components.common.bundle import Bundle
@@ -57,6 +59,28 @@ class World:
     def ask(self, which: int) -> None:
         golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
 
+    def kill_deployment(self, which: int, reached: Callable[[], bool]) -> None:
+        """Deploy a bundle in a process of its own, and kill it as soon as it waits for pods where `reached`
+        is true."""
+        waiting = threading.Event()
+
+        def watch(method: str, target: Target, query: dict[str, str]) -> None:
+            if target.plural == "pods" and reached():
+                waiting.set()
+
+        self.api.before = watch
+        # Not forked: the child would inherit the stand-ins' locks in whatever state they are.
+        child = multiprocessing.get_context("spawn").Process(
+            target=_deploy, args=(self.folders[which], self.bundles[which], self.store.uri)
+        )
+        child.start()
+        try:
+            assert waiting.wait(240)
+        finally:
+            child.kill()
+            child.join()
+        self.api.before = lambda method, target, query: None
+
     def service(self) -> dict[str, Any]:
         """A copy of the InferenceService, or {} where there is none."""
         return copy.deepcopy(self.api.find("inferenceservices", NAMESPACE, NAME) or {})
@@ -71,6 +95,10 @@ class World:
         """The requests that changed something."""
         changing = [line for line in self.api.requests if not line.startswith("GET")]
         return [line for line in changing if "dryRun" not in line and "accessreviews" not in line]
+
+
+def _deploy(folder: Path, bundle: Bundle, store: str) -> None:
+    deploy_kserve(folder, bundle, open_storage(store), NAME, SETTINGS, poll_s=0.01)
 
 
 def put_account(api: ApiServer, endpoint: str) -> None:

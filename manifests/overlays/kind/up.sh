@@ -17,6 +17,7 @@ readonly CERT_MANAGER=v1.17.0
 readonly GATEWAY_API=v1.5.1
 readonly ENVOY_GATEWAY=v1.7.0
 readonly KSERVE=v0.21.0
+readonly ENDPOINT=http://s3.defectline-s3.svc.cluster.local:8333
 readonly WAIT=600s
 
 say() { printf '\n== %s\n' "$*"; }
@@ -106,8 +107,10 @@ JSON
     --from-literal=AWS_ACCESS_KEY_ID="$key" --from-literal=AWS_SECRET_ACCESS_KEY="$secret_key"
   secret defectline defectline-models \
     --from-literal=AWS_ACCESS_KEY_ID="$key" --from-literal=AWS_SECRET_ACCESS_KEY="$secret_key"
+  secret defectline defectline-review --from-literal=AWS_ENDPOINT_URL_S3="$ENDPOINT" \
+    --from-literal=AWS_ACCESS_KEY_ID="$key" --from-literal=AWS_SECRET_ACCESS_KEY="$secret_key"
   k -n defectline annotate --overwrite secret defectline-models \
-    serving.kserve.io/s3-endpoint=s3.defectline-s3.svc.cluster.local:8333 \
+    serving.kserve.io/s3-endpoint="${ENDPOINT#http://}" \
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
   k -n defectline-s3 rollout status deployment/seaweedfs --timeout "$WAIT"
   local name
@@ -128,7 +131,8 @@ Next, each in the folder of the repository:
 Keys of the S3 server: kubectl --context kind-$CLUSTER -n defectline-s3 get secret s3-keys -o yaml
 docs/cluster.md goes on from there, with
   defectline compile --gpus 0 --namespace defectline --service-account defectline-models \\
-      --s3-secret s3-keys --s3-endpoint http://s3.defectline-s3.svc.cluster.local:8333
+      --s3-secret s3-keys --s3-endpoint $ENDPOINT \\
+      --kserve review=s3://store --kserve review_secret=defectline-review
 TEXT
 }
 
