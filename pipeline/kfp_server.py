@@ -103,7 +103,7 @@ class Server:
     @property
     def too_old(self) -> bool:
         numbers = re.match(r"v?(\d+)\.(\d+)", self.version)
-        return bool(numbers) and tuple(map(int, numbers.groups())) < OLDEST
+        return numbers is not None and tuple(map(int, numbers.groups())) < OLDEST
 
     def pages(self, purpose: str, method: Callable[..., Any], field: str, **options: object) -> Iterator[Any]:
         """The items of every page of a list."""

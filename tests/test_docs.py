@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ def written() -> Iterator[tuple[str, list[str]]]:
             for line in block.text.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words and Path(words[0]).name == "defectline":
-                    yield page.name, [word for word in words[1:] if word not in (">", "run.json")]
+                    yield page.name, list(takewhile(lambda word: word not in ("|", ">"), words[1:]))
 
 
 def test_commands_of_the_docs_are_commands():
