@@ -76,17 +76,17 @@ def test_the_command_line_is_described_from_its_parser(site):
         assert text in page
 
 
-@pytest.mark.parametrize("link", ["nowhere.md", "data.md#nowhere", "../pyproject.toml"])
-def test_a_broken_link_fails_the_build(tmp_path, link):
+def test_broken_links_fail_the_build(tmp_path):
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("docs", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
     with (tmp_path / "docs/client.md").open("a") as page:
-        page.write(f"\n[here]({link})\n")
+        page.write("\n[one](nowhere.md) [two](data.md#nowhere) [three](../pyproject.toml)\n")
     done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert done.returncode != 0
-    assert link.removeprefix("data.md") in done.stdout + done.stderr
+    for link in ("nowhere.md", "#nowhere", "pyproject.toml"):
+        assert link in done.stdout + done.stderr
 
 
 def written() -> Iterator[tuple[str, list[str]]]:
