@@ -38,7 +38,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     return subprocess.run(
         [*command, "--config-file", str(config), "--site-dir", str(site)],
         capture_output=True,
@@ -94,8 +94,8 @@ def written() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         for block in blocks(page):
             for line in block.text.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if words and Path(words[0]).name == "defectline":
+                if re.match(r"(\.venv/bin/)?defectline ", line):
+                    words = shlex.split(line, comments=True)
                     yield page.name, list(takewhile(lambda word: word not in ("|", ">"), words[1:]))
 
 
