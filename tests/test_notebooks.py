@@ -55,7 +55,7 @@ def run(name: str, folder: Path) -> tuple[str, list[np.ndarray]]:
     """All that the cells print, and the pictures that they show, as uint8 (H, W, 3); CellExecutionError where
     one fails. With NOTEBOOK_PICTURES the pictures go to that folder as well."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
     pictures = [base64.b64decode(o["data"]["image/png"]) for o in outputs if "image/png" in o.get("data", {})]
