@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from commands import call
+from commands import call, defectline
 from docs_site import commands
 from kfp_api import KfpApi, running
 from test_cluster_commands import on, package  # noqa: F401
@@ -74,6 +74,20 @@ def test_the_command_line_is_described_from_its_parser(site):
         "Train even where nothing is new.",
     ):
         assert text in page
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("defectline sched", "schedule"),
+        ("defectline schedule pau", "pause"),
+        ("defectline run --fa", "--fail-on-gate"),
+    ],
+)
+def test_the_shell_completes(words, found):
+    number = str(len(words.split()) - 1)
+    env = {"_DEFECTLINE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": number}
+    assert defectline(env=env).stdout.split() == [found]
 
 
 def test_broken_links_fail_the_build(tmp_path):
