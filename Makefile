@@ -13,7 +13,7 @@ PARTS  := ingest preprocess train train-gpu evaluate deploy serve serve-gpu
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-images lint lock images bench clean
+.PHONY: help setup run serve test test-images lint lock images bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -87,6 +87,9 @@ bench: setup  ## measure speed and memory of the steps
 	$(BIN)/python benchmarks/data.py
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
 	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS)
+
+docs: setup  ## build the documentation as a site in build/site; a broken link is an error
+	$(BIN)/mkdocs build --strict
 
 clean:  ## remove what the other targets made, but for the store
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache samples inspected pipeline.yaml

@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from defectline.components.common.errors import DefectlineError
-from defectline.pipeline import commands
+from defectline.pipeline import cluster_commands, commands
+from defectline.pipeline.options import FailOnGate, Force, Json, Name, Set, Source, Store
 from defectline.pipeline.rollback import rollback
 from defectline.pipeline.status import status
 
@@ -20,25 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Labelled product images become a gated defect-segmentation endpoint.",
 )
-schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
-app.add_typer(schedule, name="schedule")
+app.add_typer(cluster_commands.schedule, name="schedule")
 review = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 app.add_typer(review, name="review")
-
-Source = Annotated[str, typer.Option(help="s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/.")]
-Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
-Name = Annotated[str, typer.Option(help="The model's name.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A pipeline parameter.")]
-Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
 Pretrain = Annotated[
     bool, typer.Option("--pretrain", help="Start from weights of drawn plates, made once in the store.")
 ]
-Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
-Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
-Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")]
-Experiment = Annotated[str, typer.Option(help="KFP experiment; made where it is missing.")]
-TOKEN = "KFP_TOKEN"
-"""Environment variable with the bearer token: a token on the command line would be seen by everybody."""
 
 
 @app.callback()
@@ -63,9 +51,7 @@ def run(
     set_: Set = None,
     force: Force = False,
     pretrain: Pretrain = False,
-    fail_on_gate: Annotated[
-        bool, typer.Option("--fail-on-gate", help="Exit with 3 where the gate refuses the model.")
-    ] = False,
+    fail_on_gate: FailOnGate = False,
 ) -> None:
     """Run the whole pipeline on this machine."""
     from defectline.pipeline import screen
@@ -258,7 +244,7 @@ def snapshots(
     diff: Annotated[
         tuple[str, str] | None, typer.Option(metavar="A B", help="What B has other than A; starts of ids do.")
     ] = None,
-    json_: commands.Json = False,
+    json_: Json = False,
 ) -> None:
     """List the snapshots of a store, or compare two of them."""
     from defectline.components.common.storage import open_storage
@@ -359,176 +345,8 @@ def review_export(
         raise typer.Exit(2)
 
 
-@app.command("compile")
-def compile_(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
-        "pipeline.yaml"
-    ),
-    images: Annotated[
-        Path | None, typer.Option(help="Lock file with digests; default images.lock.json, if there.")
-    ] = None,
-    namespace: Annotated[str, typer.Option(help="Where KServe serves the model.")] = "defectline",
-    service_account: Annotated[str, typer.Option(help="Of the served pods.")] = "",
-    mode: Annotated[str, typer.Option(help="KServe's mode: Standard or Knative.")] = "Standard",
-    gpus: Annotated[int, typer.Option(min=0, help="For training.")] = 1,
-    s3_secret: Annotated[
-        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
-    ] = "",
-    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
-    s3_region: Annotated[str, typer.Option()] = "",
-    gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
-    pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
-    retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
-    shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
-    adopt: Annotated[
-        bool, typer.Option("--adopt", help="Take over an InferenceService that somebody else made.")
-    ] = False,
-    kserve_: Annotated[
-        list[str] | None, typer.Option("--kserve", metavar="KEY=VALUE", help="More of how KServe serves.")
-    ] = None,
-    run_as_user: Annotated[
-        int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
-    ] = 1000,
-    gitops: Annotated[
-        Path | None, typer.Option(help="Also write the pipeline as Kubernetes objects, to this YAML.")
-    ] = None,
-    pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
-) -> None:
-    """Compile the pipeline for a cluster."""
-    from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
-    from defectline.pipeline.targets import Target
-
-    kserve: dict[str, Any] = {
-        "namespace": namespace,
-        "service_account": service_account,
-        "deployment_mode": mode,
-        **({"adopt": True} if adopt else {}),
-        **parse_kserve(kserve_ or []),
-    }
-    target = Target(
-        name="cluster",
-        kserve=kserve,
-        gpus=gpus,
-        s3_secret=s3_secret,
-        s3_endpoint=s3_endpoint,
-        s3_region=s3_region,
-        gcs_secret=gcs_secret,
-        pull_secret=pull_secret,
-        retries=retries,
-        shards=shards,
-        run_as_user=run_as_user,
-    )
-    named = compile_pipeline(output, images, target)
-    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
-    for image in vars(named).values():
-        typer.echo(f"  {image}")
-    if gitops:
-        version = compile_manifests(gitops, output, images, target, pipeline_namespace)
-        typer.echo(f"{gitops}: the pipeline and its version {version}, for namespace {pipeline_namespace}")
-
-
-@app.command()
-def submit(
-    host: Host,
-    source: Source,
-    store: Store,
-    name: Name = "defects",
-    set_: Set = None,
-    force: Force = False,
-    package: Package = Path("pipeline.yaml"),
-    experiment: Experiment = "defectline",
-    namespace: Namespace = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 86_400.0,
-) -> None:
-    """Start a run on a Kubeflow Pipelines server. KFP_TOKEN holds the bearer token, if one is needed."""
-    from defectline.pipeline import cluster, screen
-    from defectline.pipeline.parameters import check_reachable, parse
-
-    parameters = parse(source, store, set_ or [], model_name=name, force=force)
-    check_reachable(parameters)
-    done = cluster.submit(
-        package,
-        host=host,
-        name=f"{name}-run",
-        parameters=parameters.model_dump(),
-        experiment=experiment,
-        namespace=namespace,
-        token=os.environ.get(TOKEN, ""),
-        wait=wait,
-        timeout_s=timeout,
-        say=screen.say,
-    )
-    if wait:
-        screen.say(f"run {done.run_id} ended as {done.state}")
-        if done.state != "SUCCEEDED":
-            raise typer.Exit(1)
-
-
-@schedule.command("apply")
-def schedule_apply(
-    host: Host,
-    source: Source,
-    store: Store,
-    cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller (UTC).")],
-    name: Name = "defects",
-    set_: Set = None,
-    package: Package = Path("pipeline.yaml"),
-    experiment: Experiment = "defectline",
-    namespace: Namespace = "",
-) -> None:
-    """Make or change the recurring run of a model: no catch-up, one at a time."""
-    from defectline.pipeline import cluster, screen
-    from defectline.pipeline.parameters import check_reachable, parse
-
-    parameters = parse(source, store, set_ or [], model_name=name)
-    check_reachable(parameters)
-    made = cluster.apply_schedule(
-        package,
-        host=host,
-        name=name,
-        cron=cron,
-        parameters=parameters.model_dump(),
-        experiment=experiment,
-        namespace=namespace,
-        token=os.environ.get(TOKEN, ""),
-    )
-    screen.show_schedules([made])
-
-
-@schedule.command("list")
-def schedule_list(host: Host, namespace: Namespace = "", json_: commands.Json = False) -> None:
-    """List the recurring runs."""
-    from defectline.pipeline import cluster, screen, tables
-
-    found = cluster.list_schedules(host=host, namespace=namespace, token=os.environ.get(TOKEN, ""))
-    if json_:
-        tables.print_json(
-            [
-                {
-                    "id": one.id,
-                    "name": one.name,
-                    "cron": one.cron,
-                    "enabled": one.enabled,
-                    "next_times": [time.isoformat() for time in one.next_times],
-                }
-                for one in found
-            ]
-        )
-    else:
-        screen.show_schedules(found)
-
-
-@schedule.command("delete")
-def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
-    """Delete a model's recurring run."""
-    from defectline.pipeline import cluster
-
-    cluster.delete_schedule(host=host, name=name, namespace=namespace, token=os.environ.get(TOKEN, ""))
-    typer.echo(f"schedule {name} deleted")
-
-
-for command in (status, rollback, *commands.ALL):
+app.command("compile")(cluster_commands.compile_)
+for command in (cluster_commands.submit, status, rollback, *commands.ALL):
     app.command()(command)
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import kfp_server_api as api
 import yaml
@@ -32,14 +33,32 @@ class RunResult:
     state: str
 
 
+class Step(NamedTuple):
+    """A task of a run that runs a container, as it was last seen."""
+
+    id: str
+    name: str
+    state: str
+    """KFP's own, such as RUNNING or SUCCEEDED."""
+    minutes: float | None
+    """None before it has begun."""
+    error: str
+
+
+Watch = Callable[[str, Sequence[Step]], None]
+"""Gets the run's state and its steps, in the order in which they began, at each look."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A recurring run.
 
     `cron` has six fields, seconds first, or is empty where somebody made a periodic one by hand.
-    `created` is False where nothing had to be changed. `next_times` are the next three starts, in UTC:
-    KFP reads cron in its controller's time zone, which is UTC unless CRON_SCHEDULE_TIMEZONE is set there.
-    They are empty for a schedule that is switched off.
+    `created` is False where nothing had to be changed. `follows_latest` tells that it runs the newest
+    version of the pipeline at each time, instead of one for ever. `next_times` are the next three starts,
+    in the time zone that was asked for: KFP reads cron in its controller's, which is UTC unless
+    CRON_SCHEDULE_TIMEZONE is set there, and does not tell which that is. They are empty for a schedule
+    that is switched off.
     """
 
     id: str
@@ -47,7 +66,23 @@ class Schedule:
     cron: str
     created: bool
     enabled: bool
+    follows_latest: bool
     next_times: tuple[datetime, ...]
+
+
+def read_zone(name: str) -> tzinfo:
+    """A time zone by its IANA name, such as Europe/Berlin. Raises SettingsError for an unknown one."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (LookupError, OSError, ValueError):
+        raise SettingsError(
+            f"There is no time zone {name}.",
+            got=name,
+            expected="a name such as Europe/Berlin, Asia/Tokyo or UTC",
+            fix="Write what CRON_SCHEDULE_TIMEZONE says at KFP's controller.",
+        ) from None
 
 
 def submit(
@@ -63,18 +98,22 @@ def submit(
     timeout_s: float = 86_400.0,
     poll_s: float = 2.0,
     say: Say = print,
+    watch: Watch | None = None,
 ) -> RunResult:
     """Create a run of a compiled pipeline, and with `wait` follow it to its end.
 
-    Waiting asks every `poll_s` seconds, ever less often down to every 15 s, and says each change of a
-    step's state on one line. A server that falls silent meanwhile is asked again until `timeout_s`. A run
-    that fails or is cancelled is no error here: its state is returned.
+    Waiting asks every `poll_s` seconds, ever less often down to every 15 s. `watch` gets what it saw;
+    without one, each change of a step's state is said on one line. A server that falls silent meanwhile
+    is asked again until `timeout_s`. A run that fails or is cancelled is no error here: its state is
+    returned.
 
     Raises SettingsError or ServingError for a package, parameter, address or token that the user can
     mend, for a server that does not answer, and when the run has not ended after `timeout_s` seconds.
     """
     compiled = _read_package(package, parameters)
     server = Server(host, namespace, token)
+    if server.remark:
+        say(server.remark)
     run = server.ask(
         "create the run",
         server.runs.run_service_create_run_with_http_info,
@@ -89,7 +128,10 @@ def submit(
     say(f"run {name}: {url}")
     state = run.state or "PENDING"
     if wait:
-        state = _wait(server, run.run_id, url, compiled.steps, timeout_s=timeout_s, poll_s=poll_s, say=say)
+        watch = watch or _sayer(say)
+        state = _wait(
+            server, run.run_id, url, compiled.steps, timeout_s=timeout_s, poll_s=poll_s, say=say, watch=watch
+        )
     return RunResult(run.run_id, url, state)
 
 
@@ -100,28 +142,41 @@ def apply_schedule(
     name: str,
     cron: str,
     parameters: dict[str, object],
+    latest: bool = False,
+    zone: tzinfo = UTC,
     experiment: str = "defectline",
     namespace: str = "",
     token: str = "",
+    say: Say = print,
 ) -> Schedule:
     """Have one schedule of this name that runs this package with these parameters at these times.
 
     The package becomes a version of the pipeline `defectline`, named by the first 12 hex digits of its
-    SHA-256. Missed times are not caught up and never do two runs overlap. Where a schedule of that name
+    SHA-256. With `latest` the schedule runs whatever version is the newest at each time; a server older
+    than that is safe on gets this version, and `say` hears of it, and of other schedules that will run
+    this package because they follow the newest. Missed times are not caught up and never do two runs
+    overlap. Where a schedule of that name
     differs, or is switched off, its successor is created before it is deleted: KFP cannot change one,
     and this way a failure leaves at least one behind. Running the same command again mends the rest.
 
-    Raises SettingsError or ServingError, as `submit` does, and SettingsError for an unusable `cron`.
+    Raises SettingsError or ServingError, as `submit` does, and SettingsError for an unusable `cron`
+    and, with `latest`, for a package that is older than the newest version.
     """
     cron = normalise_cron(cron)
     compiled = _read_package(package, parameters)
     server = Server(host, namespace, token)
     pipeline_id = server.pipeline_id() or server.create_pipeline()
+    version_id: str | None = server.version_id(pipeline_id, compiled)
+    if server.remark:
+        say(server.remark + (": the schedule stays at this version" if latest else ""))
+    if latest and not server.too_old:
+        server.check_newest(pipeline_id, compiled)
+        version_id = None
     wanted = api.V2beta1RecurringRun(
         display_name=name,
         experiment_id=server.experiment_id(experiment),
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
-            pipeline_id=pipeline_id, pipeline_version_id=server.version_id(pipeline_id, compiled)
+            pipeline_id=pipeline_id, pipeline_version_id=version_id
         ),
         runtime_config=api.V2beta1RuntimeConfig(parameters=parameters),
         trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron)),
@@ -129,7 +184,11 @@ def apply_schedule(
         max_concurrency="1",
         no_catchup=True,
     )
-    present = [job for job in server.jobs(pipeline_id) if job.display_name == name]
+    jobs = server.jobs(pipeline_id)
+    followers = {job.display_name for job in jobs if _follows_latest(job)} - {name}
+    if followers:
+        say(f"follow the latest version too: {', '.join(sorted(followers))}")
+    present = [job for job in jobs if job.display_name == name]
     same = next((job for job in present if _traits(job) == _traits(wanted)), None)
     current = same or server.ask(
         "create the schedule",
@@ -139,19 +198,67 @@ def apply_schedule(
     for job in present:
         if job.recurring_run_id != current.recurring_run_id:
             server.delete_job(job)
-    return _schedule(current, created=same is None)
+    return _schedule(current, zone, created=same is None)
 
 
-def list_schedules(*, host: str, namespace: str = "", token: str = "") -> list[Schedule]:
+def list_schedules(*, host: str, namespace: str = "", token: str = "", zone: tzinfo = UTC) -> list[Schedule]:
     """The schedules of the pipeline `defectline`, by name."""
     server = Server(host, namespace, token)
     jobs = server.jobs(server.pipeline_id())
-    return sorted((_schedule(job, created=False) for job in jobs), key=lambda schedule: schedule.name)
+    return sorted((_schedule(job, zone) for job in jobs), key=lambda schedule: schedule.name)
+
+
+def switch_schedule(
+    *, host: str, name: str, enabled: bool, namespace: str = "", token: str = "", zone: tzinfo = UTC
+) -> list[Schedule]:
+    """Pause or resume every schedule of that name; SettingsError if there is none.
+
+    Times that pass meanwhile are not caught up.
+    """
+    server = Server(host, namespace, token)
+    service = server.recurring_runs
+    jobs = _named(server, name)
+    for job in jobs:
+        server.ask(
+            f"{'resume' if enabled else 'pause'} the schedule {name} ({job.recurring_run_id})",
+            service.recurring_run_service_enable_recurring_run_with_http_info
+            if enabled
+            else service.recurring_run_service_disable_recurring_run_with_http_info,
+            job.recurring_run_id,
+        )
+        job.mode = api.RecurringRunMode.ENABLE if enabled else api.RecurringRunMode.DISABLE
+    return [_schedule(job, zone) for job in jobs]
 
 
 def delete_schedule(*, host: str, name: str, namespace: str = "", token: str = "") -> None:
     """Delete every schedule of that name of the pipeline `defectline`; SettingsError if there is none."""
     server = Server(host, namespace, token)
+    for job in _named(server, name):
+        server.delete_job(job)
+
+
+def run_request(*, host: str, name: str, namespace: str = "", token: str = "") -> dict[str, Any]:
+    """The JSON body that, posted to /apis/v2beta1/runs, starts what the schedule of that name starts.
+
+    For whatever notices new images: it needs an HTTP client and a token, and nothing of ours. Raises
+    SettingsError if there is no such schedule.
+    """
+    server = Server(host, namespace, token)
+    job = _named(server, name)[0]
+    reference = job.pipeline_version_reference
+    request: dict[str, Any] = server.as_json(
+        api.V2beta1Run(
+            display_name=f"{name}-event",
+            experiment_id=job.experiment_id,
+            pipeline_version_reference=reference,
+            runtime_config=job.runtime_config,
+            service_account=job.service_account,
+        )
+    )
+    return request
+
+
+def _named(server: Server, name: str) -> list[api.V2beta1RecurringRun]:
     jobs = server.jobs(server.pipeline_id())
     named = [job for job in jobs if job.display_name == name]
     if not named:
@@ -161,8 +268,7 @@ def delete_schedule(*, host: str, name: str, namespace: str = "", token: str = "
             expected=f"a schedule of the pipeline {PIPELINE}",
             fix="name one that `defectline schedule list` shows",
         )
-    for job in named:
-        server.delete_job(job)
+    return named
 
 
 def _read_package(path: Path, parameters: dict[str, object]) -> Package:
@@ -225,9 +331,9 @@ def _wait(
     timeout_s: float,
     poll_s: float,
     say: Say,
+    watch: Watch,
 ) -> str:
     deadline = time.monotonic() + timeout_s
-    seen: dict[str, str] = {}
     last = ""
     while True:
         try:
@@ -239,7 +345,7 @@ def _wait(
             last = error.what
         else:
             last = f"state {run.state}"
-            _say_changes(run, steps, seen, say)
+            watch(run.state or "PENDING", _read_steps(run, steps))
             if run.state in FINAL_STATES:
                 return run.state
         left = deadline - time.monotonic()
@@ -254,18 +360,39 @@ def _wait(
         poll_s = min(poll_s * 1.5, MAX_POLL_S)
 
 
-def _say_changes(run: api.V2beta1Run, steps: frozenset[str], seen: dict[str, str], say: Say) -> None:
-    """Say what differs from `seen`, by task id, and remember it there."""
+def _read_steps(run: api.V2beta1Run, names: frozenset[str]) -> list[Step]:
     details = run.run_details.task_details if run.run_details else None
-    tasks = [task for task in details or [] if task.display_name in steps]
-    for task in sorted(tasks, key=lambda task: str(task.create_time)):
-        if task.state and seen.get(task.task_id) != task.state:
-            seen[task.task_id] = task.state
-            reason = f", {task.error.message}" if task.error and task.error.message else ""
-            say(f"{task.display_name}: {task.state}{reason}")
-    if run.state and seen.get("") != run.state:
-        seen[""] = run.state
-        say(f"run: {run.state}")
+    tasks = [task for task in details or [] if task.display_name in names and task.state]
+    return [
+        Step(
+            task.task_id,
+            task.display_name,
+            task.state,
+            _minutes(task.start_time or task.create_time, task.end_time),
+            (task.error.message or "") if task.error else "",
+        )
+        for task in sorted(tasks, key=lambda task: str(task.create_time))
+    ]
+
+
+def _minutes(began: datetime | None, ended: datetime | None) -> float | None:
+    return ((ended or datetime.now(UTC)) - began).total_seconds() / 60 if began else None
+
+
+def _sayer(say: Say) -> Watch:
+    """Says what differs from the look before, a line a change."""
+    seen: dict[str, str] = {}
+
+    def watch(state: str, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if seen.get(step.id) != step.state:
+                seen[step.id] = step.state
+                say(f"{step.name}: {step.state}" + (f", {step.error}" if step.error else ""))
+        if seen.get("") != state:
+            seen[""] = state
+            say(f"run: {state}")
+
+    return watch
 
 
 def _traits(job: api.V2beta1RecurringRun) -> tuple[object, ...]:
@@ -273,7 +400,7 @@ def _traits(job: api.V2beta1RecurringRun) -> tuple[object, ...]:
     return (
         _cron(job),
         job.runtime_config.parameters if job.runtime_config else {},
-        job.pipeline_version_reference.pipeline_version_id,
+        job.pipeline_version_reference.pipeline_version_id or "",
         job.experiment_id,
         job.mode,
         str(job.max_concurrency),
@@ -285,9 +412,15 @@ def _cron(job: api.V2beta1RecurringRun) -> str:
     return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else ""
 
 
-def _schedule(job: api.V2beta1RecurringRun, *, created: bool) -> Schedule:
+def _follows_latest(job: api.V2beta1RecurringRun) -> bool:
+    return not job.pipeline_version_reference.pipeline_version_id
+
+
+def _schedule(job: api.V2beta1RecurringRun, zone: tzinfo, *, created: bool = False) -> Schedule:
     cron, enabled = _cron(job), job.mode == api.RecurringRunMode.ENABLE
     starts: tuple[datetime, ...] = ()
     if cron and enabled:
-        starts = tuple(islice(times(cron, after=datetime.now(UTC)), 3))
-    return Schedule(job.recurring_run_id, job.display_name, cron, created, enabled, starts)
+        starts = tuple(islice(times(cron, after=datetime.now(zone)), 3))
+    return Schedule(
+        job.recurring_run_id, job.display_name, cron, created, enabled, _follows_latest(job), starts
+    )

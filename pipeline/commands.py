@@ -3,14 +3,12 @@
 Heavy packages are imported by the commands that need them.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
-Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
+from defectline.pipeline.options import Json, Namespace, Store, token
 
 
 def models(
@@ -141,7 +139,7 @@ def runs(
     host: Annotated[
         str, typer.Option(help="Instead of a store's, the runs of this Kubeflow Pipelines server.")
     ] = "",
-    namespace: Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")] = "",
+    namespace: Namespace = "",
     limit: Annotated[int, typer.Option(min=1, help="The last ones.")] = 20,
     json_: Json = False,
 ) -> None:
@@ -151,7 +149,7 @@ def runs(
     from defectline.pipeline.runs import list_cluster_runs, list_runs
 
     if host:
-        rows = list_cluster_runs(host, namespace, os.environ.get("KFP_TOKEN", ""), limit)
+        rows = list_cluster_runs(host, namespace, token(), limit)
     else:
         rows = list_runs(open_storage(store), limit, tables.complain)
     if json_:
@@ -225,7 +223,7 @@ def doctor(
     host: Annotated[
         str, typer.Option(envvar="KFP_HOST", help="Also whether this Kubeflow Pipelines server answers.")
     ] = "",
-    namespace: Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")] = "",
+    namespace: Namespace = "",
     json_: Json = False,
 ) -> None:
     """Check versions, settings, source, store and server; exit status 2 where something is wrong."""
@@ -233,7 +231,7 @@ def doctor(
     from defectline.pipeline.doctor import examine
 
     found = []
-    for finding in examine(source, store, host, namespace, os.environ.get("KFP_TOKEN", "")):
+    for finding in examine(source, store, host, namespace, token()):
         found.append(finding)
         if not json_:
             tables.show_finding(finding)

@@ -61,7 +61,8 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         init_from: str = "none",
         training: str = "",
     ):
-        run = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+        # On a server the name is what people call a run, which several may share; here it is unique.
+        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER if target.on_cluster else dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
         settings = (
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "

@@ -124,7 +124,7 @@ def _server(host: str, namespace: str, token: str) -> str:
     from defectline.pipeline.kfp_server import Server
 
     server = Server(host, namespace, token)
-    return f"{server.host} answers, version {server.version() or 'not told'}"
+    return server.remark or f"{server.host} answers, version {server.version or 'not told'}"
 
 
 def _tried(check: str, look: Callable[[], str]) -> Finding:

@@ -29,6 +29,9 @@ REQUEST_TIMEOUT_S = (10, 60)
 RETRY_BACKOFF_S = 0.2
 """Repetitions of a request come after 0, 2 and 4 times this."""
 
+OLDEST = (2, 17)
+"""The oldest backend that all of this was written for."""
+
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
 
 
@@ -69,7 +72,8 @@ class Server:
         self._pipelines = api.PipelineServiceApi(client)
         self._uploads = api.PipelineUploadServiceApi(client)
         self._client = client
-        self._check_health(api.HealthzServiceApi(client))
+        self.version = self._check_health()
+        """The server's own version; empty where it does not tell."""
 
     def ask(self, purpose: str, method: Callable[..., Any], *args: object, **options: object) -> Any:
         """The answer of a `..._with_http_info` method; `purpose` completes "could not ..."."""
@@ -84,18 +88,22 @@ class Server:
             raise self._not_kfp(f"an answer of {kind}, such as a login page")
         return answer
 
-    def version(self) -> str:
-        """The server's own version; empty where it does not tell."""
-        answer = self.ask(
-            "read the version",
-            self._client.call_api,
-            "/apis/v2beta1/healthz",
-            "GET",
-            response_type="object",
-            auth_settings=["Bearer"],
-        )
-        # The generated model of the answer lacks it.
-        return str(answer.get("tag_name") or "")
+    def as_json(self, model: Any) -> Any:
+        """The JSON that is sent for a model."""
+        return self._client.sanitize_for_serialization(model)
+
+    @property
+    def remark(self) -> str:
+        """What to know about this server; empty for one that is new enough."""
+        if not self.too_old:
+            return ""
+        needed = ".".join(map(str, OLDEST))
+        return f"{self.host} is version {self.version}, and defectline was written for {needed} or later"
+
+    @property
+    def too_old(self) -> bool:
+        numbers = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return numbers is not None and tuple(map(int, numbers.groups())) < OLDEST
 
     def pages(self, purpose: str, method: Callable[..., Any], field: str, **options: object) -> Iterator[Any]:
         """The items of every page of a list."""
@@ -170,6 +178,24 @@ class Server:
             )
         return version.pipeline_version_id
 
+    def check_newest(self, pipeline_id: str, package: Package) -> None:
+        """Raise SettingsError where the newest version is another than this package."""
+        found = self.pages(
+            "list pipeline versions",
+            self._pipelines.pipeline_service_list_pipeline_versions_with_http_info,
+            "pipeline_versions",
+            pipeline_id=pipeline_id,
+            sort_by="created_at desc",
+        )
+        newest = next(found).display_name
+        if newest != package.version:
+            raise SettingsError(
+                f"{package.path} is not the latest version of the pipeline {PIPELINE}",
+                got=f"{package.version}, after which {newest} was uploaded",
+                expected="a new package, which would be the latest",
+                fix="compile it anew, or leave out --latest to have just this version run",
+            )
+
     def jobs(self, pipeline_id: str | None) -> list[Any]:
         """The recurring runs of that pipeline; those of other pipelines are none of our business."""
         found = self.pages(
@@ -188,15 +214,26 @@ class Server:
             job.recurring_run_id,
         )
 
-    def _check_health(self, healthz: api.HealthzServiceApi) -> None:
-        health = self.ask("find Kubeflow Pipelines", healthz.healthz_service_get_healthz_with_http_info)
-        if health.multi_user and not self.namespace:
+    def _check_health(self) -> str:
+        """The server's version. Not through the generated model of the answer, which lacks it."""
+        health = self.ask(
+            "find Kubeflow Pipelines",
+            self._client.call_api,
+            "/apis/v2beta1/healthz",
+            "GET",
+            response_type="object",
+            auth_settings=["Bearer"],
+        )
+        if not isinstance(health, dict):
+            raise self._not_kfp(f"an answer of another form: {str(health)[:80]}")
+        if health.get("multi_user") and not self.namespace:
             raise SettingsError(
                 f"{self.host} keeps the runs of each namespace apart",
                 got="no namespace",
                 expected="the namespace of your Kubeflow profile",
                 fix="name it with --namespace",
             )
+        return str(health.get("tag_name") or "")
 
     def _refused(self, purpose: str, error: api.ApiException) -> DefectlineError:
         message = self._message(error)

@@ -6,12 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -19,7 +20,7 @@ from rich.table import Table
 from defectline.components.common.storage import open_storage
 
 if TYPE_CHECKING:
-    from defectline.pipeline.cluster import Schedule
+    from defectline.pipeline.cluster import Schedule, Step, Watch
     from defectline.pipeline.crossval import Judged
     from defectline.pipeline.inspecting import Inspected
     from defectline.pipeline.local import LocalRun, RunFailed
@@ -252,11 +253,46 @@ def show_review(items: Sequence["Item"]) -> None:
     console.print("[dim]ids are cut short, which every command understands; dates are UTC[/]")
 
 
-def show_schedules(schedules: Sequence["Schedule"]) -> None:
+def show_schedules(schedules: Sequence["Schedule"], time_zone: str) -> None:
     """One line a recurring run, with its next three times."""
     for made in schedules:
-        console.print(f"[bold]{escape(made.name)}[/]  {made.cron}  {'' if made.enabled else 'off'}")
+        runs = "the latest version" if made.follows_latest else "one version"
+        state = "" if made.enabled else "  [yellow]paused[/]"
+        console.print(f"[bold]{escape(made.name)}[/]  {made.cron}  [dim]{runs}[/]{state}")
         for time in made.next_times:
-            console.print(f"  {time:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
+            told = f"{time:%a %Y-%m-%d %H:%M:%S} {time_zone}"
+            if time_zone != "UTC":
+                told += f", {time.astimezone(UTC):%H:%M:%S} UTC"
+            console.print(f"  {told}")
     if not schedules:
         console.print("no schedules")
+    elif any(one.next_times for one in schedules):
+        console.print("[dim]as long as KFP's controller keeps that time zone[/]")
+
+
+@contextmanager
+def live_steps() -> Iterator["Watch | None"]:
+    """What draws the steps of a run anew at each look; None where there is no terminal."""
+    if not console.is_terminal:
+        yield None
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda state, steps: live.update(_steps(state, steps), refresh=True)
+
+
+def _steps(state: str, steps: Sequence["Step"]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step", no_wrap=True)
+    table.add_column("minutes", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("")
+    for step in steps:
+        minutes = "" if step.minutes is None else f"{step.minutes:,.1f}"
+        table.add_row(step.name, minutes, _coloured(step.state), escape(step.error))
+    table.add_row("[dim]run[/]", "", _coloured(state), "")
+    return table
+
+
+def _coloured(state: str) -> str:
+    colour = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING": "yellow"}.get(state)
+    return f"[{colour}]{state}[/]" if colour else state

@@ -81,6 +81,7 @@ class KfpApi:
     """The server's memory, and what tests script: `script` for runs, `fail` for faults."""
 
     multi_user: bool = False
+    version: str = "2.17.0"
     script: tuple[Step, ...] = SUCCESS
     token: str = ""
     host: str = ""
@@ -128,7 +129,7 @@ class KfpApi:
 
     def healthz(self, request: Request, upload: None) -> Any:
         # More than the generated model knows: the server writes this answer by hand.
-        found = {"commit_sha": "0" * 40, "tag_name": "2.17.0", "pipeline_store": "database"}
+        found = {"commit_sha": "0" * 40, "tag_name": self.version, "pipeline_store": "database"}
         return {**found, "multi_user": self.multi_user}
 
     def list_experiments(self, request: Request, upload: None) -> Any:
@@ -160,6 +161,8 @@ class KfpApi:
     def list_versions(self, request: Request, upload: None, pipeline_id: str) -> Any:
         known(self.pipelines, pipeline_id, "Pipeline")
         versions = [one for one in self.versions.values() if one.pipeline_id == pipeline_id]
+        if request.query.get("sort_by") == "created_at desc":
+            versions.sort(key=lambda one: one.created_at, reverse=True)
         return self._page(versions, request, api.V2beta1ListPipelineVersionsResponse)
 
     def upload_version(self, request: Request, upload: bytes | None) -> Any:
@@ -220,6 +223,10 @@ class KfpApi:
         del self.recurring_runs[job_id]
         return {}
 
+    def switch_recurring_run(self, request: Request, upload: None, job_id: str, verb: str) -> Any:
+        known(self.recurring_runs, job_id, "Job").mode = verb.upper()
+        return {}
+
     def _keep(self, where: dict[str, Any], model: Any) -> str:
         where[key := str(uuid.uuid4())] = model
         model.created_at = datetime.now(UTC)
@@ -236,7 +243,10 @@ class KfpApi:
             raise Refused(400, "Invalid input error: either a pipeline spec or a reference is needed")
         if reference:
             known(self.pipelines, reference.pipeline_id, "Pipeline")
-            known(self.versions, reference.pipeline_version_id, "PipelineVersion")
+            if reference.pipeline_version_id:
+                known(self.versions, reference.pipeline_version_id, "PipelineVersion")
+            elif not any(one.pipeline_id == reference.pipeline_id for one in self.versions.values()):
+                raise Refused(400, "Invalid input error: the pipeline has no version")
 
     def _of_namespace(self, where: dict[str, Any], request: Request) -> list[Any]:
         namespace = request.query.get("namespace", "")
@@ -270,6 +280,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", "/runs/([^/]+)", KfpApi.get_run),
     ("GET", "/recurringruns", KfpApi.list_recurring_runs),
     ("POST", "/recurringruns", KfpApi.create_recurring_run),
+    ("POST", "/recurringruns/([^/]+):(enable|disable)", KfpApi.switch_recurring_run),
     ("DELETE", "/recurringruns/([^/]+)", KfpApi.delete_recurring_run),
 ]
 

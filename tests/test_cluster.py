@@ -8,12 +8,14 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import kfp
 import kfp_server_api
 import pytest
+import requests
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,9 +34,12 @@ from defectline.pipeline.cluster import (
     apply_schedule,
     delete_schedule,
     list_schedules,
+    read_zone,
+    run_request,
     submit,
+    switch_schedule,
 )
-from defectline.pipeline.cron import normalise_cron
+from defectline.pipeline.cron import normalise_cron, times
 
 TOKEN = "eyJhbGciOi-secret"
 PARAMETERS: dict[str, object] = {"source": "s3://images/lgp", "epochs": 3, "force": True}
@@ -478,6 +483,105 @@ def test_deleting_a_schedule_that_is_not_there_names_those_that_are(apply, serve
     assert_helps(caught.value, "no schedule named nightly", "weekly")
     delete_schedule(host=server.host, name="weekly")
     assert server.recurring_runs == {}
+
+
+def test_a_paused_schedule_has_no_times_until_it_is_resumed(apply, server):
+    made = apply()
+
+    [paused] = switch_schedule(host=server.host, name="nightly", enabled=False)
+    [listed] = list_schedules(host=server.host)
+    assert (paused.id, paused.enabled, paused.next_times) == (made.id, False, ())
+    assert listed == paused
+    [resumed] = switch_schedule(host=server.host, name="nightly", enabled=True)
+    assert (resumed.enabled, len(resumed.next_times)) == (True, 3)
+    assert list_schedules(host=server.host) == [resumed]
+    with pytest.raises(SettingsError, match="no schedule named weekly"):
+        switch_schedule(host=server.host, name="weekly", enabled=False)
+
+
+def test_a_schedule_may_follow_the_latest_version(apply, server, package, tmp_path, capsys):
+    first = apply(latest=True)
+    [body] = server.bodies("/recurringruns")
+    assert body["pipeline_version_reference"] == {"pipeline_id": next(iter(server.pipelines))}
+    assert first.follows_latest
+    assert not apply(latest=True).created
+
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(package.read_text() + "\n# newer\n")
+    said: list[str] = []
+    assert not apply(name="pinned", package=newer, say=said.append).follows_latest
+    assert said == ["follow the latest version too: nightly"]
+    assert len(server.versions) == 2
+    assert not apply(latest=True, package=newer).created
+    with pytest.raises(SettingsError) as caught:
+        apply(latest=True)
+    assert_helps(caught.value, "is not the latest version", "--latest")
+
+    pinned = apply()
+    assert pinned.created
+    assert not pinned.follows_latest
+
+
+def test_an_older_server_is_named_and_keeps_to_one_version(apply, run, server):
+    server.version = "2.16.1"
+    said: list[str] = []
+
+    assert not apply(latest=True, say=said.append).follows_latest
+    assert run(say=said.append).state == "PENDING"
+
+    assert "2.16.1" in said[0]
+    assert "stays at this version" in said[0]
+    assert "2.17 or later" in said[1]
+    for version in ("2.17.0", "3.0.0", "", "nightly"):
+        server.version, said = version, []
+        apply(latest=True, say=said.append)
+        assert said == []
+
+
+def test_what_a_schedule_starts_can_be_started_by_a_post(apply, server):
+    apply()
+
+    request = run_request(host=server.host, name="nightly")
+
+    reply = requests.post(f"{server.host}/apis/v2beta1/runs", json=request, timeout=10)
+    assert reply.status_code == 200, reply.text
+    [run] = server.runs.values()
+    [job] = server.recurring_runs.values()
+    assert run.runtime_config.parameters == PARAMETERS
+    assert run.pipeline_version_reference == job.pipeline_version_reference
+    assert run.experiment_id == job.experiment_id
+
+
+@pytest.mark.parametrize("verb", ["disable", "enable"])
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [(401, SettingsError, "KFP_TOKEN"), (404, SettingsError, "--namespace"), (500, ServingError, "later")],
+)
+def test_a_refusal_to_pause_or_resume_says_what_to_do(apply, server, verb, status, kind, words):
+    apply()
+    server.fail("POST", f":{verb}", status)
+
+    with pytest.raises(kind) as caught:
+        switch_schedule(host=server.host, name="nightly", enabled=verb == "enable")
+
+    assert_helps(caught.value, str(status), words, "the schedule nightly")
+
+
+def test_times_are_told_in_the_time_zone_of_the_controller(apply):
+    zone = read_zone("Asia/Tokyo")
+    first, *_ = apply(cron="30 2 * * *", zone=zone).next_times
+    assert (first.hour, first.minute, first.utcoffset()) == (2, 30, timedelta(hours=9))
+    assert first > datetime.now(UTC)
+    for name in ("Europe/Berln", "../etc/passwd", ""):
+        with pytest.raises(SettingsError) as caught:
+            read_zone(name)
+        assert "CRON_SCHEDULE_TIMEZONE" in caught.value.fix
+
+
+def test_the_clock_change_moves_a_time_in_utc_only():
+    zone = read_zone("Europe/Berlin")
+    starts = list(islice(times("0 0 5 * * *", datetime(2026, 3, 28, tzinfo=zone)), 3))
+    assert [(one.hour, one.astimezone(UTC).hour) for one in starts] == [(5, 4), (5, 3), (5, 3)]
 
 
 # Namespaces and tokens.

@@ -1,7 +1,11 @@
 """compile → submit → schedule by the command line, against the stand-in of the KFP API."""
 
 import json
+import os
+import pty
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ from kfp_api import KfpApi, running
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.ports import free_port
+from defectline.components.common.runs import Outcome, write_outcome
+from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import parse_kserve
 
 RUNS = "/runs"
@@ -72,6 +78,67 @@ def test_submit_and_wait(server, package):
     )
 
 
+def test_on_a_terminal_the_steps_are_a_table(server, package):
+    names = ["ingest", "preprocess"]
+    server.script = (
+        ("RUNNING", {names[0]: "RUNNING"}),
+        ("RUNNING", {names[0]: "SUCCEEDED", names[1]: "RUNNING"}),
+        ("FAILED", {names[0]: "SUCCEEDED", names[1]: "FAILED: OOMKilled"}),
+    )
+    status, shown = on_a_terminal("submit", *on(server, package), "--wait")
+    assert status == 1
+    assert "OOMKilled" in shown
+    # Each look draws the table over the one before.
+    assert shown.count("minutes") >= 3
+    assert "\x1b[1A" in shown
+    assert f"{server.host}/#/runs/details/" in shown
+    plain = call("submit", *on(server, package), "--wait")
+    assert plain.returncode == 1
+    assert "preprocess: FAILED, OOMKilled" in plain.stdout
+    assert "\x1b" not in plain.stdout
+
+
+def on_a_terminal(*arguments: str) -> tuple[int, str]:
+    """Exit status and all that is shown, of the command on a terminal of 100 columns."""
+    command = [str(Path(sys.executable).with_name("defectline")), *arguments]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm", "COLUMNS": "100"}
+        os.execv(command[0], command)
+    shown = b""
+    with suppress(OSError):  # Linux says so where the other end is closed.
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_exit_status_by_what_the_gate_said(package, s3_server, monkeypatch):
+    for key, value in s3_server.env.items():
+        monkeypatch.setenv(key, value)
+    store = open_storage(f"s3://{s3_server.new_bucket()}/store")
+
+    class Refusing(KfpApi):
+        def answer(self, request, upload):
+            run_id = request.path.partition("/runs/")[2]
+            if run_id and state:
+                write_outcome(store, run_id, Outcome(state=state, reason="escape is 0.2"))
+            return super().answer(request, upload)
+
+    for state, expected in (("refused", 3), ("deployed", 0), ("", 2)):
+        with running(Refusing()) as server:
+            options = ["--package", package, "--source", "s3://plates/a", "--store", store.uri]
+            done = call("submit", "--host", server.host, *options, "--fail-on-gate")
+        assert done.returncode == expected, done.stdout + done.stderr
+        assert (f"{state}: escape is 0.2" in done.stdout) == bool(state)
+    assert "left no outcome" in done.stderr
+
+
+def test_runs_on_a_cluster_are_kept_apart_by_id(package):
+    assert "pipeline_job_uuid" in package.read_text()
+    assert "pipeline_job_name" not in package.read_text()
+
+
 def test_parameters_are_checked_before_anything_is_sent(server, package):
     done = defectline("submit", *on(server, package), "--set", "epochs=none")
     assert done.returncode == 2
@@ -81,22 +148,33 @@ def test_parameters_are_checked_before_anything_is_sent(server, package):
 
 def test_schedule_apply_list_delete(server, package):
     apply = ["schedule", "apply", *on(server, package), "--name", "plates", "--cron"]
-    first = defectline(*apply, "0 5 * * *")
+    first = call(*apply, "0 5 * * *")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "0 0 5 * * *" in first.stdout
-    assert first.stdout.count("UTC") == 3
-    assert defectline(*apply, "0 5 * * *").returncode == 0
+    assert first.stdout.count(" UTC") == 3
+    assert call(*apply, "0 5 * * *").returncode == 0
     (body,) = server.bodies(SCHEDULES)
     assert (body["no_catchup"], body["max_concurrency"]) == (True, "1")
-    assert "plates" in defectline("schedule", "list", "--host", server.host).stdout
+    assert "plates" in call("schedule", "list", "--host", server.host).stdout
     (listed,) = json.loads(call("schedule", "list", "--host", server.host, "--json").stdout)
     assert (listed["name"], listed["cron"], len(listed["next_times"])) == ("plates", "0 0 5 * * *", 3)
-    assert defectline("schedule", "delete", "--host", server.host, "--name", "plates").returncode == 0
-    assert "no schedules" in defectline("schedule", "list", "--host", server.host).stdout
+    assert listed["follows_latest"] is False
+    told = call("schedule", "list", "--host", server.host, "--time-zone", "Asia/Tokyo").stdout
+    assert told.count(" 05:00:00 Asia/Tokyo, 20:00:00 UTC") == 3
+    assert call("schedule", "list", "--host", server.host, "--time-zone", "Tokio").returncode == 2
+    which = ["--host", server.host, "--name", "plates"]
+    assert "paused" in call("schedule", "pause", *which).stdout
+    assert "paused" in call("schedule", "list", "--host", server.host).stdout
+    assert call("schedule", "resume", *which).stdout.count(" UTC") == 3
+    request = json.loads(call("schedule", "request", *which).stdout)
+    assert request["runtime_config"]["parameters"]["source"] == "s3://plates/a"
+    assert call("schedule", "pause", "--host", server.host, "--name", "other").returncode == 2
+    assert call("schedule", "delete", "--host", server.host, "--name", "plates").returncode == 0
+    assert "no schedules" in call("schedule", "list", "--host", server.host).stdout
 
 
 def test_wrong_cron(server, package):
-    done = defectline("schedule", "apply", *on(server, package), "--cron", "every day")
+    done = call("schedule", "apply", *on(server, package), "--cron", "every day")
     assert done.returncode == 2
     assert "fix:" in done.stderr
     assert not server.bodies(SCHEDULES)

@@ -3,10 +3,7 @@
 import base64
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 
 def best_epoch(history: list[dict]) -> dict:
@@ -17,7 +14,8 @@ def best_epoch(history: list[dict]) -> dict:
 def plot_history(history: list[dict], path: Path) -> None:
     """Loss and defect IoU over the epochs, for training and validation, as a PNG."""
     epochs = [row["epoch"] for row in history]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, key, title in zip(axes, ("loss", "iou"), ("Loss", "Defect IoU"), strict=True):
         axis.plot(epochs, [row[key] for row in history], label="train (augmented)", color="#8a8a8a")
         axis.plot(epochs, [row[f"val_{key}"] for row in history], label="validation", color="#0b5fa5")
@@ -29,7 +27,6 @@ def plot_history(history: list[dict], path: Path) -> None:
         axis.axvline(best, color="#c0392b", linewidth=0.8, linestyle="--")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def history_page(png: bytes) -> str:

@@ -1,0 +1,192 @@
+"""The documentation: it builds without a warning, its commands are commands, and the tutorial works."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from commands import call, defectline
+from docs_site import commands
+from kfp_api import KfpApi, running
+from test_cluster_commands import on, package  # noqa: F401
+
+from defectline.components.common.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
+
+
+class Block(NamedTuple):
+    text: str
+    mark: str
+    """How it differs from one that is run to its end: `setup`, `keeps running`, `needs a cluster`."""
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(found["text"], found["mark"] or "") for found in BLOCK.finditer(page.read_text())]
+
+
+def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+    return subprocess.run(
+        [*command, "--config-file", str(config), "--site-dir", str(site)],
+        capture_output=True,
+        text=True,
+        cwd=config.parent,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT / "mkdocs.yml", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_on_the_site(site):
+    built = {path.stem for path in site.glob("*.html")}
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= built
+    assert {"index", "cli", "changelog", "contributing", "licence"} <= built
+    assert "src=inspected.png" in (site / "index.html").read_text().replace('"', "")
+
+
+def test_the_command_line_is_described_from_its_parser(site):
+    page = (site / "cli.html").read_text()
+    for name in ("run", "schedule apply", "review accept"):
+        assert re.search(rf"<h2[^>]*>{name}<", page), name
+    for text in (
+        "--time-zone",
+        "--fail-on-gate",
+        "KFP_HOST",
+        "--no-review",
+        "Train even where nothing is new.",
+    ):
+        assert text in page
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("defectline sched", "schedule"),
+        ("defectline schedule pau", "pause"),
+        ("defectline run --fa", "--fail-on-gate"),
+    ],
+)
+def test_the_shell_completes(words, found):
+    number = str(len(words.split()) - 1)
+    env = {"_DEFECTLINE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": number}
+    assert defectline(env=env).stdout.split() == [found]
+
+
+def test_broken_links_fail_the_build(tmp_path):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("docs", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    with (tmp_path / "docs/client.md").open("a") as page:
+        page.write("\n[one](nowhere.md) [two](data.md#nowhere) [three](../pyproject.toml)\n")
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode != 0
+    for link in ("nowhere.md", "#nowhere", "pyproject.toml"):
+        assert link in done.stdout + done.stderr
+
+
+def written() -> Iterator[tuple[str, list[str]]]:
+    """Every `defectline` command of a shell block, with its page."""
+    for page in PAGES:
+        for block in blocks(page):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                if re.match(r"(\.venv/bin/)?defectline ", line):
+                    words = shlex.split(line, comments=True)
+                    yield page.name, list(takewhile(lambda word: word not in ("|", ">"), words[1:]))
+
+
+def test_commands_of_the_docs_are_commands():
+    known, seen = commands(), set()
+    for page, words in written():
+        if words == ["--version"]:
+            continue
+        name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known), None)
+        assert name, f"{page}: defectline {' '.join(words)}"
+        arguments = words[len(name.split()) :]
+        if "KFP_HOST" not in os.environ and any(p.envvar == "KFP_HOST" for p in known[name].params):
+            arguments += ["--host", "https://kfp.example.com"]
+        try:
+            known[name].make_context(name, arguments)
+        except Exception as error:
+            pytest.fail(f"{page}: defectline {' '.join(words)}: {error!r} {getattr(error, 'message', '')}")
+        seen.add(name)
+    assert {"run", "submit", "schedule apply", "schedule request", "prune", "inspect"} <= seen
+
+
+def test_the_documented_post_starts_a_run(package, tmp_path):  # noqa: F811
+    (text,) = [b.text for b in blocks(ROOT / "docs/operation.md") if "apis/v2beta1/runs" in b.text]
+    with running(KfpApi(token="secret")) as server:
+        env = {**os.environ, "KFP_HOST": server.host, "KFP_TOKEN": "secret"}
+        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KFP_TOKEN", "secret")
+            assert call("schedule", "apply", *on(server, package), "--cron", "0 5 * * *").returncode == 0
+        done = subprocess.run(["bash", "-ec", text], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (run,) = server.runs.values()
+    assert run.runtime_config.parameters["source"] == "s3://plates/a"
+    assert run.display_name == "defects-event"
+
+
+@pytest.mark.slow
+def test_the_tutorial_word_for_word(tmp_path):
+    """All of its blocks in order, on few small pictures and with another port."""
+    todo = [b for b in blocks(ROOT / "docs/tutorial.md") if b.mark not in ("setup", "needs a cluster")]
+    assert [b.mark for b in todo].count("keeps running") == 1
+    port = free_port()
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env |= {"COLUMNS": "200", "NO_COLOR": "1"}
+    server = None
+    said = ""
+    try:
+        for block in todo:
+            text = block.text.replace("8080", str(port))
+            text = re.sub(r"(?m)^(defectline sample .*)--pairs (100|12)\b", r"\1--pairs 24 --size 64", text)
+            text = text.replace("--set epochs=20", " ".join(f"--set {pair}" for pair in SMALL.split()))
+            if block.mark:
+                server = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=env)
+                wait_for(port, server)
+                continue
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", text],
+                cwd=tmp_path,
+                env=env,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            said += done.stdout
+    finally:
+        if server:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=30)
+    assert said.count("deployed: ") == 2 or "refused" in said
+    assert '"verdict"' in said
+    assert list((tmp_path / "inspected").glob("*.png"))
+
+
+def wait_for(port: int, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    url = f"http://localhost:{port}/v2/health/ready"
+    while subprocess.run(["curl", "--silent", "--fail", "--output", os.devnull, url]).returncode:
+        assert server.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
