@@ -214,7 +214,7 @@ def inspect(
         overlays = Path("inspected")
     pictures = find_pictures(images)
     with (
-        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout) as client,
+        Client(url, name, timeout_s=timeout, retries=3, deadline_s=2 * timeout) as client,
         screen.progress("inspecting", len(pictures)) as advance,
     ):
         inspected = inspect_all(client, pictures, jobs, overlays, advance)

@@ -275,15 +275,23 @@ def _read_package(path: Path, parameters: dict[str, object]) -> Package:
     """A compiled pipeline whose parameters fit, read before anything is changed on the server."""
     try:
         content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"There is no compiled pipeline at {path}.",
+            got=str(error),
+            expected="a YAML file written by `defectline compile`",
+            fix=f"Write it with `defectline compile -o {path}`.",
+        ) from None
+    try:
         documents = list(yaml.safe_load_all(content))
         pipeline = documents[0]
         root, components = pipeline["root"], pipeline["components"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"{path} is no compiled pipeline",
-            got=str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}",
+            f"{path} is no compiled pipeline.",
+            got=f"{type(error).__name__}: {error}",
             expected="a YAML file written by `defectline compile`",
-            fix=f"write it with `defectline compile -o {path}`",
+            fix=f"Write it with `defectline compile -o {path}`.",
         ) from None
     _check_parameters(root.get("inputDefinitions", {}).get("parameters", {}), parameters)
     spec = {"pipeline_spec": pipeline, "platform_spec": documents[1]} if len(documents) > 1 else pipeline

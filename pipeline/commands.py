@@ -170,7 +170,7 @@ def runs(
             for row in rows
         ],
         numbers=("minutes",),
-        whole=("state",),
+        whole=("run", "state"),
     )
 
 

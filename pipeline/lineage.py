@@ -160,7 +160,7 @@ def trace_picture(store: Storage, text: str, say: Say) -> Traces:
         raise SettingsError(
             f"The store knows no picture {text}.",
             got=f"no pair and no frame of that name or checksum in {store.uri}",
-            expected="a pair's id (NG/00007), its key, a file, or at least "
+            expected="a pair's id (NG/00007_NG), its key, a file, or at least "
             f"{LEAST_DIGITS} digits of its SHA-256",
             fix="Check --store; `defectline lineage VERSION --images` lists the pictures of a model.",
         )

@@ -58,6 +58,8 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     RunFailed for anything else.
     """
     store = open_storage(parameters.store)
+    # A source that cannot be listed is told now, and not by a step some seconds later.
+    next(open_storage(parameters.source).list("OK/"), None)
     with only_run(store), work_folder() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
@@ -66,7 +68,7 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
             status = supervise(command, json.dumps(_arguments(parameters)), reports, log, say)
         except (KeyboardInterrupt, SystemExit):
             _record_interruption(store, work)
-            say("interrupted: the next run goes on from what this one has read and packed")
+            say("interrupted: what is done is kept, and the same command goes on from there")
             raise
         error = reports / "error.json"
         if error.exists():

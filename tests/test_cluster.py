@@ -274,7 +274,7 @@ def test_a_package_that_is_none_is_refused(run, tmp_path, content):
     if content is not None:
         path.write_text(content)
 
-    with pytest.raises(SettingsError, match="is no compiled pipeline") as caught:
+    with pytest.raises(SettingsError, match="no compiled pipeline") as caught:
         run(package=path)
 
     assert str(path) in caught.value.fix

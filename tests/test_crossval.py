@@ -114,13 +114,16 @@ def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.
 
     def pretrain(parameters: Parameters, pairs: int, say: object) -> str:
         asked.append((parameters, pairs))
-        return "file:///store/pretrained/one.keras#sha256=00"
+        return "file:///store/pretrained/one.keras#sha256=" + "0" * 64
 
     monkeypatch.setattr(pretraining, "pretrain", pretrain)
     wanted = parse("s3://a/b", "s3://c/d", ["image_size=96", "channels=3", "training=patience=3", "seed=4"])
     started = pretraining.start_from_drawn(wanted, print)
     assert started == wanted.model_copy(
-        update={"init_from": "file:///store/pretrained/one.keras#sha256=00", "training": "patience=3"}
+        update={
+            "init_from": "file:///store/pretrained/one.keras#sha256=" + "0" * 64,
+            "training": "patience=3",
+        }
     )
     ((drawn, pairs),) = asked
     assert (drawn.image_size, drawn.channels, drawn.seed, drawn.store) == (96, 3, 0, "s3://c/d")

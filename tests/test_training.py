@@ -84,7 +84,7 @@ def test_training_text_is_read_and_written_back():
 
 
 def test_weights_that_know_the_task_learn_at_a_lower_rate():
-    known = "store/model.keras#sha256=00"
+    known = "store/model.keras#sha256=" + "0" * 64
     assert read_settings("", init_from=known).learning_rate < read_settings("").learning_rate
     for text in ("", "learning_rate=0.002", "learning_rate=0.0005 patience=3"):
         settings = read_settings(text, init_from=known)
@@ -114,6 +114,13 @@ def test_two_places_to_start_from_are_refused():
     with pytest.raises(SettingsError, match="TrainSettings") as caught:
         parse("source", "store", ["init_from=a.keras", "encoder_weights=imagenet"])
     assert "not both" in caught.value.expected
+
+
+@pytest.mark.parametrize("name", ["init_from", "encoder_weights"])
+def test_a_digest_that_is_none_is_refused_before_anything_starts(name):
+    with pytest.raises(SettingsError) as caught:
+        parse("source", "store", [f"{name}=a.keras#sha256=abc"])
+    assert "64 hex digits" in caught.value.expected
 
 
 def test_the_same_training_settings_are_one_text():

@@ -30,6 +30,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    return markdown.replace("](../README.md", "](index.md")
+
+
 def _for_site(text: str) -> str:
     """A page of the repository's root, with links as they are below docs/."""
     text = re.sub(r"\]\(docs/", "](", text)

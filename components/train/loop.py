@@ -105,6 +105,9 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
+        if self.done == 1:
+            # The first step compiles, and tells nothing of how long the others take.
+            self.start = time.monotonic()
         # Three times as patient as at the end of an epoch, which says more.
         if batch + 1 < self.steps and time.monotonic() - max(self.last, self.start) >= 3 * self.every_s:
             self._say(f"step {batch + 1} of {self.steps}, loss {float((logs or {})['loss']):.3f}", batch + 1)
@@ -118,7 +121,7 @@ class Progress(keras.callbacks.Callback):
         """`steps` of the present epoch are over."""
         self.last = time.monotonic()
         left = (self.epochs - self.epoch) * self.steps - steps
-        seconds = (self.last - self.start) / self.done * left
+        seconds = (self.last - self.start) / max(1, self.done - 1) * left
         say(f"train: epoch {self.epoch + 1} of {self.epochs}, {values}, {seconds:.0f} s left")
 
 

@@ -63,6 +63,12 @@ class TrainSettings(BaseModel):
             raise ValueError("thaw_at_epoch only with freeze_encoder_until: nothing is frozen")
         if "none" not in (self.encoder_weights, self.init_from):
             raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
+        for name in ("encoder_weights", "init_from"):
+            _, mark, digest = getattr(self, name).partition("#sha256=")
+            if mark and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+                raise ValueError(
+                    f"{name} ends with a SHA-256 of {len(digest)} characters; it has 64 hex digits"
+                )
         return self
 
 
