@@ -233,7 +233,9 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
     ]
     assert sorted((shard["shard"], shard["shards"]) for shard in shards) == [(0, 3), (1, 3), (2, 3)]
-    outcome = read_outcome(pods.store, root.name)
+    # Its folder in the store is called as the run's id, which differs from its name.
+    (recorded,) = [found.key for found in pods.store.list("runs/") if found.key.endswith("/outcome.json")]
+    outcome = read_outcome(pods.store, recorded.split("/")[1])
     assert outcome is not None
     assert outcome.state == "deployed"
     service = pods.api.find("inferenceservices", NAMESPACE, "defects")
