@@ -182,19 +182,17 @@ def test_a_long_epoch_is_told_of_on_its_way(capsys):
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "native", "wanted"),
+    ("capabilities", "wanted"),
     [
-        ([9.0], False, "mixed_bfloat16"),
-        ([8.0, 7.5], True, "mixed_float16"),
-        ([6.1], True, "float32"),
-        ([], True, "mixed_bfloat16"),
-        ([], False, "float32"),
+        ([9.0], "mixed_bfloat16"),
+        ([8.0, 7.5], "mixed_float16"),
+        ([6.1], "float32"),
+        ([], "float32"),
     ],
 )
-def test_precision_by_hardware(monkeypatch, capabilities, native, wanted):
+def test_precision_by_hardware(monkeypatch, capabilities, wanted):
     gpus = [GPU(f"/gpu:{index}", value) for index, value in enumerate(capabilities)]
     monkeypatch.setattr(devices, "visible_gpus", lambda: gpus)
-    monkeypatch.setattr(devices, "_processor_has_bfloat16", lambda: native)
     assert policy("auto") == wanted
     assert policy("float16") == "mixed_float16"
     assert policy("float32") == "float32"

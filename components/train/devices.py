@@ -1,8 +1,6 @@
 """What this machine trains on, and in which precision."""
 
-import platform
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -36,23 +34,14 @@ def visible_gpus() -> list[GPU]:
 def policy(precision: str) -> str:
     """The Keras dtype policy of a `precision` of TrainSettings; `auto` is the fastest that is native here.
 
-    bfloat16 needs no loss scaling, so it goes first: GPUs compute it from capability 8.0 on, and processors
-    that say so. GPUs from 7.0 on compute float16, for which Keras scales the loss.
+    bfloat16 needs no loss scaling, so it goes first: GPUs compute it from capability 8.0 on. GPUs from 7.0 on
+    compute float16, for which Keras scales the loss. On processors float32 was as fast as bfloat16 even where
+    they have instructions for it (benchmarks/training.py).
     """
     if precision == "auto":
-        gpus = visible_gpus()
-        if gpus:
-            least = min(gpu.capability for gpu in gpus)
-            precision = "bfloat16" if least >= 8 else "float16" if least >= 7 else "float32"
-        else:
-            precision = "bfloat16" if _processor_has_bfloat16() else "float32"
+        least = min((gpu.capability for gpu in visible_gpus()), default=0.0)
+        precision = "bfloat16" if least >= 8 else "float16" if least >= 7 else "float32"
     return precision if precision == "float32" else f"mixed_{precision}"
-
-
-def _processor_has_bfloat16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if platform.system() == "Linux" and cpuinfo.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def be_repeatable() -> None:
