@@ -224,9 +224,11 @@ def compare_rivals(chosen: dict[str, Rival], clients: int, seconds: float) -> di
 
 
 def steady(rival: Rival, highest: float, seconds: float) -> None:
-    with running(rival) as (port, _, _):
+    with running(rival) as (port, process, _):
         closed_loop(port, rival.requests, 2, 3)
+        before = process.memory_info().rss
         answers = open_loop(port, rival.requests, 0.7 * highest, seconds)
+        after = process.memory_info().rss
     times = [answer.ms for answer in answers if answer.status == 200]
     median, p99 = percentile(times, 50), percentile(times, 99)
     print(
@@ -234,6 +236,7 @@ def steady(rival: Rival, highest: float, seconds: float) -> None:
         end="",
     )
     print(f"p50 {median:.1f} ms, p99 {p99:.1f} ms, {p99 / median:.1f} times the median (wanted: at most 3)")
+    print(f"  resident {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after")
 
 
 def overload(rival: Rival, highest: float, seconds: float, deadline_ms: float) -> None:
