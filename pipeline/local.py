@@ -58,8 +58,6 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     RunFailed for anything else.
     """
     store = open_storage(parameters.store)
-    # A source that cannot be listed is told now, and not by a step some seconds later.
-    next(open_storage(parameters.source).list("OK/"), None)
     with only_run(store), work_folder() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
