@@ -16,9 +16,11 @@ from defectline.components.common.runs import (
     Gated,
     Outcome,
     current_key,
+    read_outcome,
     write_gated,
     write_outcome,
 )
+from defectline.components.common.storage import Storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.evaluate.evaluating import evaluate
 from defectline.components.ingest.ingesting import ingest
@@ -26,6 +28,12 @@ from defectline.components.serve.review import Reviewer, ReviewSettings
 from defectline.pipeline.review import accept, export
 
 NAME = "defects"
+
+
+def only_outcome(store: Storage) -> Outcome | None:
+    """The outcome of a store's one run, whose folder on a cluster has the run's id for its name."""
+    (key,) = [found.key for found in store.list("runs/") if found.key.endswith("/outcome.json")]
+    return read_outcome(store, key.split("/")[1])
 
 
 def add_pairs(source: Path, names: list[str], label: str, seed: int) -> None:

@@ -20,9 +20,10 @@ from endpoints import process_of
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
+from stores import only_outcome
 
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import read_current, read_gated, read_outcome
+from defectline.components.common.runs import read_current, read_gated
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
@@ -233,9 +234,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
     ]
     assert sorted((shard["shard"], shard["shards"]) for shard in shards) == [(0, 3), (1, 3), (2, 3)]
-    # Its folder in the store is called as the run's id, which differs from its name.
-    (recorded,) = [found.key for found in pods.store.list("runs/") if found.key.endswith("/outcome.json")]
-    outcome = read_outcome(pods.store, recorded.split("/")[1])
+    outcome = only_outcome(pods.store)
     assert outcome is not None
     assert outcome.state == "deployed"
     service = pods.api.find("inferenceservices", NAMESPACE, "defects")

@@ -16,8 +16,8 @@ from cluster.pods import Pods
 from cluster.world import ACCOUNT, NAME, NAMESPACE, put_account
 from containers import BUILT, STRICT, USER, docker, find_engine, make_images  # noqa: F401
 from servers import S3Server
+from stores import only_outcome
 
-from defectline.components.common.runs import read_outcome
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
@@ -105,8 +105,7 @@ def test_the_whole_pipeline_in_containers(
     said = done.stdout[-4000:] + done.stderr[-4000:]
     assert done.returncode == 0, said
     # The runner may take a container that failed for one that did not: what they left behind counts.
-    [run] = root.iterdir()
-    outcome = read_outcome(pods.store, run.name)
+    outcome = only_outcome(pods.store)
     assert outcome is not None, said
     assert outcome.state == "deployed", said
     service = pods.api.find("inferenceservices", NAMESPACE, NAME)
