@@ -80,6 +80,7 @@ lock: setup  ## compile requirements/*.txt anew from pyproject.toml
 	  --output-file requirements/$$part.txt || exit 1; done
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/common.txt
 	echo kfp | $(COMPILE) - --no-deps --constraint requirements/dev.txt --output-file requirements/kfp.txt
+	echo 'mlflow>=3.17,<4' | $(COMPILE) - --output-file requirements/mlflow-server.txt
 	echo 'setuptools>=77' | $(COMPILE) - --no-deps --constraint requirements/dev.txt \
 	  --output-file requirements/build.txt
 

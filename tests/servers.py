@@ -1,4 +1,4 @@
-"""Real storage servers for tests: processes on free loopback ports, ended with the session."""
+"""Real servers for tests: processes on free loopback ports, ended with the session."""
 
 import json
 import os
@@ -17,9 +17,11 @@ import boto3
 import pytest
 import requests
 
-__all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "running", "s3_server"]
+__all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "mlflow_server", "running", "s3_server"]
 
 START_SECONDS = 180
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,31 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
     command = [sys.executable, "-m", "gcp_storage_emulator", "start", "-H", "127.0.0.1"]
     with running([*command, "--port", str(port), "--in-memory", "--quiet"], port, log):
         yield GCSServer(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow tracking server, whose packages need an environment of their own."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    uv, home = Path(sys.executable).with_name("uv"), folder / "environment"
+    if not uv.exists():
+        pytest.skip("no uv beside Python, to install an MLflow server with")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", home / "bin/python", "--require-hashes"]
+    subprocess.run([*install, "--requirement", ROOT / "requirements/mlflow-server.txt"], check=True)
+    command = [
+        str(home / "bin/mlflow"),
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db", "--artifacts-destination", str(folder)]
+    with running(command, port, folder / "server.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
+        yield f"http://127.0.0.1:{port}"
 
 
 def _allow(iam: Any, user: str, resources: dict[str, str]) -> None:

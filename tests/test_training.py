@@ -489,12 +489,19 @@ def test_tensorboard_files_hold_the_course(tmp_path):
     assert len(found) == 8
 
 
-def test_mlflow_gets_settings_and_course(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setenv(MLFLOW_ENV, (tmp_path / "runs").as_uri())
+@pytest.fixture
+def mlflow(mlflow_server, monkeypatch):
+    """The client, which keeps an address in this process and in the environment, asking a server."""
     import mlflow
 
-    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    monkeypatch.setenv(MLFLOW_ENV, mlflow_server)
+    mlflow.set_tracking_uri(mlflow_server)
+    yield mlflow
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.slow
+def test_mlflow_gets_settings_and_course(mlflow):
     with tracked("name", {"epochs": 2}, None) as trackers:
         for row in ROWS:
             trackers[0].log(row)
@@ -508,6 +515,18 @@ def test_mlflow_gets_settings_and_course(tmp_path, monkeypatch):
     assert runs["name"].data.params == {"epochs": "2"}
     course = client.get_metric_history(runs["name"].info.run_id, "val_iou")
     assert [(m.step, m.value) for m in course] == [(1, 0.1), (2, 0.2)]
+
+
+@pytest.mark.slow
+def test_mlflow_that_goes_away_costs_the_curves_alone(mlflow, capsys):
+    with tracked("cut", {}, None) as trackers:
+        trackers[0].log(ROWS[0])
+        mlflow.set_tracking_uri("http://127.0.0.1:9")
+        trackers[0].log(ROWS[1])
+        trackers[0].log(ROWS[1])
+    said = capsys.readouterr().out
+    assert said.count("MLflow takes no more values from epoch 2 on") == 1
+    assert "MLflow was not told that this run is FINISHED" in said
 
 
 def test_mlflow_that_is_missing_or_away_is_said(monkeypatch):

@@ -61,6 +61,12 @@ class MLflow:
             self.lost = True
             say(f"train: MLflow takes no more values from epoch {row['epoch']} on ({one_line(error)})")
 
+    def end(self, status: str) -> None:
+        try:
+            self.mlflow.end_run(status)
+        except self.mlflow.MlflowException as error:
+            say(f"train: MLflow was not told that this run is {status} ({one_line(error)})")
+
 
 @contextmanager
 def tracked(name: str, settings: Mapping[str, object], logs: Path | None) -> Iterator[list[Tracker]]:
@@ -89,7 +95,7 @@ def tracked(name: str, settings: Mapping[str, object], logs: Path | None) -> Ite
     try:
         if not os.environ.get("MLFLOW_EXPERIMENT_NAME"):
             mlflow.set_experiment("defectline")
-        run = mlflow.start_run(run_name=name)
+        mlflow.start_run(run_name=name)
         mlflow.log_params(dict(settings))
     except mlflow.MlflowException as error:
         raise SettingsError(
@@ -98,5 +104,9 @@ def tracked(name: str, settings: Mapping[str, object], logs: Path | None) -> Ite
             expected=f"a tracking server at {MLFLOW_ENV}",
             fix=f"Start it, correct {MLFLOW_ENV}, or unset it.",
         ) from error
-    with run:
-        yield [*trackers, MLflow(mlflow)]
+    tracker, status = MLflow(mlflow), "FAILED"
+    try:
+        yield [*trackers, tracker]
+        status = "FINISHED"
+    finally:
+        tracker.end(status)
