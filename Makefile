@@ -39,7 +39,7 @@ endif
 
 # Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.
 SAMPLE_PAIRS  := 100
-SAMPLE_EPOCHS := 20
+SAMPLE_EPOCHS := 28
 
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
 	$(BIN)/defectline serve --store "$(STORE)"

@@ -240,7 +240,7 @@ def inspect(
 
 @app.command()
 def snapshots(
-    store: Annotated[str, typer.Argument(help="Where snapshots, models and runs are kept.")],
+    store: Store = "./store",
     diff: Annotated[
         tuple[str, str] | None, typer.Option(metavar="A B", help="What B has other than A; starts of ids do.")
     ] = None,

@@ -18,5 +18,6 @@ def rollback(
     before = read_status(store, name, namespace).version
     version = roll_back(store, name, namespace, to)
     typer.echo(
-        f"{name}: {version} serves" + (f", {before} did before" if before != version else ", as before")
+        f"{name}: {version} serves"
+        + (", as before" if before == version else f", {before} did before" if before else "")
     )

@@ -48,7 +48,7 @@ def compare(store: Storage, before: str, after: str) -> tuple[str, str, list[Cha
     `before` and `after` are ids or their unique starts. Raises SettingsError for another text.
     """
     ids = [snapshot.id for snapshot in _all(store)]
-    first, second = (resolve(one, ids, "snapshot", "defectline snapshots STORE") for one in (before, after))
+    first, second = (resolve(one, ids, "snapshot", "defectline snapshots") for one in (before, after))
     return first, second, difference(read_pairs(store, first), read_pairs(store, second))
 
 

@@ -54,7 +54,7 @@ def test_the_table_counts_pairs_and_names_models(source: Path, store: FolderStor
     assert [row.models for row in rows] == [[f"defects {bundle.version}"], [], []]
 
     before = contents(store.root)
-    done = defectline("snapshots", store.root)
+    done = defectline("snapshots", "--store", store.root)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["snapshot", "date", "pairs", "new", "rejected", "models"]
@@ -104,7 +104,7 @@ def test_a_difference_is_counted_and_listed(source: Path, store: FolderStorage):
     assert (back["OK/00050_OK"], back["NG/00001_NG"]) == (("removed",), ("added",))
     assert compare(store, first, first)[2] == []
 
-    done = defectline("snapshots", store.root, "--diff", first[:8], second)
+    done = defectline("snapshots", "--store", store.root, "--diff", first[:8], second)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"from {first} to {second}"
@@ -170,7 +170,7 @@ def test_a_store_without_snapshots(tmp_path: Path):
     with pytest.raises(StoreError, match="holds no snapshots"):
         summarize(FolderStorage(tmp_path / "empty"), print)
     for place in ("empty", "missing"):
-        done = defectline("snapshots", tmp_path / place)
+        done = defectline("snapshots", "--store", tmp_path / place)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert "fix:" in done.stderr
@@ -180,8 +180,10 @@ def test_the_same_as_json(source: Path, store: FolderStorage):
     first = take(source, store, 1)
     write_pair(source, "OK", 50)
     second = take(source, store, 2)
-    rows = json.loads(call("snapshots", store.root, "--json").stdout)
+    rows = json.loads(call("snapshots", "--store", store.root, "--json").stdout)
     assert [(row["id"], row["new"], row["newest"]) for row in rows] == [(first, 40, False), (second, 1, True)]
-    found = json.loads(call("snapshots", store.root, "--diff", first[:8], second[:8], "--json").stdout)
+    found = json.loads(
+        call("snapshots", "--store", store.root, "--diff", first[:8], second[:8], "--json").stdout
+    )
     assert (found["before"], found["after"]) == (first, second)
     assert [(one["id"], one["kinds"]) for one in found["changes"]] == [("OK/00050_OK", ["added"])]

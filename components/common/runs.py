@@ -58,11 +58,17 @@ def _read(kind: type[R], store: Storage, key: str) -> R | None:
     except KeyError:
         return None
     except ValidationError as error:
+        # Without the champion that it names, the gate would have nothing to compare with.
+        fix = (
+            "say with `defectline rollback --to VERSION` what serves"
+            if kind is Current
+            else "the next run writes it"
+        )
         raise StoreError(
             f"{store.url(key)} is damaged.",
             got=error.errors()[0]["msg"],
             expected=f"the fields {', '.join(kind.model_fields)}",
-            fix="Bring it back from a backup, or remove it: the next run writes it anew.",
+            fix=f"Bring it back from a backup; or remove it, and {fix} anew.",
         ) from error
 
 
