@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_onnx_runtime_answers_with_the_float32_network(model, tmp_path):
         told = requests.get(f"{running.url}/v2/models/plates", timeout=60).json()
         assert told["platform"] == "onnxruntime"
         assert 'precision="float32"' in requests.get(f"{running.url}/metrics", timeout=60).text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openvino", "openvino_int8"])
+def test_pictures_that_share_the_threads_get_the_same_answers(model, kind):
+    imaging = read_bundle(model).imaging
+    alone, shared = (Network(model / NETWORKS[kind], imaging, threads) for threads in (0, 2))
+    pictures = [plate(seed, label) for seed, label in enumerate(["NG", "OK"] * 8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(shared.levels, pictures))
+    for levels, picture in zip(found, pictures, strict=True):
+        np.testing.assert_array_equal(levels, alone.levels(picture))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from defectline.components.common.imaging import MAX_PIXELS
 from defectline.components.common.ports import check_port
 from defectline.components.common.storage import open_storage
 from defectline.components.serve import grpc_service, logs, rest, review
-from defectline.components.serve.admission import Admission, processors
+from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.champion import Champion
 from defectline.components.serve.drift import LEAST_FRAMES
 from defectline.components.serve.predictor import DefectModel, Folder
@@ -112,7 +112,7 @@ async def _life(
         precision=model.loaded.precision,
         http_port=arguments.http_port,
         grpc_port=arguments.grpc_port if server else None,
-        threads=model.admission.workers,
+        threads=model.how.threads,
     )
     yield
     if server:
@@ -150,9 +150,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max_megapixels", type=float, default=MAX_PIXELS / 1e6, help="largest picture, in megapixels"
     )
-    parser.add_argument(
-        "--threads", type=int, default=0, help="pictures judged at once; 0: as many as there are processors"
-    )
+    parser.add_argument("--threads", type=int, default=0, help="processors to use; 0: all that there are")
     parser.add_argument(
         "--drain_ms",
         type=float,
@@ -216,10 +214,12 @@ def _model(arguments: argparse.Namespace) -> DefectModel:
     source = (
         Champion(arguments.store, arguments.model_name) if arguments.store else Folder(arguments.model_dir)
     )
-    admission = Admission(arguments.threads or processors(), arguments.queue, arguments.deadline_ms / 1000)
+    threads = arguments.threads or processors()
+    admission = Admission(workers_for(threads), arguments.queue, arguments.deadline_ms / 1000)
     return DefectModel(
         arguments.model_name,
         source,
+        threads,
         admission,
         aliases=arguments.alias,
         max_pixels=int(arguments.max_megapixels * 1e6),

@@ -30,6 +30,12 @@ def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(count, limit))
 
 
+def workers_for(threads: int) -> int:
+    """How many pictures to judge at once on so many threads: while some are in the network, as many others
+    are decoded before it and answered after it."""
+    return 2 * threads
+
+
 class Admission:
     """Runs work in threads, `workers` at once; at most `queue` requests wait, each at most `deadline_s`.
 

@@ -18,7 +18,7 @@ from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.imaging import UnreadableImage, decode_image
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.statistics import light
-from defectline.components.serve.admission import Admission, processors
+from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.answers import Answered, Judged, encode
 from defectline.components.serve.drift import Drift
 from defectline.components.serve.errors import Refusal
@@ -114,6 +114,7 @@ class DefectModel(Model):
         self,
         name: str,
         source: Source | Path,
+        threads: int = 0,
         admission: Admission | None = None,
         metrics: Metrics | None = None,
         aliases: Sequence[str] = (),
@@ -124,11 +125,12 @@ class DefectModel(Model):
         super().__init__(name)
         self.names = (name, *aliases)
         self.source = Folder(source) if isinstance(source, Path) else source
-        self.admission = admission or Admission(processors(), queue=32, deadline_s=5)
+        threads = threads or processors()
+        self.admission = admission or Admission(workers_for(threads), queue=32, deadline_s=5)
         self.metrics = metrics or Metrics()
         self.observers = Observers(self.metrics)
         self.observers.callables.append(self._watch_drift)
-        self.how = Loading(self.admission.workers, engine, drift_window)
+        self.how = Loading(threads, engine, drift_window)
         self.max_pixels = max_pixels
         self.loaded: Loaded | None = None
         self.ending = False
