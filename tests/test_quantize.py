@@ -65,7 +65,7 @@ def int8(xml, images, tmp_path_factory) -> Path:
 
 def test_all_convolutions_but_the_last_are_computed_in_int8(xml, int8, images):
     network = Network(int8, IMAGING)
-    steps = [step.get_rt_info() for step in network._engine._compiled.get_runtime_model().get_ordered_ops()]
+    steps = [step.get_rt_info() for step in network._engine._alone.get_runtime_model().get_ordered_ops()]
     kinds = [s["runtimePrecision"].value for s in steps if s["layerType"].value == "Convolution"]
     assert [kind in ("u8", "i8") for kind in kinds] == [True, True, False]
     apart = np.abs(network.probabilities(images) - Network(xml, IMAGING).probabilities(images))

@@ -87,6 +87,57 @@ def test_who_goes_away_frees_his_place_but_never_a_thread_at_work():
     asyncio.run(story())
 
 
+def test_large_pictures_share_the_room_and_small_ones_pass_those_that_wait_for_it():
+    async def story() -> None:
+        admission, begun, gates = Admission(workers=3, queue=4, deadline_s=60, room=50_000_000), [], {}
+
+        def start(name: str, pixels: int) -> asyncio.Task[str]:
+            gates[name] = Gate()
+
+            def work() -> str:
+                begun.append(name)
+                return gates[name]()
+
+            return asyncio.create_task(admission.run(work, pixels))
+
+        tasks = [start("first", 30_000_000)]
+        await _until(lambda: begun == ["first"])
+        tasks += [start("huge", 50_000_000), start("large", 20_000_000), start("small", 50_000)]
+        await _until(lambda: begun == ["first", "small"])
+        # There is a thread and room for the large one, but the huge one was there before.
+        assert (admission.running, admission.waiting) == (2, 2)
+        gates["first"].open.set()
+        await _until(lambda: begun == ["first", "small", "huge"])
+        assert (admission.running, admission.waiting) == (2, 1)
+        gates["huge"].open.set()
+        await _until(lambda: begun[-1] == "large")
+        for gate in gates.values():
+            gate.open.set()
+        assert await asyncio.gather(*tasks) == ["done"] * 4
+
+    asyncio.run(story())
+
+
+def test_large_pictures_that_wait_for_room_fill_the_queue():
+    async def story() -> None:
+        admission, gate = Admission(workers=4, queue=1, deadline_s=0.2, room=50_000_000), Gate()
+        running = asyncio.create_task(admission.run(gate, 50_000_000))
+        await _until(lambda: admission.running == 1)
+        waiting = asyncio.create_task(admission.run(gate, 2_000_000))
+        await _until(lambda: admission.waiting == 1)
+        with pytest.raises(Refusal, match="1 requests wait already"):
+            await admission.run(gate, 2_000_000)
+        assert not admission.full  # A small one finds a thread.
+        with pytest.raises(Refusal, match=r"within 0\.2 s"):
+            await waiting
+        gate.open.set()
+        assert await running == "done"
+        await _until(lambda: admission.running == 0)
+        assert await admission.run(gate, 50_000_000) == "done"
+
+    asyncio.run(story())
+
+
 def test_what_work_raises_comes_through():
     async def story() -> None:
         admission = Admission(workers=1, queue=0, deadline_s=1)

@@ -69,8 +69,17 @@ def grade(verdict: str, area_px: int, grades: Grades) -> str:
 
 def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Probabilities in thousandths, rounded down: uint16 of the same shape, 0 to LEVELS."""
-    # The offset keeps 0.7 from becoming 699 by its binary representation.
-    return np.floor(np.clip(probability, 0, 1) * LEVELS + 1e-3).astype(np.uint16)
+    levels = np.empty(probability.shape, np.uint16)
+    for rows in _bands(probability):
+        # The offset keeps 0.7 from becoming 699 by its binary representation.
+        levels[rows] = np.floor(np.clip(probability[rows], 0, 1) * LEVELS + 1e-3)
+    return levels
+
+
+def _bands(picture: NDArray) -> Iterator[slice]:
+    """Its rows in parts of about a megapixel, for work whose intermediate results would be large."""
+    step = max(1, 2**20 // max(1, picture[0].size)) if len(picture) else 1
+    return (slice(top, top + step) for top in range(0, len(picture), step))
 
 
 def score_levels(levels: NDArray[np.uint16], min_area_px: int) -> int:
@@ -90,39 +99,59 @@ def score_levels(levels: NDArray[np.uint16], min_area_px: int) -> int:
 
 def _area_level(levels: NDArray[np.uint16], min_area_px: int) -> int:
     """The level that the `min_area_px` brightest pixels reach, connected or not: a bound from above."""
-    at_least = np.bincount(levels.ravel())[::-1].cumsum()[::-1]
+    counts = sum(np.bincount(levels[rows].ravel(), minlength=LEVELS + 1) for rows in _bands(levels))
+    at_least = np.cumsum(np.asarray(counts)[::-1])[::-1]
     return max(0, int(np.count_nonzero(at_least >= min_area_px)) - 1)
 
 
 def _largest_area(mask: NDArray[np.bool_]) -> int:
-    # Defects fill a small part of a picture, and labelling takes time by the pixel.
+    found = _label(mask)
+    return int(found.stats[:, cv2.CC_STAT_AREA].max(initial=0))
+
+
+class _Labelled(NamedTuple):
+    """The connected parts of a mask (8 neighbours) within the smallest window that holds them all."""
+
+    window: tuple[slice, slice]
+    labels: NDArray[np.int32]
+    """Of the window: 0, or 1 + the part's row in the others."""
+    stats: NDArray[np.int32]
+    """x, y, width, height in the window, and area."""
+    centroids: NDArray[np.float64]
+    """x, y in the window."""
+
+
+def _label(mask: NDArray[np.bool_]) -> _Labelled:
+    # Defects fill a small part of a picture, and labelling takes time and memory by the pixel.
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    window = np.s_[y : y + height, x : x + width]
     if not width:
-        return 0
-    window = mask[y : y + height, x : x + width].view(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(window, connectivity=8)
-    return int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
+        return _Labelled(window, np.empty((0, 0), np.int32), np.empty((0, 5), np.int32), np.empty((0, 2)))
+    cut = mask[window].view(np.uint8)
+    _, labels, stats, centroids = cv2.connectedComponentsWithStats(cut, connectivity=8)
+    return _Labelled(window, labels, stats[1:], centroids[1:])
 
 
 def find_regions(
     levels: NDArray[np.uint16], threshold: int, min_area_px: int
 ) -> tuple[list[Region], NDArray[np.uint8]]:
     """The regions at `threshold` (a level), largest first, and the mask (H, W) that holds only them."""
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(
-        (levels >= max(threshold, 1)).view(np.uint8), connectivity=8
-    )
-    regions, kept = [], np.zeros(count, np.uint8)
-    for index in range(1, count):
-        x, y, width, height, area = (int(v) for v in stats[index])
+    found = _label(levels >= max(threshold, 1))
+    top, left = (side.start for side in found.window)
+    regions, kept = [], np.zeros(1 + len(found.stats), np.uint8)
+    for index, (x, y, width, height, area) in enumerate(found.stats.tolist()):
         if area < min_area_px:
             continue
-        kept[index] = 1
-        window = np.s_[y : y + height, x : x + width]
-        peak = levels[window][labels[window] == index].max()
-        cx, cy = (round(float(v), 1) for v in centroids[index])
-        regions.append(Region((x, y, width, height), area, (cx, cy), float(peak) / LEVELS))
+        kept[1 + index] = 1
+        inside = np.s_[y : y + height, x : x + width]
+        peak = levels[found.window][inside][found.labels[inside] == 1 + index].max()
+        cx, cy = found.centroids[index]
+        centre = (round(float(left + cx), 1), round(float(top + cy), 1))
+        regions.append(Region((left + x, top + y, width, height), area, centre, float(peak) / LEVELS))
     regions.sort(key=lambda region: -region.area_px)
-    return regions, kept[labels]
+    mask = np.zeros(levels.shape, np.uint8)
+    mask[found.window] = kept[found.labels]
+    return regions, mask
 
 
 def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> Answer:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from defectline.components.serve.errors import Refusal
 
@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 STUCK_S = 300.0
 """No picture takes so long: who still works on one then hangs."""
+SMALL_PX = 1_000_000
+"""Pictures up to here never wait for memory: theirs is little beside the network's."""
 
 
 def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -36,17 +38,24 @@ def workers_for(threads: int) -> int:
     return 2 * threads
 
 
+class _Waiter(NamedTuple):
+    turn: asyncio.Future[None]
+    pixels: int
+
+
 class Admission:
     """Runs work in threads, `workers` at once; at most `queue` requests wait, each at most `deadline_s`.
 
-    Work once begun is always finished and answered. For one event loop.
+    Large pictures are judged at once only as far as they have `room` pixels together, which bounds memory;
+    those that wait for room are passed by small ones alone. Work once begun is always finished and answered.
+    For one event loop.
     """
 
-    def __init__(self, workers: int, queue: int, deadline_s: float):
+    def __init__(self, workers: int, queue: int, deadline_s: float, room: int = 50_000_000):
         self.workers, self.queue, self.deadline_s = workers, queue, deadline_s
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="inspect")
-        self._free = workers
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._free, self._room = workers, room
+        self._waiting: deque[_Waiter] = deque()
         self._begun: dict[asyncio.Future, float] = {}
 
     @property
@@ -67,50 +76,72 @@ class Admission:
         return any(time.monotonic() - begun > STUCK_S for begun in self._begun.values())
 
     def check(self) -> None:
-        """Raise Refusal where there is no room."""
+        """Raise Refusal where there is no place left."""
         if self.full:
-            raise Refusal("overloaded", f"{self.queue} requests wait already. Ask again later, or elsewhere.")
+            raise self._overloaded()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises. Raises Refusal where its turn does not come in time."""
-        await self._turn()
+    def _overloaded(self) -> Refusal:
+        return Refusal("overloaded", f"{self.queue} requests wait already. Ask again later, or elsewhere.")
+
+    async def run(self, work: Callable[[], T], pixels: int = 0) -> T:
+        """What `work`, on a picture of so many pixels, returns or raises. Raises Refusal where its turn does
+        not come in time."""
+        held = pixels if pixels > SMALL_PX else 0
+        await self._turn(held)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._pool, work)
         self._begun[future] = time.monotonic()
-        future.add_done_callback(self._ended)
+        future.add_done_callback(lambda ended: self._ended(ended, held))
         # A caller that goes away must not free a thread that is still at work.
         return await asyncio.shield(future)
 
-    async def _turn(self) -> None:
-        if self._free:
-            self._free -= 1
+    async def _turn(self, pixels: int) -> None:
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), pixels)
+        self._waiting.append(waiter)
+        self._admit()
+        if waiter.turn.done():
             return
-        self.check()
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        if len(self._waiting) > self.queue:
+            self._waiting.remove(waiter)
+            raise self._overloaded()
         try:
-            await asyncio.wait_for(asyncio.shield(turn), self.deadline_s)
+            await asyncio.wait_for(asyncio.shield(waiter.turn), self.deadline_s)
         except BaseException as error:
-            if turn.done():
+            if waiter.turn.done():
                 if isinstance(error, TimeoutError):
                     return  # It came at the last moment.
-                self._release()
+                self._release(pixels)
             else:
-                self._waiting.remove(turn)
+                self._waiting.remove(waiter)
+                self._admit()
             if isinstance(error, TimeoutError):
                 raise Refusal(
                     "overloaded", f"No turn came within {self.deadline_s:g} s. Ask again later, or elsewhere."
                 ) from None
             raise
 
-    def _ended(self, future: asyncio.Future) -> None:
+    def _admit(self) -> None:
+        """Give those who wait their turn, in order, as far as there are threads and room."""
+        room = self._room
+        for waiter in list(self._waiting):
+            if not self._free:
+                return
+            if waiter.pixels > room:
+                room = 0  # Nothing large may overtake it.
+                continue
+            self._waiting.remove(waiter)
+            self._free -= 1
+            self._room -= waiter.pixels
+            room -= waiter.pixels
+            waiter.turn.set_result(None)
+
+    def _ended(self, future: asyncio.Future, pixels: int) -> None:
         del self._begun[future]
         if not future.cancelled():
             future.exception()  # Seen, even where nobody waits for it any more.
-        self._release()
+        self._release(pixels)
 
-    def _release(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
-        else:
-            self._free += 1
+    def _release(self, pixels: int) -> None:
+        self._free += 1
+        self._room += pixels
+        self._admit()

@@ -93,3 +93,4 @@ class Observers:
                     log("an observer failed", 40, exc_info=True, observer=getattr(callable_, "__name__", ""))
             with self._lock:
                 self._held -= observed.size
+            del observed  # Or it would stay in memory until the next one comes.

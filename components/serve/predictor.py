@@ -263,10 +263,10 @@ class DefectModel(Model):
     ) -> Answered:
         """Judge the pictures of one request, in a thread. Raises Refusal."""
         trace = trace or Trace(new_request_id(payload.parameters.request_id))
-        for picture in payload.pictures:
-            check_size(picture, self.max_pixels)
+        # One request's pictures are judged one after the other.
+        pixels = max(check_size(picture, self.max_pixels) for picture in payload.pictures)
         asked_at = time.perf_counter()
-        judged, version = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at))
+        judged, version = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at), pixels)
         self._count(judged, trace)
         return Answered(judged, model_name or self.name, version, trace.request_id)
 

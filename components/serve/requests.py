@@ -90,10 +90,11 @@ def new_request_id(given: str | None = None) -> str:
     return given if given and REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def check_size(picture: bytes, max_pixels: int) -> None:
-    """Refuse a picture whose header says that it is too large, before anything of it is decoded.
+def check_size(picture: bytes, max_pixels: int) -> int:
+    """The pixels that a picture's header tells of, before anything of it is decoded. Raises Refusal for too
+    many.
 
-    What has no readable header passes: decoding says better what is wrong.
+    What has no readable header passes, as 0: decoding says better what is wrong.
     """
     try:
         with Image.open(io.BytesIO(picture), formats=FORMATS) as header:
@@ -102,9 +103,10 @@ def check_size(picture: bytes, max_pixels: int) -> None:
         raise Refusal("too_large", f"The picture is too large. {_cut(max_pixels)}") from None
     except Exception:
         # Damage makes Pillow's readers raise almost anything.
-        return
+        return 0
     if width * height > max_pixels:
         raise Refusal("too_large", f"The picture is too large: {width}×{height} pixels. {_cut(max_pixels)}")
+    return width * height
 
 
 def _cut(max_pixels: int) -> str:
