@@ -1,12 +1,16 @@
 """Settings that are checked when they are made."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo
 
 from defectline.components.common.errors import SettingsError
+
+_LEADING = re.compile("^(Input should be|Value error,|String should match) ")
+"""What pydantic's messages begin with and a list of what is expected does not need."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -39,9 +43,17 @@ def checked(kind: type[T], **values: object) -> T:
         raise SettingsError(
             f"The setting {name} is wrong.",
             got=repr(first["input"]),
-            expected=first["msg"][:1].lower() + first["msg"][1:],
-            fix=f"Correct {name}.",
+            expected=_LEADING.sub("", first["msg"]).partition(", unable to")[0],
+            fix=_use_another(kind, name),
         ) from error
+
+
+def _use_another(kind: type[BaseModel], name: str) -> str:
+    field = kind.model_fields.get(name)
+    if field is None or field.is_required():
+        return f"Give {name} such a value."
+    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    return f"Give {name} such a value, or leave it out for its default, {default}."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -57,11 +57,14 @@ def ingest(
 def _check_numbers(max_rejected: float, min_new_images: int) -> None:
     for name, value, fits, expected in (
         ("max_rejected", max_rejected, 0 <= max_rejected <= 1, "a share from 0 to 1"),
-        ("min_new_images", min_new_images, min_new_images >= 1, "1 or more"),
+        ("min_new_images", min_new_images, min_new_images >= 1, "greater than or equal to 1"),
     ):
         if not fits:
             raise SettingsError(
-                f"The setting {name} is wrong.", got=str(value), expected=expected, fix=f"Correct {name}."
+                f"The setting {name} is wrong.",
+                got=str(value),
+                expected=expected,
+                fix=f"Give {name} such a value, or leave it out.",
             )
 
 
