@@ -24,7 +24,7 @@ from defectline.pipeline.options import (
 )
 
 if TYPE_CHECKING:
-    from defectline.pipeline.cluster import Schedule
+    from defectline.pipeline.schedules import Schedule
 
 schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
 Zone = Annotated[
@@ -185,13 +185,13 @@ def schedule_apply(
     json_: Json = False,
 ) -> None:
     """Make or change the recurring run of a model: no catch-up, one at a time."""
-    from defectline.pipeline import cluster, tables
+    from defectline.pipeline import schedules, tables
     from defectline.pipeline.parameters import check_reachable, parse
 
-    zone = cluster.read_zone(time_zone)
+    zone = schedules.read_zone(time_zone)
     parameters = parse(source, store, set_ or [], model_name=name)
     check_reachable(parameters)
-    made = cluster.apply_schedule(
+    made = schedules.apply_schedule(
         package,
         host=host,
         name=name,
@@ -212,19 +212,19 @@ def schedule_list(
     host: Host, time_zone: Zone = "UTC", namespace: Namespace = "", json_: Json = False
 ) -> None:
     """List the recurring runs, each with its next three times."""
-    from defectline.pipeline import cluster
+    from defectline.pipeline import schedules
 
-    zone = cluster.read_zone(time_zone)
-    found = cluster.list_schedules(host=host, namespace=namespace, token=token(), zone=zone)
+    zone = schedules.read_zone(time_zone)
+    found = schedules.list_schedules(host=host, namespace=namespace, token=token(), zone=zone)
     _show(found, time_zone, json_)
 
 
 @schedule.command("pause")
 def schedule_pause(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Start no more runs until it is resumed; one that is under way goes on."""
-    from defectline.pipeline import cluster
+    from defectline.pipeline import schedules
 
-    cluster.switch_schedule(host=host, name=name, enabled=False, namespace=namespace, token=token())
+    schedules.switch_schedule(host=host, name=name, enabled=False, namespace=namespace, token=token())
     typer.echo(f"schedule {name} paused; `defectline schedule resume` goes on with it")
 
 
@@ -237,10 +237,10 @@ def schedule_resume(
     json_: Json = False,
 ) -> None:
     """Go on with a paused one; times that passed meanwhile are left out."""
-    from defectline.pipeline import cluster
+    from defectline.pipeline import schedules
 
-    zone = cluster.read_zone(time_zone)
-    found = cluster.switch_schedule(
+    zone = schedules.read_zone(time_zone)
+    found = schedules.switch_schedule(
         host=host, name=name, enabled=True, namespace=namespace, token=token(), zone=zone
     )
     _show(found, time_zone, json_)
@@ -249,17 +249,17 @@ def schedule_resume(
 @schedule.command("request")
 def schedule_request(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Print the JSON that starts a run of this schedule at once when it is posted to the server's runs."""
-    from defectline.pipeline import cluster, tables
+    from defectline.pipeline import schedules, tables
 
-    tables.print_json(cluster.run_request(host=host, name=name, namespace=namespace, token=token()))
+    tables.print_json(schedules.run_request(host=host, name=name, namespace=namespace, token=token()))
 
 
 @schedule.command("delete")
 def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Delete a model's recurring run."""
-    from defectline.pipeline import cluster
+    from defectline.pipeline import schedules
 
-    cluster.delete_schedule(host=host, name=name, namespace=namespace, token=token())
+    schedules.delete_schedule(host=host, name=name, namespace=namespace, token=token())
     typer.echo(f"schedule {name} deleted")
 
 

@@ -20,12 +20,13 @@ from rich.table import Table
 from defectline.components.common.storage import open_storage
 
 if TYPE_CHECKING:
-    from defectline.pipeline.cluster import Schedule, Step, Watch
+    from defectline.pipeline.cluster import Step, Watch
     from defectline.pipeline.crossval import Judged
     from defectline.pipeline.inspecting import Inspected
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
     from defectline.pipeline.review import Item
+    from defectline.pipeline.schedules import Schedule
     from defectline.pipeline.snapshots import Change, SnapshotRow
 
 console = Console(highlight=False)

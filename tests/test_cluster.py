@@ -28,18 +28,17 @@ from kfp_api import KfpApi, Request, running
 
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
 from defectline.pipeline import kfp_server
-from defectline.pipeline.cluster import (
-    RunResult,
+from defectline.pipeline.cluster import RunResult, submit
+from defectline.pipeline.cron import normalise_cron, times
+from defectline.pipeline.schedules import (
     Schedule,
     apply_schedule,
     delete_schedule,
     list_schedules,
     read_zone,
     run_request,
-    submit,
     switch_schedule,
 )
-from defectline.pipeline.cron import normalise_cron, times
 
 TOKEN = "eyJhbGciOi-secret"
 PARAMETERS: dict[str, object] = {"source": "s3://images/lgp", "epochs": 3, "force": True}

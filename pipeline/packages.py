@@ -1,0 +1,69 @@
+"""Compiled pipelines in files, read and checked before anything is sent to a server."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from defectline.components.common.errors import SettingsError
+from defectline.pipeline.kfp_server import Package
+
+
+def read_package(path: Path, parameters: dict[str, object]) -> Package:
+    """A compiled pipeline whose parameters fit, read before anything is changed on the server."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"There is no compiled pipeline at {path}.",
+            got=str(error),
+            expected="a YAML file written by `defectline compile`",
+            fix=f"Write it with `defectline compile -o {path}`.",
+        ) from None
+    try:
+        documents = list(yaml.safe_load_all(content))
+        pipeline = documents[0]
+        root, components = pipeline["root"], pipeline["components"]
+    except (UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path} is no compiled pipeline.",
+            got=f"{type(error).__name__}: {error}",
+            expected="a YAML file written by `defectline compile`",
+            fix=f"Write it with `defectline compile -o {path}`.",
+        ) from None
+    _check_parameters(root.get("inputDefinitions", {}).get("parameters", {}), parameters)
+    spec = {"pipeline_spec": pipeline, "platform_spec": documents[1]} if len(documents) > 1 else pipeline
+    return Package(path, spec, hashlib.sha256(content).hexdigest()[:12], _step_names(root, components))
+
+
+def _check_parameters(declared: dict[str, dict[str, Any]], given: dict[str, object]) -> None:
+    unknown = sorted(given.keys() - declared.keys())
+    if unknown:
+        raise SettingsError(
+            "the pipeline does not have all of these parameters",
+            got=", ".join(unknown),
+            expected=", ".join(sorted(declared)) or "no parameter",
+            fix="correct or remove what the pipeline does not have",
+        )
+    optional = {
+        name for name, about in declared.items() if "defaultValue" in about or about.get("isOptional")
+    }
+    missing = sorted(declared.keys() - optional - given.keys())
+    if missing:
+        raise SettingsError(
+            "the pipeline needs more parameters",
+            got=", ".join(sorted(given)) or "no parameter",
+            expected=f"also {', '.join(missing)}",
+            fix=f"give {' and '.join(missing)}",
+        )
+
+
+def _step_names(root: dict[str, Any], components: dict[str, Any]) -> frozenset[str]:
+    """The tasks that run a container; a run's details also list drivers and the groups around them."""
+    return frozenset(
+        name
+        for part in (root, *components.values())
+        for name, task in part.get("dag", {}).get("tasks", {}).items()
+        if "executorLabel" in components[task["componentRef"]["name"]]
+    )
