@@ -7,8 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +22,7 @@ from docs_site import commands
 from kfp_api import KfpApi, running
 from test_cluster_commands import on, package  # noqa: F401
 
+from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +64,42 @@ def test_every_page_is_on_the_site(site):
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= built
     assert {"index", "cli", "changelog", "contributing", "licence"} <= built
     assert "src=inspected.png" in (site / "index.html").read_text().replace('"', "")
+
+
+def test_every_field_of_a_bundle_is_described():
+    text = (ROOT / "docs/store.md").read_text().partition("### bundle.json")[2].partition("## Exit")[0]
+    described = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in text.splitlines() if "|" in row))
+    assert sorted(described) == sorted(Bundle.model_fields)
+
+
+@pytest.fixture(scope="module")
+def served(site) -> Iterator[str]:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_site_is_read_in_a_browser_and_asks_nobody_else(site, served, browser, width):
+    page, wrong = browser.new_page(viewport={"width": width, "height": 900}), []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(served) else wrong.append(asked.url))
+    for path in sorted(site.glob("*.html")):
+        if path.stem in ("404", "search"):
+            continue
+        page.goto(f"{served}/{path.name}", wait_until="networkidle")
+        assert page.locator("h1").first.is_visible(), path.name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        pictures = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+        assert all(pictures), path.name
+    page.goto(f"{served}/search.html?q=escape_cost")
+    page.locator("#mkdocs-search-results article").first.wait_for()
+    page.close()
+    assert not wrong
 
 
 def test_the_command_line_is_described_from_its_parser(site):
