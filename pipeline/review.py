@@ -89,8 +89,8 @@ def export(store: Storage, model: str, source: Storage, say: Callable[[str], Non
     Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` is
     none.
     """
-    present = {found.key for label in LABELS for found in source.list(f"{label}/")}
-    if not present:
+    labelled = _Labelled(source)
+    if not labelled.sizes:
         raise SourceError(
             f"{source.uri} is no source.",
             got="no picture in OK/ or NG/",
@@ -101,24 +101,46 @@ def export(store: Storage, model: str, source: Storage, say: Callable[[str], Non
     for item in list_frames(store, model, say):
         if item.decision is None:
             continue
-        other = "OK" if item.decision.verdict == "NG" else "NG"
-        key = _exported_key(item, item.decision.verdict)
         if source.uri in item.decision.exported:
             done = done._replace(there=done.there + 1)
-        elif _exported_key(item, other) in present:
+            continue
+        picture = _file(store, item.picture_key)
+        labels = labelled.labels_of(picture)
+        if labels - {item.decision.verdict}:
             done.conflicts.append(item.frame.id)
-        elif key in present:
-            # An export was cut off just before it was noted.
+        elif labels:
+            # It was labelled otherwise, or an export was cut off just before it was noted.
             _note(store, item, source)
             done = done._replace(there=done.there + 1)
         else:
-            mask, picture = _mask(store, item), _file(store, item.picture_key)
+            mask, key = _mask(store, item), _exported_key(item, item.decision.verdict)
             # In this order nobody reads a picture without its mask.
             source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
             source.write(key, picture)
             _note(store, item, source)
             done.new.append(key)
     return done
+
+
+class _Labelled:
+    """The pictures of a source by what is in them: a frame may be there under any name."""
+
+    def __init__(self, source: Storage):
+        self._source = source
+        self.sizes = {found.key: found.size for label in LABELS for found in source.list(f"{label}/")}
+        self._digests: dict[str, str] = {}
+
+    def labels_of(self, picture: bytes) -> set[str]:
+        """The labels under which the source has these bytes; reads pictures of their size, each once."""
+        alike = [key for key, size in self.sizes.items() if size == len(picture)]
+        unread = [key for key in alike if key not in self._digests]
+        with ThreadPoolExecutor(READERS) as readers:
+            self._digests.update(zip(unread, readers.map(self._digest, unread), strict=True))
+        digest = hashlib.sha256(picture).hexdigest()
+        return {key.partition("/")[0] for key in alike if self._digests[key] == digest}
+
+    def _digest(self, key: str) -> str:
+        return hashlib.sha256(self._source.read(key)).hexdigest()
 
 
 def _places(store: Storage, model: str) -> Iterator[Place]:

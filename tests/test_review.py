@@ -394,8 +394,13 @@ def test_an_export_that_was_not_noted_is_noted_by_the_next(kept, source):
 
 def test_a_pair_under_the_other_label_is_never_contradicted(kept, source):
     accept(kept, "plates", NG, "NG")
-    source.write(f"OK/review-{NG}.png", _frame(1))
-    assert export(kept, "plates", source, print) == ([], 0, [NG])
+    for name in (f"OK/review-{NG}.png", "OK/2.png"):
+        source.write(name, _frame(1))
+        assert export(kept, "plates", source, print) == ([], 0, [NG])
+        assert not (source.root / f"NG/review-{NG}.png").exists()
+        source.delete(name)
+    source.write("NG/2.png", _frame(1))
+    assert export(kept, "plates", source, print) == ([], 1, [])
     assert not (source.root / f"NG/review-{NG}.png").exists()
 
 
