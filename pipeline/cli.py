@@ -279,7 +279,7 @@ def review_list(
 ) -> None:
     """List the frames of a model, and what was decided about them."""
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import screen
+    from defectline.pipeline import tables
     from defectline.pipeline.review import as_rows, list_frames
 
     opened = open_storage(store)
@@ -287,7 +287,7 @@ def review_list(
     if json_:
         typer.echo(json.dumps(as_rows(opened, items), indent=2))
     else:
-        screen.show_review(items)
+        tables.show_review(items)
 
 
 @review.command("accept")

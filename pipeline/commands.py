@@ -171,6 +171,7 @@ def runs(
         ],
         numbers=("minutes",),
         whole=("run", "state"),
+        below=("version", "reason"),
     )
 
 

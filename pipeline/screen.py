@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from defectline.pipeline.inspecting import Inspected
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
-    from defectline.pipeline.review import Item
     from defectline.pipeline.schedules import Schedule
     from defectline.pipeline.snapshots import Change, SnapshotRow
 
@@ -227,31 +226,6 @@ def show_difference(before: str, after: str, changes: Sequence["Change"]) -> Non
         table.add_row(escape(change.id), ", ".join(change.kinds), escape(change.what))
     console.print()
     console.print(table)
-
-
-def show_review(items: Sequence["Item"]) -> None:
-    """One line a frame, the oldest first."""
-    if not items:
-        console.print("no frames for review")
-        return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("id", "date", "verdict", "score", "threshold", "kept", "version", "state"):
-        numeric, whole = column in ("score", "threshold"), column in ("id", "date", "version")
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
-    for item in items:
-        found = item.frame.prediction
-        table.add_row(
-            item.frame.id[:12],
-            f"{datetime.fromisoformat(item.frame.taken):%Y-%m-%d %H:%M:%S}",
-            f"[{'red' if found['verdict'] == 'NG' else 'green'}]{found['verdict']}[/]",
-            f"{found['score']:.3f}",
-            f"{item.frame.threshold:.3f}",
-            item.frame.reason.replace("_", " "),
-            item.frame.version,
-            item.state,
-        )
-    console.print(table)
-    console.print("[dim]ids are cut short, which every command understands; dates are UTC[/]")
 
 
 def show_schedules(schedules: Sequence["Schedule"], time_zone: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
 from defectline.pipeline.screen import console
@@ -16,14 +18,17 @@ if TYPE_CHECKING:
     from defectline.pipeline.inventory import Run
     from defectline.pipeline.lineage import Origin, Traces
     from defectline.pipeline.prune import Item, Plan
+    from defectline.pipeline.review import Item as Frame
 
 NOTHING = "–"
 COLOURS = {
-    **dict.fromkeys(("champion", "deployed", "ok", "SUCCEEDED"), "green"),
-    **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "FAILED"), "red"),
+    **dict.fromkeys(("champion", "deployed", "ok", "OK", "SUCCEEDED"), "green"),
+    **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "NG", "FAILED"), "red"),
     **dict.fromkeys(("unfinished", "running", "RUNNING"), "yellow"),
 }
 """Of the words that say how something stands."""
+BELOW_WIDTH = 50
+"""The room that the columns which may come below want beside the others."""
 
 
 def show_table(
@@ -32,8 +37,33 @@ def show_table(
     *,
     numbers: Sequence[str] = (),
     whole: Sequence[str] = (),
+    below: Sequence[str] = (),
 ) -> None:
-    """Print a line a row. Columns in `numbers` stand to the right, those in `whole` are never broken."""
+    """Print a line a row. Columns in `numbers` stand to the right, those in `whole` are never broken, and
+    those in `below` come under their row where the screen is too narrow for all."""
+    rows = [tuple(map(_cell, row)) for row in rows]
+    places = [place for place, column in enumerate(columns) if column not in below]
+    kept = [columns[place] for place in places]
+    # Where no cell is broken, each row is one line.
+    narrow = _table(kept, [tuple(row[place] for place in places) for row in rows], numbers, kept)
+    width = Measurement.get(console, console.options.update(width=1000), narrow).maximum
+    if not below or width + BELOW_WIDTH <= console.width:
+        console.print(_table(columns, rows, numbers, whole))
+        return
+    with console.capture() as captured:
+        console.print(narrow)
+    header, *lines = captured.get().splitlines()
+    console.out(header, highlight=False)
+    for line, row in zip(lines, rows, strict=True):
+        console.out(line, highlight=False)
+        more = "  ".join(row[columns.index(column)] for column in below if row[columns.index(column)])
+        if more:
+            console.print(Padding(more, (0, 0, 0, 2)))
+
+
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str], whole: Sequence[str]
+) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(
@@ -43,8 +73,8 @@ def show_table(
             no_wrap=column in whole,
         )
     for row in rows:
-        table.add_row(*map(_cell, row))
-    console.print(table)
+        table.add_row(*row)
+    return table
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -225,6 +255,29 @@ def show_metrics(runs: Sequence["Run"]) -> None:
 
 def _with_interval(value: float | None, span: Sequence[float] | None) -> str:
     return number(value) + (f"\n{span[0]:.2f} – {span[1]:.2f}" if span else "")
+
+
+def show_review(items: Sequence["Frame"]) -> None:
+    """One line a frame, the oldest first."""
+    if not items:
+        console.print("no frames for review")
+        return
+    rows = [
+        (
+            item.frame.id[:12],
+            f"{datetime.fromisoformat(item.frame.taken):%Y-%m-%d %H:%M:%S}",
+            item.frame.prediction["verdict"],
+            item.frame.prediction["score"],
+            item.frame.threshold,
+            item.state,
+            item.frame.reason.replace("_", " "),
+            item.frame.version,
+        )
+        for item in items
+    ]
+    columns = ("id", "date", "verdict", "score", "threshold", "state", "kept", "version")
+    show_table(columns, rows, numbers=("score", "threshold"), whole=columns, below=("kept", "version"))
+    console.print("[dim]ids are cut short, which every command understands; dates are UTC[/]")
 
 
 def show_finding(finding: "Finding") -> None:
