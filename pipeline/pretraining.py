@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.sample import VARIOUS, draw_samples
 from defectline.components.common.snapshot import (
     LABELS,
@@ -36,7 +36,7 @@ VALIDATION = 20
 def start_from_drawn(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
     """The parameters of a run that starts from pretrained weights for its kind of pictures.
 
-    Raises SettingsError where they name weights already.
+    Raises SettingsError where they name weights already, and SourceError where there is nothing to train on.
     """
     if {parameters.encoder_weights, parameters.init_from} != {"none"}:
         raise SettingsError(
@@ -44,6 +44,15 @@ def start_from_drawn(parameters: Parameters, say: Callable[[str], None]) -> Para
             got=f"encoder_weights={parameters.encoder_weights}, init_from={parameters.init_from}",
             expected="one of them",
             fix="Leave out --pretrain, or the other.",
+        )
+    # Drawing and training take long: what stops the run itself should be told before.
+    source = open_storage(parameters.source)
+    if not any(True for label in LABELS for _ in source.list(f"{label}/")):
+        raise SourceError(
+            f"{source.uri} holds no labelled images.",
+            got="nothing in OK/ or NG/",
+            expected="pictures in OK/ and NG/, masks in OK_MSK/ and NG_MSK/",
+            fix="Correct --source, or lay the images out like that.",
         )
     same = [f"{name}={getattr(parameters, name)}" for name in ("image_size", "channels", "enhance")]
     made = pretrain(parse("drawn", parameters.store, [*DEFAULTS, *same]), PAIRS, say)

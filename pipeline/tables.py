@@ -269,13 +269,13 @@ def show_review(items: Sequence["Frame"]) -> None:
             item.frame.prediction["verdict"],
             item.frame.prediction["score"],
             item.frame.threshold,
-            item.state,
             item.frame.reason.replace("_", " "),
             item.frame.version,
+            item.state,
         )
         for item in items
     ]
-    columns = ("id", "date", "verdict", "score", "threshold", "state", "kept", "version")
+    columns = ("id", "date", "verdict", "score", "threshold", "kept", "version", "state")
     show_table(columns, rows, numbers=("score", "threshold"), whole=columns, below=("kept", "version"))
     console.print("[dim]ids are cut short, which every command understands; dates are UTC[/]")
 

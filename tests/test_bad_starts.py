@@ -230,3 +230,22 @@ def _working_on(store: Path) -> list[str]:
         if str(store) in command or store.as_uri() in command:
             found.append(command)
     return found
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+def test_a_source_is_looked_at_before_anything_is_drawn(store, tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    says = {"nowhere": ("no such folder",), "empty": ("holds no labelled images", "OK_MSK/")}[place]
+    run(store, tmp_path / place, "--pretrain", says=says)
+    assert not (store / "pretrained").exists()
+
+
+def test_a_source_is_no_store(store, pairs):
+    before = contents(pairs)
+    done = defectline("run", "--source", pairs, "--store", pairs)
+    assert done.returncode == 2
+    assert "Store and source are the same" in done.stdout + done.stderr
+    assert not (pairs / "snapshots").exists()
+    shutil.rmtree(pairs / "runs")  # The outcome of the run, which failed.
+    (pairs / ".run.lock").unlink(missing_ok=True)
+    assert contents(pairs) == before

@@ -247,7 +247,8 @@ def test_no_answer_waits_for_a_store_that_hangs_nor_does_the_end(model, tmp_path
     ],
 )
 def test_options_that_cannot_be(model, monkeypatch, option, value, says):
-    monkeypatch.setattr(sys, "argv", ["serve", "--model_dir", str(model), option, value])
+    port = str(free_port())
+    monkeypatch.setattr(sys, "argv", ["serve", "--model_dir", str(model), "--http_port", port, option, value])
 
     def start() -> None:
         arguments = server._arguments()

@@ -111,9 +111,10 @@ def test_wrong_training_settings_are_refused_before_anything_starts(text, says):
 
 
 def test_two_places_to_start_from_are_refused():
-    with pytest.raises(SettingsError, match="TrainSettings") as caught:
+    with pytest.raises(SettingsError, match="do not go together") as caught:
         parse("source", "store", ["init_from=a.keras", "encoder_weights=imagenet"])
     assert "not both" in caught.value.expected
+    assert caught.value.got == "encoder_weights=imagenet, init_from=a.keras"
 
 
 @pytest.mark.parametrize("name", ["init_from", "encoder_weights"])

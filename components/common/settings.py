@@ -40,6 +40,14 @@ def checked(kind: type[T], **values: object) -> T:
                 expected=", ".join(kind.model_fields),
                 fix=did_you_mean(name, kind.model_fields),
             ) from error
+        if not first["loc"]:
+            given = {key: value for key, value in values.items() if value != kind.model_fields[key].default}
+            raise SettingsError(
+                "These settings do not go together.",
+                got=", ".join(f"{key}={value}" for key, value in given.items()),
+                expected=_LEADING.sub("", first["msg"]),
+                fix="Leave one of them out, or correct it.",
+            ) from error
         raise SettingsError(
             f"The setting {name} is wrong.",
             got=repr(first["input"]),

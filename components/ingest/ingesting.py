@@ -70,6 +70,13 @@ def _check_numbers(max_rejected: float, min_new_images: int) -> None:
 
 def _check_apart(source: Storage, store: Storage) -> None:
     """Raise SettingsError where the store would be taken for pictures."""
+    if store.uri.rstrip("/") == source.uri.rstrip("/"):
+        raise SettingsError(
+            "Store and source are the same.",
+            got=store.uri,
+            expected="a store of its own, beside the labelled images",
+            fix="Name another folder or prefix with --store.",
+        )
     inside = f"{store.uri.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
     if inside.partition("/")[0] in FOLDERS:
         raise SettingsError(
