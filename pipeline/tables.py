@@ -41,20 +41,20 @@ def show_table(
 ) -> None:
     """Print a line a row. Columns in `numbers` stand to the right, those in `whole` are never broken, and
     those in `below` come under their row where the screen is too narrow for all."""
-    rows = [tuple(map(_cell, row)) for row in rows]
+    cells = [tuple(map(_cell, row)) for row in rows]
     places = [place for place, column in enumerate(columns) if column not in below]
     kept = [columns[place] for place in places]
     # Where no cell is broken, each row is one line.
-    narrow = _table(kept, [tuple(row[place] for place in places) for row in rows], numbers, kept)
+    narrow = _table(kept, [tuple(row[place] for place in places) for row in cells], numbers, kept)
     width = Measurement.get(console, console.options.update(width=1000), narrow).maximum
     if not below or width + BELOW_WIDTH <= console.width:
-        console.print(_table(columns, rows, numbers, whole))
+        console.print(_table(columns, cells, numbers, whole))
         return
     with console.capture() as captured:
         console.print(narrow)
     header, *lines = captured.get().splitlines()
     console.out(header, highlight=False)
-    for line, row in zip(lines, rows, strict=True):
+    for line, row in zip(lines, cells, strict=True):
         console.out(line, highlight=False)
         more = "  ".join(row[columns.index(column)] for column in below if row[columns.index(column)])
         if more:
@@ -232,7 +232,10 @@ def show_pruning(plan: "Plan", items: Sequence["Item"], removed: bool) -> None:
     if removed:
         console.print(f"removed: {what}")
     elif plan.under_way:
-        console.print(f"a run is under way: {escape(', '.join(plan.under_way[:3]))}; nothing can be removed")
+        console.print(
+            f"a run is under way: {escape(', '.join(plan.under_way[:3]))}; nothing can be removed\n"
+            "if it was killed: --age DAYS says after how long a run without an end is taken for that"
+        )
     else:
         console.print(f"{what}; nothing was removed, --yes does it" if items else "nothing to remove")
 
