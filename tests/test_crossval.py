@@ -109,15 +109,19 @@ def test_pretrained_weights_are_made_once_and_taken(tmp_path: Path):
     assert wrong.returncode == 2
 
 
-def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     asked = []
+    (tmp_path / "OK").mkdir()
+    (tmp_path / "OK/1.png").touch()
 
     def pretrain(parameters: Parameters, pairs: int, say: object) -> str:
         asked.append((parameters, pairs))
         return "file:///store/pretrained/one.keras#sha256=" + "0" * 64
 
     monkeypatch.setattr(pretraining, "pretrain", pretrain)
-    wanted = parse("s3://a/b", "s3://c/d", ["image_size=96", "channels=3", "training=patience=3", "seed=4"])
+    wanted = parse(
+        str(tmp_path), "s3://c/d", ["image_size=96", "channels=3", "training=patience=3", "seed=4"]
+    )
     started = pretraining.start_from_drawn(wanted, print)
     assert started == wanted.model_copy(
         update={
