@@ -105,7 +105,9 @@ def export(store: Storage, model: str, source: Storage, say: Callable[[str], Non
             done = done._replace(there=done.there + 1)
             continue
         picture = _file(store, item.picture_key)
+        # Under its own name it counts as there even where somebody has retouched it since.
         labels = labelled.labels_of(picture)
+        labels |= {label for label in LABELS if _exported_key(item, label) in labelled.sizes}
         if labels - {item.decision.verdict}:
             done.conflicts.append(item.frame.id)
         elif labels:

@@ -399,6 +399,10 @@ def test_a_pair_under_the_other_label_is_never_contradicted(kept, source):
         assert export(kept, "plates", source, print) == ([], 0, [NG])
         assert not (source.root / f"NG/review-{NG}.png").exists()
         source.delete(name)
+    # Retouched under its own name it is neither contradicted nor written over.
+    source.write(f"OK/review-{NG}.png", _frame(3))
+    assert export(kept, "plates", source, print) == ([], 0, [NG])
+    source.delete(f"OK/review-{NG}.png")
     source.write("NG/2.png", _frame(1))
     assert export(kept, "plates", source, print) == ([], 1, [])
     assert not (source.root / f"NG/review-{NG}.png").exists()
