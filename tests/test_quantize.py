@@ -72,6 +72,32 @@ def test_all_convolutions_but_the_last_are_computed_in_int8(xml, int8, images):
     assert 0 < apart.max() < 0.02
 
 
+def test_transposed_convolutions_of_signed_values_are_computed_in_int8(images, tmp_path):
+    """Such as the decoder's first, behind the encoder's last, which has no ReLU."""
+    openvino = import_openvino()
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(0)
+    first, up, last = (
+        rng.normal(0, 0.2, shape).astype(np.float32) for shape in ((8, 1, 3, 3), (8, 8, 2, 2), (2, 8, 3, 3))
+    )
+    picture = ops.parameter([-1, SIZE, SIZE, 1], np.float32, name="picture")
+    x = ops.divide(ops.transpose(picture, [0, 3, 1, 2]), np.float32(255))
+    x = ops.convolution(x, first, [2, 2], [1, 1], [1, 1], [1, 1])
+    x = ops.relu(ops.convolution_backprop_data(x, up, [2, 2], pads_begin=[0, 0], pads_end=[0, 0]))
+    x = ops.convolution(x, last, [1, 1], [1, 1], [1, 1], [1, 1])
+    float32 = openvino.Model([ops.softmax(ops.transpose(x, [0, 2, 3, 1]), 3)], [picture], "signed")
+    openvino.save_model(float32, tmp_path / "model.xml", compress_to_fp16=False)
+    quantize(tmp_path / "model.xml", _split(images, list(range(len(images)))), 0, tmp_path / "int8.xml")
+
+    network = Network(tmp_path / "int8.xml", IMAGING)
+    steps = [step.get_rt_info() for step in network._engine._alone.get_runtime_model().get_ordered_ops()]
+    kinds = [s["runtimePrecision"].value for s in steps if s["layerType"].value == "Deconvolution"]
+    assert len(kinds) == 1 and kinds[0] in ("u8", "i8")
+    apart = network.probabilities(images) - Network(tmp_path / "model.xml", IMAGING).probabilities(images)
+    assert np.abs(apart).max() < 0.05
+
+
 def test_the_same_pictures_give_the_same_weights_and_ranges(xml, int8, images, tmp_path):
     """Only pictures of the split count: the others are black here."""
     other = images.copy()

@@ -221,7 +221,7 @@ class Network:
 
         Raises BundleError where the network gives no number.
         """
-        probability = self._engine(batch.astype(np.float32))[..., 1]
+        probability = self._engine(batch)
         if not np.isfinite(probability).all():
             raise BundleError(
                 "The network gives no probabilities.",
