@@ -58,7 +58,7 @@ class OpenVino:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         try:
             model = core.read_model(file)
-            self.takes, self.gives = (_sides(port.partial_shape) for port in (model.input(0), model.output(0)))
+            self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
             if self.gives[-1:] == [2]:
                 model = _from_bytes_to_defects(model)
             self._alone = core.compile_model(model, "CPU", {**config, "PERFORMANCE_HINT": "LATENCY"})
@@ -75,8 +75,7 @@ class OpenVino:
             network = self._shared if self._running else self._alone
             self._running += 1
         try:
-            # A request is one thread's at a time. To make one waits for the network while others run on it, and
-            # holds up all of Python meanwhile.
+            # A request is one thread's at a time. Making one takes long while others run on the network.
             free = self._free[network]
             try:
                 request = free.pop()
@@ -90,8 +89,8 @@ class OpenVino:
                 self._running -= 1
 
 
-def _sides(shape: Any) -> Sides:
-    return [side.get_length() if side.is_static else None for side in shape][1:]
+def _sides(port: Any) -> Sides:
+    return [side.get_length() if side.is_static else None for side in port.partial_shape][1:]
 
 
 def _from_bytes_to_defects(model: Any) -> Any:
@@ -107,7 +106,8 @@ def _from_bytes_to_defects(model: Any) -> Any:
         probability = ops.sigmoid(ops.subtract(defect, good)).output(0)
     else:
         _, probability = ops.split(classes, ops.constant(-1), 2).outputs()
-    steps = preprocess.PrePostProcessor(Model([probability], model.get_parameters(), model.get_friendly_name()))
+    model = Model([probability], model.get_parameters(), model.get_friendly_name())
+    steps = preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8)
     return steps.build()
 
