@@ -1,6 +1,8 @@
 """From probabilities to an answer: the rule of the score, regions, masks, and the network on OpenVINO."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -218,6 +220,27 @@ def test_several_threads_give_the_same_bits(network):
         beside = list(pool.map(lambda picture: network.probabilities(picture[None]), pictures))
     for one, other in zip(alone, beside, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+GIVEN_UP = """
+import signal, sys, threading
+from pathlib import Path
+from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.inspection import Network
+signal.signal(signal.SIGHUP, lambda *_: print("heard"))
+networks = [Network(Path(sys.argv[1]), ImagingSettings(image_size=int(sys.argv[2])), threads=2)]
+thread = threading.Thread(target=networks.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGHUP)
+"""
+
+
+def test_a_network_may_be_given_up_in_another_thread_than_it_came_in(tmp_path):
+    """OpenVINO's end unmaps the stack on which the thread of its start takes signals."""
+    write_network(tmp_path / "model.xml", SIZE, 1, 40.0)
+    script = [sys.executable, "-c", GIVEN_UP, tmp_path / "model.xml", str(SIZE)]
+    assert subprocess.run(script, capture_output=True, text=True, check=True).stdout == "heard\n"
 
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 150), (31, 400), (7, 7), (1, 1), (3, 40_000)])

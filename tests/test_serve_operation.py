@@ -1,6 +1,7 @@
 """The endpoint in operation: limits, overload, its end, another model, what it tells of itself."""
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +44,7 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
-from defectline.components.serve.predictor import DefectModel
+from defectline.components.serve.predictor import DefectModel, Folder
 from defectline.components.serve.rest import Limits, make_app
 from defectline.components.serve.sdk import messages
 from defectline.pipeline.client import Client, Prediction
@@ -407,6 +409,30 @@ def test_another_model_takes_over_without_a_request_lost_and_a_bad_one_does_not(
         assert f'defectline_model_info{{name="plates",precision="float32",version="{second}"}} 1.0' in metrics
         assert first not in metrics
         assert 'defectline_model_switches_total{result="failed"} 1.0' in metrics
+
+
+def test_models_follow_one_another_and_the_former_ones_leave_memory(model, judged, tmp_path):
+    other = other_version(model, tmp_path / "other", "v20990101-000000-other")
+    link = tmp_path / "model"
+    link.symlink_to(model)
+    with serving(link, tmp_path / "log") as running:
+        for turn in range(1, 9):
+            (tmp_path / "next").symlink_to(other if turn % 2 else model)
+            os.replace(tmp_path / "next", link)
+            running.process.send_signal(signal.SIGHUP)
+            said = running.wait_for("another model serves", turn)
+            assert version_of(post(running.url + PREDICT, PNG, "image/png")) == said["model_version"]
+            assert infer(running.grpc, PNG).model_version == said["model_version"]
+
+    served = DefectModel("plates", model, threads=2)
+    served.load()
+    assert served.loaded is not None
+    former = weakref.ref(served.loaded.network)
+    served.source = Folder(other)
+    asyncio.run(served.switch())
+    assert served.loaded.bundle.version == "v20990101-000000-other"
+    gc.collect()
+    assert former() is None
 
 
 def test_defectline_serve_follows_the_champion(judged, tmp_path):

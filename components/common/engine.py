@@ -3,6 +3,7 @@
 Both compute in float32, whatever the hardware is fastest in, so that answers do not depend on the machine.
 """
 
+import functools
 import sys
 import threading
 from pathlib import Path
@@ -40,6 +41,19 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's, one for the whole process, which never goes away.
+
+    Its plugin for processors gives the thread that loads it a stack for signals, and unmaps that at its own
+    end. Were this in another thread, the next signal would end the process (SIGSEGV).
+    """
+    core = import_openvino().Core()
+    # Mapped weights would change under a running network, or end its process, with their file.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
+
+
 class OpenVino:
     """Takes OpenVINO's own .xml and .onnx alike.
 
@@ -48,10 +62,7 @@ class OpenVino:
     """
 
     def __init__(self, file: Path, threads: int = 0):
-        openvino = import_openvino()
-        core = openvino.Core()
-        # Mapped weights would change under a running network, or end its process, with their file.
-        core.set_property({"ENABLE_MMAP": False})
+        core = _core()
         # Without the hint OpenVINO computes in bfloat16 where the processor has it.
         config = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads:
@@ -66,7 +77,8 @@ class OpenVino:
             if threads > 1:
                 self._shared = core.compile_model(model, "CPU", {**config, "PERFORMANCE_HINT": "THROUGHPUT"})
         except RuntimeError as error:
-            raise _unloadable(file, error, f"OpenVINO {openvino.__version__.split('-')[0]}") from error
+            version = import_openvino().__version__.split("-")[0]
+            raise _unloadable(file, error, f"OpenVINO {version}") from error
         self._running, self._lock = 0, threading.Lock()
         self._free: dict[Any, list[Any]] = {self._alone: [], self._shared: []}
 

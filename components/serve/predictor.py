@@ -135,8 +135,6 @@ class DefectModel(Model):
         self.loaded: Loaded | None = None
         self.ending = False
         """Whether the process was told to stop."""
-        self._former: list[Loaded | None] = []
-        """Those that have served: see `_exchange`."""
         self._switching = asyncio.Lock()
         self._state = ""
         self.metrics.waiting.set_function(lambda: self.admission.waiting)
@@ -199,8 +197,6 @@ class DefectModel(Model):
         return folder
 
     def _exchange(self, folder: Path) -> str:
-        # OpenVINO ends the process where a network is given up while gRPC runs.
-        self._former.append(self.loaded)
         self._take(load(folder, self.how))
         assert self.loaded is not None
         return self.loaded.bundle.version
