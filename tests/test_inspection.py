@@ -209,8 +209,8 @@ def test_one_picture_or_many_give_the_same_bits(network):
 
 def test_the_network_computes_in_float32_on_every_processor(network):
     # bfloat16 is OpenVINO's default where the processor has it, which this one may not.
-    for compiled in (network._engine._alone, network._engine._shared):
-        assert str(compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+    for ready in (network._engine._alone, network._engine._shared):
+        assert str(ready.compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
 
 
 def test_several_threads_give_the_same_bits(network):

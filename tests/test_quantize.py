@@ -63,11 +63,15 @@ def int8(xml, images, tmp_path_factory) -> Path:
     return target
 
 
+def _in_int8(network: Network, layers: str) -> list[bool]:
+    """Which of the layers of one type the compiled network computes in INT8."""
+    steps = [s.get_rt_info() for s in network._engine._alone.compiled.get_runtime_model().get_ordered_ops()]
+    return [s["runtimePrecision"].value in ("u8", "i8") for s in steps if s["layerType"].value == layers]
+
+
 def test_all_convolutions_but_the_last_are_computed_in_int8(xml, int8, images):
     network = Network(int8, IMAGING)
-    steps = [step.get_rt_info() for step in network._engine._alone.get_runtime_model().get_ordered_ops()]
-    kinds = [s["runtimePrecision"].value for s in steps if s["layerType"].value == "Convolution"]
-    assert [kind in ("u8", "i8") for kind in kinds] == [True, True, False]
+    assert _in_int8(network, "Convolution") == [True, True, False]
     apart = np.abs(network.probabilities(images) - Network(xml, IMAGING).probabilities(images))
     assert 0 < apart.max() < 0.02
 
@@ -91,9 +95,7 @@ def test_transposed_convolutions_of_signed_values_are_computed_in_int8(images, t
     quantize(tmp_path / "model.xml", _split(images, list(range(len(images)))), 0, tmp_path / "int8.xml")
 
     network = Network(tmp_path / "int8.xml", IMAGING)
-    steps = [step.get_rt_info() for step in network._engine._alone.get_runtime_model().get_ordered_ops()]
-    kinds = [s["runtimePrecision"].value for s in steps if s["layerType"].value == "Deconvolution"]
-    assert [kind in ("u8", "i8") for kind in kinds] == [True]
+    assert _in_int8(network, "Deconvolution") == [True]
     apart = network.probabilities(images) - Network(tmp_path / "model.xml", IMAGING).probabilities(images)
     assert np.abs(apart).max() < 0.05
 
