@@ -30,11 +30,9 @@ setup: .venv/installed  ## install everything into .venv
 run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [PRETRAIN=] [SET="epochs=80 seed=1"]
 ifeq ($(SOURCE),)
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
-	$(BIN)/defectline run --source samples --store "$(STORE)" \
-	  $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
+	$(BIN)/defectline run --source samples --store "$(STORE)" $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
 else
-	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(if $(PRETRAIN),--pretrain) \
-	  $(addprefix --set ,$(SET))
+	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(if $(PRETRAIN),--pretrain) $(addprefix --set ,$(SET))
 endif
 
 # Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.

@@ -40,7 +40,7 @@ class Model(NamedTuple):
     """The run that judged it; empty where that is gone."""
     served_by: tuple[str, ...] = ()
     starts_from: str = ""
-    """The weights that its training began with, as its settings name them."""
+    """The weights that its training began with, as its settings name them; empty for random ones."""
 
 
 class Run(NamedTuple):
@@ -108,6 +108,11 @@ def _json(store: Storage, run: str, name: str, otherwise: Any, say: Say) -> Any:
     return otherwise
 
 
+def _starts_from(bundle: Bundle) -> str:
+    named = (str(bundle.training.get(key, "none")) for key in WEIGHTS)
+    return " ".join(weights for weights in named if weights != "none")
+
+
 def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
     """Every version of every model, the oldest first, those that a gate refused among them."""
     judged = {run.judged: run for run in runs if run.judged and not run.id.startswith(CROSSVAL)}
@@ -131,7 +136,7 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
                 bundle.metrics.get("test", {}) if bundle else {},
                 run.id if run else "",
                 ("this machine",) if champion else (),
-                " ".join(str(bundle.training.get(key, "")) for key in WEIGHTS) if bundle else "",
+                _starts_from(bundle) if bundle else "",
             )
         )
     there = {version for _, version in folders}

@@ -1,5 +1,6 @@
 """The pipeline's parameters, checked before anything starts."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -8,6 +9,8 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import GradeB, checked, did_you_mean
 from defectline.components.common.storage import open_storage
 from defectline.components.train.settings import OWN_PARAMETERS, read_settings, write_options
+
+DEFAULT_NAME = "defects"
 
 
 def _grey_or_colour(channels: int) -> int:
@@ -22,6 +25,13 @@ def _all_or_ng_only(masks: str) -> str:
     return masks
 
 
+def _name(name: str) -> str:
+    # What KServe makes of it must fit into one label of a host's name.
+    if not re.fullmatch("[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
+        raise ValueError("at most 40 lowercase letters, digits and hyphens; a letter first, no hyphen last")
+    return name
+
+
 class Parameters(BaseModel):
     """Names, types and defaults are those of the pipeline; the limits are added here."""
 
@@ -29,7 +39,7 @@ class Parameters(BaseModel):
 
     source: str
     store: str
-    model_name: str = Field(default="defects", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    model_name: Annotated[str, AfterValidator(_name)] = DEFAULT_NAME
     image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
     channels: Annotated[int, AfterValidator(_grey_or_colour)] = 1
     enhance: bool = False
@@ -66,6 +76,14 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
             )
         _check_name(key)
         values[key] = value
+    named = others.get("model_name", DEFAULT_NAME)
+    if named != DEFAULT_NAME and values.get("model_name", named) != named:
+        raise SettingsError(
+            "The model is given two names.",
+            got=f"--name {named} and --set model_name={values['model_name']}",
+            expected="one name",
+            fix="Leave one of them out.",
+        )
     parameters = checked(Parameters, source=source, store=store, **{**others, **values})
     for uri in (parameters.source, parameters.store):
         open_storage(uri)

@@ -245,6 +245,7 @@ def test_nothing_to_go_back_to(store, tmp_path):
     with pytest.raises(ServingError, match="no version to go back to") as caught:
         roll_back(root, "defects")
     assert caught.value.got == "nothing before v20250101-000000-former"
+    assert "defectline models" in caught.value.fix
     assert read_status(root, "others").version == ""
 
 

@@ -13,7 +13,7 @@ from networks import write_source
 from servers import S3Server, free_port
 from typer.main import get_command
 
-from defectline.pipeline import cli
+from defectline.pipeline import cli, doctor
 from defectline.pipeline.doctor import FILES, VARIABLES
 
 HEAVY = (
@@ -55,7 +55,9 @@ def test_all_is_well_and_nothing_is_left(tmp_path):
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
     status, found = examined("--store", tmp_path / "a/b")
     assert status == 0
-    assert "the first run makes it" in found[-1]["found"]
+    said = {one["check"]: one["found"] for one in found}
+    assert "the first run makes it" in said["store"]
+    assert said["disk"].endswith("GB free for the store")
     assert not (tmp_path / "a").exists()
 
 
@@ -136,7 +138,7 @@ def test_help_and_version_import_nothing_heavy():
     assert len(words) > 20
     program = f"""
 import json, sys
-from defectline.pipeline import cli
+from defectline.pipeline import cli, doctor
 for words in {words!r}:
     try:
         cli.app(words, standalone_mode=False)
@@ -161,3 +163,10 @@ def test_the_versions_that_matter():
 def test_no_colours_where_there_is_no_terminal(tmp_path):
     done = call("doctor", "--store", tmp_path / "store")
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_disk_without_room_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "ROOM", 1e18)
+    found = [one for one in doctor.examine("", str(tmp_path / "store"), "", "", "") if one.check == "disk"]
+    assert [one.ok for one in found] == [False, False]
+    assert found[1].fix == "Free some space, or use another disk for the store."

@@ -308,8 +308,18 @@ def test_parse_reads_types():
         (["grade_a_px=50"], "grade_b_px"),
         (["grade_a_px=50", "grade_b_px=49"], "grade_b_px"),
         (["source=elsewhere"], "no parameter source"),
+        (["model_name=Plates"], "lowercase letters"),
+        (["model_name=" + 41 * "a"], "at most 40"),
+        (["training=epoch=1"], "no setting epoch of training"),
     ],
 )
 def test_parse_refuses(pairs, says):
     with pytest.raises(SettingsError, match=says):
         parse("samples", "store", pairs)
+
+
+def test_a_model_has_one_name():
+    assert parse("samples", "store", ["model_name=a"], model_name="defects").model_name == "a"
+    assert parse("samples", "store", ["model_name=a"], model_name="a").model_name == "a"
+    with pytest.raises(SettingsError, match="two names"):
+        parse("samples", "store", ["model_name=a"], model_name="b")

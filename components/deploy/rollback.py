@@ -46,7 +46,9 @@ def _before(storage: Storage, name: str) -> str:
             f"{name} has no version to go back to.",
             got=f"nothing before {current.version}" if current else "no champion",
             expected="two versions that were deployed",
-            fix="Name one with --to." if current else "Correct --store or --name.",
+            fix="Name one with --to; `defectline models` lists them."
+            if current
+            else "Correct --store or --name.",
         )
     return current.former
 

@@ -205,6 +205,6 @@ def _explained(root: Path, verb: str, key: str = "") -> Iterator[None]:
         raise StoreError(
             f"{path} cannot be {'read' if verb == 'read' else 'written'}.",
             got=error.strerror or str(error),
-            expected=f"a folder that this user may {verb}",
+            expected="room on the disk" if error.errno in fixes else f"a folder that this user may {verb}",
             fix=fixes.get(error.errno or 0, f"Change the rights of {path.parent}, or choose another folder."),
         ) from error
