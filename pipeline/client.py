@@ -100,6 +100,10 @@ class _Tries:
         return pause
 
 
+Picture = bytes | bytearray | memoryview | Path
+"""A picture file, or its content."""
+
+
 class _Endpoint:
     """What both clients have in common."""
 
@@ -199,17 +203,22 @@ class Client(_Endpoint):
     def _open(self) -> None:
         self._http = httpx.Client()
 
-    def inspect(self, picture: bytes | Path) -> Prediction:
+    def inspect(
+        self, picture: Picture, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+    ) -> Prediction:
         """The prediction for a picture file or its content.
 
-        Raises Refused for what is no picture, SettingsError for a file that cannot be read, and ServingError
-        where the endpoint gives no answer before the deadline.
+        `mask=False` leaves the mask out, `threshold` judges by another one than the model's, `request_id` is
+        what the endpoint's log calls the request. Raises Refused for what is no picture, SettingsError for a
+        file that cannot be read, ServingError where the endpoint gives no answer before the deadline, and
+        TypeError for what is neither a file nor its content.
         """
         body, what = _content(picture)
+        asked = _query(mask, threshold, request_id)
         tries = _Tries(*self._told)
         while True:
             try:
-                answer = self._post(body, tries.timeout_s())
+                answer = self._post(body, asked, tries.timeout_s())
             except httpx.TransportError as error:
                 pause = tries.pause_s(self._unreachable(error))
             else:
@@ -219,11 +228,11 @@ class Client(_Endpoint):
                 pause = tries.pause_s(busy, _retry_after(answer.headers))
             time.sleep(pause)
 
-    def _post(self, body: bytes, timeout_s: float) -> _Answer:
+    def _post(self, body: bytes, asked: Mapping[str, str], timeout_s: float) -> _Answer:
         end = time.monotonic() + timeout_s
         parts = []
         request = self._http.stream(
-            "POST", self.address, content=body, headers=self._headers, timeout=timeout_s
+            "POST", self.address, params=asked, content=body, headers=self._headers, timeout=timeout_s
         )
         with request as answer:
             # httpx limits the wait for each piece, not for the whole.
@@ -249,13 +258,16 @@ class AsyncClient(_Endpoint):
     def _open(self) -> None:
         self._http = httpx.AsyncClient()
 
-    async def inspect(self, picture: bytes | Path) -> Prediction:
+    async def inspect(
+        self, picture: Picture, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+    ) -> Prediction:
         """As Client.inspect."""
         body, what = await asyncio.to_thread(_content, picture)
+        asked = _query(mask, threshold, request_id)
         tries = _Tries(*self._told)
         while True:
             try:
-                answer = await self._post(body, tries.timeout_s())
+                answer = await self._post(body, asked, tries.timeout_s())
             except (httpx.TransportError, TimeoutError) as error:
                 pause = tries.pause_s(self._unreachable(error))
             else:
@@ -265,10 +277,10 @@ class AsyncClient(_Endpoint):
                 pause = tries.pause_s(busy, _retry_after(answer.headers))
             await asyncio.sleep(pause)
 
-    async def _post(self, body: bytes, timeout_s: float) -> _Answer:
+    async def _post(self, body: bytes, asked: Mapping[str, str], timeout_s: float) -> _Answer:
         async with asyncio.timeout(timeout_s):
             answer = await self._http.post(
-                self.address, content=body, headers=self._headers, timeout=timeout_s
+                self.address, params=asked, content=body, headers=self._headers, timeout=timeout_s
             )
         return _Answer(answer.status_code, answer.headers, answer.content)
 
@@ -282,11 +294,22 @@ class AsyncClient(_Endpoint):
         await self.close()
 
 
-def _content(picture: bytes | Path) -> tuple[bytes, str]:
+def _content(picture: Picture) -> tuple[bytes, str]:
     """The bytes to send, and what they are called in errors."""
     if isinstance(picture, Path):
         return read_file(picture, "a picture file"), str(picture)
-    return picture, "the picture"
+    if not isinstance(picture, bytes | bytearray | memoryview):
+        raise TypeError(f"a picture is a pathlib.Path or a file's bytes, not {type(picture).__name__}")
+    return bytes(picture), "the picture"
+
+
+def _query(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:
+    chosen = {
+        "mask": "" if mask else "none",
+        "threshold": "" if threshold is None else str(threshold),
+        "request_id": request_id,
+    }
+    return {name: value for name, value in chosen.items() if value}
 
 
 def _message(body: bytes) -> str:

@@ -13,6 +13,8 @@ from PIL import Image
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.imaging import decode_image, decode_mask
 
+LONGEST = 4096
+"""Side in pixels up to which a picture is enlarged."""
 OUTLINE = NG = (231, 76, 60)
 OK = (46, 160, 90)
 
@@ -24,7 +26,8 @@ def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) ->
     SettingsError where `target` cannot be written.
     """
     image = decode_image(picture, channels=3)
-    scale = max(1, round(448 / image.shape[1]))
+    # Small pictures are enlarged until the head fits; of narrow ones that would take gigabytes.
+    scale = max(1, min(round(448 / image.shape[1]), LONGEST // max(image.shape)))
     mask = _mask(prediction, image.shape[:2])
     image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)

@@ -25,6 +25,8 @@ MAX_TILE_PIXELS = 3 * MAX_PIXELS
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's names of the 8-bit pictures that can be read; besides them the 16-bit greys, I and I;16."""
+NARROW = 16
+"""Of 256 grey levels: a 16-bit picture that stays below holds the numbers of a camera of 12 bits or fewer."""
 RINGING = 40
 """How far from 0 and 255 a smoothed mask may be anywhere: JPEG of quality 75 strays up to 37."""
 EDGE_PX = 2
@@ -63,8 +65,6 @@ class Picture(NamedTuple):
     """(H, W, channels), upright."""
     held: int
     """How the file says that the camera was held, as EXIF counts: 1 (upright, or not said) to 8."""
-    bits: int
-    """Of a channel in the file, 8 or 16."""
 
 
 def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
@@ -75,8 +75,8 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
 def read_image(data: bytes, channels: int = 1) -> Picture:
     """A picture, turned upright by its EXIF orientation, and how it was held.
 
-    Sixteen-bit greys keep their upper eight bits; palettes are looked up; alpha is dropped.
-    Raises UnreadableImage.
+    Sixteen-bit greys keep their upper eight bits, and must use more than the lowest twelve; palettes are
+    looked up; alpha is dropped. Raises UnreadableImage.
     """
     picture, held = _open(data)
     if picture.mode.startswith("I"):
@@ -88,7 +88,13 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
                 fix="Export it with 8 or 16 bits a channel.",
             )
         grey = (values.astype(np.uint16) >> 8).astype(np.uint8)
-        return Picture(np.repeat(grey[..., None], channels, axis=2), held, 16)
+        if grey.max() < NARROW:
+            raise UnreadableImage(
+                "The picture is black: of 16 bits a channel it uses the lowest 12 at most.",
+                got=f"no value above {values.max()}",
+                fix="Scale pictures of 10 or 12 bits to 16 when they are exported, or save 8.",
+            )
+        return Picture(np.repeat(grey[..., None], channels, axis=2), held)
     if picture.mode not in MODES:
         raise UnreadableImage(
             "The picture's kind of pixels cannot be used.",
@@ -98,7 +104,7 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
     mode = "L" if channels == 1 else "RGB"
     # Converting copies, even where there is nothing to convert.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    return Picture(pixels.reshape(*pixels.shape[:2], channels), held, 8)
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), held)
 
 
 class Mask(NamedTuple):

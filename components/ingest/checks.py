@@ -14,11 +14,6 @@ MOST_DEFECT = 0.9
 """A mask that marks more of its picture is an inverted one."""
 
 
-NARROW = 16
-"""Of 256 grey levels: a 16-bit picture that stays below holds the numbers of a camera of 12 bits or fewer,
-and would be black."""
-
-
 def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
     """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
 
@@ -32,15 +27,9 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
         mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
     )
     try:
-        pixels, held, bits = read_image(image, channels=3)
+        pixels, held = read_image(image, channels=3)
     except DefectlineError as error:
         return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
-    if bits == 16 and pixels.max() < NARROW:
-        return reject(
-            pair,
-            f"Image: of 16 bits a channel only the lower ones are used: nothing reaches {NARROW << 8}.",
-            "Scale pictures of 10 or 12 bits to 16 when they are exported, or save 8.",
-        )
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)

@@ -212,6 +212,13 @@ def _check(arguments: argparse.Namespace) -> None:
             )
     check_port(arguments.http_port)
     if arguments.enable_grpc:
+        if arguments.grpc_port == arguments.http_port:
+            raise SettingsError(
+                "HTTP and gRPC cannot share a port.",
+                got=f"{arguments.http_port} for both",
+                expected="two ports",
+                fix="Choose another one for gRPC.",
+            )
         check_port(arguments.grpc_port)
 
 

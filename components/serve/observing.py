@@ -16,7 +16,7 @@ from defectline.components.common.inspection import answer, judge_score, to_pred
 from defectline.components.serve.logs import log
 from defectline.components.serve.metrics import Metrics
 
-HELD_BYTES = 256_000_000
+HELD_BYTES = 128_000_000
 """In pictures that wait for observers; what exceeds it is dropped, and counted."""
 
 

@@ -25,7 +25,7 @@ from defectline.components.serve.errors import Refusal
 from defectline.components.serve.logs import Trace, log
 from defectline.components.serve.metrics import Metrics
 from defectline.components.serve.observing import Observed, Observers
-from defectline.components.serve.requests import Asked, check_size, new_request_id
+from defectline.components.serve.requests import Asked, check_sizes, new_request_id
 from defectline.components.serve.sdk import Model
 
 
@@ -259,8 +259,8 @@ class DefectModel(Model):
     ) -> Answered:
         """Judge the pictures of one request, in a thread. Raises Refusal."""
         trace = trace or Trace(new_request_id(payload.parameters.request_id))
-        # One request's pictures are judged one after the other.
-        pixels = max(check_size(picture, self.max_pixels) for picture in payload.pictures)
+        # One request's pictures are judged one after the other, and nobody stops them once they are begun.
+        pixels = max(check_sizes(payload.pictures, self.max_pixels))
         asked_at = time.perf_counter()
         judged, version = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at), pixels)
         self._count(judged, trace)

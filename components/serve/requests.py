@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -107,6 +107,18 @@ def check_size(picture: bytes, max_pixels: int) -> int:
     if width * height > max_pixels:
         raise Refusal("too_large", f"The picture is too large: {width}×{height} pixels. {_cut(max_pixels)}")
     return width * height
+
+
+def check_sizes(pictures: Sequence[bytes], max_pixels: int) -> list[int]:
+    """The pixels of each picture by its header, all of them together at most `max_pixels`. Raises Refusal."""
+    sizes = [check_size(picture, max_pixels) for picture in pictures]
+    if sum(sizes) > max_pixels:
+        raise Refusal(
+            "too_large",
+            f"The pictures are too large: {sum(sizes) / 1e6:.1f} megapixels together. "
+            f"Send at most {max_pixels / 1e6:g} in one request.",
+        )
+    return sizes
 
 
 def _cut(max_pixels: int) -> str:
@@ -318,8 +330,11 @@ def _list(value: Any, name: str) -> list[Any]:
 
 def _picture(text: Any, expected: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+        if isinstance(text, str) and text.startswith("data:"):
+            raise Refusal("invalid_request", "A picture is a data URL. Send what follows its comma alone.")
+        # Encoders of mail and shells break lines.
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (AttributeError, TypeError, ValueError, binascii.Error):
         raise Refusal("invalid_request", f"A picture is no base64. Expected {expected}.") from None
 
 

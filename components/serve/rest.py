@@ -34,6 +34,17 @@ class Limits(NamedTuple):
     body_bytes: int
     body_s: float = BODY_S
 
+    @property
+    def room_bytes(self) -> int:
+        """For the bodies of all requests that are not answered yet, whoever sends them and however slowly."""
+        return 2 * self.body_bytes
+
+
+class Held:
+    """Bytes of bodies in memory."""
+
+    bytes = 0
+
 
 class Front:
     """Around the whole app: an id for each request, one line in the log and one count at its end."""
@@ -66,45 +77,59 @@ class Front:
             # Starlette raises what it has already answered with 500.
             log("a request failed", 40, exc_info=True, request_id=trace.request_id)
         finally:
-            if not _quiet(scope["path"]):
+            if not _quiet(scope["path"], status):
+                if (status or GONE) == GONE:
+                    trace.code = "gone"
                 trace.end(status or GONE, self.model.metrics)
 
 
-def _quiet(path: str) -> bool:
-    return path in QUIET or path.endswith("/ready")
+def _quiet(path: str, status: int) -> bool:
+    v1_ready = path.startswith("/v1/models/") and ":" not in path and status == 200
+    return path in QUIET or path.endswith("/ready") or v1_ready
 
 
 class Body:
     """A request's body, taken in no faster than it is wanted and no longer than it is allowed."""
 
-    def __init__(self, request: Request, limits: Limits):
+    def __init__(self, request: Request, limits: Limits, held: Held):
         self._request, self._limits = request, limits
+        self._all, self._own = held, 0
         self._ended = False
 
     async def read(self) -> bytes:
-        """The whole body. Raises Refusal where it is too large or too slow."""
+        """The whole body, which counts as held until it is released. Raises Refusal where it is too large or
+        too slow, or where the bodies of others leave no room for it."""
         declared = self._request.headers.get("content-length", "")
         # A length that is a lie is for the HTTP server; it counts the bytes.
         if declared.isdigit() and len(declared) < 20 and int(declared) > self._limits.body_bytes:
             raise self._too_large()
         if self._request.headers.get("content-encoding", "identity") != "identity":
             raise Refusal("unsupported_media_type", "The body has a Content-Encoding. Send it as it is.")
-        chunks, size = [], 0
+        chunks = []
         try:
             async with asyncio.timeout(self._limits.body_s):
                 while not self._ended:
                     chunks.append(await self._next())
-                    size += len(chunks[-1])
-                    if size > self._limits.body_bytes:
+                    self._own += len(chunks[-1])
+                    self._all.bytes += len(chunks[-1])
+                    if self._own > self._limits.body_bytes:
                         raise self._too_large()
+                    if self._all.bytes > self._limits.room_bytes:
+                        raise Refusal("overloaded", "Too many large bodies arrive at once. Ask again later.")
         except TimeoutError:
             raise Refusal(
                 "body_timeout", f"The body did not arrive within {self._limits.body_s:g} s."
             ) from None
         return b"".join(chunks)
 
+    def release(self) -> None:
+        """Tell that it is no longer needed."""
+        self._all.bytes -= self._own
+        self._own = 0
+
     async def discard(self) -> None:
         """Read what is left and forget it, for a while."""
+        self.release()
         try:
             async with asyncio.timeout(DISCARD_S):
                 while not self._ended:
@@ -136,7 +161,7 @@ class Endpoint:
     """The handlers of all routes."""
 
     def __init__(self, model: DefectModel, limits: Limits, page: bool):
-        self.model, self.limits = model, limits
+        self.model, self.limits, self.held = model, limits, Held()
         self.schema = openapi.schema(model, limits.body_bytes, page)
         self._page = inspection_page(model.name)
 
@@ -180,20 +205,23 @@ class Endpoint:
         self, request: Request, understand: Callable[[bytes], requests.Asked]
     ) -> tuple[requests.Asked, answers.Answered]:
         """Everything between a request and the form of its answer. Raises Refusal."""
-        trace, body = request.scope["trace"], Body(request, self.limits)
+        trace, body = request.scope["trace"], Body(request, self.limits, self.held)
         name = request.path_params["name"]
         try:
             self.model.check(name, request.path_params.get("version"))
             # Before the body takes memory.
             self.model.admission.check()
             data = await body.read()
+            trace.received_bytes = len(data)
+            asked = understand(data)
+            del data  # What is asked has the pictures.
+            trace.protocol = asked.protocol
+            return asked, await self.model.predict(asked, trace=trace, model_name=name)
         except Refusal:
             await body.discard()
             raise
-        trace.received_bytes = len(data)
-        asked = understand(data)
-        trace.protocol = asked.protocol
-        return asked, await self.model.predict(asked, trace=trace, model_name=name)
+        finally:
+            body.release()
 
     # Health and description
 
