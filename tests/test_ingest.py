@@ -504,7 +504,8 @@ def test_twelve_bits_in_sixteen_are_refused(source: Path, store: FolderStorage):
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(source / f"OK_MSK/{number:05}_OK_Mask.png")
     rows = {p.id: p for p in read_pairs(store, take(source, store).id)}
     assert rows["OK/00100_OK"].reason == (
-        "Image: of 16 bits a channel only the lower ones are used: nothing reaches 4096."
+        "Image: The picture is black: of 16 bits a channel it uses the lowest 12 at most. "
+        "Got no value above 4094."
     )
     assert rows["OK/00101_OK"].status == "accepted"
 
