@@ -13,8 +13,11 @@ from PIL import Image
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.imaging import decode_image, decode_mask
 
+HEAD_WIDTH = 448
+"""Pixels that the line of text above a picture needs."""
 LONGEST = 4096
 """Side in pixels up to which a picture is enlarged."""
+DARK = 24
 OUTLINE = NG = (231, 76, 60)
 OK = (46, 160, 90)
 
@@ -26,16 +29,18 @@ def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) ->
     SettingsError where `target` cannot be written.
     """
     image = decode_image(picture, channels=3)
-    # Small pictures are enlarged until the head fits; of narrow ones that would take gigabytes.
-    scale = max(1, min(round(448 / image.shape[1]), LONGEST // max(image.shape)))
+    # Small pictures are enlarged to the head's width; of narrow ones that would take gigabytes.
+    scale = max(1, min(round(HEAD_WIDTH / image.shape[1]), LONGEST // max(image.shape)))
     mask = _mask(prediction, image.shape[:2])
     image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    unit = image.shape[1] / 448
-    line = max(1, round(unit))
+    unit = max(1.0, image.shape[1] / HEAD_WIDTH)
+    line = round(unit)
     image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, line)
-    head = np.full((round(34 * unit), image.shape[1], 3), 24, np.uint8)
+    beside = max(0, HEAD_WIDTH - image.shape[1])
+    image = cv2.copyMakeBorder(image, 0, 0, 0, beside, cv2.BORDER_CONSTANT, value=(DARK,) * 3)
+    head = np.full((round(34 * unit), image.shape[1], 3), DARK, np.uint8)
     colour = NG if prediction["verdict"] == "NG" else OK
     cv2.rectangle(head, (0, 0), (round(6 * unit), head.shape[0]), colour, cv2.FILLED)
     graded = f"  grade {prediction['grade']}" if prediction.get("grade") else ""

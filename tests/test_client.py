@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from servers import free_port
 
@@ -101,15 +102,15 @@ def short_pauses(monkeypatch):
 Ask = Callable[..., Prediction]
 
 
-def _ask(url: str, picture: bytes | Path = b"picture", **settings) -> Prediction:
+def _ask(url: str, picture: Any = b"picture", asked: dict | None = None, **settings) -> Prediction:
     with Client(url, "plates", **settings) as client:
-        return client.inspect(picture)
+        return client.inspect(picture, **asked or {})
 
 
-def _ask_async(url: str, picture: bytes | Path = b"picture", **settings) -> Prediction:
+def _ask_async(url: str, picture: Any = b"picture", asked: dict | None = None, **settings) -> Prediction:
     async def ask() -> Prediction:
         async with AsyncClient(url, "plates", **settings) as client:
-            return await client.inspect(picture)
+            return await client.inspect(picture, **asked or {})
 
     return asyncio.run(ask())
 
@@ -131,6 +132,23 @@ def test_bytes_and_files_are_sent_as_they_are(line, ask: Ask, tmp_path):
     assert (headers["Content-Type"], headers["Authorization"]) == ("image/*", "Bearer x")
     assert ask(line.url).verdict == "NG"
     assert line.asked[1][2] == b"picture"
+
+
+@both
+def test_what_the_endpoint_is_asked_for(line, ask: Ask):
+    ask(line.url, asked={"mask": False, "threshold": 0.25, "request_id": "line-3.42"})
+    assert line.asked[0][1].endswith("plates:predict?mask=none&threshold=0.25&request_id=line-3.42")
+
+
+@both
+def test_what_a_picture_may_be(line, ask: Ask):
+    for picture in (bytearray(b"of a camera"), memoryview(b"of a camera")):
+        ask(line.url, picture)
+        assert line.asked[-1][2] == b"of a camera"
+    for picture in ("plate.png", None, np.zeros((4, 4))):
+        with pytest.raises(TypeError, match=r"pathlib\.Path or a file's bytes"):
+            ask(line.url, picture)
+    assert len(line.asked) == 2
 
 
 def test_names_are_quoted(line):

@@ -216,3 +216,11 @@ def test_an_overlay_without_a_mask_shows_boxes(tmp_path):
     red = (np.asarray(Image.open(tmp_path / "drawn.png")) == NG).all(axis=2)[34:]
     rows, columns = np.nonzero(red)
     assert (rows.min() // 7, rows.max() // 7, columns.min() // 7, columns.max() // 7) == (20, 29, 10, 39)
+
+
+@pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (20, 8192)])
+def test_an_overlay_of_a_narrow_picture_stays_small(tmp_path, size):
+    found = {**to_prediction(answer(np.zeros(size, np.uint16), 0.5, 4)), "grade": "A"}
+    draw_overlay(encode(np.full(size, 100, np.uint8)), found, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert max(drawn.size) < 9000

@@ -302,6 +302,18 @@ def test_a_file_that_is_refused(visit, tmp_path):
     expect(alert).to_be_hidden()
 
 
+def test_of_several_files_every_failure_is_told(visit, tmp_path):
+    tab = visit()
+    bad = [_file(f"notes{number}.png", b"no picture") for number in (1, 2)]
+    _send(tab, bad[0], _file(), bad[1])
+    alert = tab.get_by_role("alert")
+    expect(alert).to_contain_text("2 of 3 files have no verdict.")
+    for name in ("notes1.png", "notes2.png"):
+        expect(alert).to_contain_text(f"{name}: This file is not accepted.")
+    expect(tab.locator("#word")).to_have_text("NG")
+    _shot(tab, tmp_path / "several.png")
+
+
 BUSY = {"error": {"code": "overloaded", "message": "32 pictures are waiting.", "request_id": "r-17"}}
 
 
@@ -344,11 +356,14 @@ def test_other_answers_are_told(visit):
 def test_while_it_waits_nothing_else_is_sent_and_at_last_it_gives_up(visit):
     tab = visit()
     held: list[Route] = []
+    _send(tab)
     tab.clock.install()
     tab.route("**/*:predict", lambda route: held.append(route))
     tab.locator("#file").set_input_files([_file()])
     expect(tab.locator("#main")).to_have_attribute("aria-busy", "true")
     expect(tab.locator("#wait")).to_be_visible()
+    # Nobody takes the last picture's verdict for this one's.
+    expect(tab.locator("#result")).to_be_hidden()
     assert tab.locator("#file").is_disabled()
     tab.clock.fast_forward(31_000)
     expect(tab.get_by_role("alert")).to_contain_text("No answer within 30 seconds.")

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -148,21 +148,16 @@ def test_compressed_bodies_are_refused(narrow):
     assert response.status_code == 415
 
 
-def _ask(app: Any, parts: list[dict[str, Any]]) -> list[Any]:
-    """What an app in this process sends for a body in parts, after which nothing more comes for a while."""
+async def _ask(app: Any, receive: Callable[[], Awaitable[dict[str, Any]]]) -> list[Any]:
+    """What an app in this process sends for a body that is received so."""
     sent: list[Any] = []
-    coming = iter(parts)
-
-    async def receive() -> dict[str, Any]:
-        last = {"type": "http.request", "body": b"", "more_body": False}
-        return next(coming, None) or await asyncio.sleep(0.2, last)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     headers = [(b"content-type", b"image/png"), (b"content-length", b"500")]
     scope = {"type": "http", "method": "POST", "path": PREDICT, "query_string": b"", "headers": headers}
-    asyncio.run(app({**scope, "root_path": "", "http_version": "1.1"}, receive, send))
+    await app({**scope, "root_path": "", "http_version": "1.1"}, receive, send)
     return sent
 
 
@@ -170,9 +165,49 @@ def test_a_body_that_does_not_come(model):
     served = DefectModel("plates", model)
     served.load()
     app = make_app(served, Limits(1000, body_s=0.05))
-    sent = _ask(app, [{"type": "http.request", "body": b"a", "more_body": True}])
+    coming = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        last = {"type": "http.request", "body": b"", "more_body": False}
+        return next(coming, None) or await asyncio.sleep(0.2, last)
+
+    sent = asyncio.run(_ask(app, receive))
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["error"]["code"] == "body_timeout"
+
+
+def test_bodies_that_do_not_come_to_their_end_fill_no_memory(model):
+    """Two of 900 bytes fit into the room of two of 1000; their senders go away in the end."""
+    served = DefectModel("plates", model)
+    served.load()
+    app = make_app(served, Limits(1000))
+
+    async def scenario() -> list[int]:
+        gone, statuses = asyncio.Event(), []
+
+        async def ask(more: bool) -> list[Any]:
+            parts = iter([{"type": "http.request", "body": bytes(900), "more_body": more}])
+
+            async def receive() -> dict[str, Any]:
+                if (part := next(parts, None)) is not None:
+                    return part
+                await gone.wait()
+                return {"type": "http.disconnect"}
+
+            return await _ask(app, receive)
+
+        slow = [asyncio.create_task(ask(True)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        refused = await ask(False)
+        assert json.loads(refused[1]["body"])["error"]["code"] == "overloaded"
+        statuses.append(refused[0]["status"])
+        gone.set()
+        await asyncio.gather(*slow)
+        statuses += [(await ask(False))[0]["status"] for _ in range(3)]
+        return statuses
+
+    # Nine hundred zeros are no picture.
+    assert asyncio.run(scenario()) == [503, 400, 400, 400]
 
 
 def test_overload_is_answered_at_once_and_health_all_the_while(narrow, judged):
@@ -232,7 +267,11 @@ def test_a_fault_of_the_server_tells_nothing_of_it(model):
         raise RuntimeError("secret at /etc/passwd")
 
     served.loaded.network.levels_of = broken  # type: ignore[union-attr, method-assign]
-    sent = _ask(make_app(served, Limits(10**7)), [{"type": "http.request", "body": PNG}])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": PNG}
+
+    sent = asyncio.run(_ask(make_app(served, Limits(10**7)), receive))
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["error"]["code"] == "internal"
     assert b"secret" not in sent[1]["body"]
@@ -336,6 +375,14 @@ def test_a_bundle_that_cannot_be_served_is_told_to_kubernetes(model, tmp_path):
     done = subprocess.run([*command, "--http_port", port], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert "is not what was sealed" in (tmp_path / "reason").read_text()
+
+
+def test_http_and_grpc_need_two_ports(model):
+    port = str(free_port())
+    more = ["--enable_grpc", "true", "--grpc_port", port]
+    done = subprocess.run(command(model, int(port), *more), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "cannot share a port" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The pure parts of the endpoint: admission, processors, observers, bodies."""
 
 import asyncio
+import base64
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from defectline.components.serve.admission import Admission, processors
 from defectline.components.serve.errors import KINDS, Refusal
 from defectline.components.serve.metrics import Metrics
 from defectline.components.serve.observing import HELD_BYTES, Observed, Observers
-from defectline.components.serve.requests import MAX_PICTURES, check_size, read_v1, read_v2
+from defectline.components.serve.requests import MAX_PICTURES, check_size, check_sizes, read_v1, read_v2
 
 # Admission
 
@@ -228,6 +230,22 @@ def test_a_picture_is_refused_by_its_header():
         with pytest.raises(Refusal, match="too large") as refused:
             check_size(data, 64 * 64)
         assert refused.value.http == 413
+
+
+def test_pictures_of_one_request_count_together():
+    assert check_sizes([picture()] * 4, 4 * 64 * 64) == [64 * 64] * 4
+    with pytest.raises(Refusal, match="together") as refused:
+        check_sizes([picture()] * 5, 4 * 64 * 64)
+    assert refused.value.http == 413
+
+
+def test_base64_may_be_wrapped_but_is_no_data_url():
+    wrapped = base64.encodebytes(bytes(100)).decode()
+    assert "\n" in wrapped
+    assert read_v1(json.dumps({"image": wrapped}).encode(), {}).pictures == [bytes(100)]
+    for text, says in (("data:image/png;base64,AAAA", "data URL"), ("A*AA", "no base64"), (7, "no base64")):
+        with pytest.raises(Refusal, match=says):
+            read_v1(json.dumps({"image": text}).encode(), {})
 
 
 def test_too_many_pictures():

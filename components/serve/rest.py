@@ -39,6 +39,11 @@ class Limits(NamedTuple):
         """For the bodies of all requests that are not answered yet, whoever sends them and however slowly."""
         return 2 * self.body_bytes
 
+    @property
+    def small_bytes(self) -> int:
+        """Bodies up to here always have room: large ones that come slowly must not hold them up."""
+        return self.body_bytes // 64
+
 
 class Held:
     """Bytes of bodies in memory."""
@@ -114,7 +119,7 @@ class Body:
                     self._all.bytes += len(chunks[-1])
                     if self._own > self._limits.body_bytes:
                         raise self._too_large()
-                    if self._all.bytes > self._limits.room_bytes:
+                    if self._own > self._limits.small_bytes and self._all.bytes > self._limits.room_bytes:
                         raise Refusal("overloaded", "Too many large bodies arrive at once. Ask again later.")
         except TimeoutError:
             raise Refusal(
