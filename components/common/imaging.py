@@ -223,7 +223,7 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
     except UnidentifiedImageError as error:
         raise UnreadableImage(
             "The file is no picture of a format that can be read.",
-            got=f"{len(data)} bytes that start with {data[:8]!r}",
+            got=f"{len(data)} bytes that start with {data[:8]!r}" if data else "0 bytes",
             fix="Remove the file, or save it as PNG.",
         ) from error
     except Exception as error:

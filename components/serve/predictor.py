@@ -325,7 +325,10 @@ class DefectModel(Model):
 
 
 def _in_words(error: UnreadableImage) -> str:
+    if isinstance(error.__cause__, UnidentifiedImageError):
+        # The fix is for who has a folder of files.
+        return f"These bytes are no picture. Got {error.got}. Send PNG, JPEG, BMP, TIFF or WebP."
     # What a decoder's exception says is for the log; `got` holds it where there is such a cause.
-    if error.__cause__ is None or isinstance(error.__cause__, UnidentifiedImageError):
+    if error.__cause__ is None:
         return f"{error.what} Got {error.got}. {error.fix}"
     return f"{error.what} {error.fix}"
