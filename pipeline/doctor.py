@@ -111,7 +111,7 @@ def _disks(uri: str) -> Iterator[Finding]:
     places = {"temporary files": Path(tempfile.gettempdir())}
     with suppress(DefectlineError):  # Told of the store already.
         if isinstance(store := open_storage(uri), FolderStorage):
-            places["store"] = next(path for path in (store.root, *store.root.parents) if path.exists())
+            places["store"] = _nearest(store)
     for what, folder in places.items():
         free = shutil.disk_usage(folder).free
         enough = free >= ROOM
@@ -121,7 +121,7 @@ def _disks(uri: str) -> Iterator[Finding]:
 
 def _store(store: Storage) -> str:
     if isinstance(store, FolderStorage) and not store.root.exists():
-        above = next(folder for folder in store.root.parents if folder.exists())
+        above = _nearest(store)
         if os.access(above, os.W_OK | os.X_OK) and above.is_dir():
             return f"{store.uri} is not there yet; the first run makes it"
     key = f"doctor-{uuid4().hex}.txt"
@@ -138,6 +138,11 @@ def _store(store: Storage) -> str:
     finally:
         store.delete(key)
     return f"{store.uri} can be listed, written, read and cleared"
+
+
+def _nearest(store: FolderStorage) -> Path:
+    """Its folder, or the first above that is there."""
+    return next(path for path in (store.root, *store.root.parents) if path.exists())
 
 
 def _server(host: str, namespace: str, token: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import GradeB, checked, did_you_mean
+from defectline.components.common.settings import GradeB, checked, unknown
 from defectline.components.common.storage import open_storage
 from defectline.components.train.settings import OWN_PARAMETERS, read_settings, write_options
 
@@ -113,9 +113,4 @@ def _check_name(key: str) -> None:
         )
     known = [name for name in Parameters.model_fields if name not in ("source", "store")]
     if key not in known:
-        raise SettingsError(
-            f"There is no parameter {key}.",
-            got=key,
-            expected=", ".join(known),
-            fix=did_you_mean(key, known),
-        )
+        raise unknown(f"parameter {key}", key, known)

@@ -123,10 +123,11 @@ def _from_bytes_to_defects(model: Any) -> Any:
     from openvino import opset13 as ops
 
     classes = model.output(0).get_node().input_value(0)
-    if classes.get_node().get_type_name() == "Softmax":
+    last = classes.get_node()
+    if last.get_type_name() == "Softmax" and last.get_attributes()["axis"] in (-1, 3):
         # Of two classes it is a logistic function of the difference of their logits, which OpenVINO computes
         # in an eighth of the time: over an innermost axis of two, a softmax took a tenth of an INT8 network.
-        good, defect = ops.split(classes.get_node().input_value(0), ops.constant(-1), 2).outputs()
+        good, defect = ops.split(last.input_value(0), ops.constant(-1), 2).outputs()
         probability = ops.sigmoid(ops.subtract(defect, good)).output(0)
     else:
         _, probability = ops.split(classes, ops.constant(-1), 2).outputs()

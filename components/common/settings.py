@@ -34,12 +34,7 @@ def checked(kind: type[T], **values: object) -> T:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         if first["type"] == "extra_forbidden":
-            raise SettingsError(
-                f"There is no setting {name}.",
-                got=name,
-                expected=", ".join(kind.model_fields),
-                fix=did_you_mean(name, kind.model_fields),
-            ) from error
+            raise unknown(f"setting {name}", name, kind.model_fields) from error
         if not first["loc"]:
             given = {key: value for key, value in values.items() if value != kind.model_fields[key].default}
             raise SettingsError(
@@ -62,6 +57,14 @@ def _use_another(kind: type[BaseModel], name: str) -> str:
         return f"Give {name} such a value."
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     return f"Give {name} such a value, or leave it out for its default, {default}."
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:
+    """The error for a `name` that is none of those that are known."""
+    known = list(known)
+    return SettingsError(
+        f"There is no {what}.", got=name, expected=", ".join(known), fix=did_you_mean(name, known)
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -34,21 +34,19 @@ class Limits(NamedTuple):
     body_bytes: int
     body_s: float = BODY_S
 
-    @property
-    def room_bytes(self) -> int:
-        """For the bodies of all requests that are not answered yet, whoever sends them and however slowly."""
-        return 2 * self.body_bytes
+    def room_bytes(self, own: int) -> int:
+        """What all bodies that are not answered yet may hold together while one of them holds `own`.
 
-    @property
-    def small_bytes(self) -> int:
-        """Bodies up to here always have room: large ones that come slowly must not hold them up."""
-        return self.body_bytes // 64
+        A third is for small ones alone: large ones that come slowly must not hold them up.
+        """
+        return (3 if own <= self.body_bytes // 64 else 2) * self.body_bytes
 
 
 class Held:
-    """Bytes of bodies in memory."""
+    """Bytes of the bodies that are in memory, over all requests."""
 
-    bytes = 0
+    def __init__(self) -> None:
+        self.bytes = 0
 
 
 class Front:
@@ -99,6 +97,7 @@ class Body:
     def __init__(self, request: Request, limits: Limits, held: Held):
         self._request, self._limits = request, limits
         self._all, self._own = held, 0
+        self._chunks: list[bytes] = []
         self._ended = False
 
     async def read(self) -> bytes:
@@ -110,25 +109,27 @@ class Body:
             raise self._too_large()
         if self._request.headers.get("content-encoding", "identity") != "identity":
             raise Refusal("unsupported_media_type", "The body has a Content-Encoding. Send it as it is.")
-        chunks = []
         try:
             async with asyncio.timeout(self._limits.body_s):
                 while not self._ended:
-                    chunks.append(await self._next())
-                    self._own += len(chunks[-1])
-                    self._all.bytes += len(chunks[-1])
+                    self._chunks.append(await self._next())
+                    self._own += len(self._chunks[-1])
+                    self._all.bytes += len(self._chunks[-1])
                     if self._own > self._limits.body_bytes:
                         raise self._too_large()
-                    if self._own > self._limits.small_bytes and self._all.bytes > self._limits.room_bytes:
+                    if self._all.bytes > self._limits.room_bytes(self._own):
                         raise Refusal("overloaded", "Too many large bodies arrive at once. Ask again later.")
         except TimeoutError:
             raise Refusal(
                 "body_timeout", f"The body did not arrive within {self._limits.body_s:g} s."
             ) from None
-        return b"".join(chunks)
+        whole = b"".join(self._chunks)
+        self._chunks.clear()
+        return whole
 
     def release(self) -> None:
-        """Tell that it is no longer needed."""
+        """Give its memory back."""
+        self._chunks.clear()
         self._all.bytes -= self._own
         self._own = 0
 

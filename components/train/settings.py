@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import checked, did_you_mean
+from defectline.components.common.settings import checked, unknown
 
 GENTLE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
@@ -93,12 +93,7 @@ def read_settings(text: str, **own: object) -> TrainSettings:
             )
         others = [name for name in TrainSettings.model_fields if name not in OWN_PARAMETERS]
         if key not in others:
-            raise SettingsError(
-                f"There is no setting {key} of training.",
-                got=pair,
-                expected=", ".join(others),
-                fix=did_you_mean(key, others),
-            )
+            raise unknown(f"setting {key} of training", key, others)
         values[key] = value
     return checked(TrainSettings, **values)
 
