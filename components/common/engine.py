@@ -57,8 +57,8 @@ def _core() -> Any:
 class OpenVino:
     """Takes OpenVINO's own .xml and .onnx alike.
 
-    With several threads, a batch that comes alone gets all of them, for the shortest wait; batches that meet
-    share them, each on fewer, which answers more in all.
+    With several threads, a picture that is judged alone gets all of them, for the shortest wait; pictures
+    that meet share them, each on fewer, which answers more in all.
     """
 
     def __init__(self, file: Path, threads: int = 0):
@@ -71,11 +71,12 @@ class OpenVino:
             self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
             if self.gives[-1:] == [2]:
                 model = _from_bytes_to_defects(model)
+            # One picture at a time: for a known shape the kernels are others, which round otherwise, so that
+            # all ways of running must have the same one; and they are no slower than those for batches.
+            model.reshape([1, *model.input(0).partial_shape[1:]])
             self._alone = _Compiled(model, {**config, "PERFORMANCE_HINT": "LATENCY"})
             self._shared = self._alone
             if threads > 1:
-                # One picture at a time: a known shape is a twentieth faster.
-                model.reshape([1, *model.input(0).partial_shape[1:]])
                 self._shared = _Compiled(model, {**config, "PERFORMANCE_HINT": "THROUGHPUT"})
         except RuntimeError as error:
             version = import_openvino().__version__.split("-")[0]
@@ -84,12 +85,11 @@ class OpenVino:
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._lock:
-            alone = not self._running
             self._running += 1
         try:
-            if alone:
-                return self._alone(batch)
-            return np.concatenate([self._shared(batch[n : n + 1]) for n in range(len(batch))])
+            pictures = (batch[n : n + 1] for n in range(len(batch)))
+            found = [(self._alone if self._running == 1 else self._shared)(picture) for picture in pictures]
+            return np.concatenate(found)
         finally:
             with self._lock:
                 self._running -= 1
