@@ -40,7 +40,7 @@ SAMPLE_PAIRS  := 100
 SAMPLE_EPOCHS := 28
 
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
-	$(BIN)/defectline serve --store "$(STORE)"
+	exec $(BIN)/defectline serve --store "$(STORE)"
 
 # Much of a test is a process that starts, which keeps one processor busy.
 TEST_PROCESSES ?= 2

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from defectline.components.common.errors import DefectlineError
+from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.pipeline import cluster_commands, commands
 from defectline.pipeline.options import FailOnGate, Force, Json, Name, Set, Source, Store
 from defectline.pipeline.rollback import rollback
@@ -196,7 +196,9 @@ def inspect(
             help="Folder for the pictures with the findings; default inspected/, with --csv or --json none."
         ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a row a picture to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a row a picture to this file; - prints them.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a JSON object a picture.")] = False,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30.0,
@@ -208,8 +210,16 @@ def inspect(
     """
     from defectline.pipeline import screen
     from defectline.pipeline.client import Client
-    from defectline.pipeline.inspecting import as_lines, find_pictures, inspect_all, write_csv
+    from defectline.pipeline.inspecting import as_lines, find_pictures, inspect_all, write_csv, write_rows
 
+    print_rows = csv == Path("-")
+    if print_rows and json_:
+        raise SettingsError(
+            "Rows and JSON would be printed into one another.",
+            got="--csv - with --json",
+            expected="one of them, or a file for --csv",
+            fix="Name a file with --csv, or leave --json out.",
+        )
     if overlays is None and not (csv or json_):
         overlays = Path("inspected")
     pictures = find_pictures(images)
@@ -218,9 +228,11 @@ def inspect(
         screen.progress("inspecting", len(pictures)) as advance,
     ):
         inspected = inspect_all(client, pictures, jobs, overlays, advance)
-    if csv:
+    if csv and not print_rows:
         write_csv(inspected.done, csv)
-    if json_:
+    if print_rows:
+        write_rows(inspected.done, sys.stdout)
+    elif json_:
         for line in as_lines(inspected.done):
             typer.echo(line)
     else:

@@ -17,7 +17,7 @@ from defectline.components.common.snapshot import LABELS, Pair, publish_snapshot
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
 from defectline.pipeline.local import only_run, work_folder
-from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.single_steps import Steps
 
 VALIDATION = 5
@@ -43,6 +43,7 @@ def cross_validate(
     Reports of single folds are `runs/<run>/report.html` there. Raises SettingsError for a source that is too
     small, and whatever a step raises.
     """
+    check_weights(parameters)
     store = open_storage(parameters.store)
     with only_run(store), work_folder() as work:
         Steps(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.pipeline.client import Client, Prediction, Refused
@@ -138,16 +138,21 @@ def as_lines(done: Iterable[Inspected]) -> Iterator[str]:
         yield json.dumps({"picture": str(one.picture), **said}, ensure_ascii=False)
 
 
+def write_rows(done: Iterable[Inspected], file: TextIO) -> None:
+    """As CSV: one row a picture, with COLUMNS."""
+    rows = csv.DictWriter(file, COLUMNS)
+    rows.writeheader()
+    rows.writerows(map(_row, done))
+
+
 def write_csv(done: Iterable[Inspected], target: Path) -> None:
-    """One row a picture with COLUMNS; whole or not at all. Raises SettingsError."""
+    """The rows in a file, whole or not at all. Raises SettingsError."""
     try:
         handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
         beside = Path(name)
         try:
             with open(handle, "w", encoding="utf-8", newline="") as file:
-                rows = csv.DictWriter(file, COLUMNS)
-                rows.writeheader()
-                rows.writerows(map(_row, done))
+                write_rows(done, file)
             beside.chmod(0o644)
             beside.replace(target)
         finally:

@@ -13,12 +13,12 @@ from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.runs import Outcome, outcome_key, read_current, read_outcome
 from defectline.components.common.storage import Object, Storage
+from defectline.components.train.settings import WEIGHTS
 
 Say = Callable[[str], None]
 CROSSVAL = "crossval-"
 """Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""
 
-WEIGHTS = ("init_from", "encoder_weights")
 VERSION_FILE = re.compile(r"(models|serving)/(?P<name>[^/]+)/(?P<version>v\d{8}-\d{6}-[0-9a-f]{6})/.")
 
 

@@ -26,7 +26,7 @@ from defectline.components.common.runs import Outcome, read_outcome, write_outco
 from defectline.components.common.steps import MARK, REPORTS_ENV
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.parameters import Parameters, check_weights
 
 
 class StepReport(NamedTuple):
@@ -57,6 +57,7 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     Raises the DefectlineError of the step that failed, Conflict where another run uses the store, and
     RunFailed for anything else.
     """
+    check_weights(parameters)
     store = open_storage(parameters.store)
     with only_run(store), work_folder() as work:
         reports, log = work / "reports", work / "log.txt"

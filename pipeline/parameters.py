@@ -8,7 +8,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import GradeB, checked, unknown
 from defectline.components.common.storage import open_storage
-from defectline.components.train.settings import OWN_PARAMETERS, read_settings, write_options
+from defectline.components.train.settings import (
+    OWN_PARAMETERS,
+    WEIGHTS,
+    read_settings,
+    weights_file,
+    write_options,
+)
 
 DEFAULT_NAME = "defects"
 
@@ -91,6 +97,14 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
     # Written the same way, the same settings are nothing new to ingest.
     training = write_options(read_settings(parameters.training, **own))
     return parameters.model_copy(update={"training": training})
+
+
+def check_weights(parameters: Parameters) -> None:
+    """Raise SettingsError where a file to start from is not there: training would only find out after the
+    steps before it."""
+    for name in WEIGHTS:
+        if (reference := getattr(parameters, name)) != "none":
+            weights_file(name, reference)
 
 
 def check_reachable(parameters: Parameters) -> None:

@@ -240,6 +240,13 @@ def test_a_source_is_looked_at_before_anything_is_drawn(store, tmp_path, place):
     assert not (store / "pretrained").exists()
 
 
+@pytest.mark.parametrize("command", [("run", "--source"), ("crossval",)])
+@pytest.mark.parametrize("setting", ["encoder_weights", "init_from"])
+def test_weights_are_looked_for_before_anything_is_read(store, pairs, command, setting):
+    arguments = (pairs, "--store", store, "--set", f"{setting}=imagenet")
+    refused(store, *command, *arguments, says=(f"The file of {setting} is missing", "nothing at imagenet"))
+
+
 def test_a_source_is_no_store(store, pairs):
     before = contents(pairs)
     done = defectline("run", "--source", pairs, "--store", pairs)

@@ -1,6 +1,7 @@
 """`defectline inspect`: files, folders and patterns, many at once, and what goes wrong with some of them."""
 
 import csv
+import io
 import json
 import os
 import pty
@@ -110,6 +111,16 @@ def test_an_endpoint_that_fails_is_told_once(url, pictures, name):
     said = "There is no model other" if name == "other" else "does not answer"
     assert done.stderr.count("fix:") == 1
     assert said in done.stderr
+
+
+def test_a_csv_can_be_printed(url, pictures):
+    done = _inspect(url, pictures, "OK/0.png", "NG/0.png", "--csv", "-")
+    rows = list(csv.DictReader(io.StringIO(done.stdout, newline="")))
+    assert [(row["picture"], row["verdict"]) for row in rows] == [("OK/0.png", "OK"), ("NG/0.png", "NG")]
+    assert not (pictures / "-").exists()
+    done = _inspect(url, pictures, "OK/0.png", "--csv", "-", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--csv - with --json" in done.stderr
 
 
 def test_a_csv_that_cannot_be_written(url, pictures):

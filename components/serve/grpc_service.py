@@ -51,7 +51,7 @@ class Service:
     ) -> Callable[[bytes, ServicerContext], Awaitable[Message]]:
         async def method(data: bytes, context: ServicerContext) -> Message:
             given = dict(context.invocation_metadata() or ())
-            trace = Trace(requests.new_request_id(_text(given.get("x-request-id"))), "grpc")
+            trace = Trace(requests.new_request_id(_text(given.get("x-request-id"))), name, "grpc")
             trace.received_bytes = len(data)
             status = "CANCELLED"
             try:

@@ -54,6 +54,8 @@ class Trace:
     """What there is to tell of one request; filled on its way, told once at its end."""
 
     request_id: str
+    call: str = ""
+    """Method and path without its query, or the method's name over gRPC."""
     protocol: str = "none"
     begun: float = field(default_factory=time.perf_counter)
     code: str = ""
@@ -74,6 +76,7 @@ class Trace:
             metrics.latency.labels(self.protocol).observe(seconds)
         fields: dict[str, Any] = {
             "request_id": self.request_id,
+            "call": self.call,
             "protocol": self.protocol,
             "status": status,
             "code": self.code,

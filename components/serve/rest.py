@@ -23,6 +23,8 @@ BODY_S = 30.0
 """A body that takes longer to arrive is given up."""
 DISCARD_S = 5.0
 """How long the rest of a refused body is read and thrown away: its sender reads the answer only then."""
+PATH_CHARACTERS = 200
+"""Of a path, in the log: anybody may send one of any length."""
 GONE = 499
 """Logged where the caller went away before the answer."""
 JSON_LENGTH = "inference-header-content-length"
@@ -59,7 +61,8 @@ class Front:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
-        trace = scope["trace"] = Trace(requests.new_request_id(headers.get(b"x-request-id")))
+        call = f"{scope['method']} {scope['path'][:PATH_CHARACTERS]}"
+        trace = scope["trace"] = Trace(requests.new_request_id(headers.get(b"x-request-id")), call)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -330,8 +333,9 @@ async def _not_here(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        return _error(request, 405, "method_not_allowed", f"Here goes {allowed} alone.", {"allow": allowed})
-    return _error(request, 404, "not_found", "There is nothing here. /openapi.json lists what there is.")
+        message = f"The method is {request.method[:20]!r}. Expected {allowed}."
+        return _error(request, 405, "method_not_allowed", message, {"allow": allowed})
+    return _error(request, 404, "not_found", "There is no such path. /openapi.json lists all paths.")
 
 
 async def _failed(request: Request, _: Exception) -> Response:

@@ -10,7 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, unknown
+from defectline.components.common.storage import Storage, open_storage
 
+WEIGHTS = {
+    "init_from": "the whole network's weights (.weights.h5), or a model.keras that defectline trained",
+    "encoder_weights": "a Keras weights file of MobileNetV2 without its top (.h5 or .weights.h5)",
+}
+"""The settings that name a file to start from, and what it is expected to be."""
 GENTLE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
@@ -63,13 +69,29 @@ class TrainSettings(BaseModel):
             raise ValueError("thaw_at_epoch only with freeze_encoder_until: nothing is frozen")
         if "none" not in (self.encoder_weights, self.init_from):
             raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
-        for name in ("encoder_weights", "init_from"):
+        for name in WEIGHTS:
             _, mark, digest = getattr(self, name).partition("#sha256=")
             if mark and not re.fullmatch("[0-9a-fA-F]{64}", digest):
                 raise ValueError(
                     f"{name} ends with a SHA-256 of {len(digest)} characters; it has 64 hex digits"
                 )
         return self
+
+
+def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
+    """The storage, and the key in it, of the file that one of WEIGHTS names: a path or URI, perhaps with
+    `#sha256=…`. Raises SettingsError where nothing is there."""
+    uri = reference.partition("#sha256=")[0]
+    folder, slash, name = uri.rpartition("/")
+    storage = open_storage(folder or slash or ".")
+    if not storage.exists(name):
+        raise SettingsError(
+            f"The file of {setting} is missing.",
+            got=f"nothing at {uri}",
+            expected=WEIGHTS[setting],
+            fix=f"Correct {setting}, or set it to none.",
+        )
+    return storage, name
 
 
 OWN_PARAMETERS = ("epochs", "batch_size", "seed", "encoder_weights", "init_from", "quantize")

@@ -10,7 +10,7 @@ import keras
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.storage import open_storage
+from defectline.components.train.settings import WEIGHTS, weights_file
 
 
 def load_encoder(encoder: keras.Model, reference: str) -> None:
@@ -18,9 +18,8 @@ def load_encoder(encoder: keras.Model, reference: str) -> None:
 
     Raises SettingsError where the file is missing, is another one or does not fit.
     """
-    expected = "a Keras weights file of MobileNetV2 without its top (.h5 or .weights.h5)"
     fix = "Save it from keras.applications.MobileNetV2(include_top=False)."
-    with _fetched(reference, "encoder_weights", expected) as path, _fitting(expected, fix):
+    with _fetched("encoder_weights", reference) as path, _fitting("encoder_weights", fix):
         encoder.load_weights(path)
 
 
@@ -29,9 +28,8 @@ def load_network(network: keras.Model, reference: str) -> None:
 
     Raises SettingsError where the file is missing, is another one, or where a layer's name or shape differs.
     """
-    expected = "the whole network's weights (.weights.h5), or a model.keras that defectline trained"
     fix = "Take the file from a bundle of this version of defectline."
-    with _fetched(reference, "init_from", expected) as path, _fitting(expected, fix):
+    with _fetched("init_from", reference) as path, _fitting("init_from", fix):
         if path.name.endswith(".weights.h5"):
             _check_names(path, network)
             network.load_weights(path)
@@ -70,22 +68,12 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 @contextmanager
-def _fetched(reference: str, setting: str, expected: str) -> Iterator[Path]:
+def _fetched(setting: str, reference: str) -> Iterator[Path]:
     """The file that `reference` names, checked against its digest where that is given."""
-    uri, _, digest = reference.partition("#sha256=")
-    folder, _, name = uri.rpartition("/")
-    if uri.startswith("/") and not folder:
-        folder = "/"
+    storage, name = weights_file(setting, reference)
+    digest = reference.partition("#sha256=")[2]
     with tempfile.TemporaryDirectory() as temporary:
-        try:
-            path = open_storage(folder or ".").fetch(name, Path(temporary, name))
-        except KeyError:
-            raise SettingsError(
-                f"The file of {setting} is missing.",
-                got=f"nothing at {uri}",
-                expected=expected,
-                fix=f"Correct {setting}, or set it to none.",
-            ) from None
+        path = storage.fetch(name, Path(temporary, name))
         actual = sha256_file(path)
         if digest and actual != digest.lower():
             raise SettingsError(
@@ -98,13 +86,13 @@ def _fetched(reference: str, setting: str, expected: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _fitting(expected: str, fix: str) -> Iterator[None]:
+def _fitting(setting: str, fix: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, KeyError) as error:
         raise SettingsError(
             "The weights to start from do not fit.",
             got=str(error).splitlines()[0],
-            expected=expected,
+            expected=WEIGHTS[setting],
             fix=fix,
         ) from error
