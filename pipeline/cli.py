@@ -210,7 +210,14 @@ def inspect(
     """
     from defectline.pipeline import screen
     from defectline.pipeline.client import Client
-    from defectline.pipeline.inspecting import as_lines, find_pictures, inspect_all, write_csv, write_rows
+    from defectline.pipeline.inspecting import (
+        as_lines,
+        check_csv,
+        find_pictures,
+        inspect_all,
+        write_csv,
+        write_rows,
+    )
 
     print_rows = csv == Path("-")
     if print_rows and json_:
@@ -223,10 +230,13 @@ def inspect(
     if overlays is None and not (csv or json_):
         overlays = Path("inspected")
     pictures = find_pictures(images)
+    if csv and not print_rows:
+        check_csv(csv, pictures)
     with (
-        Client(url, name, timeout_s=timeout, retries=3, deadline_s=2 * timeout) as client,
+        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout) as client,
         screen.progress("inspecting", len(pictures)) as advance,
     ):
+        client.check_reachable()
         inspected = inspect_all(client, pictures, jobs, overlays, advance)
     if csv and not print_rows:
         write_csv(inspected.done, csv)

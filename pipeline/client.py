@@ -161,6 +161,13 @@ class _Endpoint:
 
     def _prediction(self, answer: _Answer, what: str) -> Prediction:
         got = f"HTTP {answer.status}: {_message(answer.body)}"
+        if answer.status == 400 and _code(answer.body) == "invalid_request":
+            raise ServingError(
+                "The endpoint does not accept what is asked with the picture.",
+                got=got,
+                expected="a threshold from 0.001 to 1, a request_id of letters, digits and . : _ -",
+                fix="Correct it; the picture was not looked at.",
+            )
         if answer.status in REFUSED:
             raise Refused(
                 f"The endpoint does not accept {what}.",
@@ -242,6 +249,13 @@ class Client(_Endpoint):
                     raise httpx.ReadTimeout("the answer comes too slowly")
         return _Answer(answer.status_code, answer.headers, b"".join(parts))
 
+    def check_reachable(self) -> None:
+        """Raise ServingError where nothing answers at the URL; whatever answers will do. Tries once."""
+        try:
+            self._http.get(self.url, timeout=self._told[1])
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     def close(self) -> None:
         self._http.close()
 
@@ -322,6 +336,14 @@ def _message(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         said = body.decode(errors="replace")
     return " ".join(str(said).split())[:300] or "an empty answer"
+
+
+def _code(body: bytes) -> str:
+    """Of an error; empty where the answer is not the endpoint's own."""
+    try:
+        return str(json.loads(body)["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -3,6 +3,7 @@
 import csv
 import glob
 import json
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,10 @@ COLUMNS = (
 )
 
 
+AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
+"""A file's name may be no UTF-8; its bytes are written as they are."""
+
+
 class Inspected(NamedTuple):
     picture: Path
     prediction: Prediction | None
@@ -49,7 +54,7 @@ def find_pictures(named: Sequence[str]) -> list[Path]:
 
     Raises SettingsError for a folder without pictures and for a glob that matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for name in named:
         path = Path(name)
         if path.is_dir():
@@ -66,8 +71,9 @@ def find_pictures(named: Sequence[str]) -> list[Path]:
                 expected=f"files that end with {', '.join(SUFFIXES)}",
                 fix="Check the path; a pattern with ** looks into folders below.",
             )
-        found.update(dict.fromkeys(matching))
-    return list(found)
+        for picture in matching:
+            found.setdefault(os.path.abspath(picture), picture)
+    return list(found.values())
 
 
 def inspect_all(
@@ -145,13 +151,30 @@ def write_rows(done: Iterable[Inspected], file: TextIO) -> None:
     rows.writerows(map(_row, done))
 
 
+def check_csv(target: Path, pictures: Iterable[Path]) -> None:
+    """Raise SettingsError where rows cannot go to `target`, before anybody has been asked for them."""
+    folder = target.is_dir()
+    if folder or (target.exists() and any(one.exists() and one.samefile(target) for one in pictures)):
+        raise SettingsError(
+            f"{target} cannot be written.",
+            got="a folder" if folder else "one of the pictures",
+            expected="a file for the rows",
+            fix="Name another one with --csv.",
+        )
+
+
 def write_csv(done: Iterable[Inspected], target: Path) -> None:
-    """The rows in a file, whole or not at all. Raises SettingsError."""
+    """The rows in a file, whole or not at all; in what is no regular file, as they come. Raises
+    SettingsError."""
     try:
-        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+        if target.exists() and not target.is_file():
+            with target.open("w", **AS_CSV) as stream:
+                return write_rows(done, stream)
+        target = Path(os.path.realpath(target))
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         beside = Path(name)
         try:
-            with open(handle, "w", encoding="utf-8", newline="") as file:
+            with open(handle, "w", **AS_CSV) as file:
                 write_rows(done, file)
             beside.chmod(0o644)
             beside.replace(target)

@@ -9,6 +9,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import GradeB, checked, unknown
 from defectline.components.common.storage import open_storage
 from defectline.components.train.settings import (
+    KEYWORDS,
     OWN_PARAMETERS,
     WEIGHTS,
     read_settings,
@@ -103,7 +104,7 @@ def check_weights(parameters: Parameters) -> None:
     """Raise SettingsError where a file to start from is not there: training would only find out after the
     steps before it."""
     for name in WEIGHTS:
-        if (reference := getattr(parameters, name)) != "none":
+        if (reference := getattr(parameters, name)) not in KEYWORDS[name]:
             weights_file(name, reference)
 
 

@@ -19,7 +19,7 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.local import only_run, work_folder
-from defectline.pipeline.parameters import Parameters, parse
+from defectline.pipeline.parameters import Parameters, check_weights, parse
 from defectline.pipeline.single_steps import Steps
 
 LEARNT = (
@@ -69,6 +69,7 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
 
     It lies in `parameters.store`, below pretrained/, and is made once for the same settings.
     """
+    check_weights(parameters)
     store = open_storage(parameters.store)
     told = f"{software()} {VARIOUS} {pairs} {parameters.model_dump_json(include={*LEARNT})}"
     key = f"pretrained/{hashlib.sha256(told.encode()).hexdigest()[:12]}.keras"

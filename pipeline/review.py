@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
-from defectline.components.common.imaging import decode_mask, encode_mask
+from defectline.components.common.imaging import UnreadableImage, decode_mask, encode_mask
 from defectline.components.common.review import Decision, Frame, Place, Verdict, find_place, model_prefix
 from defectline.components.common.snapshot import LABELS
 from defectline.components.common.storage import Storage
@@ -57,8 +57,8 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
     """Decide what the part in a frame really is; `start` is its id, or a start that no other has.
 
     A defective part's mask is the predicted one unless the file of another is given. Deciding again replaces
-    what was decided, until it is exported. Raises SettingsError and UnreadableImage for what cannot be
-    decided like that, and Conflict where somebody else decides at the same time.
+    what was decided, until it is exported. Raises SettingsError for what cannot be decided like that, and
+    Conflict where somebody else decides at the same time.
     """
     place = _resolve(start, _places(store, model))
     frame = _frame(store, place)
@@ -210,7 +210,15 @@ def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
             expected="--mask with --as NG",
             fix="Leave --mask out, or accept the frame as NG.",
         )
-    drawn = decode_mask(mask)
+    try:
+        drawn = decode_mask(mask)
+    except UnreadableImage as error:
+        raise SettingsError(
+            f"The file of --mask is no mask for {frame.id}.",
+            got=error.got,
+            expected="a PNG with the defect white on black",
+            fix="Draw it at the frame's own size.",
+        ) from error
     expected = _predicted(frame).shape
     if drawn.shape != expected or not drawn.any():
         size = f"{drawn.shape[1]}×{drawn.shape[0]}"

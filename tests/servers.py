@@ -85,7 +85,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path, env: dict[str, str] | None = None) -> Iterator[None]:
+def running(
+    command: list[str], port: int, log: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; the block starts when the port takes connections."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -93,7 +95,7 @@ def running(command: list[str], port: int, log: Path, env: dict[str, str] | None
         )
     try:
         _wait_for(process, port, log)
-        yield
+        yield process
     finally:
         process.terminate()
         try:

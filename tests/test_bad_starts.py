@@ -243,8 +243,15 @@ def test_a_source_is_looked_at_before_anything_is_drawn(store, tmp_path, place):
 @pytest.mark.parametrize("command", [("run", "--source"), ("crossval",)])
 @pytest.mark.parametrize("setting", ["encoder_weights", "init_from"])
 def test_weights_are_looked_for_before_anything_is_read(store, pairs, command, setting):
-    arguments = (pairs, "--store", store, "--set", f"{setting}=imagenet")
-    refused(store, *command, *arguments, says=(f"The file of {setting} is missing", "nothing at imagenet"))
+    arguments = (pairs, "--store", store, "--set", f"{setting}=/nosuch.keras")
+    refused(
+        store, *command, *arguments, says=(f"The file of {setting} is missing", "no file at /nosuch.keras")
+    )
+
+
+def test_pretraining_looks_for_weights_before_anything_is_drawn(store):
+    arguments = ("pretrain", "--store", store, "--set", "init_from=nosuch.keras")
+    refused(store, *arguments, says=("The file of init_from is missing",))
 
 
 def test_a_source_is_no_store(store, pairs):

@@ -282,6 +282,10 @@ def test_bad_pictures_are_refused_at_once(line, ask: Ask, status, body, tmp_path
     [
         ((404, {}, b'{"error": "Model with name plates does not exist."}'), "There is no model plates"),
         ((500, {}, b'{"error": "boom"}'), "fails"),
+        (
+            (400, {}, b'{"error": {"code": "invalid_request", "message": "threshold"}}'),
+            "asked with the picture",
+        ),
         ((302, {"Location": "/login"}, b""), "lets nobody through"),
         ((403, {}, b"RBAC: access denied"), "lets nobody through"),
         ((200, {}, b"<html>Welcome</html>"), "gives no prediction"),

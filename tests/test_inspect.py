@@ -5,9 +5,13 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +26,36 @@ from defectline.components.common.bundle import copy_served
 from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.inspection import answer, to_prediction
 from defectline.pipeline.client import Client
-from defectline.pipeline.inspecting import COLUMNS, find_pictures, inspect_all, overlay_names
+from defectline.pipeline.inspecting import (
+    COLUMNS,
+    Inspected,
+    find_pictures,
+    inspect_all,
+    overlay_names,
+    write_csv,
+)
 from defectline.pipeline.overlay import NG, draw_overlay
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory) -> Iterator[str]:
-    """A predictor that serves the model `plates`, as a process."""
+def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("served")
-    judged = judge_model(folder / "one", pairs=24)
-    copy_served(judged.folder, folder / "model")
+    copy_served(judge_model(folder / "one", pairs=24).folder, folder / "model")
+    return folder / "model"
+
+
+@contextmanager
+def _serving(model: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A predictor that serves the model `plates`, as a process."""
+    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(model)]
+    with running([*command, "--model_name", "plates", "--http_port", str(port)], port, log) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def url(model) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder / "model")]
-    with running([*command, "--model_name", "plates", "--http_port", str(port)], port, folder / "serve.log"):
+    with _serving(model, port, model.parent / "serve.log"):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -121,6 +142,64 @@ def test_a_csv_can_be_printed(url, pictures):
     done = _inspect(url, pictures, "OK/0.png", "--csv", "-", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--csv - with --json" in done.stderr
+
+
+def test_a_csv_goes_where_its_path_leads(url, pictures):
+    (pictures / "far").mkdir()
+    (pictures / "link.csv").symlink_to("far/real.csv")
+    assert _inspect(url, pictures, "OK/0.png", "--csv", "link.csv").returncode == 0
+    assert (pictures / "link.csv").is_symlink()
+    written = (pictures / "far/real.csv").read_text()
+    os.mkfifo(pictures / "pipe.csv")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((pictures / "pipe.csv").read_text)
+        assert _inspect(url, pictures, "OK/0.png", "--csv", "pipe.csv").returncode == 0
+        assert read.result().splitlines()[0] == written.splitlines()[0]
+    assert (pictures / "pipe.csv").is_fifo()
+
+
+@pytest.mark.parametrize("target", ["OK/0.png", "far"])
+def test_a_csv_takes_no_pictures_place(url, pictures, target):
+    (pictures / "far").mkdir()
+    before = (pictures / "OK/0.png").read_bytes()
+    done = _inspect(url, pictures, "OK", "--csv", target)
+    assert done.returncode == 2
+    assert f"{target} cannot be written" in done.stderr
+    assert (pictures / "OK/0.png").read_bytes() == before
+
+
+def test_a_csv_has_names_that_are_no_text_as_they_are(tmp_path):
+    picture = Path(os.fsdecode(b"bad\xff.png"))
+    failed = Inspected(picture, None, ServingError("a", got="b", expected="c", fix="d"))
+    write_csv([failed], tmp_path / "all.csv")
+    assert (tmp_path / "all.csv").read_bytes().splitlines()[1].startswith(b"bad\xff.png,")
+
+
+def test_a_picture_with_two_names_is_one(pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    named = ["OK/0.png", str(pictures / "OK/0.png"), "NG/../OK/0.png", "NG/1.png"]
+    assert find_pictures(named) == [Path("OK/0.png"), Path("NG/1.png")]
+
+
+def test_an_endpoint_that_starts_again_is_waited_for(model, pictures):
+    many, port, log = pictures / "many", free_port(), pictures / "serve.log"
+    many.mkdir()
+    for number in range(300):
+        shutil.copy(pictures / "OK/0.png", many / f"{number}.png")
+    with ThreadPoolExecutor() as pool:
+        with _serving(model, port, log) as process:
+            asked = pool.submit(_inspect, f"http://127.0.0.1:{port}", pictures, "many", "--csv", "all.csv")
+            while not asked.done() and '"request"' not in log.read_text():
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+        answered = log.read_text().count('"request"')
+        with _serving(model, port, pictures / "again.log"):
+            done = asked.result()
+    assert answered < 300
+    assert done.returncode == 0, done.stderr
+    with (pictures / "all.csv").open(newline="") as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["OK"] * 300
 
 
 def test_a_csv_that_cannot_be_written(url, pictures):

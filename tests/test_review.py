@@ -17,7 +17,7 @@ from PIL import Image
 from servers import S3Server
 
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
-from defectline.components.common.imaging import UnreadableImage, decode_mask, encode_mask
+from defectline.components.common.imaging import decode_mask, encode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.review import Decision, Frame, Place, find_place, frame_id
 from defectline.components.common.snapshot import read_pairs
@@ -271,7 +271,7 @@ def test_what_cannot_be_decided(kept, start, verdict, mask, says):
 
 
 def test_what_is_no_mask(kept):
-    with pytest.raises(UnreadableImage):
+    with pytest.raises(SettingsError, match="--mask is no mask"):
         accept(kept, "plates", NG, "NG", b"nothing")
 
 

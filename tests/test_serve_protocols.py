@@ -309,6 +309,7 @@ def test_another_threshold_for_one_request(served, judged, call):
         ("regions=perhaps", "true or false"),
         ("request_id=a%20b", "letters"),
         ("request_id=" + "a" * 129, "letters"),
+        ("request_id=%E4%B8%AD", "letters"),
         ("treshold=0.5", "no parameter 'treshold'"),
     ],
 )

@@ -25,7 +25,7 @@ from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizing import Schedule
 from defectline.components.train.settings import TrainSettings, read_settings, write_options
 from defectline.components.train.tracking import MLFLOW_ENV, tracked
-from defectline.pipeline.parameters import parse
+from defectline.pipeline.parameters import check_weights, parse
 
 IMAGING = ImagingSettings(image_size=32)
 
@@ -122,6 +122,28 @@ def test_a_digest_that_is_none_is_refused_before_anything_starts(name):
     with pytest.raises(SettingsError) as caught:
         parse("source", "store", [f"{name}=a.keras#sha256=abc"])
     assert "64 hex digits" in caught.value.expected
+
+
+@pytest.mark.parametrize("reference", ["imagenet", "", "/", "/nosuch.keras", "folder", "folder/"])
+def test_weights_to_start_from_are_a_file_or_a_keyword(tmp_path, monkeypatch, reference):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/link.keras").symlink_to("nowhere")
+    for name in ("init_from", "encoder_weights"):
+        parameters = parse("source", "store", [f"{name}={reference}"])
+        if (name, reference) == ("encoder_weights", "imagenet"):
+            check_weights(parameters)
+            continue
+        with pytest.raises(SettingsError, match=f"The file of {name} is missing") as caught:
+            check_weights(parameters)
+        assert caught.value.got == (f"no file at {reference}" if reference else "an empty value")
+
+
+@pytest.mark.parametrize("start", ["", "{folder}/", "file://{folder}/"])
+def test_weights_to_start_from_that_are_there(tmp_path, monkeypatch, start):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.keras").touch()
+    check_weights(parse("source", "store", [f"init_from={start.format(folder=tmp_path)}one.keras"]))
 
 
 def test_the_same_training_settings_are_one_text():

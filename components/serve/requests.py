@@ -23,7 +23,7 @@ MAX_PICTURES = 64
 """In one request: it is answered as a whole, so more would only make everybody else wait."""
 INPUT = "image"
 OUTPUTS = ("verdict", "score", "grade", "defect_area_px", "defect_area_ratio", "regions", "mask")
-REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+REQUEST_ID = re.compile("[A-Za-z0-9_.:-]{1,128}")
 
 V1_BODY = '{"instances": [{"image": {"b64": "…"}}]} or {"image": "…"}'
 V2_BODY = '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}'

@@ -6,7 +6,7 @@ Keras is not imported here: the command line checks these settings before anythi
 import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, unknown
@@ -17,6 +17,8 @@ WEIGHTS = {
     "encoder_weights": "a Keras weights file of MobileNetV2 without its top (.h5 or .weights.h5)",
 }
 """The settings that name a file to start from, and what it is expected to be."""
+KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
+"""What they may be instead of a file."""
 GENTLE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
@@ -69,13 +71,15 @@ class TrainSettings(BaseModel):
             raise ValueError("thaw_at_epoch only with freeze_encoder_until: nothing is frozen")
         if "none" not in (self.encoder_weights, self.init_from):
             raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
-        for name in WEIGHTS:
-            _, mark, digest = getattr(self, name).partition("#sha256=")
-            if mark and not re.fullmatch("[0-9a-fA-F]{64}", digest):
-                raise ValueError(
-                    f"{name} ends with a SHA-256 of {len(digest)} characters; it has 64 hex digits"
-                )
         return self
+
+    @field_validator(*WEIGHTS)
+    @classmethod
+    def _whole_digest(cls, reference: str) -> str:
+        _, mark, digest = reference.partition("#sha256=")
+        if mark and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            raise ValueError(f"after #sha256= 64 hex digits, not {len(digest)} characters")
+        return reference
 
 
 def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
@@ -84,10 +88,10 @@ def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
     uri = reference.partition("#sha256=")[0]
     folder, slash, name = uri.rpartition("/")
     storage = open_storage(folder or slash or ".")
-    if not storage.exists(name):
+    if not name or not storage.exists(name):
         raise SettingsError(
             f"The file of {setting} is missing.",
-            got=f"nothing at {uri}",
+            got=f"no file at {uri}" if uri else "an empty value",
             expected=WEIGHTS[setting],
             fix=f"Correct {setting}, or set it to none.",
         )

@@ -64,6 +64,12 @@ class FolderStorage(Storage):
                     if stat.S_ISREG(found.st_mode):
                         yield Object(key, found.st_size, _version(found), _modified(found))
 
+    def exists(self, key: str) -> bool:
+        with _explained(self.root, "read"):
+            if not self.root.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(self.root))
+            return not hidden(key) and (self.root / check_key(key)).is_file()
+
     def url(self, key: str) -> str:
         return (self.root / key).as_uri()
 
