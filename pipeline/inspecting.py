@@ -29,8 +29,6 @@ COLUMNS = (
     "latency_ms",
     "error",
 )
-
-
 AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
 """A file's name may be no UTF-8; its bytes are written as they are."""
 

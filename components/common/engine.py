@@ -71,8 +71,8 @@ class OpenVino:
             self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
             if self.gives[-1:] == [2]:
                 model = _from_bytes_to_defects(model)
-            # One picture at a time: for a known shape the kernels are others, which round otherwise, so that
-            # all ways of running must have the same one; and they are no slower than those for batches.
+            # One picture at a time, however it runs: the kernels for another shape, or for any, round in
+            # another order. Batches were no faster.
             model.reshape([1, *model.input(0).partial_shape[1:]])
             self._alone = _Compiled(model, {**config, "PERFORMANCE_HINT": "LATENCY"})
             self._shared = self._alone
