@@ -52,9 +52,9 @@ test: setup  ## run the tests; REQUIRE_ALL=1 makes every skip a failure
 ENGINE ?= $(HOME)/.cache/defectline/engine
 
 test-images: setup  ## build every image with a real Docker engine, and run it
-	@host=$${DOCKER_HOST:-$$(tests/engine.sh start $(ENGINE))} || exit 1; \
+	@host=$${DOCKER_HOST:-$$(tests/support/engine.sh start $(ENGINE))} || exit 1; \
 	DOCKER_HOST=$$host $(BIN)/pytest -m images; status=$$?; \
-	[ -n "$$DOCKER_HOST" ] || tests/engine.sh stop $(ENGINE); exit $$status
+	[ -n "$$DOCKER_HOST" ] || tests/support/engine.sh stop $(ENGINE); exit $$status
 
 images: setup  ## build the images: make images [REGISTRY=…] [PUSH=1] [GPU=1] [BUILD_ARGS="…"]
 	$(BIN)/python tools/build_images.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(GPU),--gpu) \
@@ -65,9 +65,9 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	@# mypy follows no import hooks, so it gets the installed layout as links.
 	@mkdir -p .venv/typing/defectline
-	@ln -sfn ../../../pipeline .venv/typing/defectline/pipeline
-	@ln -sfn ../../../components .venv/typing/defectline/components
-	MYPYPATH=.venv/typing $(BIN)/mypy -p defectline.pipeline -p defectline.components
+	@for floor in cli client pipeline components; do \
+	  ln -sfn ../../../$$floor .venv/typing/defectline/$$floor; done
+	MYPYPATH=.venv/typing $(BIN)/mypy -p defectline.cli -p defectline.client -p defectline.pipeline -p defectline.components
 
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet

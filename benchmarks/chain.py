@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], dest="settings")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
-        command = [sys.executable, "-m", "defectline.pipeline.cli", "run"]
+        command = [sys.executable, "-m", "defectline.cli", "run"]
         command += ["--source", arguments.source, "--store", store]
         command += [text for setting in arguments.settings for text in ("--set", setting)]
         start = time.monotonic()

@@ -37,7 +37,7 @@ from defectline.components.common.storage.folder import FolderStorage
 PREPROCESS = """
 import json, os, sys, time
 from pathlib import Path
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.preprocess.step import preprocess
 start, processor = time.perf_counter(), sum(os.times()[:4])
 preprocess(sys.argv[1], sys.argv[2], Path(sys.argv[3]), json.loads(sys.argv[4]))
 print(sum(os.times()[:4]) - processor, time.perf_counter() - start)

@@ -27,14 +27,14 @@ from keras import ops
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.snapshot import publish_snapshot, read_head, read_pairs
 from defectline.components.common.storage import open_storage
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.settings import PreprocessSettings
-from defectline.components.train.feed import Feed
-from defectline.components.train.fitting import Trainer
+from defectline.components.preprocess.step import preprocess
+from defectline.components.train.batches import Feed
 from defectline.components.train.network import build_network
-from defectline.components.train.optimizing import make_optimizer
+from defectline.components.train.optimizer import make_optimizer
 from defectline.components.train.settings import TrainSettings
+from defectline.components.train.trainer import Trainer
 from defectline.components.train.weights import load_network
 from defectline.pipeline.crossval import deal
 

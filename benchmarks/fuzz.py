@@ -313,7 +313,7 @@ def main() -> None:
 
 
 def _by_hand(folder: Path) -> Path:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
     from networks import judge_model  # type: ignore[import-not-found]
 
     return judge_model(folder / "one").folder

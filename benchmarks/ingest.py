@@ -32,7 +32,7 @@ from botocore.config import Config
 from measuring import INGEST, measure
 
 from defectline.components.common.snapshot import LABELS
-from defectline.components.ingest.taking import READERS
+from defectline.components.ingest.snapshotter import READERS
 
 BUCKET = "source"
 ENV = {

@@ -12,7 +12,7 @@ import psutil
 # The step alone is timed, without the interpreter's start and the imports, as `step` does.
 INGEST = """
 import sys, time
-from defectline.components.ingest.ingesting import ingest
+from defectline.components.ingest.step import ingest
 start, processor = time.perf_counter(), time.process_time()
 ingest(sys.argv[1], sys.argv[2])
 print(time.process_time() - processor, time.perf_counter() - start)

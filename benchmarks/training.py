@@ -27,11 +27,11 @@ from numpy.lib.format import open_memmap
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.train import loop
+from defectline.components.train.batches import Feed
 from defectline.components.train.checkpoints import Checkpoints
-from defectline.components.train.feed import Feed
-from defectline.components.train.fitting import Trainer
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import TrainSettings
+from defectline.components.train.trainer import Trainer
 
 
 class Timed(Feed):

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from defectline.cli import cluster_commands, commands
+from defectline.cli.options import FailOnGate, Force, Json, Name, Set, Source, Store
+from defectline.cli.rollback import rollback
+from defectline.cli.status import status
 from defectline.components.common.errors import DefectlineError, SettingsError
-from defectline.pipeline import cluster_commands, commands
-from defectline.pipeline.options import FailOnGate, Force, Json, Name, Set, Source, Store
-from defectline.pipeline.rollback import rollback
-from defectline.pipeline.status import status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +54,7 @@ def run(
     fail_on_gate: FailOnGate = False,
 ) -> None:
     """Run the whole pipeline on this machine."""
-    from defectline.pipeline import screen
+    from defectline.cli import screen
     from defectline.pipeline.local import RunFailed, run_locally
     from defectline.pipeline.parameters import parse
     from defectline.pipeline.pretraining import start_from_drawn
@@ -98,7 +98,7 @@ def crossval(
     pretrain: Pretrain = False,
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
-    from defectline.pipeline import screen
+    from defectline.cli import screen
     from defectline.pipeline.crossval import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
@@ -123,7 +123,7 @@ def make_weights(
     set_: Set = None,
 ) -> None:
     """Train on drawn samples, for weights to start from; prints what `init_from` takes."""
-    from defectline.pipeline import screen
+    from defectline.cli import screen
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
     from defectline.pipeline.pretraining import DEFAULTS, pretrain
@@ -159,7 +159,7 @@ def serve(
 ) -> None:
     """Serve the champion on this machine, and the next one once there is one, until interrupted."""
     from defectline.components.common.ports import check_port
-    from defectline.components.serve.champion import fetch_champion
+    from defectline.components.serve.sources import fetch_champion
 
     _, version = fetch_champion(store, name)
     check_port(port)
@@ -208,9 +208,8 @@ def inspect(
     Exit status 0: all were answered, whatever the verdicts. 2: a picture or the endpoint failed; the others
     are answered all the same, and the bad ones named at the end.
     """
-    from defectline.pipeline import screen
-    from defectline.pipeline.client import Client
-    from defectline.pipeline.inspecting import (
+    from defectline.cli import screen
+    from defectline.client.batch import (
         as_lines,
         check_csv,
         find_pictures,
@@ -218,6 +217,7 @@ def inspect(
         write_csv,
         write_rows,
     )
+    from defectline.client.client import Client
 
     print_rows = csv == Path("-")
     if print_rows and json_:
@@ -269,9 +269,9 @@ def snapshots(
     json_: Json = False,
 ) -> None:
     """List the snapshots of a store, or compare two of them."""
+    from defectline.cli import screen, tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import screen, tables
-    from defectline.pipeline.snapshots import compare, summarize
+    from defectline.pipeline.catalog.snapshots import compare, summarize
 
     if diff:
         before, after, changes = compare(open_storage(store), *diff)
@@ -300,9 +300,9 @@ def review_list(
     json_: Annotated[bool, typer.Option("--json", help="One JSON array, for other programs.")] = False,
 ) -> None:
     """List the frames of a model, and what was decided about them."""
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import tables
-    from defectline.pipeline.review import as_rows, list_frames
+    from defectline.pipeline.catalog.review import as_rows, list_frames
 
     opened = open_storage(store)
     items = list_frames(opened, name, lambda text: typer.echo(text, err=True))
@@ -323,10 +323,10 @@ def review_accept(
     name: Name = "defects",
 ) -> None:
     """Say what the part in a frame is, so that `export` adds it to the labelled images."""
+    from defectline.client.files import read_file
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.files import read_file
-    from defectline.pipeline.review import accept
+    from defectline.pipeline.catalog.review import accept
 
     if mask and len(ids) > 1:
         raise SettingsError(
@@ -348,9 +348,9 @@ def review_export(
     name: Name = "defects",
 ) -> None:
     """Add the accepted frames to the labelled images; the next run learns from them."""
+    from defectline.cli import screen
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import screen
-    from defectline.pipeline.review import export
+    from defectline.pipeline.catalog.review import export
 
     target = open_storage(source)
     done = export(open_storage(store), name, target, screen.say)
@@ -381,7 +381,3 @@ def main() -> None:
     except DefectlineError as error:
         typer.secho(str(error), err=True, fg=typer.colors.RED)
         raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defectline.pipeline.options import (
+from defectline.cli.options import (
     Experiment,
     FailOnGate,
     Force,
@@ -24,7 +24,7 @@ from defectline.pipeline.options import (
 )
 
 if TYPE_CHECKING:
-    from defectline.pipeline.schedules import Schedule
+    from defectline.pipeline.kfp_server.schedules import Schedule
 
 schedule = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
 Zone = Annotated[
@@ -118,7 +118,8 @@ def submit(
     With --wait the exit status is 0 for a run that succeeded and 1 for one that failed or was cancelled;
     with --fail-on-gate it waits too, and reads from the store what the gate said.
     """
-    from defectline.pipeline import cluster, screen
+    from defectline.cli import screen
+    from defectline.pipeline.kfp_server import runs as cluster
     from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
@@ -148,10 +149,10 @@ def submit(
 
 
 def _end_by_gate(store: str, run: str) -> None:
+    from defectline.cli import screen
     from defectline.components.common.errors import StoreError
     from defectline.components.common.runs import outcome_key, read_outcome
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import screen
 
     opened = open_storage(store)
     outcome = read_outcome(opened, run)
@@ -185,7 +186,8 @@ def schedule_apply(
     json_: Json = False,
 ) -> None:
     """Make or change the recurring run of a model: no catch-up, one at a time."""
-    from defectline.pipeline import schedules, tables
+    from defectline.cli import tables
+    from defectline.pipeline.kfp_server import schedules
     from defectline.pipeline.parameters import check_reachable, parse
 
     zone = schedules.read_zone(time_zone)
@@ -212,7 +214,7 @@ def schedule_list(
     host: Host, time_zone: Zone = "UTC", namespace: Namespace = "", json_: Json = False
 ) -> None:
     """List the recurring runs, each with its next three times."""
-    from defectline.pipeline import schedules
+    from defectline.pipeline.kfp_server import schedules
 
     zone = schedules.read_zone(time_zone)
     found = schedules.list_schedules(host=host, namespace=namespace, token=token(), zone=zone)
@@ -222,7 +224,7 @@ def schedule_list(
 @schedule.command("pause")
 def schedule_pause(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Start no more runs until it is resumed; one that is under way goes on."""
-    from defectline.pipeline import schedules
+    from defectline.pipeline.kfp_server import schedules
 
     schedules.switch_schedule(host=host, name=name, enabled=False, namespace=namespace, token=token())
     typer.echo(f"schedule {name} paused; `defectline schedule resume` goes on with it")
@@ -237,7 +239,7 @@ def schedule_resume(
     json_: Json = False,
 ) -> None:
     """Go on with a paused one; times that passed meanwhile are left out."""
-    from defectline.pipeline import schedules
+    from defectline.pipeline.kfp_server import schedules
 
     zone = schedules.read_zone(time_zone)
     found = schedules.switch_schedule(
@@ -249,7 +251,8 @@ def schedule_resume(
 @schedule.command("request")
 def schedule_request(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Print the JSON that starts a run of this schedule at once when it is posted to the server's runs."""
-    from defectline.pipeline import schedules, tables
+    from defectline.cli import tables
+    from defectline.pipeline.kfp_server import schedules
 
     tables.print_json(schedules.run_request(host=host, name=name, namespace=namespace, token=token()))
 
@@ -257,7 +260,7 @@ def schedule_request(host: Host, name: Name = "defects", namespace: Namespace = 
 @schedule.command("delete")
 def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
     """Delete a model's recurring run."""
-    from defectline.pipeline import schedules
+    from defectline.pipeline.kfp_server import schedules
 
     schedules.delete_schedule(host=host, name=name, namespace=namespace, token=token())
     typer.echo(f"schedule {name} deleted")
@@ -266,7 +269,7 @@ def schedule_delete(host: Host, name: Name = "defects", namespace: Namespace = "
 def _show(found: list["Schedule"], time_zone: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from defectline.pipeline import screen, tables
+    from defectline.cli import screen, tables
 
     if as_json:
         facts = [asdict(one) | {"next_times": [time.isoformat() for time in one.next_times]} for one in found]

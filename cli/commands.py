@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from defectline.pipeline.options import Json, Namespace, Store, token
+from defectline.cli.options import Json, Namespace, Store, token
 
 
 def models(
@@ -18,10 +18,10 @@ def models(
     json_: Json = False,
 ) -> None:
     """List the versions of the models, with their test metrics and what became of them."""
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import tables
-    from defectline.pipeline.inventory import read_models, read_runs
-    from defectline.pipeline.serving import ask_cluster
+    from defectline.pipeline.catalog.inventory import read_models, read_runs
+    from defectline.pipeline.catalog.serving import ask_cluster
 
     opened = open_storage(store)
     found = read_models(opened, read_runs(opened, tables.complain), tables.complain)
@@ -63,9 +63,9 @@ def lineage(
     json_: Json = False,
 ) -> None:
     """Show what a model was made of, or what a picture went into."""
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import tables
-    from defectline.pipeline.lineage import (
+    from defectline.pipeline.catalog.lineage import (
         is_version,
         origin_as_json,
         trace_model,
@@ -105,11 +105,11 @@ def prune(
     """List what of a store nothing needs any more, and with --yes remove it."""
     from datetime import UTC, datetime, timedelta
 
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import tables
-    from defectline.pipeline.inventory import read_models
-    from defectline.pipeline.prune import make_plan, prune, read_stock
-    from defectline.pipeline.serving import versions_in_use
+    from defectline.pipeline.catalog.inventory import read_models
+    from defectline.pipeline.catalog.prune import make_plan, prune, read_stock
+    from defectline.pipeline.catalog.serving import versions_in_use
 
     opened, old = open_storage(store), timedelta(days=age)
     in_use = None
@@ -144,9 +144,9 @@ def runs(
     json_: Json = False,
 ) -> None:
     """List the runs: when, how they ended and why. KFP_TOKEN holds the server's bearer token."""
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import tables
-    from defectline.pipeline.runs import list_cluster_runs, list_runs
+    from defectline.pipeline.catalog.runs import list_cluster_runs, list_runs
 
     if host:
         rows = list_cluster_runs(host, namespace, token(), limit)
@@ -184,9 +184,9 @@ def metrics(
     json_: Json = False,
 ) -> None:
     """Compare the test metrics of runs, and what the gate said."""
+    from defectline.cli import tables
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline import runs as running
-    from defectline.pipeline import tables
+    from defectline.pipeline.catalog import runs as running
 
     found = running.find_judged(open_storage(store), run or [], tables.complain)
     if plot:
@@ -207,9 +207,9 @@ def report(
     """Print where the report of a run lies; one of a remote store is fetched first."""
     import webbrowser
 
+    from defectline.cli.tables import complain
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.runs import fetch_report
-    from defectline.pipeline.tables import complain
+    from defectline.pipeline.catalog.runs import fetch_report
 
     path = fetch_report(open_storage(store), run, output, complain)
     typer.echo(path)
@@ -228,7 +228,7 @@ def doctor(
     json_: Json = False,
 ) -> None:
     """Check versions, settings, source, store and server; exit status 2 where something is wrong."""
-    from defectline.pipeline import tables
+    from defectline.cli import tables
     from defectline.pipeline.doctor import examine
 
     found = []

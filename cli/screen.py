@@ -20,13 +20,13 @@ from rich.table import Table
 from defectline.components.common.storage import open_storage
 
 if TYPE_CHECKING:
-    from defectline.pipeline.cluster import Step, Watch
+    from defectline.client.batch import Inspected
+    from defectline.pipeline.catalog.snapshots import Change, SnapshotRow
     from defectline.pipeline.crossval import Judged
-    from defectline.pipeline.inspecting import Inspected
+    from defectline.pipeline.kfp_server.runs import Step, Watch
+    from defectline.pipeline.kfp_server.schedules import Schedule
     from defectline.pipeline.local import LocalRun, RunFailed
     from defectline.pipeline.parameters import Parameters
-    from defectline.pipeline.schedules import Schedule
-    from defectline.pipeline.snapshots import Change, SnapshotRow
 
 console = Console(highlight=False)
 KINDS = ("added", "removed", "content", "name", "label", "split", "status")

@@ -11,14 +11,14 @@ from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 
-from defectline.pipeline.screen import console
+from defectline.cli.screen import console
 
 if TYPE_CHECKING:
+    from defectline.pipeline.catalog.inventory import Run
+    from defectline.pipeline.catalog.lineage import Origin, Traces
+    from defectline.pipeline.catalog.prune import Item, Plan
+    from defectline.pipeline.catalog.review import Item as Frame
     from defectline.pipeline.doctor import Finding
-    from defectline.pipeline.inventory import Run
-    from defectline.pipeline.lineage import Origin, Traces
-    from defectline.pipeline.prune import Item, Plan
-    from defectline.pipeline.review import Item as Frame
 
 NOTHING = "–"
 COLOURS = {
@@ -114,7 +114,7 @@ def complain(text: str) -> None:
 
 def show_origin(origin: "Origin", images: bool) -> None:
     """A model's run, snapshot, pictures and gate."""
-    from defectline.pipeline.lineage import count
+    from defectline.pipeline.catalog.lineage import count
 
     model, run, snapshot = origin.model, origin.run, origin.snapshot
     show_facts(

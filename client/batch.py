@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from defectline.client.client import Client, Prediction, Refused
+from defectline.client.files import read_file
+from defectline.client.overlay import draw_overlay
 from defectline.components.common.errors import DefectlineError, SettingsError
-from defectline.pipeline.client import Client, Prediction, Refused
-from defectline.pipeline.files import read_file
-from defectline.pipeline.overlay import draw_overlay
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 COLUMNS = (

@@ -7,10 +7,10 @@ from kfp.compiler import Compiler, KubernetesManifestOptions
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, did_you_mean
-from defectline.components.deploy.kserve_manifests import KServeSettings
+from defectline.components.deploy.kserve.manifests import KServeSettings
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images, reference
-from defectline.pipeline.kfp_server import PIPELINE
+from defectline.pipeline.kfp_server.client import PIPELINE
 from defectline.pipeline.targets import Target
 
 HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")

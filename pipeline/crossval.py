@@ -18,7 +18,7 @@ from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
 from defectline.pipeline.local import only_run, work_folder
 from defectline.pipeline.parameters import Parameters, check_weights
-from defectline.pipeline.single_steps import Steps
+from defectline.pipeline.step_runner import Steps
 
 VALIDATION = 5
 """Every fifth picture that is not in the fold chooses epoch and threshold."""

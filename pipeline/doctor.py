@@ -146,7 +146,7 @@ def _nearest(store: FolderStorage) -> Path:
 
 
 def _server(host: str, namespace: str, token: str) -> str:
-    from defectline.pipeline.kfp_server import Server
+    from defectline.pipeline.kfp_server.client import Server
 
     server = Server(host, namespace, token)
     return server.remark or f"{server.host} answers, version {server.version or 'not told'}"

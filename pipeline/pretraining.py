@@ -20,7 +20,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.local import only_run, work_folder
 from defectline.pipeline.parameters import Parameters, check_weights, parse
-from defectline.pipeline.single_steps import Steps
+from defectline.pipeline.step_runner import Steps
 
 LEARNT = (
     *("image_size", "channels", "enhance"),

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,20 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> "Factory":
     from stores import operate
 
     return operate(tmp_path_factory.mktemp("factory"))
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline, compiled for a cluster."""
+    from commands import defectline
+
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    pairs = ["--kserve", "min_replicas=2", "--kserve", "max_replicas=2", "--kserve", "canary_steps=5,50"]
+    options = ["--namespace", "vision", "--gpus", "1", "--s3-secret", "s3-keys", "--adopt", *pairs]
+    done = defectline("compile", "-o", path, *options)
+    assert done.returncode == 0, done.stderr
+    assert "vision" in done.stdout
+    return path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from typer.main import get_command
 
-from defectline.pipeline.cli import app
+from defectline.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 

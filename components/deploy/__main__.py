@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from defectline.components.deploy.deploying import deploy
+from defectline.components.deploy.step import deploy
 
 
 def main(

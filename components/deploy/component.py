@@ -5,7 +5,7 @@ from kfp.dsl import Input, Model, PipelineTaskFinalStatus
 
 def find_champion(store: str, model_name: str, kserve: dict) -> str:
     """Returns the version that serves now, or ""."""
-    from defectline.components.deploy.deploying import find_champion as run_step
+    from defectline.components.deploy.step import find_champion as run_step
 
     return run_step(store, model_name, kserve)
 
@@ -14,13 +14,13 @@ def deploy(store: str, run: str, model_name: str, kserve: dict, settings: str, b
     """Deploys the sealed bundle, or leaves the champion as it was and fails."""
     from pathlib import Path
 
-    from defectline.components.deploy.deploying import deploy as run_step
+    from defectline.components.deploy.step import deploy as run_step
 
     run_step(Path(bundle.path), store, kserve, run, model_name, settings)
 
 
 def finish(status: PipelineTaskFinalStatus, store: str, run: str):
     """Writes the outcome of a run that failed before any step could."""
-    from defectline.components.deploy.deploying import finish as run_step
+    from defectline.components.deploy.step import finish as run_step
 
     run_step(store, run, status.state, status.error_message or "")

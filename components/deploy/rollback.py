@@ -24,7 +24,7 @@ def roll_back(store: str, name: str, namespace: str = "", to: str = "", poll_s: 
     """
     storage = open_storage(store)
     if namespace:
-        from defectline.components.deploy.kserve import deploy_kserve, settings_of
+        from defectline.components.deploy.kserve.rollout import deploy_kserve, settings_of
 
         settings, version = settings_of(storage, name, namespace, to)
         with tempfile.TemporaryDirectory() as temporary:

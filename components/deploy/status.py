@@ -46,9 +46,9 @@ def read_status(store: str, name: str, namespace: str = "") -> Status:
 
 
 def _on_kserve(store: Storage, name: str, namespace: str) -> Status:
-    from defectline.components.deploy.kserve_cluster import SERVICES, Cluster
-    from defectline.components.deploy.kserve_history import History
-    from defectline.components.deploy.kserve_manifests import (
+    from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
+    from defectline.components.deploy.kserve.history import History
+    from defectline.components.deploy.kserve.manifests import (
         SERVICE_LABEL,
         VERSION_LABEL,
         candidate_name,

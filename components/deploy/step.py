@@ -18,7 +18,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.deploy.local import deploy_local
 
 if TYPE_CHECKING:
-    from defectline.components.deploy.kserve import KServeSettings
+    from defectline.components.deploy.kserve.rollout import KServeSettings
 
 
 def find_champion(store: str, model_name: str, kserve: dict) -> str:
@@ -28,7 +28,7 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
     """
     with step("find-champion") as report:
         if kserve:
-            from defectline.components.deploy.kserve import find_champion as find_on_kserve
+            from defectline.components.deploy.kserve.rollout import find_champion as find_on_kserve
 
             version = find_on_kserve(model_name, _settings(kserve)) or ""
         else:
@@ -55,7 +55,7 @@ def deploy(
         storage = open_storage(store)
         sealed = read_bundle(bundle)
         if kserve:
-            from defectline.components.deploy.kserve import deploy_kserve
+            from defectline.components.deploy.kserve.rollout import deploy_kserve
 
             url = deploy_kserve(bundle, sealed, storage, model_name, _settings(kserve))
             report.did = f"{sealed.version} serves at {url}"
@@ -70,7 +70,7 @@ def deploy(
 
 
 def _settings(kserve: dict) -> "KServeSettings":
-    from defectline.components.deploy.kserve import KServeSettings
+    from defectline.components.deploy.kserve.rollout import KServeSettings
 
     return checked(KServeSettings, **kserve)
 

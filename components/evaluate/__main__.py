@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from defectline.components.evaluate.evaluating import evaluate
+from defectline.components.evaluate.step import evaluate
 
 
 def main(

@@ -27,7 +27,7 @@ def evaluate(
     from math import isfinite
     from pathlib import Path
 
-    from defectline.components.evaluate.evaluating import evaluate as run_step
+    from defectline.components.evaluate.step import evaluate as run_step
 
     limits = {
         "min_iou": min_iou,

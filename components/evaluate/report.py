@@ -11,9 +11,9 @@ import jinja2
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.drawing import data_uri
-from defectline.components.evaluate.cases import Case, show
 from defectline.components.evaluate.champion import Rival
 from defectline.components.evaluate.curves import at_thresholds, draw_curves
+from defectline.components.evaluate.examples import Case, show
 from defectline.components.evaluate.gate import ENOUGH, Rule, passed
 from defectline.components.evaluate.metrics import SIZES, Count, Interval, Metrics, grade_counts, summarize
 from defectline.components.evaluate.scoring import Scored

@@ -30,11 +30,11 @@ from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.calibration import Calibration
-from defectline.components.evaluate.cases import Case, Gallery
 from defectline.components.evaluate.champion import score_champion
-from defectline.components.evaluate.choosing import choose
+from defectline.components.evaluate.examples import Case, Gallery
 from defectline.components.evaluate.gate import judge, passed
 from defectline.components.evaluate.metrics import Count, Metrics, grade_counts, intervals, summarize
+from defectline.components.evaluate.precision import choose
 from defectline.components.evaluate.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings

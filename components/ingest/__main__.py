@@ -2,7 +2,7 @@
 
 import typer
 
-from defectline.components.ingest.ingesting import ingest
+from defectline.components.ingest.step import ingest
 
 if __name__ == "__main__":
     typer.run(ingest)

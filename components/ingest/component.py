@@ -21,7 +21,7 @@ def ingest(
     """
     from pathlib import Path
 
-    from defectline.components.ingest.ingesting import ingest as run_step
+    from defectline.components.ingest.step import ingest as run_step
 
     return run_step(
         source,

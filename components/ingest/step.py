@@ -10,7 +10,7 @@ from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.pairing import FOLDERS
 from defectline.components.ingest.sheet import draw_sheet
-from defectline.components.ingest.taking import TooManyRejected, take_snapshot
+from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
 
 
 def ingest(

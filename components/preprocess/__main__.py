@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.preprocess.step import preprocess
 
 
 def main(

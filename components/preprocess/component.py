@@ -18,7 +18,7 @@ def preprocess(
     """Prepares one shard of the arrays to train on from a snapshot."""
     from pathlib import Path
 
-    from defectline.components.preprocess.preparing import preprocess as run_step
+    from defectline.components.preprocess.step import preprocess as run_step
 
     settings = {
         "image_size": image_size,

@@ -15,14 +15,16 @@ from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.imaging import MAX_PIXELS
 from defectline.components.common.ports import check_port
 from defectline.components.common.storage import open_storage
-from defectline.components.serve import grpc_service, logs, rest, review
 from defectline.components.serve.admission import Admission, processors, workers_for
-from defectline.components.serve.champion import Champion
-from defectline.components.serve.drift import LEAST_FRAMES
-from defectline.components.serve.predictor import DefectModel, Folder
-from defectline.components.serve.review import Reviewer, ReviewSettings
+from defectline.components.serve.model import DefectModel, Folder
+from defectline.components.serve.monitoring import logs, review
+from defectline.components.serve.monitoring.drift import LEAST_FRAMES
+from defectline.components.serve.monitoring.review import Reviewer, ReviewSettings
+from defectline.components.serve.protocol import grpc as grpc_service
+from defectline.components.serve.protocol import rest
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
+from defectline.components.serve.sources import Champion
 
 GRACE_S = 30
 """Requests under way get so long to end once the server ends."""

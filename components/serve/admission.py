@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from defectline.components.serve.errors import Refusal
+from defectline.components.serve.protocol.errors import Refusal
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from defectline.components.common.imaging import UnreadableImage, decode_image
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.statistics import light
 from defectline.components.serve.admission import Admission, processors, workers_for
-from defectline.components.serve.answers import Answered, Judged, encode
-from defectline.components.serve.drift import Drift
-from defectline.components.serve.errors import Refusal
-from defectline.components.serve.logs import Trace, log
-from defectline.components.serve.metrics import Metrics
-from defectline.components.serve.observing import Observed, Observers
-from defectline.components.serve.requests import Asked, check_sizes, new_request_id
+from defectline.components.serve.monitoring.drift import Drift
+from defectline.components.serve.monitoring.logs import Trace, log
+from defectline.components.serve.monitoring.metrics import Metrics
+from defectline.components.serve.monitoring.observers import Observed, Observers
+from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol.requests import Asked, check_sizes, new_request_id
+from defectline.components.serve.protocol.responses import Answered, Judged, encode
 from defectline.components.serve.sdk import Model
 
 

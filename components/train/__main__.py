@@ -24,7 +24,7 @@ def main(
     event files for TensorBoard are written there.
     """
     # TensorFlow takes seconds to import, which --help need not wait for.
-    from defectline.components.train.training import train
+    from defectline.components.train.step import train
 
     fields = {
         "epochs": epochs,

@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
 
 def digest(prepared: Prepared, settings: TrainSettings, policy: str, replicas: int) -> str:
     """A name for all that decides what training comes to: data, settings, programs and how they compute."""
-    programs = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    programs = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
     parts = {
         # The same pictures in the same splits are the same data, in whatever snapshot.
         "data": prepared.model_dump(mode="json", exclude={"snapshot"}),

@@ -21,7 +21,7 @@ def train(
     """Trains the U-Net on all shards of a dataset and exports it in every format."""
     from pathlib import Path
 
-    from defectline.components.train.training import train as run_step
+    from defectline.components.train.step import train as run_step
 
     settings = {
         "epochs": epochs,

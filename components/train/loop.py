@@ -12,15 +12,15 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.steps import say
+from defectline.components.train.batches import Feed
 from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
 from defectline.components.train.devices import be_repeatable, share
-from defectline.components.train.feed import Feed
-from defectline.components.train.fitting import Trainer
 from defectline.components.train.history import best_epoch
 from defectline.components.train.network import build_network, freeze_encoder
-from defectline.components.train.optimizing import carry_over, make_optimizer
+from defectline.components.train.optimizer import carry_over, make_optimizer
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.tracking import Tracker
+from defectline.components.train.trainer import Trainer
 from defectline.components.train.weights import load_network
 
 

@@ -22,7 +22,7 @@ from defectline.components.common.snapshot import (
     read_snapshot,
 )
 from defectline.components.common.storage import Storage
-from defectline.pipeline.inventory import Model, Run, Say, read_models, read_runs, resolve
+from defectline.pipeline.catalog.inventory import Model, Run, Say, read_models, read_runs, resolve
 
 USES = {"train": "trained on", "validation": "calibrated on", "test": "judged on"}
 """What a picture of each split is to a model of its snapshot."""

@@ -22,7 +22,7 @@ from defectline.components.common.runs import read_gated
 from defectline.components.common.snapshot import PACKS, find_head, pack_key, read_pairs
 from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.inventory import (
+from defectline.pipeline.catalog.inventory import (
     VERSION_FILE,
     Model,
     Run,

@@ -10,7 +10,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.inventory import Run, Say, read_runs, resolve
+from defectline.pipeline.catalog.inventory import Run, Say, read_runs, resolve
 
 PLOTTED = {"iou": "IoU", "escape": "escape", "overkill": "overkill"}
 """Metrics with intervals → how they are called."""
@@ -56,7 +56,7 @@ def list_cluster_runs(host: str, namespace: str, token: str, limit: int) -> list
 
     Raises SettingsError or ServingError for a server or token that the user can mend.
     """
-    from defectline.pipeline.kfp_server import Server
+    from defectline.pipeline.kfp_server.client import Server
 
     server = Server(host, namespace, token)
     pipeline_id = server.pipeline_id()
@@ -71,7 +71,7 @@ def list_cluster_runs(host: str, namespace: str, token: str, limit: int) -> list
 
 
 def _ours(runs: Iterator[Any], pipeline_id: str | None) -> Iterator[Row]:
-    from defectline.pipeline.kfp_server import PIPELINE
+    from defectline.pipeline.kfp_server.client import PIPELINE
 
     for run in runs:
         reference, spec = run.pipeline_version_reference, run.pipeline_spec or {}

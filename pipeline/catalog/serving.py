@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from defectline.pipeline.inventory import Model
+from defectline.pipeline.catalog.inventory import Model
 
 
 def ask_cluster(models: Sequence[Model], namespace: str) -> list[Model]:
@@ -22,7 +22,7 @@ def versions_in_use(models: Sequence[Model], namespaces: Iterable[str]) -> dict[
 
     It serves them, or is about to, or may go back to them. Raises ServingError.
     """
-    from defectline.components.deploy.kserve_cluster import SERVICES, Cluster
+    from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
 
     clusters = [Cluster(namespace) for namespace in namespaces]
     used = {}

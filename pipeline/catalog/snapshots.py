@@ -10,7 +10,7 @@ from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
 from defectline.components.common.storage import Storage
-from defectline.pipeline.inventory import resolve
+from defectline.pipeline.catalog.inventory import resolve
 
 
 class SnapshotRow(NamedTuple):

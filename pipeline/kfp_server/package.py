@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.kfp_server import Package
+from defectline.pipeline.kfp_server.client import Package
 
 
 def read_package(path: Path, parameters: dict[str, object]) -> Package:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import kfp_server_api as api
 
 from defectline.components.common.errors import ServingError
-from defectline.pipeline.kfp_server import Server
-from defectline.pipeline.packages import read_package
+from defectline.pipeline.kfp_server.client import Server
+from defectline.pipeline.kfp_server.package import read_package
 
 FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 

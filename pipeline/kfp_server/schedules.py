@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import kfp_server_api as api
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.cron import normalise_cron, times
-from defectline.pipeline.kfp_server import PIPELINE, Server
-from defectline.pipeline.packages import read_package
+from defectline.pipeline.kfp_server.client import PIPELINE, Server
+from defectline.pipeline.kfp_server.cron import normalise_cron, times
+from defectline.pipeline.kfp_server.package import read_package
 
 Say = Callable[[str], None]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import call, defectline
-from kfp_api import KfpApi, running
+from kfp_api import KfpApi, on, running
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.ports import free_port
@@ -20,17 +20,6 @@ from defectline.pipeline.compiling import parse_kserve
 
 RUNS = "/runs"
 SCHEDULES = "/recurringruns"
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    pairs = ["--kserve", "min_replicas=2", "--kserve", "max_replicas=2", "--kserve", "canary_steps=5,50"]
-    options = ["--namespace", "vision", "--gpus", "1", "--s3-secret", "s3-keys", "--adopt", *pairs]
-    done = defectline("compile", "-o", path, *options)
-    assert done.returncode == 0, done.stderr
-    assert "vision" in done.stdout
-    return path
 
 
 @pytest.fixture
@@ -50,19 +39,6 @@ def test_how_kserve_serves_is_compiled_in(package):
     ]:
         with pytest.raises(SettingsError, match=says):
             parse_kserve([pair])
-
-
-def on(server: KfpApi, package: Path) -> list[str]:
-    return [
-        "--host",
-        server.host,
-        "--package",
-        str(package),
-        "--source",
-        "s3://plates/a",
-        "--store",
-        "s3://plates/b",
-    ]
 
 
 def test_submit_and_wait(server, package):

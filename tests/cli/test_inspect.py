@@ -22,11 +22,7 @@ from pictures import encode
 from PIL import Image
 from servers import free_port, running
 
-from defectline.components.common.bundle import copy_served
-from defectline.components.common.errors import ServingError, SettingsError
-from defectline.components.common.inspection import answer, to_prediction
-from defectline.pipeline.client import Client
-from defectline.pipeline.inspecting import (
+from defectline.client.batch import (
     COLUMNS,
     Inspected,
     find_pictures,
@@ -34,7 +30,11 @@ from defectline.pipeline.inspecting import (
     overlay_names,
     write_csv,
 )
-from defectline.pipeline.overlay import NG, draw_overlay
+from defectline.client.client import Client
+from defectline.client.overlay import NG, draw_overlay
+from defectline.components.common.bundle import copy_served
+from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.common.inspection import answer, to_prediction
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_a_bar_on_a_terminal(url, pictures):
     command = [
         sys.executable,
         "-m",
-        "defectline.pipeline.cli",
+        "defectline.cli",
         "inspect",
         "OK",
         "--url",
@@ -290,7 +290,7 @@ def test_what_was_done_before_the_endpoint_went_away_is_kept(pictures, monkeypat
             self.left -= 1
             return module.Prediction(**found, model_version="v1", latency_ms=1)
 
-    from defectline.pipeline import client as module
+    from defectline.client import client as module
 
     paths = sorted(pictures.glob("*/*.png"))
     inspected = inspect_all(Leaving("http://localhost"), paths, jobs=1)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from servers import free_port
 
+from defectline.client import client as module
+from defectline.client.client import AsyncClient, Client, Prediction, Refused
 from defectline.components.common.errors import ServingError, SettingsError
-from defectline.pipeline import client as module
-from defectline.pipeline.client import AsyncClient, Client, Prediction, Refused
 
 PREDICTION = {
     "verdict": "NG",
@@ -338,7 +338,7 @@ def test_many_at_once_with_asyncio(line):
 
 
 def test_it_needs_none_of_the_heavy_packages():
-    code = "import sys, defectline.pipeline.client; print(*sys.modules)"
+    code = "import sys, defectline.client.client; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "httpx" in loaded

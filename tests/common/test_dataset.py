@@ -10,8 +10,8 @@ from pictures import write_source
 
 from defectline.components.common.dataset import Split, Stack, open_dataset
 from defectline.components.common.errors import SettingsError
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.ingest.step import ingest
+from defectline.components.preprocess.step import preprocess
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_shards_that_do_not_make_a_dataset_are_refused(shards, names):
 
 @pytest.mark.slow
 def test_training_sees_the_same_batches_however_many_shards(shards):
-    from defectline.components.train.feed import Feed
+    from defectline.components.train.batches import Feed
 
     def batches(split: Split) -> list[np.ndarray]:
         feed = Feed(split, batch_size=5, seed=3)

@@ -32,11 +32,11 @@ from defectline.components.common.runs import (
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import component, local
-from defectline.components.deploy.deploying import deploy, find_champion, finish
 from defectline.components.deploy.local import deploy_local, predictor
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
-from defectline.components.serve.champion import fetch_champion
+from defectline.components.deploy.step import deploy, find_champion, finish
+from defectline.components.serve.sources import fetch_champion
 
 
 @pytest.fixture(scope="module")

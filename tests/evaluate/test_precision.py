@@ -10,9 +10,9 @@ from networks import LIMITS, Judged, judge_model
 from defectline.components.common import checksums
 from defectline.components.common.bundle import GPU_NETWORK, copy_served, publish_folder, read_bundle
 from defectline.components.common.storage import open_storage
-from defectline.components.evaluate.choosing import choose
-from defectline.components.evaluate.evaluating import evaluate
 from defectline.components.evaluate.metrics import Count
+from defectline.components.evaluate.precision import choose
+from defectline.components.evaluate.step import evaluate
 
 
 def _counts(called: str = "OK NG", tp: int = 900, fp: int = 50, fn: int = 50) -> list[Count]:

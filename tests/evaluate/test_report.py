@@ -19,9 +19,9 @@ from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Grades, answer
 from defectline.components.common.sample import draw_samples
-from defectline.components.evaluate.cases import SHOWN, Case, Gallery, explain, outline_path, show
 from defectline.components.evaluate.champion import Rival
 from defectline.components.evaluate.curves import at_thresholds
+from defectline.components.evaluate.examples import SHOWN, Case, Gallery, explain, outline_path, show
 from defectline.components.evaluate.gate import judge
 from defectline.components.evaluate.metrics import count, intervals, summarize
 from defectline.components.evaluate.pixels import Pixels

@@ -20,7 +20,7 @@ from defectline.components.common.runs import read_gated, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate import component
-from defectline.components.evaluate.evaluating import evaluate
+from defectline.components.evaluate.step import evaluate
 
 
 @pytest.fixture(scope="module")

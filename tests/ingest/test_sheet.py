@@ -20,8 +20,8 @@ from defectline.components.common.imaging import decode_mask
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.ingesting import ingest
 from defectline.components.ingest.sheet import COLOUR, draw_sheet, spread
+from defectline.components.ingest.step import ingest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

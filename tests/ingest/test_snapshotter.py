@@ -44,12 +44,13 @@ from defectline.components.common.snapshot import (
     snapshot_id,
 )
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest import packing, taking
+from defectline.components.ingest import packing
+from defectline.components.ingest import snapshotter as taking
 from defectline.components.ingest.checks import check_pair, reject_duplicates
 from defectline.components.ingest.component import ingest as ingest_component
-from defectline.components.ingest.ingesting import ingest
 from defectline.components.ingest.pairing import pair_objects, stem
-from defectline.components.ingest.taking import TooManyRejected, take_snapshot
+from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
+from defectline.components.ingest.step import ingest
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
 QUARANTINE = "runs/r/quarantine.csv"
@@ -764,7 +765,7 @@ from pathlib import Path
 from defectline.components.common.imaging import decode_image
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest import taking
+from defectline.components.ingest import snapshotter as taking
 
 source, before, work = map(Path, sys.argv[1:])
 

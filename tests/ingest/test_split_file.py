@@ -13,9 +13,9 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair, read_head, read_pairs
 from defectline.components.common.storage import Object
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.split_file import Listed, known_splits, parse_split_file
 from defectline.components.ingest.splits import assign_splits, targets
-from defectline.components.ingest.taking import take_snapshot
 
 
 @pytest.fixture

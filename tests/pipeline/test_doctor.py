@@ -13,7 +13,8 @@ from networks import write_source
 from servers import S3Server, free_port
 from typer.main import get_command
 
-from defectline.pipeline import cli, doctor
+from defectline import cli
+from defectline.pipeline import doctor
 from defectline.pipeline.doctor import FILES, VARIABLES
 
 HEAVY = (
@@ -138,7 +139,8 @@ def test_help_and_version_import_nothing_heavy():
     assert len(words) > 20
     program = f"""
 import json, sys
-from defectline.pipeline import cli, doctor
+from defectline.pipeline import doctor
+from defectline import cli
 for words in {words!r}:
     try:
         cli.app(words, standalone_mode=False)

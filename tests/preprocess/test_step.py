@@ -33,11 +33,11 @@ from defectline.components.common.imaging import (
 from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.statistics import read_statistics
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.taking import take_snapshot
+from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.preprocess import workers
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.component import preprocess as component
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.preprocess.step import preprocess
 from defectline.components.preprocess.tiles import tiles_with_defects
 from defectline.components.preprocess.workers import Workers
 

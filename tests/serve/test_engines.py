@@ -20,7 +20,7 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS, read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.inspection import Network, answer, to_prediction
-from defectline.components.serve.predictor import Loading, load
+from defectline.components.serve.model import Loading, load
 from defectline.components.train.export import write_float32
 
 SIZE = 64

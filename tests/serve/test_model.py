@@ -26,17 +26,17 @@ from networks import SIZE, Judged, draw, judge_model
 from PIL import Image
 from servers import free_port
 
+from defectline.client.overlay import draw_overlay
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.imaging import decode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
-from defectline.components.serve.predictor import DefectModel
-from defectline.components.serve.requests import read_raw
-from defectline.pipeline.overlay import draw_overlay
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.protocol.requests import read_raw
 
-DEFECTLINE = [sys.executable, "-m", "defectline.pipeline.cli"]
+DEFECTLINE = [sys.executable, "-m", "defectline.cli"]
 
 
 @pytest.fixture(scope="module")

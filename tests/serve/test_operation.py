@@ -39,14 +39,14 @@ from networks import Judged, judge_model
 from pictures import encode
 from servers import free_port
 
+from defectline.client.client import Client, Prediction
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.runs import Current, current_key
 from defectline.components.common.storage import open_storage
-from defectline.components.serve.predictor import DefectModel, Folder
-from defectline.components.serve.rest import Limits, make_app
+from defectline.components.serve.model import DefectModel, Folder
+from defectline.components.serve.protocol.rest import Limits, make_app
 from defectline.components.serve.sdk import messages
-from defectline.pipeline.client import Client, Prediction
 
 PNG = plate()
 PREDICT = "/v1/models/plates:predict"
@@ -497,7 +497,7 @@ def test_defectline_serve_follows_the_champion(judged, tmp_path):
     champion(first)
     port, log = free_port(), tmp_path / "log"
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "defectline.pipeline.cli", "serve", "--store", str(tmp_path / "store")]
+    command = [sys.executable, "-m", "defectline.cli", "serve", "--store", str(tmp_path / "store")]
     command += ["--name", "plates", "--port", str(port), "--watch", "0.1", "--alias", "old"]
     with process_of(command, log) as process:
         wait_until_ready(process, url, "old", log)
@@ -566,7 +566,7 @@ def test_observers_are_told_after_the_answer(model, judged):
     served.load()
     seen = []
     served.observers.callables.append(seen.append)
-    from defectline.components.serve.requests import read_raw
+    from defectline.components.serve.protocol.requests import read_raw
 
     answered = asyncio.run(served.predict(read_raw(PNG, {"threshold": "0.5", "request_id": "a"})))
     served.observers.close()

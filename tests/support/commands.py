@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-from defectline.pipeline import cli, screen
+from defectline import cli
+from defectline.cli import screen
 
 
 def defectline(

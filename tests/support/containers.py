@@ -4,13 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from defectline.pipeline.images import GPU_TARGETS, TARGETS
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCKER = os.environ.get("DOCKER", "docker")
 BUILT = tuple(target for target in TARGETS if target not in GPU_TARGETS)
 USER = "12345:0"

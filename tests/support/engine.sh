@@ -1,8 +1,8 @@
 #!/bin/sh
 # A Docker engine of its own for the tests of the images; needs root on Debian or Ubuntu.
 #
-#   tests/engine.sh start DIR   start it and print its address, for DOCKER_HOST
-#   tests/engine.sh stop DIR    stop it; layers stay in DIR for the next start
+#   tests/support/engine.sh start DIR   start it and print its address, for DOCKER_HOST
+#   tests/support/engine.sh stop DIR    stop it; layers stay in DIR for the next start
 #
 # It has no bridge and touches no firewall rule, so builds need `--network host`. Where no registry
 # answers, the base image is made from the Debian archive, once, and kept in ~/.cache/defectline.

@@ -429,3 +429,17 @@ def running(server: KfpApi, tls: ssl.SSLContext | None = None) -> Iterator[KfpAp
         listener.shutdown()
         listener.server_close()
         thread.join()
+
+
+def on(server: KfpApi, package: Path) -> list[str]:
+    """The options that every command which starts runs there needs."""
+    return [
+        "--host",
+        server.host,
+        "--package",
+        str(package),
+        "--source",
+        "s3://plates/a",
+        "--store",
+        "s3://plates/b",
+    ]

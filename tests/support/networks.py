@@ -13,8 +13,8 @@ from PIL import Image
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.engine import import_openvino
-from defectline.components.evaluate.evaluating import Result, evaluate
-from defectline.components.ingest.ingesting import ingest
+from defectline.components.evaluate.step import Result, evaluate
+from defectline.components.ingest.step import ingest
 from defectline.components.train.history import plot_history
 
 SIZE = 64

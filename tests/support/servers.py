@@ -16,12 +16,11 @@ from uuid import uuid4
 import boto3
 import pytest
 import requests
+from paths import ROOT
 
 __all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "mlflow_server", "running", "s3_server"]
 
 START_SECONDS = 180
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

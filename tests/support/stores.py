@@ -22,10 +22,10 @@ from defectline.components.common.runs import (
 )
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.evaluate.evaluating import evaluate
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.serve.review import Reviewer, ReviewSettings
-from defectline.pipeline.review import accept, export
+from defectline.components.evaluate.step import evaluate
+from defectline.components.ingest.step import ingest
+from defectline.components.serve.monitoring.review import Reviewer, ReviewSettings
+from defectline.pipeline.catalog.review import accept, export
 
 NAME = "defects"
 

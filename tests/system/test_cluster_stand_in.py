@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import requests
-from cluster.api import SHARED, TOKEN, ApiServer
+from cluster.api import TOKEN, ApiServer
 from kubernetes import client, config
+from paths import SHARED
 
 FIXTURES = SHARED / "data/kserve/fixtures"
 # In the order of their resource versions: each needs what those before it left behind.

@@ -19,13 +19,12 @@ from typing import NamedTuple
 import pytest
 from commands import call, defectline
 from docs_site import commands
-from kfp_api import KfpApi, running
-from test_cluster_commands import on, package  # noqa: F401
+from kfp_api import KfpApi, on, running
+from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
@@ -171,7 +170,7 @@ def test_commands_of_the_docs_are_commands():
     assert {"run", "submit", "schedule apply", "schedule request", "prune", "inspect"} <= seen
 
 
-def test_the_documented_post_starts_a_run(package, tmp_path):  # noqa: F811
+def test_the_documented_post_starts_a_run(package, tmp_path):
     (text,) = [b.text for b in blocks(ROOT / "docs/operation.md") if "apis/v2beta1/runs" in b.text]
     with running(KfpApi(token="secret")) as server:
         env = {**os.environ, "KFP_HOST": server.host, "KFP_TOKEN": "secret"}

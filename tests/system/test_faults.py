@@ -40,7 +40,8 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.common.storage.s3 import S3Storage
-from defectline.components.ingest import packing, taking
+from defectline.components.ingest import packing
+from defectline.components.ingest import snapshotter as taking
 
 SEED = 20
 PAIRS = 24
@@ -53,7 +54,7 @@ QUARANTINE = "runs/manual/quarantine.csv"
 RUN = """
 import sys
 from defectline.components.ingest import packing
-from defectline.components.ingest.ingesting import ingest
+from defectline.components.ingest.step import ingest
 packing.PACK_BYTES = int(sys.argv[3])
 ingest(sys.argv[1], sys.argv[2])
 """

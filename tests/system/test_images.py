@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
+from paths import ROOT
 
 from defectline.components.common.errors import SettingsError
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference, variable
 
-ROOT = Path(__file__).resolve().parents[1]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 COMPONENTS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve")
 ONLY = {
     "kfp": ("pipeline", "component.py"),

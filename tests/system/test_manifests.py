@@ -16,9 +16,9 @@ import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
+from paths import ROOT
 from pydantic import BaseModel, ValidationError
 
-ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS = ROOT / "manifests"
 KUBERNETES = ("1.32", "1.37")
 """The oldest that KServe 0.21 runs on, and the newest whose schemas are there."""
@@ -222,7 +222,7 @@ def test_openshift_chooses_the_user() -> None:
 
 
 def test_served_pods_are_the_ones_that_policies_and_monitor_select() -> None:
-    from defectline.components.deploy.kserve_manifests import (
+    from defectline.components.deploy.kserve.manifests import (
         HTTP_PORT,
         VERSION_LABEL,
         KServeSettings,
@@ -345,8 +345,8 @@ def test_every_metric_and_label_is_one_that_the_endpoint_has() -> None:
 
 def metrics() -> dict[str, set[str]]:
     """Labels by the name of a series, as the endpoint exposes them."""
-    from defectline.components.serve import drift, review
-    from defectline.components.serve.metrics import Metrics
+    from defectline.components.serve.monitoring import drift, review
+    from defectline.components.serve.monitoring.metrics import Metrics
 
     made = Metrics()
     found: dict[str, set[str]] = {}

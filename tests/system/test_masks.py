@@ -9,9 +9,9 @@ from PIL import Image
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage import open_storage
-from defectline.components.evaluate.evaluating import evaluate
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.evaluate.step import evaluate
+from defectline.components.ingest.step import ingest
+from defectline.components.preprocess.step import preprocess
 
 IMAGING = {"image_size": 32, "channels": 1, "enhance": False}
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from kfp_api import KfpApi, running
 from nbclient import NotebookClient
+from paths import ROOT
 from PIL import Image
 
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage import open_storage
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 NAMES = ("one_time_setup", "development", "train_and_infer")
 SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from paths import SHARED
 from pictures import write_pair, write_source
 from servers import GCSServer, S3Server, free_port
 
@@ -22,11 +23,11 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.gcs import GCSStorage
 from defectline.components.common.storage.s3 import S3Storage
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.ingest.taking import take_snapshot
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.ingest.snapshotter import take_snapshot
+from defectline.components.ingest.step import ingest
+from defectline.components.preprocess.step import preprocess
 
-LGP = Path(__file__).resolve().parents[1].parent / "shared/data/lgp"
+LGP = SHARED / "data/lgp"
 with_lgp = pytest.mark.skipif(not LGP.is_dir(), reason=f"no {LGP}")
 
 

@@ -10,35 +10,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small_network import build_small
+from paths import ROOT
+from small_network import IMAGING, build_small, make_splits
 
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError, StoreError
-from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.train import devices, loop, training, weights
+from defectline.components.train import devices, loop, weights
+from defectline.components.train import step as training
+from defectline.components.train.batches import Feed
 from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.devices import GPU, policy, share
-from defectline.components.train.feed import Feed
 from defectline.components.train.loop import Progress, fit
 from defectline.components.train.network import build_network, freeze_encoder
-from defectline.components.train.optimizing import Schedule
+from defectline.components.train.optimizer import Schedule
 from defectline.components.train.settings import TrainSettings, read_settings, write_options
 from defectline.components.train.tracking import MLFLOW_ENV, tracked
 from defectline.pipeline.parameters import check_weights, parse
-
-IMAGING = ImagingSettings(image_size=32)
-
-
-def make_splits() -> dict[str, Split]:
-    """Noise with a bright square; 6 pictures to train on, so two batches, and 3 to validate with."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(90, 121, (9, 32, 32, 1), np.uint8)
-    masks = np.zeros((9, 32, 32), np.uint8)
-    masks[::2, 8:16, 8:16] = 1
-    images[masks == 1] = 250
-    arrays = Stack([images]), Stack([masks])
-    return {"train": Split(*arrays, np.arange(6)), "validation": Split(*arrays, np.arange(6, 9))}
 
 
 @pytest.fixture(scope="module")
@@ -577,10 +565,9 @@ cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from small_network import build_small
+from small_network import IMAGING, build_small, make_splits
 from defectline.components.train import devices, loop
 from defectline.components.train.settings import TrainSettings
-from test_training import IMAGING, make_splits
 loop.build_network = build_small
 # No random picture: both copies draw the same, one device draws others.
 loop.Trainer.call = lambda self, x, training=False: (
@@ -599,7 +586,7 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_two_devices_share_a_batch():
     done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, "-c", MIRRORED, str(ROOT / "tests/support")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])

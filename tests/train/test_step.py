@@ -13,8 +13,8 @@ import pytest
 from networks import write_source
 
 from defectline.components.common import checksums
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.preprocess.preparing import preprocess
+from defectline.components.ingest.step import ingest
+from defectline.components.preprocess.step import preprocess
 
 pytestmark = pytest.mark.slow
 

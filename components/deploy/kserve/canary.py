@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
 from defectline.components.deploy import golden
-from defectline.components.deploy.kserve_cluster import DEPLOYMENTS, ROUTES, SERVICES, conflict, same_spec
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.cluster import DEPLOYMENTS, ROUTES, SERVICES, conflict, same_spec
+from defectline.components.deploy.kserve.manifests import (
     Manifest,
     canary_name,
     canary_of,
@@ -23,10 +23,10 @@ from defectline.components.deploy.kserve_manifests import (
     mode_of,
     version_of,
 )
-from defectline.components.deploy.kserve_rollout import check_pods
+from defectline.components.deploy.kserve.readiness import check_pods
 
 if TYPE_CHECKING:
-    from defectline.components.deploy.kserve import Rollout
+    from defectline.components.deploy.kserve.rollout import Rollout
 
 HEED_S = 30.0
 """How long KServe may take to make a canary's pods or to change a route."""

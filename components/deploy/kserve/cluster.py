@@ -13,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import Conflict, ServingError
-from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings, Manifest
+from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings, Manifest
 
 REQUEST_S = 30
 PATCH_ATTEMPTS = 10

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.manifests import (
     SPEC_LABEL,
     KServeSettings,
     Manifest,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.kserve_cluster import (
+from defectline.components.deploy.kserve.cluster import (
     REVISIONS,
     ROUTES,
     RUNTIMES,
@@ -16,7 +16,7 @@ from defectline.components.deploy.kserve_cluster import (
     Unavailable,
     needed_rights,
 )
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.manifests import (
     CANDIDATE_LABEL,
     GROUP,
     MANAGED_BY,

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
-from defectline.components.deploy.kserve_cluster import (
+from defectline.components.deploy.kserve.cluster import (
     DEPLOYMENTS,
     REVISIONS,
     SERVICES,
@@ -19,7 +19,7 @@ from defectline.components.deploy.kserve_cluster import (
     conflict,
     same_spec,
 )
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.manifests import (
     SERVICE_LABEL,
     SPEC_LABEL,
     Manifest,

@@ -13,8 +13,9 @@ from defectline.components.common.bundle import Bundle, copy_served, publish_fol
 from defectline.components.common.errors import Conflict, DefectlineError, ServingError
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.deploy import golden, kserve_canary
-from defectline.components.deploy.kserve_cluster import (
+from defectline.components.deploy import golden
+from defectline.components.deploy.kserve import canary as kserve_canary
+from defectline.components.deploy.kserve.cluster import (
     BUDGETS,
     RUNTIMES,
     SERVICES,
@@ -23,8 +24,8 @@ from defectline.components.deploy.kserve_cluster import (
     conflict,
     same_spec,
 )
-from defectline.components.deploy.kserve_history import History
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.history import History
+from defectline.components.deploy.kserve.manifests import (
     VERSION_LABEL,
     KServeSettings,
     Manifest,
@@ -42,8 +43,8 @@ from defectline.components.deploy.kserve_manifests import (
     version_of,
     without_canary,
 )
-from defectline.components.deploy.kserve_preflight import check, not_ours, preflight
-from defectline.components.deploy.kserve_rollout import wait_until_gone, wait_until_rolled_out
+from defectline.components.deploy.kserve.preflight import check, not_ours, preflight
+from defectline.components.deploy.kserve.readiness import wait_until_gone, wait_until_rolled_out
 
 __all__ = ["KServeSettings", "deploy_kserve", "find_champion"]
 

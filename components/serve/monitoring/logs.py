@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from defectline.components.serve.metrics import Metrics
+from defectline.components.serve.monitoring.metrics import Metrics
 
 LOG = logging.getLogger("defectline.serve")
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.inspection import answer, judge_score, to_prediction
-from defectline.components.serve.logs import log
-from defectline.components.serve.metrics import Metrics
+from defectline.components.serve.monitoring.logs import log
+from defectline.components.serve.monitoring.metrics import Metrics
 
 HELD_BYTES = 128_000_000
 """In pictures that wait for observers; what exceeds it is dropped, and counted."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.review import SUFFIXES, Frame, Place, find_place, frame_id, model_prefix
 from defectline.components.common.storage import Storage
-from defectline.components.serve.observing import Observed
+from defectline.components.serve.monitoring.observers import Observed
 
 MOST_WAITING = 64
 MOST_WAITING_BYTES = 64 << 20

@@ -7,10 +7,11 @@ import grpc
 from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
-from defectline.components.serve import answers, errors, openapi, requests
-from defectline.components.serve.errors import Refusal
-from defectline.components.serve.logs import Trace, log
-from defectline.components.serve.predictor import DefectModel
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.monitoring.logs import Trace, log
+from defectline.components.serve.protocol import errors, openapi, requests
+from defectline.components.serve.protocol import responses as answers
+from defectline.components.serve.protocol.errors import Refusal
 from defectline.components.serve.sdk import messages
 
 SERVICE = "inference.GRPCInferenceService"

@@ -5,12 +5,12 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from defectline.components.serve.answers import DATATYPES
-from defectline.components.serve.errors import KINDS
-from defectline.components.serve.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
+from defectline.components.serve.protocol.errors import KINDS
+from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
+from defectline.components.serve.protocol.responses import DATATYPES
 
 if TYPE_CHECKING:
-    from defectline.components.serve.predictor import DefectModel
+    from defectline.components.serve.model import DefectModel
 
 Schema = dict[str, Any]
 PICTURES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp", "application/octet-stream")

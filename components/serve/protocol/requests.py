@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common.imaging import FORMATS
-from defectline.components.serve.errors import Refusal
+from defectline.components.serve.protocol.errors import Refusal
 from defectline.components.serve.sdk import messages
 
 MAX_PICTURES = 64

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common.imaging import encode_mask
-from defectline.components.serve.errors import Refusal
-from defectline.components.serve.requests import OUTPUTS, Asked
+from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol.requests import OUTPUTS, Asked
 from defectline.components.serve.sdk import messages
 
 DATATYPES = {

@@ -13,11 +13,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
-from defectline.components.serve import answers, errors, openapi, requests
-from defectline.components.serve.errors import Refusal
-from defectline.components.serve.logs import Trace, log
-from defectline.components.serve.page import inspection_page
-from defectline.components.serve.predictor import DefectModel
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.monitoring.logs import Trace, log
+from defectline.components.serve.protocol import errors, openapi, requests
+from defectline.components.serve.protocol import responses as answers
+from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol.page import inspection_page
 
 BODY_S = 30.0
 """A body that takes longer to arrive is given up."""

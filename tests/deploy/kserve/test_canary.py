@@ -19,7 +19,7 @@ from commands import defectline
 
 from defectline.components.common.errors import BundleError, Conflict, ServingError
 from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
-from defectline.components.deploy.kserve_manifests import KServeSettings, inference_service, serving_runtime
+from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service, serving_runtime
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
 

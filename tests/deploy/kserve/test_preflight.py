@@ -17,9 +17,9 @@ from cluster.world import (
 )
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.kserve_cluster import Cluster
-from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings
-from defectline.components.deploy.kserve_preflight import Finding, amount, preflight
+from defectline.components.deploy.kserve.cluster import Cluster
+from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings
+from defectline.components.deploy.kserve.preflight import Finding, amount, preflight
 
 
 def findings(world: World, settings: KServeSettings = SETTINGS, name: str = NAME) -> list[Finding]:

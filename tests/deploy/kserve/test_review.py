@@ -24,16 +24,16 @@ from servers import S3Server, free_port
 
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import open_storage
-from defectline.components.deploy.kserve import deploy_kserve
-from defectline.components.deploy.kserve_cluster import Cluster
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.cluster import Cluster
+from defectline.components.deploy.kserve.manifests import (
     KServeSettings,
     candidate_settings,
     serving_runtime,
 )
-from defectline.components.deploy.kserve_preflight import Finding, preflight
+from defectline.components.deploy.kserve.preflight import Finding, preflight
+from defectline.components.deploy.kserve.rollout import deploy_kserve
 from defectline.components.deploy.rollback import roll_back
-from defectline.pipeline.review import list_frames
+from defectline.pipeline.catalog.review import list_frames
 
 SECRET = "defectline-review"
 ON_S3 = SETTINGS.model_copy(update={"review": "s3://plates/store", "review_secret": SECRET})

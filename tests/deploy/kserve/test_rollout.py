@@ -22,6 +22,7 @@ from cluster.world import (
     World,
     make_world,  # noqa: F401
 )
+from paths import ROOT
 from pydantic import ValidationError
 from servers import free_port
 
@@ -29,9 +30,8 @@ from defectline.components.common import checksums
 from defectline.components.common.errors import Conflict, ServingError, StoreError
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve import deploy_kserve, find_champion, publish
-from defectline.components.deploy.kserve_cluster import needed_rights
-from defectline.components.deploy.kserve_manifests import (
+from defectline.components.deploy.kserve.cluster import needed_rights
+from defectline.components.deploy.kserve.manifests import (
     GROUP,
     KServeSettings,
     canary_of,
@@ -40,8 +40,9 @@ from defectline.components.deploy.kserve_manifests import (
     merge_patch,
     serving_runtime,
 )
+from defectline.components.deploy.kserve.rollout import deploy_kserve, find_champion, publish
 
-MANIFESTS = Path(__file__).resolve().parents[1] / "manifests/base"
+MANIFESTS = ROOT / "manifests/base"
 LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
 """Rights that are not needed to deploy."""
 

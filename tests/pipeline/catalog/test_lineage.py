@@ -8,7 +8,7 @@ from stores import NAME, Factory
 
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.lineage import is_version
+from defectline.pipeline.catalog.lineage import is_version
 
 
 def traced(factory: Factory, *what: str) -> dict:

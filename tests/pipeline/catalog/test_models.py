@@ -10,8 +10,8 @@ from stores import NAME
 
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve_manifests import KServeSettings, inference_service
-from defectline.pipeline.inventory import read_models, read_runs
+from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service
+from defectline.pipeline.catalog.inventory import read_models, read_runs
 
 
 def test_each_version_has_its_state_and_its_run(factory):

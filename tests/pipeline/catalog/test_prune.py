@@ -34,11 +34,11 @@ from defectline.components.common.runs import (
 from defectline.components.common.snapshot import list_snapshots, read_files, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve_manifests import KServeSettings, inference_service
+from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service
 from defectline.components.ingest import packing
-from defectline.components.ingest.taking import take_snapshot
+from defectline.components.ingest.snapshotter import take_snapshot
+from defectline.pipeline.catalog.prune import make_plan, prune, read_stock
 from defectline.pipeline.local import only_run
-from defectline.pipeline.prune import make_plan, prune, read_stock
 
 WEEK = timedelta(days=7)
 LEAST = 8
@@ -299,7 +299,7 @@ def test_an_ingest_that_was_cut_off_keeps_its_packs_until_it_is_old(plant):
     for _ in range(5):
         plant.add()
     with (
-        patch("defectline.components.ingest.taking.publish_snapshot", side_effect=KeyboardInterrupt),
+        patch("defectline.components.ingest.snapshotter.publish_snapshot", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         plant.ingest("killed")

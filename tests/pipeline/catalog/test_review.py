@@ -23,10 +23,10 @@ from defectline.components.common.review import Decision, Frame, Place, find_pla
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.ingesting import ingest
-from defectline.components.serve import review as serving
-from defectline.components.serve.review import Reviewer, ReviewSettings
-from defectline.pipeline.review import accept, export, list_frames
+from defectline.components.ingest.step import ingest
+from defectline.components.serve.monitoring import review as serving
+from defectline.components.serve.monitoring.review import Reviewer, ReviewSettings
+from defectline.pipeline.catalog.review import accept, export, list_frames
 
 ALL = ReviewSettings(share=1)
 NONE = ReviewSettings(margin=0, share=0)

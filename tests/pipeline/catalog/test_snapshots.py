@@ -12,8 +12,8 @@ from pictures import encode, mask, remove_pair, write_pair, write_source
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.snapshot import Pair, read_pairs, read_snapshot
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.taking import take_snapshot
-from defectline.pipeline.snapshots import compare, difference, summarize
+from defectline.components.ingest.snapshotter import take_snapshot
+from defectline.pipeline.catalog.snapshots import compare, difference, summarize
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ from kfp import compiler, dsl
 from kfp_api import KfpApi, Request, running
 
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
-from defectline.pipeline import kfp_server
-from defectline.pipeline.cluster import RunResult, submit
-from defectline.pipeline.cron import normalise_cron, times
-from defectline.pipeline.schedules import (
+from defectline.pipeline.kfp_server import client as kfp_server
+from defectline.pipeline.kfp_server.cron import normalise_cron, times
+from defectline.pipeline.kfp_server.runs import RunResult, submit
+from defectline.pipeline.kfp_server.schedules import (
     Schedule,
     apply_schedule,
     delete_schedule,

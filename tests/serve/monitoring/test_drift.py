@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from defectline.components.common.bundle import copy_served, read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.statistics import NAME, Look, Statistics
-from defectline.components.serve.drift import LEAST_FRAMES, Drift, merge, stability
+from defectline.components.serve.monitoring.drift import LEAST_FRAMES, Drift, merge, stability
 
 
 def _looks(number: int, seed: int, brightness: float = 110, contrast: float = 30, spread: float = 8):

@@ -37,9 +37,9 @@ from defectline.components.common.runs import Current, current_key
 from defectline.components.common.statistics import Look, Statistics, light
 from defectline.components.common.storage import open_storage
 from defectline.components.serve import __main__ as server
-from defectline.components.serve.predictor import DefectModel
-from defectline.components.serve.requests import read_raw
-from defectline.pipeline.review import list_frames
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.protocol.requests import read_raw
+from defectline.pipeline.catalog.review import list_frames
 
 PREDICT = "/v1/models/plates:predict"
 
@@ -178,7 +178,7 @@ def test_defectline_serve_keeps_frames_in_its_store(judged, tmp_path):
     store, port = _champion(judged, tmp_path / "store"), free_port()
     url, near = f"http://127.0.0.1:{port}", near_and_far(judged)[0]
     where = ["--store", store, "--name", "plates"]
-    command = [sys.executable, "-m", "defectline.pipeline.cli", "serve", *where, "--port", str(port)]
+    command = [sys.executable, "-m", "defectline.cli", "serve", *where, "--port", str(port)]
     with process_of(command, tmp_path / "log") as process:
         wait_until_ready(process, url, "plates", tmp_path / "log")
         assert "Inspect a part" in requests.get(url, timeout=60).text

@@ -14,10 +14,16 @@ from fuzz import bomb, picture
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.serve.admission import Admission, processors
-from defectline.components.serve.errors import KINDS, Refusal
-from defectline.components.serve.metrics import Metrics
-from defectline.components.serve.observing import HELD_BYTES, Observed, Observers
-from defectline.components.serve.requests import MAX_PICTURES, check_size, check_sizes, read_v1, read_v2
+from defectline.components.serve.monitoring.metrics import Metrics
+from defectline.components.serve.monitoring.observers import HELD_BYTES, Observed, Observers
+from defectline.components.serve.protocol.errors import KINDS, Refusal
+from defectline.components.serve.protocol.requests import (
+    MAX_PICTURES,
+    check_size,
+    check_sizes,
+    read_v1,
+    read_v2,
+)
 
 # Admission
 

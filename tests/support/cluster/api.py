@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+from paths import SHARED
 
 Json = dict[str, Any]
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 USER, TOKEN = "deployer", "token-of-the-deployer"
 KINDS = {
     ("serving.kserve.io", "v1beta1", "inferenceservices"): "InferenceService",

@@ -18,8 +18,8 @@ from cluster.endpoint import Endpoint
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.deploy import golden
-from defectline.components.deploy.kserve import deploy_kserve
-from defectline.components.deploy.kserve_manifests import GROUP, KServeSettings
+from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings
+from defectline.components.deploy.kserve.rollout import deploy_kserve
 
 NAME, NAMESPACE = "defects", "vision"
 ACCOUNT, SECRET = "defectline-models", "defectline-models"

@@ -1,0 +1,5 @@
+"""`python -m defectline.cli`"""
+
+from defectline.cli import main
+
+main()
