@@ -7,7 +7,7 @@ SET    ?=
 PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
 UV     := $(BIN)/uv
-PARTS  := ingest preprocess train train-gpu evaluate deploy serve serve-gpu
+PARTS  := client common ingest preprocess train train-gpu evaluate deploy serve serve-gpu
 
 # Every step is a process of its own, which starts seconds sooner from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -72,11 +72,10 @@ lint: setup  ## ruff and mypy
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet
 
-lock: setup  ## compile requirements/*.txt anew from pyproject.toml
+lock: setup  ## compile requirements/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --extra dev --output-file requirements/dev.txt
 	for part in $(PARTS); do $(COMPILE) pyproject.toml --extra $$part --constraint requirements/dev.txt \
 	  --output-file requirements/$$part.txt || exit 1; done
-	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/common.txt
 	echo kfp | $(COMPILE) - --no-deps --constraint requirements/dev.txt --output-file requirements/kfp.txt
 	echo 'mlflow>=3.17,<4' | $(COMPILE) - --output-file requirements/mlflow-server.txt
 	echo 'setuptools>=77' | $(COMPILE) - --no-deps --constraint requirements/dev.txt \

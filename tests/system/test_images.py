@@ -160,7 +160,7 @@ def test_every_package_is_installed_by_hash_or_from_the_wheel():
             assert "--require-hashes" in command or "--no-index" in command, f"{name}: {command}"
 
 
-@pytest.mark.parametrize("name", [*TARGETS, "common", "kfp", "build"])
+@pytest.mark.parametrize("name", [*TARGETS, "client", "common", "kfp", "build"])
 def test_an_image_holds_the_versions_that_were_tested(name):
     tested = pins("dev")
     other = {package: pin for package, pin in pins(name).items() if tested.get(package) != pin}
@@ -179,6 +179,12 @@ def test_an_image_holds_only_what_its_component_needs(target):
     assert ("tensorflow" in needed) == (component(target) == "train")
     assert ("kserve" in needed) == (component(target) == "serve")
     assert not {"openvino", "onnxruntime-gpu"} <= needed.keys()
+
+
+def test_the_client_needs_neither_arrays_nor_stores():
+    needed = pins("client").keys()
+    assert {"httpx", "pydantic", "typer"} <= needed
+    assert needed.isdisjoint({"numpy", "opencv-python-headless", "pillow", "boto3", "google-cloud-storage"})
 
 
 # What an engine makes of it
