@@ -13,7 +13,7 @@ from networks import write_source
 from servers import S3Server, free_port
 from typer.main import get_command
 
-from defectline import cli
+import defectline.cli as cli
 from defectline.pipeline import doctor
 from defectline.pipeline.doctor import FILES, VARIABLES
 

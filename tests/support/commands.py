@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
-from defectline import cli
+import defectline.cli as cli
 from defectline.cli import screen
 
 
