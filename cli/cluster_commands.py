@@ -151,7 +151,8 @@ def submit(
 def _end_by_gate(store: str, run: str) -> None:
     from defectline.cli import screen
     from defectline.components.common.errors import StoreError
-    from defectline.components.common.runs import outcome_key, read_outcome
+    from defectline.components.common.layout import OUTCOME, run_key
+    from defectline.components.common.records import read_outcome
     from defectline.components.common.storage import open_storage
 
     opened = open_storage(store)
@@ -159,7 +160,7 @@ def _end_by_gate(store: str, run: str) -> None:
     if outcome is None:
         raise StoreError(
             f"The run {run} left no outcome in the store.",
-            got=f"nothing at {opened.url(outcome_key(run))}",
+            got=f"nothing at {opened.url(run_key(run, OUTCOME))}",
             expected="what the gate said",
             fix="Name the store that the run wrote to, or leave out --fail-on-gate.",
         )

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from defectline.components.common import layout
 from defectline.components.common.storage import open_storage
 
 if TYPE_CHECKING:
@@ -59,18 +60,19 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
     console.print(table)
     console.print()
     if done.outcome.state in ("deployed", "refused"):
-        _show_gate(json.loads(store.read(f"runs/{done.run}/gate.json")))
-        _show_metrics(json.loads(store.read(f"runs/{done.run}/metrics.json")))
+        _show_gate(json.loads(store.read(layout.run_key(done.run, layout.GATE))))
+        _show_metrics(json.loads(store.read(layout.run_key(done.run, layout.METRICS))))
     console.print(f"{STATES[done.outcome.state]}: {escape(done.outcome.reason)}", soft_wrap=True)
     if done.outcome.state == "nothing_new":
         console.print("[dim]--force trains all the same[/]")
     if done.outcome.version:
         console.print(f"[dim]model   [/] {parameters.model_name} {done.outcome.version}")
     console.print(f"[dim]store   [/] {escape(store.uri)}", soft_wrap=True)
-    folder = f"runs/{done.run}"
-    console.print(f"[dim]pictures[/] {escape(store.url(f'{folder}/pictures.html'))}", soft_wrap=True)
+    pictures = store.url(layout.run_key(done.run, layout.PICTURES))
+    console.print(f"[dim]pictures[/] {escape(pictures)}", soft_wrap=True)
     if done.outcome.state != "nothing_new":
-        console.print(f"[dim]report  [/] {escape(store.url(f'{folder}/report.html'))}", soft_wrap=True)
+        report = store.url(layout.run_key(done.run, layout.REPORT))
+        console.print(f"[dim]report  [/] {escape(report)}", soft_wrap=True)
     console.print(f"[dim]next    [/] [bold]{escape(_next_command(done, parameters))}[/]", soft_wrap=True)
 
 

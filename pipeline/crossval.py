@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.layout import COUNTS, CROSSVAL, run_key
 from defectline.components.common.snapshot import LABELS, Pair, publish_snapshot, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
@@ -88,8 +89,8 @@ def _judge_fold(
     """The counts of the fold's test pictures, from the store where they are there already."""
     snapshot = publish_snapshot(store, rows, parameters.source).id
     told = parameters.model_dump_json(exclude={"source", "store", "force", "min_new_images", "max_rejected"})
-    run = f"crossval-{hashlib.sha256(f'{snapshot} {told}'.encode()).hexdigest()[:12]}"
-    key = f"runs/{run}/counts.json"
+    run = f"{CROSSVAL}{hashlib.sha256(f'{snapshot} {told}'.encode()).hexdigest()[:12]}"
+    key = run_key(run, COUNTS)
     if not store.exists(key):
         steps = Steps(parameters, work, say)
         folder = work / run

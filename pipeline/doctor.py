@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from defectline.components.common.errors import DefectlineError
+from defectline.components.common.layout import RUNS
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.versions import versions
@@ -125,7 +126,7 @@ def _store(store: Storage) -> str:
         if os.access(above, os.W_OK | os.X_OK) and above.is_dir():
             return f"{store.uri} is not there yet; the first run makes it"
     key = f"doctor-{uuid4().hex}.txt"
-    next(store.list("runs/"), None)
+    next(store.list(RUNS), None)
     store.write(key, b"probe")
     try:
         if store.read(key) != b"probe":

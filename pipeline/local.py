@@ -22,7 +22,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from defectline.components.common.errors import Conflict, DefectlineError, SettingsError
-from defectline.components.common.runs import Outcome, read_outcome, write_outcome
+from defectline.components.common.records import Outcome, read_outcome, write_outcome
 from defectline.components.common.steps import MARK, REPORTS_ENV
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage

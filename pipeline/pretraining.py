@@ -7,6 +7,7 @@ from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import SettingsError, SourceError
+from defectline.components.common.layout import pretrained_key
 from defectline.components.common.sample import VARIOUS, draw_samples
 from defectline.components.common.snapshot import (
     LABELS,
@@ -72,7 +73,7 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
     check_weights(parameters)
     store = open_storage(parameters.store)
     told = f"{software()} {VARIOUS} {pairs} {parameters.model_dump_json(include={*LEARNT})}"
-    key = f"pretrained/{hashlib.sha256(told.encode()).hexdigest()[:12]}.keras"
+    key = pretrained_key(hashlib.sha256(told.encode()).hexdigest()[:12])
     with only_run(store), work_folder() as work:
         path = work / "model.keras"
         if store.exists(key):

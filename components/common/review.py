@@ -8,15 +8,13 @@ review/<model>/<date>/                   of the day (UTC) when the frame came
 """
 
 import hashlib
-import re
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 Verdict = Literal["OK", "NG"]
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of a format → how its files are called here."""
-_FRAME = re.compile(r"review/([^/]+)/(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})\.json")
 
 
 class Frame(BaseModel):
@@ -46,36 +44,6 @@ class Decision(BaseModel):
     """Name of a mask's file; empty for the predicted one, and where the part is OK."""
     exported: tuple[str, ...] = ()
     """URIs of the sources that have got the pair."""
-
-
-class Place(NamedTuple):
-    """Where a frame lies in the store."""
-
-    model: str
-    date: str
-    id: str
-
-    @property
-    def folder(self) -> str:
-        return f"{model_prefix(self.model)}{self.date}/"
-
-    @property
-    def frame_key(self) -> str:
-        return f"{self.folder}{self.id}.json"
-
-    @property
-    def decision_key(self) -> str:
-        return f"{self.folder}{self.id}.decision.json"
-
-
-def model_prefix(model: str) -> str:
-    return f"review/{model}/"
-
-
-def find_place(key: str) -> Place | None:
-    """The place of the frame whose JSON lies under this key; None for any other key."""
-    found = _FRAME.fullmatch(key)
-    return Place(*found.groups()) if found else None
 
 
 def frame_id(picture: bytes) -> str:

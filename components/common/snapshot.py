@@ -26,10 +26,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import StoreError
+from defectline.components.common.layout import (
+    HEAD,
+    INDEX,
+    SNAPSHOT,
+    SNAPSHOTS,
+    pack_key,
+    parse_snapshot,
+    snapshot_key,
+)
 from defectline.components.common.storage import Storage
 
-HEAD = "snapshots/head.json"
-PACKS = "snapshots/packs/"
 SPLITS = ("train", "validation", "test")
 LABELS = ("OK", "NG")
 
@@ -142,9 +149,9 @@ def _column(kind: type, values: Sequence[int | str]) -> pa.Array:
 def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
     """Every row of a snapshot, sorted by id. Raises StoreError where there is none, or a damaged one."""
     try:
-        return parse_index(_read(store, snapshot, "index.parquet"))
+        return parse_index(_read(store, snapshot, INDEX))
     except ValueError as error:
-        raise _damaged(store, snapshot, "index.parquet", error) from error
+        raise _damaged(store, snapshot, INDEX, error) from error
 
 
 def parse_index(data: bytes) -> list[Pair]:
@@ -159,15 +166,15 @@ def parse_index(data: bytes) -> list[Pair]:
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
     """Raises StoreError where there is no such snapshot, or a damaged one."""
     try:
-        return Snapshot.model_validate_json(_read(store, snapshot, "snapshot.json"))
+        return Snapshot.model_validate_json(_read(store, snapshot, SNAPSHOT))
     except ValidationError as error:
-        raise _damaged(store, snapshot, "snapshot.json", error.errors()[0]["msg"]) from error
+        raise _damaged(store, snapshot, SNAPSHOT, error.errors()[0]["msg"]) from error
 
 
 def _damaged(store: Storage, snapshot: str, name: str, what: object) -> StoreError:
     return StoreError(
         f"The snapshot {snapshot} is damaged.",
-        got=f"{store.url(f'snapshots/{snapshot}/{name}')}: {what}",
+        got=f"{store.url(snapshot_key(snapshot, name))}: {what}",
         expected="the file that ingest wrote",
         fix="Bring it back from a backup. If there is none, name an older snapshot in "
         f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
@@ -185,32 +192,31 @@ def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snaps
         accepted=sum(row.status == "accepted" for row in rows),
         rejected=sum(row.status == "rejected" for row in rows),
     )
-    folder = f"snapshots/{snapshot.id}"
     with suppress(StoreError):
         # The same state again, perhaps elsewhere: it is as old as it was.
         snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
     with tempfile.TemporaryDirectory() as temporary:
-        index = Path(temporary, "index.parquet")
+        index = Path(temporary, INDEX)
         write_index(index, rows)
-        store.upload(index, f"{folder}/index.parquet")
-    store.write(f"{folder}/snapshot.json", snapshot.model_dump_json(indent=2).encode())
+        store.upload(index, snapshot_key(snapshot.id, INDEX))
+    store.write(snapshot_key(snapshot.id, SNAPSHOT), snapshot.model_dump_json(indent=2).encode())
     return snapshot
 
 
 def list_snapshots(store: Storage) -> list[Snapshot]:
     """Every snapshot in the store, the oldest first."""
-    keys = [found.key for found in store.list("snapshots/")]
-    ids = [parts[1] for parts in (key.split("/") for key in keys) if parts[2:] == ["snapshot.json"]]
+    keys = [found.key for found in store.list(SNAPSHOTS)]
+    ids = [id for key in keys if (id := parse_snapshot(key)) and key == snapshot_key(id, SNAPSHOT)]
     return sorted((read_snapshot(store, id) for id in ids), key=lambda s: (s.created, s.id))
 
 
 def _read(store: Storage, snapshot: str, name: str) -> bytes:
     try:
-        return store.read(f"snapshots/{snapshot}/{name}")
+        return store.read(snapshot_key(snapshot, name))
     except KeyError:
         raise StoreError(
             f"The store holds no snapshot {snapshot}.",
-            got=f"no {store.url(f'snapshots/{snapshot}/{name}')}",
+            got=f"no {store.url(snapshot_key(snapshot, name))}",
             expected="a snapshot that ingest wrote",
             fix="Check the store's URI. If the folder was removed, name another snapshot in "
             f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
@@ -311,10 +317,6 @@ def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, by
 def _cut(pack: BinaryIO, span: Span) -> bytes:
     pack.seek(span.start)
     return pack.read(span.size)
-
-
-def pack_key(pack: str) -> str:
-    return f"{PACKS}{pack}.tar"
 
 
 def pack_name(path: Path) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder
 from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.common.layout import champion_key, model_folder
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import Current, current_key, read_current
+from defectline.components.common.records import ChampionRecord, read_champion
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.deploy.golden import ask, wait_until_ready
@@ -25,21 +26,21 @@ def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str,
     Raises ServingError where the predictor does not answer as the bundle says, Conflict where somebody
     else deployed meanwhile; the former champion then stays. No process is left over.
     """
-    seen = store.read_versioned(current_key(name))
-    before = read_current(store, name) if seen else None
-    publish_folder(bundle_folder, store, f"models/{name}/{bundle.version}")
+    seen = store.read_versioned(champion_key(name))
+    before = read_champion(store, name) if seen else None
+    publish_folder(bundle_folder, store, model_folder(name, bundle.version))
     with tempfile.TemporaryDirectory() as temporary:
         served = Path(temporary, "model")
         copy_served(bundle_folder, served)
         with predictor(served, name) as url:
             ask(url, name, bundle_folder, bundle)
             say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
-    former = before.version if before else ""
-    if before and former == bundle.version:
-        former = before.former
-    champion = Current(version=bundle.version, run=run, former=former)
+    previous = before.version if before else ""
+    if before and previous == bundle.version:
+        previous = before.previous
+    champion = ChampionRecord(version=bundle.version, run=run, previous=previous)
     try:
-        store.swap(current_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1])
+        store.swap(champion_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1])
     except Conflict as error:
         raise Conflict(
             f"{bundle.version} was not deployed: another run deployed {name} at the same time.",

@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from defectline.components.common import checksums
+from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.errors import BundleError, ServingError
-from defectline.components.common.runs import read_current
+from defectline.components.common.records import read_champion
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.deploy.local import deploy_local
@@ -40,8 +40,8 @@ def roll_back(store: str, name: str, namespace: str = "", to: str = "", poll_s: 
 
 
 def _before(storage: Storage, name: str) -> str:
-    current = read_current(storage, name)
-    if current is None or not current.former:
+    current = read_champion(storage, name)
+    if current is None or not current.previous:
         raise ServingError(
             f"{name} has no version to go back to.",
             got=f"nothing before {current.version}" if current else "no champion",
@@ -50,16 +50,16 @@ def _before(storage: Storage, name: str) -> str:
             if current
             else "Correct --store or --name.",
         )
-    return current.former
+    return current.previous
 
 
 def _fetch(storage: Storage, name: str, version: str, folder: Path) -> Bundle:
     """Fetch the bundle of `version` into the empty `folder`, checked."""
-    prefix = f"models/{name}/{version}"
+    prefix = layout.model_folder(name, version)
     if not storage.exists(f"{prefix}/{checksums.NAME}"):
         there = sorted(
             found.key.split("/")[2]
-            for found in storage.list(f"models/{name}/")
+            for found in storage.list(f"{layout.MODELS}{name}/")
             if found.key.endswith(f"/{checksums.NAME}")
         )
         raise BundleError(

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from defectline.components.common.runs import Outcome, read_current, read_gated, read_outcome
+from defectline.components.common.records import Outcome, read_champion, read_gate, read_outcome
 from defectline.components.common.storage import Storage, open_storage
 
 
@@ -32,17 +32,17 @@ class Status(BaseModel):
 def read_status(store: str, name: str, namespace: str = "") -> Status:
     """What serves `name` on this machine, or in `namespace` of the cluster. Raises DefectlineError."""
     storage = open_storage(store)
-    gated = read_gated(storage, name)
+    gated = read_gate(storage, name)
     last = {
         "last_run": gated.run if gated else "",
         "last_outcome": read_outcome(storage, gated.run) if gated else None,
     }
     if namespace:
         return _on_kserve(storage, name, namespace).model_copy(update=last)
-    current = read_current(storage, name)
+    current = read_champion(storage, name)
     if current is None:
         return Status(name=name).model_copy(update=last)
-    return Status(name=name, version=current.version, former=current.former).model_copy(update=last)
+    return Status(name=name, version=current.version, former=current.previous).model_copy(update=last)
 
 
 def _on_kserve(store: Storage, name: str, namespace: str) -> Status:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectline.components.common.bundle import read_bundle
-from defectline.components.common.runs import (
-    Gated,
+from defectline.components.common.records import (
+    GateRecord,
     Outcome,
-    read_current,
+    read_champion,
     read_outcome,
-    write_gated,
+    write_gate,
     write_outcome,
 )
 from defectline.components.common.settings import checked
@@ -32,7 +32,7 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
 
             version = find_on_kserve(model_name, _settings(kserve)) or ""
         else:
-            current = read_current(open_storage(store), model_name)
+            current = read_champion(open_storage(store), model_name)
             version = current.version if current else ""
         report.did = version or "there is none yet"
         return version
@@ -62,8 +62,8 @@ def deploy(
         else:
             deploy_local(bundle, sealed, storage, model_name, run)
             report.did = f"{sealed.version} is the champion"
-        gated = Gated(run=run, snapshot=sealed.data.snapshot, settings=settings)
-        write_gated(storage, model_name, gated)
+        gated = GateRecord(run=run, snapshot=sealed.data.snapshot, settings=settings)
+        write_gate(storage, model_name, gated)
         outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)
         write_outcome(storage, run, outcome)
         return sealed.version

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.inspection import Network
+from defectline.components.common.layout import model_folder
 from defectline.components.common.snapshot import LABELS, Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
@@ -33,10 +34,11 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
     """
     if not champion:
         return Rival(None, "there is no champion yet")
+    published = model_folder(model_name, champion)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, champion)
         try:
-            storage.download_folder(f"models/{model_name}/{champion}", folder)
+            storage.download_folder(published, folder)
             bundle = read_bundle(folder)
             network = Network(folder / bundle.network, bundle.imaging)
             unseen, note = _unseen(storage, bundle, pairs)
@@ -46,9 +48,7 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
             return Rival(score(network, constants, storage, unseen, "judging the champion"), note)
         except BundleError as error:
             # The copy that was looked at is gone by the time somebody reads this.
-            what = f"{error.what} Got {error.got}.".replace(
-                str(folder), storage.url(f"models/{model_name}/{champion}")
-            )
+            what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
             return _incomparable(
                 f"the champion {champion} cannot be loaded: {what} The absolute rules decide"
             )

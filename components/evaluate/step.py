@@ -20,11 +20,11 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from defectline.components.common import checksums
+from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
-from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
+from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
@@ -144,7 +144,7 @@ def evaluate(
             failed = "; ".join(
                 f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
             )
-            write_gated(storage, model_name, Gated(run=run, snapshot=snapshot, settings=settings))
+            write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings=settings))
             write_outcome(storage, run, Outcome(state="refused", reason=failed, version=champion))
         iou = metrics["test"]["iou"]
         progress.did = (
@@ -225,13 +225,16 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "calibration_note": bundle.calibration_note,
         "grades": bundle.grades and _grades(report.scored.counts, bundle),
     }
-    storage.write(f"runs/{report.run}/metrics.json", json.dumps(content, indent=2, allow_nan=False).encode())
     rows = [rule._asdict() for rule in report.rules]
-    storage.write(f"runs/{report.run}/gate.json", json.dumps(rows, indent=2, ensure_ascii=False).encode())
     counts = [count._asdict() for count in report.scored.counts]
-    storage.write(f"runs/{report.run}/counts.json", json.dumps(counts, ensure_ascii=False).encode())
-    storage.write(f"runs/{report.run}/report.html", page.encode())
-    storage.write(f"runs/{report.run}/summary.md", summary.encode())
+    for name, text in (
+        (layout.METRICS, json.dumps(content, indent=2, allow_nan=False)),
+        (layout.GATE, json.dumps(rows, indent=2, ensure_ascii=False)),
+        (layout.COUNTS, json.dumps(counts, ensure_ascii=False)),
+        (layout.REPORT, page),
+        (layout.SUMMARY, summary),
+    ):
+        storage.write(layout.run_key(report.run, name), text.encode())
 
 
 def _grades(counts: Sequence[Count], bundle: Bundle) -> dict[str, Any]:

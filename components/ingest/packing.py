@@ -4,7 +4,6 @@ A run that is cut off leaves whole packs, and a journal below snapshots/journal/
 the next run goes on from there. A snapshot that is published takes the journal away.
 """
 
-import hashlib
 import io
 import tarfile
 from collections import Counter
@@ -13,14 +12,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from defectline.components.common.snapshot import (
-    PACKS,
-    Pair,
-    pack_key,
-    pack_name,
-    parse_index,
-    write_index,
-)
+from defectline.components.common.layout import PACKS, journal_prefix, pack_key
+from defectline.components.common.snapshot import Pair, pack_name, parse_index, write_index
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
@@ -94,19 +87,14 @@ class Packer:
             index = self._folder / "journal.parquet"
             with local_file(index):
                 write_index(index, done)
-            self._store.upload(index, f"{_journal(self._source)}{name}.parquet")
+            self._store.upload(index, f"{journal_prefix(self._source)}{name}.parquet")
         self.rows += done
-
-
-def _journal(source: str) -> str:
-    # Versions of another source say nothing about this one's files.
-    return f"snapshots/journal/{hashlib.sha256(source.encode()).hexdigest()[:16]}/"
 
 
 def read_journal(store: Storage, source: str) -> list[Pair]:
     """What runs on this source packed that were cut off before they published a snapshot."""
     rows = []
-    for found in store.list(_journal(source)):
+    for found in store.list(journal_prefix(source)):
         try:
             rows += parse_index(store.read(found.key))
         except ValueError as error:
@@ -126,5 +114,5 @@ def lost_packs(store: Storage, rows: Iterable[Pair]) -> set[str]:
 
 
 def clear_journal(store: Storage, source: str) -> None:
-    for found in list(store.list(_journal(source))):
+    for found in list(store.list(journal_prefix(source))):
         store.delete(found.key)

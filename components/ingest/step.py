@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.runs import Outcome, read_current, read_gated, write_outcome
+from defectline.components.common.layout import PICTURES, QUARANTINE, run_key, snapshot_key
+from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
@@ -38,7 +39,7 @@ def ingest(
         origin, target = open_storage(source), open_storage(store)
         _check_apart(origin, target)
         try:
-            snapshot = take_snapshot(origin, target, max_rejected, f"runs/{run}/quarantine.csv", masks)
+            snapshot = take_snapshot(origin, target, max_rejected, run_key(run, QUARANTINE), masks)
         except TooManyRejected as error:
             _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
             raise
@@ -48,7 +49,7 @@ def ingest(
         say(f"ingest: snapshot {snapshot.id}")
         if new:
             return snapshot.id
-        current = read_current(target, model_name)
+        current = read_champion(target, model_name)
         version = current.version if current else ""
         write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
@@ -89,7 +90,7 @@ def _check_apart(source: Storage, store: Storage) -> None:
 
 def _snapshots_sheet(source: Storage, store: Storage, snapshot: str) -> str:
     """The page of a snapshot, which is drawn once."""
-    key = f"snapshots/{snapshot}/pictures.html"
+    key = snapshot_key(snapshot, PICTURES)
     try:
         return store.read(key).decode()
     except KeyError:
@@ -99,7 +100,7 @@ def _snapshots_sheet(source: Storage, store: Storage, snapshot: str) -> str:
 
 
 def _show(page: str, store: Storage, run: str, file: Path | None) -> None:
-    store.write(f"runs/{run}/pictures.html", page.encode())
+    store.write(run_key(run, PICTURES), page.encode())
     if file is not None:
         with local_file(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def _news(
     store: Storage, model_name: str, snapshot: str, settings: str, least: int, force: bool
 ) -> tuple[bool, str]:
     """Whether to go on, and why in a few words."""
-    gated = read_gated(store, model_name)
+    gated = read_gate(store, model_name)
     if gated is None:
         return True, "all of them new"
     before = {p.content for p in read_pairs(store, gated.snapshot) if p.status == "accepted"}

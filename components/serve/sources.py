@@ -8,7 +8,8 @@ from filelock import FileLock
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
-from defectline.components.common.runs import read_current
+from defectline.components.common.layout import model_folder
+from defectline.components.common.records import read_champion
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 
@@ -20,7 +21,7 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
     Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed.
     """
     storage = open_storage(store)
-    current = read_current(storage, name)
+    current = read_champion(storage, name)
     if current is None:
         raise SettingsError(
             f"There is no model {name} to serve.",
@@ -28,7 +29,7 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
             expected="a model that passed the gate",
             fix="Run the pipeline first (`make run`), or correct --store and --name.",
         )
-    prefix = f"models/{name}/{current.version}"
+    prefix = model_folder(name, current.version)
     if isinstance(storage, FolderStorage):
         folder = storage.root / prefix
     else:
@@ -51,7 +52,7 @@ class Champion:
 
     def state(self) -> str:
         """The champion's version. Raises StoreError."""
-        current = read_current(open_storage(self.store), self.name)
+        current = read_champion(open_storage(self.store), self.name)
         return current.version if current else ""
 
     def fetch(self) -> Path:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.dataset import Prepared
 from defectline.components.common.errors import Damaged
+from defectline.components.common.layout import checkpoint_prefix
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.train.history import best_epoch
@@ -71,7 +72,7 @@ class Checkpoints:
     """The checkpoints of one training in a store."""
 
     def __init__(self, store: Storage, name: str):
-        self.store, self.prefix = store, f"checkpoints/{name}"
+        self.store, self.prefix = store, checkpoint_prefix(name)
 
     def save(self, history: list[dict], network: Sequence, rest: Sequence) -> None:
         """Keep the state after the last epoch of `history`.
@@ -112,11 +113,11 @@ class Checkpoints:
         return Checkpoint(history, network, rest, kept)
 
     def _key(self, epoch: int) -> str:
-        return f"{self.prefix}/epoch-{epoch:05d}.npz"
+        return f"{self.prefix}epoch-{epoch:05d}.npz"
 
     def _epochs(self) -> list[int]:
         """Epochs whose file is there, the last one first."""
-        names = (found.key.rpartition("/epoch-")[2] for found in self.store.list(f"{self.prefix}/"))
+        names = (found.key.rpartition("/epoch-")[2] for found in self.store.list(self.prefix))
         return sorted((int(name.removesuffix(".npz")) for name in names), reverse=True)
 
     def _forget(self, epoch: int) -> None:

@@ -1,25 +1,20 @@
 """What a store holds: bundles, runs, and which belong together."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from defectline.components.common import checksums
+from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import SettingsError, StoreError
-from defectline.components.common.runs import Outcome, outcome_key, read_current, read_outcome
+from defectline.components.common.records import Outcome, read_champion, read_outcome
 from defectline.components.common.storage import Object, Storage
 from defectline.components.train.settings import WEIGHTS
 
 Say = Callable[[str], None]
-CROSSVAL = "crossval-"
-"""Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""
-
-VERSION_FILE = re.compile(r"(models|serving)/(?P<name>[^/]+)/(?P<version>v\d{8}-\d{6}-[0-9a-f]{6})/.")
 
 
 class Model(NamedTuple):
@@ -60,7 +55,7 @@ class Run(NamedTuple):
     def state(self) -> str:
         if self.outcome:
             return self.outcome.state
-        return "judged" if self.id.startswith(CROSSVAL) and self.metrics else "unfinished"
+        return "judged" if self.id.startswith(layout.CROSSVAL) and self.metrics else "unfinished"
 
     @property
     def judged(self) -> str:
@@ -71,7 +66,7 @@ class Run(NamedTuple):
 def read_runs(store: Storage, say: Say) -> list[Run]:
     """Every run, the oldest first; `say` gets what cannot be read and is left out."""
     found: dict[str, list[Object]] = defaultdict(list)
-    for one in store.list("runs/"):
+    for one in store.list(layout.RUNS):
         _, run, *rest = one.key.split("/")
         if rest:
             found[run].append(one)
@@ -81,23 +76,20 @@ def read_runs(store: Storage, say: Say) -> list[Run]:
 
 def _read_run(store: Storage, run: str, files: Sequence[Object], say: Say) -> Run:
     times = sorted(one.modified for one in files)
-    names = tuple(sorted(one.key.removeprefix(f"runs/{run}/") for one in files))
+    names = tuple(sorted(one.key.removeprefix(layout.run_key(run, "")) for one in files))
     outcome = None
-    if "outcome.json" in names:
+    if layout.OUTCOME in names:
         try:
             outcome = read_outcome(store, run)
         except StoreError:
-            say(f"{store.url(outcome_key(run))} cannot be read and is left out")
-    metrics, gate = (
-        ({}, []) if "metrics.json" not in names else (_json(store, run, "metrics.json", {}, say), [])
-    )
-    if "gate.json" in names:
-        gate = _json(store, run, "gate.json", [], say)
+            say(f"{store.url(layout.run_key(run, layout.OUTCOME))} cannot be read and is left out")
+    metrics = _json(store, run, layout.METRICS, {}, say) if layout.METRICS in names else {}
+    gate = _json(store, run, layout.GATE, [], say) if layout.GATE in names else []
     return Run(run, outcome, metrics, gate, times[0], times[-1], names)
 
 
 def _json(store: Storage, run: str, name: str, otherwise: Any, say: Say) -> Any:
-    key = f"runs/{run}/{name}"
+    key = layout.run_key(run, name)
     try:
         found = json.loads(store.read(key))
     except (KeyError, ValueError):
@@ -115,9 +107,9 @@ def _starts_from(bundle: Bundle) -> str:
 
 def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
     """Every version of every model, the oldest first, those that a gate refused among them."""
-    judged = {run.judged: run for run in runs if run.judged and not run.id.startswith(CROSSVAL)}
+    judged = {run.judged: run for run in runs if run.judged and not run.id.startswith(layout.CROSSVAL)}
     folders = find_versions(store)
-    champions = {name: read_current(store, name) for name in {name for name, _ in folders}}
+    champions = {name: read_champion(store, name) for name in {name for name, _ in folders}}
     models = []
     for (name, version), keys in folders.items():
         current = champions[name]
@@ -148,10 +140,10 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
 def find_versions(store: Storage) -> dict[tuple[str, str], list[str]]:
     """Name and version of each model → the keys of its files, those below models/ before serving/."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for place in ("models", "serving"):
-        for one in store.list(f"{place}/"):
-            if matching := VERSION_FILE.match(one.key):
-                found[matching["name"], matching["version"]].append(one.key)
+    for place in (layout.MODELS, layout.SERVING):
+        for one in store.list(place):
+            if version := layout.parse_version(one.key):
+                found[version].append(one.key)
     return found
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import SettingsError, StoreError
-from defectline.components.common.review import Decision, Frame, find_place
+from defectline.components.common.layout import COUNTS, REVIEW, parse_frame_key, run_key
+from defectline.components.common.review import Decision, Frame
 from defectline.components.common.snapshot import (
     LABELS,
     SPLITS,
@@ -213,7 +214,7 @@ def _uses(store: Storage, found: Sequence[Presence], say: Say) -> list[Use]:
 
 def _verdicts(store: Storage, run: str, say: Say) -> dict[str, tuple[str, float]]:
     """Id of each test picture of a run → the model's verdict and score; empty where that is gone."""
-    key = f"runs/{run}/counts.json"
+    key = run_key(run, COUNTS)
     try:
         return {row["id"]: (row["verdict"], row["score"]) for row in json.loads(store.read(key))}
     except KeyError:
@@ -229,16 +230,16 @@ def _find_frames(store: Storage, text: str, digests: set[str], say: Say) -> list
     if Path(text).is_file():
         wanted.add(sha256_file(Path(text))[:32])
     start = text.lower()[:32] if _is_checksum(text) else "no checksum"
-    places = [place for one in store.list("review/") if (place := find_place(one.key))]
+    keys = [key for one in store.list(REVIEW) if (key := parse_frame_key(one.key))]
     frames = []
-    for place in sorted(places):
-        if place.id in wanted or place.id.startswith(start):
+    for key in sorted(keys):
+        if key.id in wanted or key.id.startswith(start):
             try:
-                frame = Frame.model_validate_json(store.read(place.frame_key))
-                decided = store.read_versioned(place.decision_key)
+                frame = Frame.model_validate_json(store.read(key.frame))
+                decided = store.read_versioned(key.decision)
                 decision = Decision.model_validate_json(decided[0]) if decided else None
             except (KeyError, ValidationError):
-                say(f"{store.url(place.frame_key)} cannot be read and is left out")
+                say(f"{store.url(key.frame)} cannot be read and is left out")
                 continue
             frames.append(
                 Reviewed(

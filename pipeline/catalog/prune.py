@@ -16,14 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common import checksums
+from defectline.components.common import checksums, layout
 from defectline.components.common.errors import Conflict, StoreError
-from defectline.components.common.runs import read_gated
-from defectline.components.common.snapshot import PACKS, find_head, pack_key, read_pairs
+from defectline.components.common.records import read_gate
+from defectline.components.common.snapshot import find_head, read_pairs
 from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.catalog.inventory import (
-    VERSION_FILE,
     Model,
     Run,
     Say,
@@ -31,7 +30,7 @@ from defectline.pipeline.catalog.inventory import (
     read_runs,
 )
 
-JOURNAL = "snapshots/journal/"
+PLACES = (layout.MODELS, layout.SERVING, layout.SNAPSHOTS, layout.CHECKPOINTS, layout.PRETRAINED)
 ROUNDS = (("model",), ("journal", "snapshot"), ("pack", "checkpoint", "weights", "upload"))
 """Kinds of things: what refers goes before what it refers to."""
 
@@ -78,24 +77,25 @@ class Stock(NamedTuple):
 
 def read_stock(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) -> Stock:
     """Read the store; nothing is changed. Raises StoreError where a record that decides is damaged."""
-    places = ("models/", "serving/", "snapshots/", "checkpoints/", "pretrained/")
-    objects = {one.key: one for place in places for one in store.list(place)}
+    objects = {one.key: one for place in PLACES for one in store.list(place)}
     runs = read_runs(store, say)
     models = [one for one in read_models(store, runs, say) if _files(objects, one)]
     mentions: dict[str, str] = defaultdict(str)
     for key in objects:
-        place, name, *rest = key.split("/")
-        if (place, rest) == ("models", ["current.json"]) or (place, rest[:1]) == ("serving", ["unfinished"]):
+        name = layout.parse_name(key)
+        if key == layout.champion_key(name) or key.startswith(layout.unfinished_prefix(name)):
             mentions[name] += _text(store, key)
     for name, versions in (in_use or {}).items():
         for key in objects:
-            if key.startswith(f"serving/{name}/deployed/") and _stem(key) in versions:
+            if key.startswith(layout.deployed_prefix(name)) and layout.stem(key) in versions:
                 mentions[name] += _text(store, key)
     gated = {}
-    for name in {key.split("/")[1] for key in objects if key.startswith("models/")}:
-        if found := read_gated(store, name):
+    for name in {layout.parse_name(key) for key in objects if key.startswith(layout.MODELS)}:
+        if found := read_gate(store, name):
             gated[name] = (found.snapshot, found.settings)
-    snapshots = {key.split("/")[1] for key in objects if key.endswith("/index.parquet")}
+    snapshots = {
+        id for key in objects if (id := layout.parse_snapshot(key)) and key.endswith(f"/{layout.INDEX}")
+    }
     return Stock(
         objects,
         models,
@@ -113,10 +113,6 @@ def _text(store: Storage, key: str) -> str:
     with suppress(KeyError):
         return store.read(key).decode(errors="replace") + "\n"
     return ""
-
-
-def _stem(key: str) -> str:
-    return key.rpartition("/")[2].rpartition(".")[0]
 
 
 def _packs(store: Storage, snapshot: str, say: Say) -> set[str] | None:
@@ -160,7 +156,7 @@ def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
         served = {
             m.version
             for m in models
-            if any(one.key.startswith("serving/") for one in _files(stock.objects, m))
+            if any(one.key.startswith(layout.SERVING) for one in _files(stock.objects, m))
         }
         why: dict[str, str] = {}
         for model in models:
@@ -215,10 +211,8 @@ def _files(objects: Mapping[str, Object], model: Model) -> list[Object]:
     """The model's files, and the records that name it."""
     found = []
     for key, one in objects.items():
-        if matching := VERSION_FILE.match(key):
-            if (matching["name"], matching["version"]) == (model.name, model.version):
-                found.append(one)
-        elif key.startswith(f"serving/{model.name}/deployed/") and _stem(key) == model.version:
+        named = key.startswith(layout.deployed_prefix(model.name)) and layout.stem(key) == model.version
+        if named or layout.parse_version(key) == (model.name, model.version):
             found.append(one)
     return found
 
@@ -226,11 +220,10 @@ def _files(objects: Mapping[str, Object], model: Model) -> list[Object]:
 def _snapshots(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
     folders: dict[str, list[Object]] = defaultdict(list)
     for key, one in stock.objects.items():
-        place, folder, *rest = key.split("/")
-        if place == "snapshots" and rest and folder not in ("packs", "journal"):
-            folders[folder].append(one)
+        if snapshot := layout.parse_snapshot(key):
+            folders[snapshot].append(one)
     for snapshot, objects in folders.items():
-        named = [one for one in objects if one.key.endswith("/snapshot.json")]
+        named = [one for one in objects if one.key.endswith(f"/{layout.SNAPSHOT}")]
         if snapshot in kept or (not named and not _all_old(objects, before)):
             continue
         ordered = (*named, *(one for one in objects if one not in named))
@@ -239,12 +232,12 @@ def _snapshots(stock: Stock, kept: Mapping[str, str], before: datetime) -> Itera
 
 
 def _packs_to_remove(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
-    journals = [one for key, one in stock.objects.items() if key.startswith(JOURNAL)]
+    journals = [one for key, one in stock.objects.items() if key.startswith(layout.JOURNAL)]
     going_on = [one for one in journals if not _old(one.modified, before)]
     for one in journals:
         if one not in going_on:
-            yield _item("journal", _stem(one.key), "nobody went on with that ingest", (one,))
-    needed = {_stem(one.key) for one in going_on}
+            yield _item("journal", layout.stem(one.key), "nobody went on with that ingest", (one,))
+    needed = {layout.stem(one.key) for one in going_on}
     for snapshot in kept:
         packs = stock.packs.get(snapshot, set())
         if packs is None:
@@ -252,15 +245,15 @@ def _packs_to_remove(stock: Stock, kept: Mapping[str, str], before: datetime) ->
             return
         needed |= packs
     for key, one in stock.objects.items():
-        if key.startswith(PACKS) and key == pack_key(_stem(key)) and _stem(key) not in needed:
-            yield _item("pack", _stem(key), "no kept snapshot has pictures in it", (one,))
+        if key == layout.pack_key(layout.stem(key)) and layout.stem(key) not in needed:
+            yield _item("pack", layout.stem(key), "no kept snapshot has pictures in it", (one,))
 
 
 def _given_up(stock: Stock, before: datetime) -> Iterable[Item]:
     trainings: dict[str, list[Object]] = defaultdict(list)
     for key, one in stock.objects.items():
-        if key.startswith("checkpoints/"):
-            trainings[key.split("/")[1]].append(one)
+        if key.startswith(layout.CHECKPOINTS):
+            trainings[layout.parse_name(key)].append(one)
     for name, objects in trainings.items():
         if _all_old(objects, before):
             yield _item("checkpoint", name, "nobody went on with that training", tuple(objects))
@@ -273,8 +266,10 @@ def _weights(stock: Stock, versions: Mapping[tuple[str, str], str], before: date
     used = "\n".join(settings for _, settings in stock.gated.values())
     used += "\n".join(m.starts_from for m in stock.models if (m.name, m.version) in versions)
     for key, one in stock.objects.items():
-        if key.startswith("pretrained/") and key not in used and _old(one.modified, before):
-            yield _item("weights", key.removeprefix("pretrained/"), "no kept model started from them", (one,))
+        if key.startswith(layout.PRETRAINED) and key not in used and _old(one.modified, before):
+            yield _item(
+                "weights", key.removeprefix(layout.PRETRAINED), "no kept model started from them", (one,)
+            )
 
 
 def _item(kind: str, name: str, reason: str, objects: Sequence[Object]) -> Item:
@@ -334,7 +329,7 @@ def _remove(store: Storage, item: Item, say: Say) -> bool:
         return True
     if item.kind == "model":
         name, version = item.name.split(" ")
-        if version in _text(store, f"models/{name}/current.json"):
+        if version in _text(store, layout.champion_key(name)):
             say(f"{item.name} has become the champion: kept")
             return False
     for one in item.objects:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.imaging import UnreadableImage, decode_mask, encode_mask
-from defectline.components.common.review import Decision, Frame, Place, Verdict, find_place, model_prefix
+from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
+from defectline.components.common.review import Decision, Frame, Verdict
 from defectline.components.common.snapshot import LABELS
 from defectline.components.common.storage import Storage
 
@@ -20,7 +21,7 @@ READERS = 8
 
 
 class Item(NamedTuple):
-    place: Place
+    key: FrameKey
     frame: Frame
     decision: Decision | None
 
@@ -33,7 +34,7 @@ class Item(NamedTuple):
 
     @property
     def picture_key(self) -> str:
-        return self.place.folder + self.frame.picture
+        return self.key.folder + self.frame.picture
 
 
 class Exported(NamedTuple):
@@ -49,7 +50,7 @@ def list_frames(store: Storage, model: str, say: Callable[[str], None]) -> list[
     """The frames of a model with what was decided, the oldest first. What cannot be read is named and left
     out."""
     with ThreadPoolExecutor(READERS) as readers:
-        items = list(readers.map(lambda place: _read(store, place, say), _places(store, model)))
+        items = list(readers.map(lambda key: _read(store, key, say), _keys(store, model)))
     return sorted((item for item in items if item), key=lambda item: (item.frame.taken, item.frame.id))
 
 
@@ -60,27 +61,27 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
     what was decided, until it is exported. Raises SettingsError for what cannot be decided like that, and
     Conflict where somebody else decides at the same time.
     """
-    place = _resolve(start, _places(store, model))
-    frame = _frame(store, place)
-    before = store.read_versioned(place.decision_key)
+    key = _resolve(start, _keys(store, model))
+    frame = _frame(store, key)
+    before = store.read_versioned(key.decision)
     old = Decision.model_validate_json(before[0]) if before else None
     if old and old.exported:
         raise SettingsError(
-            f"{place.id} has been exported as {old.verdict}.",
+            f"{key.id} has been exported as {old.verdict}.",
             got=f"--as {verdict}",
             expected="a frame that is not in a source yet",
-            fix=f"Change the pair in {old.exported[0]}: its names begin with review-{place.id}.",
+            fix=f"Change the pair in {old.exported[0]}: its names begin with review-{key.id}.",
         )
     name = ""
     if mask is None:
         _check_predicted(frame, verdict)
     else:
         drawn = _checked_mask(frame, verdict, mask)
-        name = f"{place.id}.mask-{hashlib.sha256(drawn).hexdigest()[:12]}.png"
-        store.write(place.folder + name, drawn)
+        name = f"{key.id}.mask-{hashlib.sha256(drawn).hexdigest()[:12]}.png"
+        store.write(key.folder + name, drawn)
     decision = Decision(verdict=verdict, decided=_now(), mask=name)
-    store.swap(place.decision_key, _encoded(decision), before and before[1])
-    return Item(place, frame, decision)
+    store.swap(key.decision, _encoded(decision), before and before[1])
+    return Item(key, frame, decision)
 
 
 def export(store: Storage, model: str, source: Storage, say: Callable[[str], None]) -> Exported:
@@ -145,44 +146,44 @@ class _Labelled:
         return hashlib.sha256(self._source.read(key)).hexdigest()
 
 
-def _places(store: Storage, model: str) -> Iterator[Place]:
+def _keys(store: Storage, model: str) -> Iterator[FrameKey]:
     """Every whole frame once; of one that came on two days the first."""
-    places = [place for found in store.list(model_prefix(model)) if (place := find_place(found.key))]
+    keys = [key for found in store.list(review_prefix(model)) if (key := parse_frame_key(found.key))]
     seen: set[str] = set()
-    for place in sorted(places):
-        if place.id not in seen:
-            seen.add(place.id)
-            yield place
+    for key in sorted(keys):
+        if key.id not in seen:
+            seen.add(key.id)
+            yield key
 
 
-def _read(store: Storage, place: Place, say: Callable[[str], None]) -> Item | None:
+def _read(store: Storage, key: FrameKey, say: Callable[[str], None]) -> Item | None:
     try:
-        frame = _frame(store, place)
-        decided = store.read_versioned(place.decision_key)
-        return Item(place, frame, Decision.model_validate_json(decided[0]) if decided else None)
+        frame = _frame(store, key)
+        decided = store.read_versioned(key.decision)
+        return Item(key, frame, Decision.model_validate_json(decided[0]) if decided else None)
     except (StoreError, ValidationError) as error:
-        say(f"{store.url(place.frame_key)} cannot be read and is left out: {str(error).splitlines()[0]}")
+        say(f"{store.url(key.frame)} cannot be read and is left out: {str(error).splitlines()[0]}")
         return None
 
 
-def _frame(store: Storage, place: Place) -> Frame:
+def _frame(store: Storage, key: FrameKey) -> Frame:
     try:
-        return Frame.model_validate_json(store.read(place.frame_key))
+        return Frame.model_validate_json(store.read(key.frame))
     except ValidationError as error:
         raise StoreError(
-            f"{store.url(place.frame_key)} is damaged.",
+            f"{store.url(key.frame)} is damaged.",
             got=error.errors()[0]["msg"],
             expected=f"the fields {', '.join(Frame.model_fields)}",
             fix="Remove the frame, its picture and its JSON.",
         ) from error
 
 
-def _resolve(start: str, places: Iterator[Place]) -> Place:
-    known = list(places)
-    matching = [place for place in known if place.id.startswith(start)] if start else []
+def _resolve(start: str, keys: Iterator[FrameKey]) -> FrameKey:
+    known = list(keys)
+    matching = [key for key in known if key.id.startswith(start)] if start else []
     if len(matching) == 1:
         return matching[0]
-    ids = ", ".join(place.id for place in (matching or known)[-5:])
+    ids = ", ".join(key.id for key in (matching or known)[-5:])
     raise SettingsError(
         f"Several frames begin with {start}." if matching else f"There is no frame {start}.",
         got=start or "an empty id",
@@ -239,7 +240,7 @@ def _predicted(frame: Frame) -> np.ndarray:
 def _mask(store: Storage, item: Item) -> bytes:
     assert item.decision
     if item.decision.mask:
-        return _file(store, item.place.folder + item.decision.mask)
+        return _file(store, item.key.folder + item.decision.mask)
     predicted = _predicted(item.frame)
     return encode_mask(predicted if item.decision.verdict == "NG" else np.zeros_like(predicted))
 
@@ -264,16 +265,16 @@ def _exported_key(item: Item, label: str) -> str:
 def _note(store: Storage, item: Item, source: Storage) -> None:
     """Write into the decision where its pair went, unless it was decided anew meanwhile."""
     assert item.decision
-    found = store.read_versioned(item.place.decision_key)
+    found = store.read_versioned(item.key.decision)
     if found is None or Decision.model_validate_json(found[0]) != item.decision:
         raise Conflict(
-            f"{item.place.id} was decided anew while it was exported as {item.decision.verdict}.",
+            f"{item.key.id} was decided anew while it was exported as {item.decision.verdict}.",
             got="another decision",
             expected="nobody deciding about it at that moment",
-            fix=f"Look at review-{item.place.id} in {source.uri}, and correct it there.",
+            fix=f"Look at review-{item.key.id} in {source.uri}, and correct it there.",
         )
     noted = item.decision.model_copy(update={"exported": (*item.decision.exported, source.uri)})
-    store.swap(item.place.decision_key, _encoded(noted), found[1])
+    store.swap(item.key.decision, _encoded(noted), found[1])
 
 
 def _encoded(decision: Decision) -> bytes:

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
@@ -170,16 +171,16 @@ def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> P
     """
     runs = {run.id: run for run in read_runs(store, say)}
     run = runs[resolve(start, list(runs), "run", COMMAND)]
-    if "report.html" not in run.files:
+    if layout.REPORT not in run.files:
         raise SettingsError(
             f"The run {run.id} has no report.",
             got=f"a run that ended as {run.state}",
             expected="a run that reached its gate",
-            fix=f"Look at {store.url(f'runs/{run.id}/pictures.html')}, or at its log."
-            if "pictures.html" in run.files
+            fix=f"Look at {store.url(layout.run_key(run.id, layout.PICTURES))}, or at its log."
+            if layout.PICTURES in run.files
             else f"`{COMMAND}` shows what became of each.",
         )
-    key = f"runs/{run.id}/report.html"
+    key = layout.run_key(run.id, layout.REPORT)
     if output is None and isinstance(store, FolderStorage):
         return store.root / key
     path = (output or Path(f"report-{run.id}.html")).absolute()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
@@ -80,7 +81,7 @@ def _all(store: Storage) -> list[Snapshot]:
         return found
     raise StoreError(
         "The store holds no snapshots.",
-        got=f"nothing in {store.url('snapshots/')}",
+        got=f"nothing in {store.url(layout.SNAPSHOTS)}",
         expected="a store that `defectline run` has filled",
         fix="Check the store's URI, or run the pipeline first.",
     )
@@ -89,7 +90,7 @@ def _all(store: Storage) -> list[Snapshot]:
 def _models(store: Storage, say: Callable[[str], None]) -> dict[str, list[str]]:
     """Id of a snapshot → the models that were trained on it."""
     found: dict[str, list[str]] = defaultdict(list)
-    for key in sorted(found.key for found in store.list("models/")):
+    for key in sorted(found.key for found in store.list(layout.MODELS)):
         parts = key.split("/")
         if len(parts) == 4 and parts[3] == "bundle.json":
             try:

@@ -14,7 +14,7 @@ from kfp_api import KfpApi, on, running
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import Outcome, write_outcome
+from defectline.components.common.records import Outcome, write_outcome
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import parse_kserve
 

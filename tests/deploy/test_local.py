@@ -19,14 +19,14 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder, read_bundle
 from defectline.components.common.errors import BundleError, Conflict, ServingError, SettingsError, StoreError
 from defectline.components.common.imaging import encode_mask
-from defectline.components.common.runs import (
-    Current,
-    Gated,
+from defectline.components.common.records import (
+    ChampionRecord,
+    GateRecord,
     Outcome,
-    read_current,
-    read_gated,
+    read_champion,
+    read_gate,
     read_outcome,
-    write_gated,
+    write_gate,
     write_outcome,
 )
 from defectline.components.common.storage import Storage, open_storage
@@ -65,9 +65,9 @@ def _reseal(folder: Path, **fields: object) -> Bundle:
     return read_bundle(folder)
 
 
-def _former(store: Storage) -> Current:
+def _former(store: Storage) -> ChampionRecord:
     """A champion that serves already."""
-    former = Current(version="v20250101-000000-former", run="zero")
+    former = ChampionRecord(version="v20250101-000000-former", run="zero")
     store.write("models/defects/current.json", former.model_dump_json().encode())
     return former
 
@@ -82,10 +82,10 @@ def test_the_component_deploys_and_ends_the_story(judged, store, tmp_path):
     component.deploy(store=root, run="one", model_name="defects", kserve={}, settings="s", bundle=artifact)
     version = judged.bundle.version
     former = "v20250101-000000-former"
-    assert read_current(store, "defects") == Current(version=version, run="one", former=former)
+    assert read_champion(store, "defects") == ChampionRecord(version=version, run="one", previous=former)
     assert component.find_champion(store=root, model_name="defects", kserve={}) == version
     assert read_outcome(store, "one").state == "deployed"
-    gated = read_gated(store, "defects")
+    gated = read_gate(store, "defects")
     assert (gated.run, gated.snapshot, gated.settings) == ("one", judged.snapshot, "s")
     # What was published is the whole bundle.
     assert read_bundle(tmp_path / f"store/models/defects/{version}") == judged.bundle
@@ -109,7 +109,7 @@ def test_another_answer_than_the_sealed_one(judged, store, tmp_path):
     with pytest.raises(ServingError, match="does not give the answer of the bundle") as caught:
         deploy_local(folder, bundle, store, "defects", "run")
     assert "a mask with IoU" in caught.value.expected
-    assert read_current(store, "defects") == former
+    assert read_champion(store, "defects") == former
 
 
 def test_a_predictor_that_cannot_start_says_why(store, tmp_path):
@@ -119,7 +119,7 @@ def test_a_predictor_that_cannot_start_says_why(store, tmp_path):
     with pytest.raises(ServingError, match="ended before it was ready") as caught:
         deploy_local(tmp_path / "bundle", bundle, store, "defects", "run")
     assert "openvino/model.xml cannot be loaded" in caught.value.got
-    assert read_current(store, "defects") == former
+    assert read_champion(store, "defects") == former
 
 
 def test_a_changed_bundle_is_not_even_published(judged, tmp_path, capsys):
@@ -139,7 +139,7 @@ def test_a_name_that_is_taken_by_other_content(judged, store):
     store.write(f"models/defects/{version}/{checksums.NAME}", b"0000  other\n")
     with pytest.raises(StoreError, match="holds another model under this version"):
         deploy_local(judged.folder, judged.bundle, store, "defects", "run")
-    assert read_current(store, "defects") is None
+    assert read_champion(store, "defects") is None
 
 
 # Publishing
@@ -207,7 +207,7 @@ def test_of_two_deployments_at_once_one_wins(judged, store, tmp_path, monkeypatc
     (loser,) = [error for error in ended.values() if error is not None]
     assert isinstance(loser, Conflict)
     assert "another run deployed defects at the same time" in loser.what
-    assert read_current(store, "defects") == Current(version=versions[winner].version, run=winner)
+    assert read_champion(store, "defects") == ChampionRecord(version=versions[winner].version, run=winner)
 
 
 # Rolling back
@@ -216,12 +216,14 @@ def test_of_two_deployments_at_once_one_wins(judged, store, tmp_path, monkeypatc
 def test_back_to_the_version_before_and_what_serves_then(judged, store, tmp_path):
     root, version = str(tmp_path / "store"), judged.bundle.version
     publish_folder(judged.folder, store, f"models/defects/{version}")
-    later = Current(version="v20990101-000000-bbbbbb", run="two", former=version)
+    later = ChampionRecord(version="v20990101-000000-bbbbbb", run="two", previous=version)
     store.write("models/defects/current.json", later.model_dump_json().encode())
     assert roll_back(root, "defects") == version
-    assert read_current(store, "defects") == Current(version=version, run="rollback", former=later.version)
+    assert read_champion(store, "defects") == ChampionRecord(
+        version=version, run="rollback", previous=later.version
+    )
     write_outcome(store, "two", Outcome(state="refused", reason="max_escape"))
-    write_gated(store, "defects", Gated(run="two", snapshot="s", settings="{}"))
+    write_gate(store, "defects", GateRecord(run="two", snapshot="s", settings="{}"))
     shown = defectline("status", "--store", root)
     assert shown.returncode == 0, shown.stderr
     for text in (f"version    {version}", f"before     {later.version}", "two: refused, max_escape"):
@@ -233,7 +235,7 @@ def test_back_to_the_version_before_and_what_serves_then(judged, store, tmp_path
     (tmp_path / f"store/models/defects/{version}/bundle.json").write_text("{}")
     with pytest.raises(BundleError, match="is not what was sealed"):
         roll_back(root, "defects", to=version)
-    assert read_current(store, "defects").version == version
+    assert read_champion(store, "defects").version == version
 
 
 def test_nothing_to_go_back_to(store, tmp_path):
@@ -275,7 +277,9 @@ def test_the_predictor_ends_with_its_block_whatever_happens(judged, tmp_path):
 def test_the_champion_is_served_from_a_folder_store_as_it_is(judged, store, tmp_path):
     version = judged.bundle.version
     publish_folder(judged.folder, store, f"models/defects/{version}")
-    store.write("models/defects/current.json", Current(version=version, run="r").model_dump_json().encode())
+    store.write(
+        "models/defects/current.json", ChampionRecord(version=version, run="r").model_dump_json().encode()
+    )
     folder, found = fetch_champion(str(tmp_path / "store"), "defects")
     assert (folder, found) == (tmp_path / f"store/models/defects/{version}", version)
     (folder / "onnx/model.onnx").write_text("changed")
@@ -292,7 +296,9 @@ def test_the_champion_is_fetched_from_a_bucket_once(judged, tmp_path, s3_server,
     bucket, version = f"s3://{s3_server.new_bucket()}", judged.bundle.version
     remote = open_storage(bucket)
     publish_folder(judged.folder, remote, f"models/defects/{version}")
-    remote.write("models/defects/current.json", Current(version=version, run="r").model_dump_json().encode())
+    remote.write(
+        "models/defects/current.json", ChampionRecord(version=version, run="r").model_dump_json().encode()
+    )
     folder, found = fetch_champion(bucket, "defects")
     assert found == version
     assert read_bundle(folder) == judged.bundle

@@ -16,7 +16,7 @@ from defectline.components.common.bundle import Bundle, publish_folder, read_bun
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import decode_mask
 from defectline.components.common.inspection import Grades, Network, answer
-from defectline.components.common.runs import read_gated, read_outcome
+from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate import component
@@ -116,7 +116,7 @@ def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_p
     assert (outcome.state, outcome.version) == ("refused", "")
     assert "min_iou is 0.000, needed ≥ 0.500" in outcome.reason
     assert "max_escape is 1.000, needed ≤ 0.100" in outcome.reason
-    gated = read_gated(storage, "defects")
+    gated = read_gate(storage, "defects")
     assert (gated.run, gated.snapshot, gated.settings) == ("refused", judged.snapshot, "the settings")
     # It never calls anything a defect, so there are golden pictures of one verdict only.
     assert {g.verdict for g in bundle.golden} == {"OK"}

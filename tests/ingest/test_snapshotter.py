@@ -32,7 +32,8 @@ from pictures import (
 from PIL import Image
 
 from defectline.components.common.errors import Conflict, SourceError, StoreError
-from defectline.components.common.runs import Current, Gated, current_key, read_outcome, write_gated
+from defectline.components.common.layout import champion_key
+from defectline.components.common.records import ChampionRecord, GateRecord, read_outcome, write_gate
 from defectline.components.common.snapshot import (
     Pair,
     Snapshot,
@@ -854,7 +855,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def gate(store: FolderStorage, snapshot: str, settings: str = "") -> None:
     """Say that a run with this snapshot reached its gate."""
-    write_gated(store, "defects", Gated(run="earlier", snapshot=snapshot, settings=settings))
+    write_gate(store, "defects", GateRecord(run="earlier", snapshot=snapshot, settings=settings))
 
 
 def step(source: Path, store: FolderStorage, **options: object) -> str:
@@ -884,7 +885,9 @@ def test_the_component_hands_its_arguments_on(source: Path, store: FolderStorage
 
 def test_nothing_new_ends_the_run(source: Path, store: FolderStorage, reports: Path):
     gate(store, step(source, store))
-    store.write(current_key("defects"), Current(version="v1", run="earlier").model_dump_json().encode())
+    store.write(
+        champion_key("defects"), ChampionRecord(version="v1", run="earlier").model_dump_json().encode()
+    )
     assert step(source, store) == ""
     outcome = read_outcome(store, "now")
     assert outcome is not None

@@ -31,7 +31,8 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.imaging import decode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
-from defectline.components.common.runs import Current, current_key
+from defectline.components.common.layout import champion_key
+from defectline.components.common.records import ChampionRecord
 from defectline.components.common.storage import open_storage
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.protocol.requests import read_raw
@@ -301,8 +302,8 @@ def test_a_port_that_is_taken(served):
 def champion(judged) -> Judged:
     storage = open_storage(str(judged.store))
     publish_folder(judged.folder, storage, f"models/plates/{judged.bundle.version}")
-    current = Current(version=judged.bundle.version, run="one")
-    storage.swap(current_key("plates"), current.model_dump_json().encode(), None)
+    current = ChampionRecord(version=judged.bundle.version, run="one")
+    storage.swap(champion_key("plates"), current.model_dump_json().encode(), None)
     return judged
 
 

@@ -42,7 +42,8 @@ from servers import free_port
 from defectline.client.client import Client, Prediction
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
-from defectline.components.common.runs import Current, current_key
+from defectline.components.common.layout import champion_key
+from defectline.components.common.records import ChampionRecord
 from defectline.components.common.storage import open_storage
 from defectline.components.serve.model import DefectModel, Folder
 from defectline.components.serve.protocol.rest import Limits, make_app
@@ -490,9 +491,9 @@ def test_defectline_serve_follows_the_champion(judged, tmp_path):
     publish_folder(other, store, f"models/plates/{second}")
 
     def champion(version: str) -> None:
-        seen = store.read_versioned(current_key("plates"))
-        content = Current(version=version, run="one").model_dump_json().encode()
-        store.swap(current_key("plates"), content, seen and seen[1])
+        seen = store.read_versioned(champion_key("plates"))
+        content = ChampionRecord(version=version, run="one").model_dump_json().encode()
+        store.swap(champion_key("plates"), content, seen and seen[1])
 
     champion(first)
     port, log = free_port(), tmp_path / "log"

@@ -10,16 +10,16 @@ from PIL import Image
 
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
 from defectline.components.common.inspection import answer, to_prediction
-from defectline.components.common.review import frame_id
-from defectline.components.common.runs import (
-    Current,
-    Gated,
+from defectline.components.common.layout import champion_key
+from defectline.components.common.records import (
+    ChampionRecord,
+    GateRecord,
     Outcome,
-    current_key,
     read_outcome,
-    write_gated,
+    write_gate,
     write_outcome,
 )
+from defectline.components.common.review import frame_id
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.evaluate.step import evaluate
@@ -101,9 +101,9 @@ def deploy(
 ) -> None:
     """What `deploy_local` leaves in the store."""
     publish_folder(folder, store, f"models/{NAME}/{bundle.version}")
-    current = Current(version=bundle.version, run=run)
-    store.write(current_key(NAME), current.model_dump_json(indent=2).encode())
-    write_gated(store, NAME, Gated(run=run, snapshot=snapshot, settings=settings))
+    current = ChampionRecord(version=bundle.version, run=run)
+    store.write(champion_key(NAME), current.model_dump_json(indent=2).encode())
+    write_gate(store, NAME, GateRecord(run=run, snapshot=snapshot, settings=settings))
     outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=bundle.version)
     write_outcome(store, run, outcome)
 

@@ -12,7 +12,7 @@ from bundles import make_bundle
 from commands import contents, defectline
 
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import Outcome
+from defectline.components.common.records import Outcome
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage.folder import FolderStorage
 

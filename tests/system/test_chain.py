@@ -23,7 +23,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from stores import only_outcome
 
 from defectline.components.common.ports import free_port
-from defectline.components.common.runs import read_current, read_gated
+from defectline.components.common.records import read_champion, read_gate
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
@@ -71,7 +71,7 @@ def test_first_run_deploys(first, place):
     for part in ("deployed", "min_iou", "image_auroc", "report.html", "pictures.html", "next"):
         assert part in first.stdout
     store = open_storage(str(place / "store"))
-    current, gated = read_current(store, "defects"), read_gated(store, "defects")
+    current, gated = read_champion(store, "defects"), read_gate(store, "defects")
     assert current is not None
     assert gated is not None
     outcome = json.loads(store.read(f"runs/{current.run}/outcome.json"))
@@ -117,7 +117,7 @@ def test_champion_is_served(first, place):
         )
         prediction = json.loads(answer.stdout)["predictions"][0]
         assert prediction["verdict"] in ("OK", "NG")
-        current = read_current(open_storage(str(place / "store")), "defects")
+        current = read_champion(open_storage(str(place / "store")), "defects")
         assert current is not None
         assert prediction["model_version"] == current.version
         overlays = place / "overlays"
@@ -139,7 +139,7 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
         # Numbers 12 to 16 of each label are new; the first five of them in all.
         for path in sorted((tmp_path / "more" / folder).iterdir())[12 : 15 if "OK" in folder else 14]:
             shutil.copy(path, source / folder)
-    champion = read_current(open_storage(str(store)), "defects")
+    champion = read_champion(open_storage(str(store)), "defects")
 
     settings = options(**{**SMALL, **OPEN_GATE, "epochs": 500})
     command = [Path(sys.executable).with_name("defectline"), "run", "--source", source, "--store", store]
@@ -156,7 +156,7 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
     assert steps_of(refused) == STEPS[:-1]
     assert "5 new" in refused.stdout
     assert "refused by the gate" in refused.stdout
-    assert read_current(open_storage(str(store)), "defects") == champion
+    assert read_champion(open_storage(str(store)), "defects") == champion
 
     again = run(source, store, min_iou=1)
     assert again.returncode == 0, again.stdout + again.stderr

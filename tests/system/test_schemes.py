@@ -10,7 +10,7 @@ from paths import SHARED
 from pictures import write_pair, write_source
 from servers import GCSServer, S3Server, free_port
 
-from defectline.components.common.runs import Gated, write_gated
+from defectline.components.common.records import GateRecord, write_gate
 from defectline.components.common.sample import draw_samples
 from defectline.components.common.snapshot import (
     Snapshot,
@@ -104,7 +104,7 @@ def test_a_bucket_grows_by_what_is_new(new_place, kind: str, tmp_path: Path, mon
     storage, target = open_storage(source), open_storage(store)
     storage.upload_folder(folder, "")
     first = taken(source, store)
-    write_gated(target, "defects", Gated(run="earlier", snapshot=first.id, settings=""))
+    write_gate(target, "defects", GateRecord(run="earlier", snapshot=first.id, settings=""))
     reader = type(storage)
     read, keys = reader.read, []
 

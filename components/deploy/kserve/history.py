@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
@@ -39,7 +40,7 @@ class History:
 
     def deployed(self, version: str) -> Deployed | None:
         """How `version` was deployed; None where it never was. Raises StoreError."""
-        key = f"serving/{self.name}/deployed/{self.namespace}/{version}.json"
+        key = layout.deployed_key(self.name, self.namespace, version)
         try:
             return Deployed.model_validate_json(self.store.read(key))
         except KeyError:
@@ -54,7 +55,7 @@ class History:
 
     def versions(self) -> list[str]:
         """The versions that were deployed, oldest first."""
-        prefix = f"serving/{self.name}/deployed/{self.namespace}/"
+        prefix = layout.deployed_prefix(self.name, self.namespace)
         return sorted(Path(found.key).stem for found in self.store.list(prefix))
 
     def write_deployed(self, version: str, former: str, settings: KServeSettings) -> None:
@@ -62,7 +63,7 @@ class History:
         if former == version:
             before = self.deployed(version)
             former = before.former if before else ""
-        key = f"serving/{self.name}/deployed/{self.namespace}/{version}.json"
+        key = layout.deployed_key(self.name, self.namespace, version)
         self.store.write(key, Deployed(former=former, settings=settings).model_dump_json(indent=2).encode())
 
     def begin(self, writing: Manifest, former: Manifest | None, marks: Manifest) -> None:
@@ -98,7 +99,7 @@ class History:
 
     def fetch_golden(self, version: str, folder: Path) -> Bundle | None:
         """Fetch the golden pictures of `version` into `folder`; None where the store lacks its bundle."""
-        prefix = f"models/{self.name}/{version}"
+        prefix = layout.model_folder(self.name, version)
         try:
             bundle = Bundle.model_validate_json(self.store.read(f"{prefix}/bundle.json"))
         except (KeyError, ValidationError):
@@ -108,4 +109,4 @@ class History:
 
     def _unfinished(self, spec: Manifest) -> str:
         digest = spec["predictor"].get("labels", {}).get(SPEC_LABEL, "none")
-        return f"serving/{self.name}/unfinished/{self.namespace}/{digest}.json"
+        return layout.unfinished_key(self.name, self.namespace, digest)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder
 from defectline.components.common.errors import Conflict, DefectlineError, ServingError
 from defectline.components.common.steps import say
@@ -96,11 +97,11 @@ def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> s
     back to it needs its golden pictures. SHA256SUMS comes last, so a folder that has it is complete; such a
     one is used as it is. Raises StoreError if it holds something else.
     """
-    prefix = f"serving/{name}/{bundle.version}"
+    prefix = layout.serving_folder(name, bundle.version)
     with tempfile.TemporaryDirectory() as temporary:
         copy_served(bundle_folder, Path(temporary))
         publish_folder(Path(temporary), store, prefix)
-    publish_folder(bundle_folder, store, f"models/{name}/{bundle.version}")
+    publish_folder(bundle_folder, store, layout.model_folder(name, bundle.version))
     return f"{store.url(prefix)}/"
 
 

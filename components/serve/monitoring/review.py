@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import Conflict, DefectlineError
-from defectline.components.common.review import SUFFIXES, Frame, Place, find_place, frame_id, model_prefix
+from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
+from defectline.components.common.review import SUFFIXES, Frame, frame_id
 from defectline.components.common.storage import Storage
 from defectline.components.serve.monitoring.observers import Observed
 
@@ -151,9 +152,9 @@ class Reviewer:
                     self._bytes -= len(waiting.picture)
 
     def _keep(self, waiting: _Waiting) -> None:
-        place = Place(self._model, f"{waiting.taken:%Y-%m-%d}", frame_id(waiting.picture))
-        self._look(place.date)
-        if place.id in self._known:
+        key = FrameKey(self._model, f"{waiting.taken:%Y-%m-%d}", frame_id(waiting.picture))
+        self._look(key.date)
+        if key.id in self._known:
             return
         if self._today >= self._settings.per_day:
             _drop("day_full")
@@ -161,24 +162,24 @@ class Reviewer:
         with Image.open(io.BytesIO(waiting.picture)) as opened:
             suffix = SUFFIXES[opened.format or ""]
         frame = Frame(
-            id=place.id,
+            id=key.id,
             model=self._model,
             version=waiting.prediction["model_version"],
             taken=waiting.taken.isoformat(timespec="milliseconds"),
             reason=waiting.reason,
             threshold=waiting.threshold,
-            picture=f"{place.id}.{suffix}",
+            picture=f"{key.id}.{suffix}",
             prediction=dict(waiting.prediction),
         )
-        self._store.write(place.folder + frame.picture, waiting.picture)
+        self._store.write(key.folder + frame.picture, waiting.picture)
         try:
-            self._store.swap(place.frame_key, frame.model_dump_json(indent=2).encode(), None)
+            self._store.swap(key.frame, frame.model_dump_json(indent=2).encode(), None)
         except Conflict:
             pass  # another replica was sent the same picture
         else:
             WRITTEN.inc()
             self._today += 1
-        self._known.add(place.id)
+        self._known.add(key.id)
 
     def _look(self, day: str) -> None:
         """What the store has already: all of it once, then the frames of today now and then."""
@@ -188,17 +189,17 @@ class Reviewer:
         if day != self._day:
             self._day, self._today = day, 0
         self._listed = now
-        prefix = model_prefix(self._model) + (f"{day}/" if self._listed_whole else "")
+        prefix = review_prefix(self._model, day if self._listed_whole else "")
         try:
-            keys = [found.key for found in self._store.list(prefix)]
+            listed = [found.key for found in self._store.list(prefix)]
         except DefectlineError as error:
             # A folder that nobody has written to yet is no fault, and any other shows when it is written to.
             log.debug("the store cannot be listed: %s", error)
             return
         self._listed_whole = True
-        places = [place for place in map(find_place, keys) if place]
-        self._known.update(place.id for place in places)
-        self._today = sum(place.date == day for place in places)
+        keys = [key for key in map(parse_frame_key, listed) if key]
+        self._known.update(key.id for key in keys)
+        self._today = sum(key.date == day for key in keys)
 
     def _complain(self, error: Exception) -> None:
         """One line now and then: a store that is away would fill the log."""

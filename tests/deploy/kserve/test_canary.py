@@ -18,7 +18,7 @@ from cluster.world import (
 from commands import defectline
 
 from defectline.components.common.errors import BundleError, Conflict, ServingError
-from defectline.components.common.runs import Gated, Outcome, write_gated, write_outcome
+from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service, serving_runtime
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
@@ -327,7 +327,7 @@ def test_the_commands(world: World) -> None:
     world.deploy(0)
     world.deploy(1, TWO)
     first, second = (bundle.version for bundle in world.bundles)
-    write_gated(world.store, NAME, Gated(run="run-7", snapshot="s", settings="{}"))
+    write_gate(world.store, NAME, GateRecord(run="run-7", snapshot="s", settings="{}"))
     write_outcome(world.store, "run-7", Outcome(state="refused", reason="max_escape"))
     where = ("--store", world.store.uri, "--namespace", NAMESPACE)
     shown = defectline("status", *where)

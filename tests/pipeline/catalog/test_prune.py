@@ -23,12 +23,12 @@ from stores import NAME, deploy
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Data, publish_folder, read_bundle
 from defectline.components.common.errors import Conflict
-from defectline.components.common.runs import (
-    Gated,
+from defectline.components.common.records import (
+    GateRecord,
     Outcome,
-    read_current,
-    read_gated,
-    write_gated,
+    read_champion,
+    read_gate,
+    write_gate,
     write_outcome,
 )
 from defectline.components.common.snapshot import list_snapshots, read_files, read_head, read_pairs
@@ -87,7 +87,7 @@ class Plant:
         self.happened += 1
         run = f"run-{self.happened:03d}"
         snapshot = self.ingest(run)
-        write_gated(self.store, NAME, Gated(run=run, snapshot=snapshot, settings=""))
+        write_gate(self.store, NAME, GateRecord(run=run, snapshot=snapshot, settings=""))
         write_outcome(self.store, run, Outcome(state="refused", reason="too many escapes"))
 
     def find_little_new(self) -> None:
@@ -134,9 +134,9 @@ def check_whole(store: Storage, folder: Path) -> None:
         assert len(list(read_files(store, pairs))) == len(pairs)
     there = {snapshot.id for snapshot in snapshots}
     assert (read_head(store) or "") in {*there, ""}
-    if gated := read_gated(store, NAME):
+    if gated := read_gate(store, NAME):
         assert gated.snapshot in there
-    if current := read_current(store, NAME):
+    if current := read_champion(store, NAME):
         assert (NAME, current.version) in models
 
 
@@ -160,7 +160,7 @@ def test_after_any_prune_what_is_kept_is_whole(tmp_path_factory, events, keep):
     prune(plant.store, keep, WEEK, None, pytest.fail)
     check_whole(plant.store, folder)
     left = sorted(path.name for path in plant.store.root.glob(f"models/{NAME}/v*"))
-    current = read_current(plant.store, NAME)
+    current = read_champion(plant.store, NAME)
     assert left == sorted({*versions[-keep:], *([current.version] if current else [])})
     assert contents(plant.store.root).items() <= before.items() | {(".run.lock", b"")}
     assert not list(plant.store.unfinished())
@@ -264,7 +264,7 @@ def test_a_whole_run_meanwhile_is_kept_whole(plant):
     said: list[str] = []
     prune(store, 1, WEEK, None, said.append)
     check_whole(plant.store, plant.folder)
-    current = read_current(plant.store, NAME)
+    current = read_champion(plant.store, NAME)
     assert current is not None
     assert (plant.store.root / f"models/{NAME}/{current.version}").is_dir()
 
@@ -280,7 +280,7 @@ def test_a_version_that_becomes_the_champion_meanwhile_is_kept_with_what_it_need
 
     said: list[str] = []
     prune(RolledBack(plant.store.root), 1, WEEK, None, said.append)
-    assert read_current(plant.store, NAME).version == second
+    assert read_champion(plant.store, NAME).version == second
     assert said == [f"{NAME} {second} has become the champion: kept"]
     check_whole(plant.store, plant.folder)
 
@@ -321,15 +321,13 @@ def test_weights_that_something_starts_from_stay(plant):
     plant.store.write("pretrained/bbbbbbbbbbbb.keras", b"used by nothing")
     plant.grow_old()
     url = plant.store.url("pretrained/aaaaaaaaaaaa.keras")
-    gated = read_gated(plant.store, NAME).model_copy(
-        update={"settings": f"epochs=3 init_from={url}#sha256=1"}
-    )
+    gated = read_gate(plant.store, NAME).model_copy(update={"settings": f"epochs=3 init_from={url}#sha256=1"})
     plant.store.write(f"models/{NAME}/gated.json", gated.model_dump_json().encode())
     assert kinds(plant.store, 1)["weights"] == ["bbbbbbbbbbbb.keras"]
 
 
 def test_what_cannot_be_read_keeps_all_that_it_might_need(plant):
-    champion = read_current(plant.store, NAME).version
+    champion = read_champion(plant.store, NAME).version
     before = kinds(plant.store, 1)
     assert before["snapshot"]
     path = plant.store.root / f"models/{NAME}/{champion}/bundle.json"

@@ -19,7 +19,8 @@ from servers import S3Server
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.imaging import decode_mask, encode_mask
 from defectline.components.common.inspection import Network, answer, to_prediction
-from defectline.components.common.review import Decision, Frame, Place, find_place, frame_id
+from defectline.components.common.layout import parse_frame_key
+from defectline.components.common.review import Decision, Frame, frame_id
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -83,14 +84,14 @@ def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
     for kind, suffix in [("PNG", "png"), ("JPEG", "jpg"), ("BMP", "bmp"), ("TIFF", "tif"), ("WEBP", "webp")]:
         picture = _frame(1, kind)
         _keep(store, (picture, 0.55))
-        (place,) = [
-            place
+        (key,) = [
+            key
             for found in store.list("review/plates/")
-            if (place := find_place(found.key)) and place.id == frame_id(picture)
+            if (key := parse_frame_key(found.key)) and key.id == frame_id(picture)
         ]
-        frame = Frame.model_validate_json(store.read(place.frame_key))
+        frame = Frame.model_validate_json(store.read(key.frame))
         assert frame.picture == f"{frame.id}.{suffix}"
-        assert store.read(place.folder + frame.picture) == picture
+        assert store.read(key.folder + frame.picture) == picture
         assert frame.prediction == prediction
         assert (frame.model, frame.version, frame.reason, frame.threshold) == (
             "plates",
@@ -98,7 +99,7 @@ def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
             "near_threshold",
             0.5,
         )
-        assert place.date == frame.taken[:10]
+        assert key.date == frame.taken[:10]
         assert abs((datetime.now(UTC) - datetime.fromisoformat(frame.taken)).total_seconds()) < 600
     assert counted() == {"written": 5}
 
@@ -299,27 +300,13 @@ def test_two_who_decide_at_once(kept):
 
 
 def test_a_damaged_frame_is_named_and_left_out(kept):
-    (place,) = [p for found in kept.list() if (p := find_place(found.key)) and p.id == NG]
-    kept.write(place.frame_key, b"{")
+    (key,) = [p for found in kept.list() if (p := parse_frame_key(found.key)) and p.id == NG]
+    kept.write(key.frame, b"{")
     said: list[str] = []
     assert [item.frame.id for item in list_frames(kept, "plates", said.append)] == [OK]
     assert NG in said[0]
     with pytest.raises(StoreError, match="damaged"):
         accept(kept, "plates", NG, "NG")
-
-
-@pytest.mark.parametrize(
-    ("key", "place"),
-    [
-        (f"review/m/2026-01-02/{NG}.json", Place("m", "2026-01-02", NG)),
-        (f"review/m/2026-01-02/{NG}.decision.json", None),
-        (f"review/m/2026-01-02/{NG}.png", None),
-        (f"elsewhere/m/2026-01-02/{NG}.json", None),
-    ],
-)
-def test_places_of_keys(key, place):
-    assert find_place(key) == place
-    assert place is None or place.frame_key == key
 
 
 # What is exported
@@ -384,12 +371,12 @@ def test_an_export_that_is_cut_off_leaves_no_picture_without_its_mask(kept, sour
 def test_an_export_that_was_not_noted_is_noted_by_the_next(kept, source):
     accept(kept, "plates", NG, "NG")
     export(kept, "plates", source, print)
-    (place,) = [p for found in kept.list() if (p := find_place(found.key)) and p.id == NG]
-    noted = Decision.model_validate_json(kept.read(place.decision_key))
+    (key,) = [p for found in kept.list() if (p := parse_frame_key(found.key)) and p.id == NG]
+    noted = Decision.model_validate_json(kept.read(key.decision))
     assert noted.exported == (source.uri,)
-    kept.write(place.decision_key, noted.model_copy(update={"exported": ()}).model_dump_json().encode())
+    kept.write(key.decision, noted.model_copy(update={"exported": ()}).model_dump_json().encode())
     assert export(kept, "plates", source, print) == ([], 1, [])
-    assert Decision.model_validate_json(kept.read(place.decision_key)) == noted
+    assert Decision.model_validate_json(kept.read(key.decision)) == noted
 
 
 def test_a_pair_under_the_other_label_is_never_contradicted(kept, source):

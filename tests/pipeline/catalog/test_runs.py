@@ -12,7 +12,7 @@ from PIL import Image
 from servers import S3Server
 from stores import Factory
 
-from defectline.components.common.runs import Outcome, write_outcome
+from defectline.components.common.records import Outcome, write_outcome
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 

@@ -32,8 +32,9 @@ from servers import free_port
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.layout import champion_key
+from defectline.components.common.records import ChampionRecord
 from defectline.components.common.review import frame_id
-from defectline.components.common.runs import Current, current_key
 from defectline.components.common.statistics import Look, Statistics, light
 from defectline.components.common.storage import open_storage
 from defectline.components.serve import __main__ as server
@@ -170,7 +171,7 @@ def test_a_frame_is_kept_with_what_the_model_itself_says(judged, model, tmp_path
 def _champion(judged: Judged, root: Path) -> str:
     store, version = open_storage(str(root)), judged.bundle.version
     publish_folder(judged.folder, store, f"models/plates/{version}")
-    store.write(current_key("plates"), Current(version=version, run="one").model_dump_json().encode())
+    store.write(champion_key("plates"), ChampionRecord(version=version, run="one").model_dump_json().encode())
     return str(root)
 
 

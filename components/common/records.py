@@ -1,14 +1,15 @@
 """How a run ended, and which run the next one compares itself with.
 
-runs/<run>/outcome.json       an `Outcome`, written by the step that ends the story
-models/<name>/gated.json      a `Gated`: the last run that reached its gate
-models/<name>/current.json    a `Current`: the champion of the local target
+runs/<run>/outcome.json       an `Outcome`, written by the step that ends the run
+models/<name>/gated.json      a `GateRecord`: the last run that reached its gate
+models/<name>/current.json    a `ChampionRecord`: the champion of the local target
 """
 
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from defectline.components.common import layout
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
 
@@ -26,29 +27,17 @@ class Outcome(_Record):
     """The version that serves when the run has ended; empty where none does or it is not known."""
 
 
-class Gated(_Record):
+class GateRecord(_Record):
     run: str
     snapshot: str
     settings: str
 
 
-class Current(_Record):
+class ChampionRecord(_Record):
     version: str
     run: str
-    former: str = ""
+    previous: str = Field(default="", validation_alias=AliasChoices("previous", "former"))
     """The version that served before, to go back to."""
-
-
-def outcome_key(run: str) -> str:
-    return f"runs/{run}/outcome.json"
-
-
-def gated_key(model_name: str) -> str:
-    return f"models/{model_name}/gated.json"
-
-
-def current_key(model_name: str) -> str:
-    return f"models/{model_name}/current.json"
 
 
 def _read(kind: type[R], store: Storage, key: str) -> R | None:
@@ -61,32 +50,32 @@ def _read(kind: type[R], store: Storage, key: str) -> R | None:
         # Without the champion that it names, the gate would have nothing to compare with.
         fix = (
             "say with `defectline rollback --to VERSION` what serves"
-            if kind is Current
+            if kind is ChampionRecord
             else "the next run writes it"
         )
         raise StoreError(
             f"{store.url(key)} is damaged.",
             got=error.errors()[0]["msg"],
             expected=f"the fields {', '.join(kind.model_fields)}",
-            fix=f"Bring it back from a backup; or remove it, and {fix} anew.",
+            fix=f"Bring it back from a backup; or remove it, and {fix} again.",
         ) from error
 
 
 def write_outcome(store: Storage, run: str, outcome: Outcome) -> None:
-    store.write(outcome_key(run), outcome.model_dump_json(indent=2).encode())
+    store.write(layout.run_key(run, layout.OUTCOME), outcome.model_dump_json(indent=2).encode())
 
 
 def read_outcome(store: Storage, run: str) -> Outcome | None:
-    return _read(Outcome, store, outcome_key(run))
+    return _read(Outcome, store, layout.run_key(run, layout.OUTCOME))
 
 
-def write_gated(store: Storage, model_name: str, gated: Gated) -> None:
-    store.write(gated_key(model_name), gated.model_dump_json(indent=2).encode())
+def write_gate(store: Storage, model_name: str, record: GateRecord) -> None:
+    store.write(layout.gate_key(model_name), record.model_dump_json(indent=2).encode())
 
 
-def read_gated(store: Storage, model_name: str) -> Gated | None:
-    return _read(Gated, store, gated_key(model_name))
+def read_gate(store: Storage, model_name: str) -> GateRecord | None:
+    return _read(GateRecord, store, layout.gate_key(model_name))
 
 
-def read_current(store: Storage, model_name: str) -> Current | None:
-    return _read(Current, store, current_key(model_name))
+def read_champion(store: Storage, model_name: str) -> ChampionRecord | None:
+    return _read(ChampionRecord, store, layout.champion_key(model_name))

@@ -1,0 +1,150 @@
+"""Where everything is in a store: docs/store.md in code.
+
+snapshots/<id>/                  index.parquet, snapshot.json, pictures.html
+snapshots/head.json              which of them is the newest
+snapshots/packs/<digest>.tar     the files of the pairs
+snapshots/journal/<source>/      <pack>.parquet: what an ingest packed that was cut off
+models/<name>/<version>/         a bundle
+models/<name>/current.json       the champion of the local target
+models/<name>/gated.json         the last run that reached its gate
+serving/<name>/<version>/        what KServe loads of a bundle
+serving/<name>/deployed/<namespace>/<version>.json     how a version was deployed
+serving/<name>/unfinished/<namespace>/<spec>.json      what a rollout goes back to
+runs/<run>/                      the names below
+checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
+pretrained/<digest>.keras        weights that `--pretrain` made
+review/<name>/<date>/            <id>.json and the other files of a frame
+"""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+SNAPSHOTS, MODELS, SERVING, RUNS = "snapshots/", "models/", "serving/", "runs/"
+CHECKPOINTS, PRETRAINED, REVIEW = "checkpoints/", "pretrained/", "review/"
+
+HEAD, PACKS, JOURNAL = f"{SNAPSHOTS}head.json", f"{SNAPSHOTS}packs/", f"{SNAPSHOTS}journal/"
+INDEX, SNAPSHOT, PICTURES = "index.parquet", "snapshot.json", "pictures.html"
+"""Names below snapshots/<id>/."""
+OUTCOME, GATE, METRICS, COUNTS = "outcome.json", "gate.json", "metrics.json", "counts.json"
+REPORT, SUMMARY, QUARANTINE = "report.html", "summary.md", "quarantine.csv"
+"""Names below runs/<run>/, with PICTURES."""
+CROSSVAL = "crossval-"
+"""Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""
+
+_VERSION = re.compile(r"(?:models|serving)/([^/]+)/(v\d{8}-\d{6}-[0-9a-f]{6})/.")
+_FRAME = re.compile(r"review/([^/]+)/(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})\.json")
+
+
+def snapshot_key(snapshot: str, name: str) -> str:
+    return f"{SNAPSHOTS}{snapshot}/{name}"
+
+
+def pack_key(pack: str) -> str:
+    return f"{PACKS}{pack}.tar"
+
+
+def journal_prefix(source: str) -> str:
+    """Of a source's URI: versions of another source say nothing about this one's files."""
+    return f"{JOURNAL}{hashlib.sha256(source.encode()).hexdigest()[:16]}/"
+
+
+def model_folder(name: str, version: str) -> str:
+    return f"{MODELS}{name}/{version}"
+
+
+def champion_key(name: str) -> str:
+    return f"{MODELS}{name}/current.json"
+
+
+def gate_key(name: str) -> str:
+    return f"{MODELS}{name}/gated.json"
+
+
+def serving_folder(name: str, version: str) -> str:
+    return f"{SERVING}{name}/{version}"
+
+
+def deployed_prefix(name: str, namespace: str = "") -> str:
+    """Of one namespace, or of all."""
+    return f"{SERVING}{name}/deployed/" + (f"{namespace}/" if namespace else "")
+
+
+def deployed_key(name: str, namespace: str, version: str) -> str:
+    return f"{deployed_prefix(name, namespace)}{version}.json"
+
+
+def unfinished_prefix(name: str) -> str:
+    return f"{SERVING}{name}/unfinished/"
+
+
+def unfinished_key(name: str, namespace: str, spec: str) -> str:
+    return f"{unfinished_prefix(name)}{namespace}/{spec}.json"
+
+
+def run_key(run: str, name: str) -> str:
+    return f"{RUNS}{run}/{name}"
+
+
+def checkpoint_prefix(training: str) -> str:
+    return f"{CHECKPOINTS}{training}/"
+
+
+def pretrained_key(digest: str) -> str:
+    return f"{PRETRAINED}{digest}.keras"
+
+
+def review_prefix(name: str, date: str = "") -> str:
+    """Of one day, or of all."""
+    return f"{REVIEW}{name}/" + (f"{date}/" if date else "")
+
+
+class FrameKey(NamedTuple):
+    """Where a frame of the line is."""
+
+    model: str
+    date: str
+    """UTC, YYYY-MM-DD."""
+    id: str
+
+    @property
+    def folder(self) -> str:
+        return review_prefix(self.model, self.date)
+
+    @property
+    def frame(self) -> str:
+        return f"{self.folder}{self.id}.json"
+
+    @property
+    def decision(self) -> str:
+        return f"{self.folder}{self.id}.decision.json"
+
+
+def parse_frame_key(key: str) -> FrameKey | None:
+    """Of the JSON of a frame; None for any other key."""
+    found = _FRAME.fullmatch(key)
+    return FrameKey(*found.groups()) if found else None
+
+
+def parse_version(key: str) -> tuple[str, str] | None:
+    """Name and version of the model that a key below models/ or serving/ is a file of, or None."""
+    found = _VERSION.match(key)
+    return (found[1], found[2]) if found else None
+
+
+def parse_snapshot(key: str) -> str | None:
+    """The snapshot that a key is a file of, or None."""
+    place, _, rest = key.partition("/")
+    folder, slash, _ = rest.partition("/")
+    known = f"{place}/" == SNAPSHOTS and slash and folder not in ("packs", "journal")
+    return folder if known else None
+
+
+def parse_name(key: str) -> str:
+    """What stands between the first and the second slash: the name of a model, a run or a training."""
+    return key.split("/")[1]
+
+
+def stem(key: str) -> str:
+    """The last part of a key, without its suffix."""
+    return key.rpartition("/")[2].rpartition(".")[0]
