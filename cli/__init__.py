@@ -57,12 +57,12 @@ def run(
     from defectline.cli import screen
     from defectline.pipeline.local import RunFailed, run_locally
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import start_from_drawn
+    from defectline.pipeline.pretraining import with_pretrained_weights
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
     try:
         if pretrain:
-            parameters = start_from_drawn(parameters, screen.say)
+            parameters = with_pretrained_weights(parameters, screen.say)
         done = run_locally(parameters, screen.say)
     except RunFailed as error:
         screen.show_failure(error)
@@ -102,13 +102,13 @@ def crossval(
     from defectline.pipeline.crossval import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import start_from_drawn
+    from defectline.pipeline.pretraining import with_pretrained_weights
 
     parameters = parse(source, store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     try:
         if pretrain:
-            parameters = start_from_drawn(parameters, screen.say)
+            parameters = with_pretrained_weights(parameters, screen.say)
         judged = cross_validate(parameters, folds, numbers, screen.say)
     except RunFailed as error:
         screen.show_failure(error)

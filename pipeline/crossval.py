@@ -17,9 +17,9 @@ from defectline.components.common.layout import COUNTS, CROSSVAL, run_key
 from defectline.components.common.snapshot import LABELS, Pair, publish_snapshot, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
-from defectline.pipeline.local import only_run, work_folder
+from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights
-from defectline.pipeline.step_runner import Steps
+from defectline.pipeline.step_runner import StepRunner
 
 VALIDATION = 5
 """Every fifth picture that is not in the fold chooses epoch and threshold."""
@@ -46,8 +46,8 @@ def cross_validate(
     """
     check_weights(parameters)
     store = open_storage(parameters.store)
-    with only_run(store), work_folder() as work:
-        Steps(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")
+    with run_lock(store), temporary_workdir() as work:
+        StepRunner(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")
         snapshot = read_head(store)
         assert snapshot is not None
         pairs = [p for p in read_pairs(store, snapshot) if p.status == "accepted"]
@@ -88,11 +88,12 @@ def _judge_fold(
 ) -> list[Count]:
     """The counts of the fold's test pictures, from the store where they are there already."""
     snapshot = publish_snapshot(store, rows, parameters.source).id
-    told = parameters.model_dump_json(exclude={"source", "store", "force", "min_new_images", "max_rejected"})
-    run = f"{CROSSVAL}{hashlib.sha256(f'{snapshot} {told}'.encode()).hexdigest()[:12]}"
+    unlike = {"source", "store", "force", "min_new_images", "max_rejected"}
+    cache_key = f"{snapshot} {parameters.model_dump_json(exclude=unlike)}"
+    run = f"{CROSSVAL}{hashlib.sha256(cache_key.encode()).hexdigest()[:12]}"
     key = run_key(run, COUNTS)
     if not store.exists(key):
-        steps = Steps(parameters, work, say)
+        steps = StepRunner(parameters, work, say)
         folder = work / run
         dataset, model = folder / "dataset", folder / "model"
         steps.run("preprocess", parameters.store, snapshot, dataset)

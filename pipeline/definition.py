@@ -64,7 +64,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         # On a server the name is what people call a run, which several may share; here it is unique.
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER if target.on_cluster else dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         # Runs with other settings are worth doing without new pictures.
-        settings = (
+        settings_key = (
             f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
             f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
             f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles} "
@@ -72,27 +72,27 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             f"init_from={init_from} training={training}"
         )
         finished = finish_op(store=store, run=run)
-        target.place(finished, memory="512Mi", timeout_s=HOUR_S)
-        with dsl.ExitHandler(finished, name="story"):
-            taken = ingest_op(
+        target.configure(finished, memory="512Mi", timeout_s=HOUR_S)
+        with dsl.ExitHandler(finished, name="run"):
+            ingested = ingest_op(
                 source=source,
                 store=store,
                 run=run,
                 model_name=model_name,
-                settings=settings,
+                settings_key=settings_key,
                 min_new_images=min_new_images,
                 max_rejected=max_rejected,
                 force=force,
                 masks=masks,
             )
             # The source changes without its URI changing.
-            taken.set_caching_options(False)
-            target.place(taken, memory="2Gi", timeout_s=6 * HOUR_S)
-            with dsl.If(taken.outputs["Output"] != "", name="anything-new"):
+            ingested.set_caching_options(False)
+            target.configure(ingested, memory="2Gi", timeout_s=6 * HOUR_S)
+            with dsl.If(ingested.outputs["Output"] != "", name="anything-new"):
                 with dsl.ParallelFor(list(range(target.shards)), name="shards") as shard:
                     prepared = preprocess_op(
                         store=store,
-                        snapshot=taken.outputs["Output"],
+                        snapshot=ingested.outputs["Output"],
                         image_size=image_size,
                         channels=channels,
                         enhance=enhance,
@@ -101,7 +101,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         shard=shard,
                         shards=target.shards,
                     )
-                    target.place(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                    target.configure(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 trained = train_op(
                     store=store,
                     epochs=epochs,
@@ -113,13 +113,13 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     training=training,
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
                 )
-                target.place(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
+                target.configure(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
                 champion.set_caching_options(False)
-                target.place(champion, memory="512Mi", timeout_s=HOUR_S)
+                target.configure(champion, memory="512Mi", timeout_s=HOUR_S)
                 evaluated = evaluate_op(
                     store=store,
-                    snapshot=taken.outputs["Output"],
+                    snapshot=ingested.outputs["Output"],
                     champion=champion.output,
                     run=run,
                     model_name=model_name,
@@ -129,21 +129,21 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     escape_cost=escape_cost,
                     grade_a_px=grade_a_px,
                     grade_b_px=grade_b_px,
-                    settings=settings,
+                    settings_key=settings_key,
                     model=trained.outputs["model"],
                 )
-                target.place(evaluated, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                target.configure(evaluated, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 with dsl.If(evaluated.outputs["Output"] == "passed", name="gate-passed"):
                     deployed = deploy_op(
                         store=store,
                         run=run,
                         model_name=model_name,
                         kserve=kserve,
-                        settings=settings,
+                        settings_key=settings_key,
                         bundle=evaluated.outputs["bundle"],
                     )
                     deployed.set_caching_options(False)
                     # A rollout undoes itself when it fails; trying again would only repeat the failure.
-                    target.place(deployed, memory="1Gi", timeout_s=HOUR_S, retry=False)
+                    target.configure(deployed, memory="1Gi", timeout_s=HOUR_S, retry=False)
 
     return defectline

@@ -59,12 +59,12 @@ def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
     """
     check_weights(parameters)
     store = open_storage(parameters.store)
-    with only_run(store), work_folder() as work:
+    with run_lock(store), temporary_workdir() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()
         try:
             command = [sys.executable, "-m", "defectline.pipeline.local", str(work)]
-            status = supervise(command, json.dumps(_arguments(parameters)), reports, log, say)
+            status = run_subprocess(command, json.dumps(_arguments(parameters)), reports, log, say)
         except (KeyboardInterrupt, SystemExit):
             _record_interruption(store, work)
             say("interrupted: what is done is kept, and the same command goes on from there")
@@ -87,7 +87,7 @@ def _record_interruption(store: Storage, work: Path) -> None:
 
 
 @contextmanager
-def work_folder() -> Iterator[Path]:
+def temporary_workdir() -> Iterator[Path]:
     """A temporary folder that is left only to look into a fault of ours."""
     work = Path(tempfile.mkdtemp(prefix="defectline-"))
     try:
@@ -101,7 +101,7 @@ def work_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def only_run(store: Storage) -> Iterator[None]:
+def run_lock(store: Storage) -> Iterator[None]:
     """Hold the store's lock of this machine; the kernel drops it with the process."""
     if isinstance(store, FolderStorage):
         path = store.root / ".run.lock"
@@ -154,8 +154,10 @@ def _arguments(parameters: Parameters) -> dict[str, object]:
     return values
 
 
-def supervise(command: Sequence[str], told: str, reports: Path, log: Path, say: Callable[[str], None]) -> int:
-    """Run a command that gets the line `told`, and whose steps report into `reports`; its exit status.
+def run_subprocess(
+    command: Sequence[str], stdin: str, reports: Path, log: Path, say: Callable[[str], None]
+) -> int:
+    """Run a command that gets the line `stdin`, and whose steps report into `reports`; its exit status.
 
     What it prints goes into `log`, the lines for people to `say` too. However this ends, the command and all
     that it started have ended.
@@ -173,7 +175,7 @@ def supervise(command: Sequence[str], told: str, reports: Path, log: Path, say: 
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(told + "\n")
+        process.stdin.write(stdin + "\n")
         process.stdin.flush()
         with log.open("w") as output:
             for line in process.stdout:

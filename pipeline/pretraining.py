@@ -19,11 +19,11 @@ from defectline.components.common.snapshot import (
 )
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.local import only_run, work_folder
+from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights, parse
-from defectline.pipeline.step_runner import Steps
+from defectline.pipeline.step_runner import StepRunner
 
-LEARNT = (
+WEIGHTS_KEY_FIELDS = (
     *("image_size", "channels", "enhance"),
     *("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training"),
 )
@@ -34,7 +34,7 @@ DEFAULTS = ("epochs=2", "batch_size=8", "quantize=false")
 VALIDATION = 20
 
 
-def start_from_drawn(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
+def with_pretrained_weights(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
     """The parameters of a run that starts from pretrained weights for its kind of pictures.
 
     Raises SettingsError where they name weights already, and SourceError where there is nothing to train on.
@@ -72,9 +72,10 @@ def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> 
     """
     check_weights(parameters)
     store = open_storage(parameters.store)
-    told = f"{software()} {VARIOUS} {pairs} {parameters.model_dump_json(include={*LEARNT})}"
-    key = pretrained_key(hashlib.sha256(told.encode()).hexdigest()[:12])
-    with only_run(store), work_folder() as work:
+    fields = parameters.model_dump_json(include={*WEIGHTS_KEY_FIELDS})
+    cache_key = f"{software()} {VARIOUS} {pairs} {fields}"
+    key = pretrained_key(hashlib.sha256(cache_key.encode()).hexdigest()[:12])
+    with run_lock(store), temporary_workdir() as work:
         path = work / "model.keras"
         if store.exists(key):
             store.download(key, path)
@@ -99,7 +100,7 @@ def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], 
     seed = 1_000_000 + parameters.seed
     draw_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size, plates=VARIOUS)
     own = FolderStorage(work / "store")
-    steps = Steps(parameters, work, say)
+    steps = StepRunner(parameters, work, say)
     steps.run("ingest", work / "samples", own.root)
     head = read_head(own)
     assert head is not None

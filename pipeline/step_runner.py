@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from defectline.components.common.errors import DefectlineError
-from defectline.pipeline.local import RunFailed, supervise
+from defectline.pipeline.local import RunFailed, run_subprocess
 from defectline.pipeline.parameters import Parameters
 
 OPTIONS = {
@@ -17,8 +17,8 @@ OPTIONS = {
 """The parameters that each step takes."""
 
 
-class Steps:
-    """Steps with the same parameters; `work` is a temporary folder, `say` gets the lines for people."""
+class StepRunner:
+    """Runs steps with the same parameters; `work` is a temporary folder, `say` gets the lines for people."""
 
     def __init__(self, parameters: Parameters, work: Path, say: Callable[[str], None]):
         self.parameters, self.say = parameters, say
@@ -31,7 +31,7 @@ class Steps:
         Raises the DefectlineError that it reports, and RunFailed for anything else.
         """
         command = [sys.executable, "-m", f"defectline.components.{name}", *map(str, arguments)]
-        status = supervise(command + self._options(name), "", self.reports, self.log, self.say)
+        status = run_subprocess(command + self._options(name), "", self.reports, self.log, self.say)
         error = self.reports / "error.json"
         if error.exists():
             raise DefectlineError.from_json(error.read_text())

@@ -37,7 +37,7 @@ class Target:
     def on_cluster(self) -> bool:
         return self.name != "local"
 
-    def place(
+    def configure(
         self,
         task: PipelineTask,
         *,

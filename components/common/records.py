@@ -30,7 +30,8 @@ class Outcome(_Record):
 class GateRecord(_Record):
     run: str
     snapshot: str
-    settings: str
+    settings_key: str = Field(validation_alias=AliasChoices("settings_key", "settings"))
+    """The settings that decide what is learned and how it is judged, as `key=value key=value …`."""
 
 
 class ChampionRecord(_Record):

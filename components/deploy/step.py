@@ -44,9 +44,9 @@ def deploy(
     kserve: dict,
     run: str = "manual",
     model_name: str = "defects",
-    settings: str = "",
+    settings_key: str = "",
 ) -> str:
-    """Deploy the sealed `bundle` and end the story; returns its version.
+    """Deploy the sealed `bundle` and end the run; returns its version.
 
     Raises, with the former champion still serving, when the bundle is not what was sealed, when the
     endpoint does not give the golden answers, or when another run deploys at the same time.
@@ -62,7 +62,7 @@ def deploy(
         else:
             deploy_local(bundle, sealed, storage, model_name, run)
             report.did = f"{sealed.version} is the champion"
-        gated = GateRecord(run=run, snapshot=sealed.data.snapshot, settings=settings)
+        gated = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gated)
         outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)
         write_outcome(storage, run, outcome)

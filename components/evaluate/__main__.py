@@ -24,7 +24,7 @@ def main(
     champion: str = "",
 ) -> None:
     """Judge MODEL on a snapshot's test pictures, seal it into the folder BUNDLE, and write REPORT (HTML)."""
-    limits = {
+    settings = {
         "min_iou": min_iou,
         "max_escape": max_escape,
         "max_overkill": max_overkill,
@@ -32,7 +32,7 @@ def main(
         "grade_a_px": grade_a_px,
         "grade_b_px": grade_b_px,
     }
-    evaluate(store, snapshot, model, bundle, report, limits, run, model_name, champion)
+    evaluate(store, snapshot, model, bundle, report, settings, run, model_name, champion)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def evaluate(
     escape_cost: float,
     grade_a_px: int,
     grade_b_px: int,
-    settings: str,
+    settings_key: str,
     model: Input[Model],
     bundle: Output[Model],
     metrics: Output[Metrics],
@@ -29,7 +29,7 @@ def evaluate(
 
     from defectline.components.evaluate.step import evaluate as run_step
 
-    limits = {
+    settings = {
         "min_iou": min_iou,
         "max_escape": max_escape,
         "max_overkill": max_overkill,
@@ -43,11 +43,11 @@ def evaluate(
         Path(model.path),
         Path(bundle.path),
         Path(report.path),
-        limits,
+        settings,
         run=run,
         model_name=model_name,
         champion=champion,
-        settings=settings,
+        settings_key=settings_key,
     )
     for name, value in result.metrics["test"].items():
         # KFP's metrics are JSON numbers: what has no value is left out.

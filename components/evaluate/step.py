@@ -69,26 +69,26 @@ def evaluate(
     model: Path,
     bundle: Path,
     report: Path,
-    limits: Mapping[str, float],
+    settings: Mapping[str, object],
     run: str = "manual",
     model_name: str = "defects",
     champion: str = "",
-    settings: str = "",
+    settings_key: str = "",
 ) -> Result:
     """Judge `model`, seal it into the new folder `bundle`, and write the HTML `report`.
 
-    `limits` are fields of EvaluateSettings. `champion` is the version that serves now, "" for none. A
-    refused challenger ends the story: the run's outcome is written here.
+    `settings` are fields of EvaluateSettings. `champion` is the version that serves now, "" for none. A
+    refused challenger ends the run: its outcome is written here.
     """
     with step("evaluate") as progress:
-        told = checked(EvaluateSettings, **limits)
+        chosen = checked(EvaluateSettings, **settings)
         storage = open_storage(store)
         content = _read_model(model)
         rows = read_pairs(storage, snapshot)
         splits = {s: [p for p in rows if p.status == "accepted" and p.split == s] for s in SPLITS}
 
         imaging = ImagingSettings(**content["imaging"])
-        candidates = _candidates(model, imaging, storage, splits["validation"], told.escape_cost)
+        candidates = _candidates(model, imaging, storage, splits["validation"], chosen.escape_cost)
         served, reason = choose({name: each.validated.counts for name, each in candidates.items()})
         network, constants, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
@@ -99,7 +99,7 @@ def evaluate(
         scored = score(network, constants, storage, splits["test"], "judging", gallery.look)
         rival = score_champion(storage, model_name, champion, splits["test"])
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
-        rules = judge(scored.counts, rival.scored and rival.scored.counts, told, rival.note)
+        rules = judge(scored.counts, rival.scored and rival.scored.counts, chosen, rival.note)
         ok = passed(rules)
 
         draft = Bundle(
@@ -110,7 +110,7 @@ def evaluate(
             threshold=constants.threshold,
             min_area_px=constants.min_area_px,
             calibration_note=constants.note,
-            grades=told.grades,
+            grades=chosen.grades,
             metrics=metrics,
             data=Data(
                 snapshot=snapshot,
@@ -126,7 +126,7 @@ def evaluate(
         reported = Report(
             run=run,
             bundle=sealed,
-            settings=told,
+            settings=chosen,
             champion=champion,
             rival=rival,
             rules=rules,
@@ -144,7 +144,7 @@ def evaluate(
             failed = "; ".join(
                 f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
             )
-            write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings=settings))
+            write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
             write_outcome(storage, run, Outcome(state="refused", reason=failed, version=champion))
         iou = metrics["test"]["iou"]
         progress.did = (

@@ -19,7 +19,7 @@ def ingest(
     store: str,
     run: str = "manual",
     model_name: str = "defects",
-    settings: str = "",
+    settings_key: str = "",
     min_new_images: int = 1,
     max_rejected: float = 0.1,
     force: bool = False,
@@ -30,9 +30,9 @@ def ingest(
 
     Returns the snapshot's id, or "" where the run may end: nothing new since the last gate.
 
-    New are pairs that the snapshot of the last run that reached its gate does not have. Other `settings`
-    than that run's, or `force`, count as new. With `masks="ng_only"` good pictures need no mask. The page of
-    pictures goes to the file `pictures` as well, if one is named.
+    New are pairs that the snapshot of the last run that reached its gate does not have. Another
+    `settings_key` than that run's, or `force`, counts as new. With `masks="ng_only"` good pictures need no
+    mask. The page of pictures goes to the file `pictures` as well, if one is named.
     """
     with step("ingest") as report:
         _check_numbers(max_rejected, min_new_images)
@@ -44,7 +44,7 @@ def ingest(
             _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
-        new, reason = _news(target, model_name, snapshot.id, settings, min_new_images, force)
+        new, reason = _news(target, model_name, snapshot.id, settings_key, min_new_images, force)
         report.did = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
         if new:
@@ -108,7 +108,7 @@ def _show(page: str, store: Storage, run: str, file: Path | None) -> None:
 
 
 def _news(
-    store: Storage, model_name: str, snapshot: str, settings: str, least: int, force: bool
+    store: Storage, model_name: str, snapshot: str, settings_key: str, least: int, force: bool
 ) -> tuple[bool, str]:
     """Whether to go on, and why in a few words."""
     gated = read_gate(store, model_name)
@@ -119,7 +119,7 @@ def _news(
     count = len(now - before)
     if force:
         return True, f"{count} new, and --force"
-    if gated.settings != settings:
+    if gated.settings_key != settings_key:
         return True, f"{count} new, and other settings"
     if count >= least:
         return True, f"{count} new"

@@ -47,7 +47,7 @@ class Course(keras.callbacks.Callback):
         if not last or last >= self.settings.epochs:
             return bool(last)
         # What is learned after the thaw gets its time, however long nothing got better before.
-        since = max(int(best_epoch(self.history)["epoch"]), self.settings.thaw_at_epoch)
+        since = max(int(best_epoch(self.history)["epoch"]), self.settings.unfreeze_at_epoch)
         return last - since >= self.settings.patience
 
     def resume(self, saved: Checkpoint) -> None:
@@ -153,7 +153,7 @@ def fit(
             course.resume(saved)
             say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
         progress = Progress(settings.epochs, len(feed))
-        thaw = settings.thaw_at_epoch - 1
+        thaw = settings.unfreeze_at_epoch - 1
         for end in (thaw, settings.epochs):
             start = len(course.history)
             if course.done or not start < end <= settings.epochs:
@@ -189,7 +189,7 @@ def _compile(trainer: Trainer, settings: TrainSettings, steps_per_epoch: int, ep
 
     An optimizer that it had hands over its state.
     """
-    thawed = settings.thaw_at_epoch and epoch >= settings.thaw_at_epoch - 1
+    thawed = settings.unfreeze_at_epoch and epoch >= settings.unfreeze_at_epoch - 1
     freeze_encoder(trainer.network, "" if thawed else settings.freeze_encoder_until)
     old = getattr(trainer, "optimizer", None)
     trainer.compile(

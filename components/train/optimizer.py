@@ -50,7 +50,7 @@ def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.Optim
         steps,
         warm=max(1, int(steps * settings.warmup)) if settings.warmup else 0,
         cosine=settings.schedule == "cosine",
-        thaw=steps_per_epoch * (settings.thaw_at_epoch - 1) if settings.thaw_at_epoch > 1 else 0,
+        thaw=steps_per_epoch * (settings.unfreeze_at_epoch - 1) if settings.unfreeze_at_epoch > 1 else 0,
     )
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(

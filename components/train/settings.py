@@ -19,7 +19,7 @@ WEIGHTS = {
 """The settings that name a file to start from, and what it is expected to be."""
 KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
 """What they may be instead of a file."""
-GENTLE = 5e-4
+FINE_TUNE_LEARNING_RATE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
 
@@ -39,7 +39,8 @@ class TrainSettings(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`sgd` with Nesterov momentum 0.9; it wants a learning rate about ten times as high."""
     learning_rate: float = Field(default=2e-3, gt=0)
-    """The highest, after the warm-up. From the weights of `init_from` the default is GENTLE."""
+    """The highest, after the warm-up. From the weights of `init_from` the default is
+    FINE_TUNE_LEARNING_RATE."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: half a cosine down to zero, or the same rate to the end."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -50,12 +51,13 @@ class TrainSettings(BaseModel):
     network that trains well predicts nothing."""
     freeze_encoder_until: str = ""
     """This layer of the encoder and all before it stay as they are, batch norm statistics included."""
-    thaw_at_epoch: int = Field(default=0, ge=0)
+    unfreeze_at_epoch: int = Field(default=0, ge=0)
     """From this epoch on all is trained; 0: never."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What the network computes in; its weights are always float32."""
     patience: int = Field(default=30, ge=1)
-    """Epochs without a better validation IoU before training stops; counted from the thaw at the earliest."""
+    """Epochs without a better validation IoU before training stops, counted from
+    `unfreeze_at_epoch` at the earliest."""
     quantize: bool = True
     """Export in INT8 as well; evaluate serves it where it loses nothing on validation pictures."""
 
@@ -63,12 +65,12 @@ class TrainSettings(BaseModel):
     @classmethod
     def _keep_what_was_learned(cls, values: dict[str, object]) -> dict[str, object]:
         start = values.get("init_from", "none")
-        return values if start == "none" else {"learning_rate": GENTLE, **values}
+        return values if start == "none" else {"learning_rate": FINE_TUNE_LEARNING_RATE, **values}
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.thaw_at_epoch and not self.freeze_encoder_until:
-            raise ValueError("thaw_at_epoch only with freeze_encoder_until: nothing is frozen")
+        if self.unfreeze_at_epoch and not self.freeze_encoder_until:
+            raise ValueError("unfreeze_at_epoch only with freeze_encoder_until: nothing is frozen")
         if "none" not in (self.encoder_weights, self.init_from):
             raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
         return self

@@ -92,7 +92,7 @@ def read_stock(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) 
     gated = {}
     for name in {layout.parse_name(key) for key in objects if key.startswith(layout.MODELS)}:
         if found := read_gate(store, name):
-            gated[name] = (found.snapshot, found.settings)
+            gated[name] = (found.snapshot, found.settings_key)
     snapshots = {
         id for key in objects if (id := layout.parse_snapshot(key)) and key.endswith(f"/{layout.INDEX}")
     }
@@ -291,11 +291,11 @@ def prune(
 
     Raises Conflict while a run is under way, with what a run could need still there.
     """
-    from defectline.pipeline.local import only_run
+    from defectline.pipeline.local import run_lock
 
     removed: list[Item] = []
     planned: set[Object] | None = None
-    with only_run(store):
+    with run_lock(store):
         before = datetime.now(UTC) - age
         for kinds in ROUNDS:
             stock = read_stock(store, in_use, say)

@@ -79,14 +79,16 @@ def test_the_component_deploys_and_ends_the_story(judged, store, tmp_path):
     _former(store)
     root = str(tmp_path / "store")
     artifact = dsl.Model(uri=str(judged.folder))
-    component.deploy(store=root, run="one", model_name="defects", kserve={}, settings="s", bundle=artifact)
+    component.deploy(
+        store=root, run="one", model_name="defects", kserve={}, settings_key="s", bundle=artifact
+    )
     version = judged.bundle.version
     former = "v20250101-000000-former"
     assert read_champion(store, "defects") == ChampionRecord(version=version, run="one", previous=former)
     assert component.find_champion(store=root, model_name="defects", kserve={}) == version
     assert read_outcome(store, "one").state == "deployed"
     gated = read_gate(store, "defects")
-    assert (gated.run, gated.snapshot, gated.settings) == ("one", judged.snapshot, "s")
+    assert (gated.run, gated.snapshot, gated.settings_key) == ("one", judged.snapshot, "s")
     # What was published is the whole bundle.
     assert read_bundle(tmp_path / f"store/models/defects/{version}") == judged.bundle
 
@@ -223,7 +225,7 @@ def test_back_to_the_version_before_and_what_serves_then(judged, store, tmp_path
         version=version, run="rollback", previous=later.version
     )
     write_outcome(store, "two", Outcome(state="refused", reason="max_escape"))
-    write_gate(store, "defects", GateRecord(run="two", snapshot="s", settings="{}"))
+    write_gate(store, "defects", GateRecord(run="two", snapshot="s", settings_key="{}"))
     shown = defectline("status", "--store", root)
     assert shown.returncode == 0, shown.stderr
     for text in (f"version    {version}", f"before     {later.version}", "two: refused, max_escape"):

@@ -35,7 +35,7 @@ def _run(
     cut: float = 40.0,
     champion: str = "",
     snapshot: str = "",
-    **limits: float,
+    **settings: float,
 ):
     """Judge another model on the same snapshot, or another; returns its bundle and the result."""
     folder.mkdir(exist_ok=True)
@@ -46,10 +46,10 @@ def _run(
         write_model(folder / "model", cut=cut),
         bundle,
         folder / "report.html",
-        {**LIMITS, **limits},
+        {**LIMITS, **settings},
         run,
         champion=champion,
-        settings="the settings",
+        settings_key="the settings",
     )
     return read_bundle(bundle), result
 
@@ -117,7 +117,7 @@ def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_p
     assert "min_iou is 0.000, needed ≥ 0.500" in outcome.reason
     assert "max_escape is 1.000, needed ≤ 0.100" in outcome.reason
     gated = read_gate(storage, "defects")
-    assert (gated.run, gated.snapshot, gated.settings) == ("refused", judged.snapshot, "the settings")
+    assert (gated.run, gated.snapshot, gated.settings_key) == ("refused", judged.snapshot, "the settings")
     # It never calls anything a defect, so there are golden pictures of one verdict only.
     assert {g.verdict for g in bundle.golden} == {"OK"}
     page = (tmp_path / "report.html").read_text()
@@ -438,7 +438,7 @@ def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapsh
         escape_cost=3.0,
         grade_a_px=0,
         grade_b_px=0,
-        settings="",
+        settings_key="",
         model=dsl.Model(uri=str(write_model(folder / "model", cut=cut))),
         bundle=dsl.Model(uri=str(folder / "bundle")),
         metrics=metrics,

@@ -855,7 +855,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def gate(store: FolderStorage, snapshot: str, settings: str = "") -> None:
     """Say that a run with this snapshot reached its gate."""
-    write_gate(store, "defects", GateRecord(run="earlier", snapshot=snapshot, settings=settings))
+    write_gate(store, "defects", GateRecord(run="earlier", snapshot=snapshot, settings_key=settings))
 
 
 def step(source: Path, store: FolderStorage, **options: object) -> str:
@@ -921,11 +921,18 @@ def test_a_new_mask_is_new_but_a_touched_or_lost_pair_is_not(source: Path, store
 
 def test_other_settings_and_force_count_as_new(source: Path, store: FolderStorage, reports: Path):
     gate(store, step(source, store), settings="epochs=1")
-    assert step(source, store, settings="epochs=1") == ""
-    assert step(source, store, settings="epochs=2") != ""
+    assert step(source, store, settings_key="epochs=1") == ""
+    assert step(source, store, settings_key="epochs=2") != ""
     assert did(reports).endswith("0 new, and other settings")
-    assert step(source, store, settings="epochs=1", force=True) != ""
+    assert step(source, store, settings_key="epochs=1", force=True) != ""
     assert did(reports).endswith("0 new, and --force")
+
+
+def test_a_gate_whose_settings_have_their_old_name_is_read(source: Path, store: FolderStorage):
+    old = {"run": "earlier", "snapshot": step(source, store), "settings": "epochs=1"}
+    store.write("models/defects/gated.json", json.dumps(old).encode())
+    assert step(source, store, settings_key="epochs=1") == ""
+    assert step(source, store, settings_key="epochs=2") != ""
 
 
 def test_another_models_gate_does_not_count(source: Path, store: FolderStorage):

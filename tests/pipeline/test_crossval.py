@@ -122,7 +122,7 @@ def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.
     wanted = parse(
         str(tmp_path), "s3://c/d", ["image_size=96", "channels=3", "training=patience=3", "seed=4"]
     )
-    started = pretraining.start_from_drawn(wanted, print)
+    started = pretraining.with_pretrained_weights(wanted, print)
     assert started == wanted.model_copy(
         update={
             "init_from": "file:///store/pretrained/one.keras#sha256=" + "0" * 64,
@@ -133,4 +133,4 @@ def test_a_run_starts_from_weights_for_its_kind_of_pictures(monkeypatch: pytest.
     assert (drawn.image_size, drawn.channels, drawn.seed, drawn.store) == (96, 3, 0, "s3://c/d")
     assert pairs == pretraining.PAIRS
     with pytest.raises(SettingsError, match="already"):
-        pretraining.start_from_drawn(started, print)
+        pretraining.with_pretrained_weights(started, print)

@@ -76,7 +76,7 @@ class Factory(NamedTuple):
         """
         run = f"run-{len(self.runs) + 1}"
         here, store = self.folder / run, self.store
-        snapshot = ingest(str(self.source), str(store.root), run, settings=settings, force=True)
+        snapshot = ingest(str(self.source), str(store.root), run, settings_key=settings, force=True)
         deployed = [one for one in self.runs if (store.root / f"models/{NAME}/{one.bundle.version}").exists()]
         result = evaluate(
             str(store.root),
@@ -87,7 +87,7 @@ class Factory(NamedTuple):
             LIMITS,
             run,
             champion=deployed[-1].bundle.version if deployed else "",
-            settings=settings,
+            settings_key=settings,
         )
         bundle = read_bundle(here / "bundle")
         if result.passed:
@@ -103,7 +103,7 @@ def deploy(
     publish_folder(folder, store, f"models/{NAME}/{bundle.version}")
     current = ChampionRecord(version=bundle.version, run=run)
     store.write(champion_key(NAME), current.model_dump_json(indent=2).encode())
-    write_gate(store, NAME, GateRecord(run=run, snapshot=snapshot, settings=settings))
+    write_gate(store, NAME, GateRecord(run=run, snapshot=snapshot, settings_key=settings))
     outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=bundle.version)
     write_outcome(store, run, outcome)
 

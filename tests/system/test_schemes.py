@@ -104,7 +104,7 @@ def test_a_bucket_grows_by_what_is_new(new_place, kind: str, tmp_path: Path, mon
     storage, target = open_storage(source), open_storage(store)
     storage.upload_folder(folder, "")
     first = taken(source, store)
-    write_gate(target, "defects", GateRecord(run="earlier", snapshot=first.id, settings=""))
+    write_gate(target, "defects", GateRecord(run="earlier", snapshot=first.id, settings_key=""))
     reader = type(storage)
     read, keys = reader.read, []
 

@@ -88,7 +88,7 @@ def test_weights_that_know_the_task_learn_at_a_lower_rate():
         ("epochs=3", "Set epochs with --set epochs="),
         ("learning_rate=inf", "finite"),
         ("optimizer=adamx", "'adamw' or 'sgd'"),
-        ("thaw_at_epoch=3", "nothing is frozen"),
+        ("unfreeze_at_epoch=3", "nothing is frozen"),
         ("warmup=1", "less than 1"),
     ],
 )
@@ -237,7 +237,7 @@ def test_two_trainings_are_the_same_and_another_seed_is_not(splits):
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
 def test_a_training_that_was_cut_off_comes_to_the_same(splits, store, capsys, after):
     """With the thaw at epoch 3: before it, at it, after it, and with all done."""
-    settings = TrainSettings(epochs=4, freeze_encoder_until="bn_Conv1", thaw_at_epoch=3)
+    settings = TrainSettings(epochs=4, freeze_encoder_until="bn_Conv1", unfreeze_at_epoch=3)
     whole, history = fit(splits, IMAGING, settings)
     checkpoints = Checkpoints(store, "one")
     with pytest.raises(KeyboardInterrupt):
@@ -333,7 +333,7 @@ def test_training_stops_when_nothing_gets_better(splits):
     assert len(history) == best["epoch"] + 2 < 30
     # Patience counts from the thaw.
     settings = TrainSettings(
-        epochs=30, patience=2, learning_rate=1e-12, freeze_encoder_until="Conv1", thaw_at_epoch=5
+        epochs=30, patience=2, learning_rate=1e-12, freeze_encoder_until="Conv1", unfreeze_at_epoch=5
     )
     assert len(fit(splits, IMAGING, settings)[1]) >= 7
 
@@ -361,7 +361,7 @@ def test_float16_scales_its_loss(splits):
 
 
 def test_frozen_layers_stay_and_the_optimizer_keeps_its_state_at_the_thaw(splits):
-    settings = TrainSettings(freeze_encoder_until="bn_Conv1", thaw_at_epoch=2)
+    settings = TrainSettings(freeze_encoder_until="bn_Conv1", unfreeze_at_epoch=2)
     trainer = loop.Trainer(build_small(32), seed=0)
     loop._compile(trainer, settings, 2, epoch=0)
     encoder = trainer.network.get_layer("encoder")

@@ -24,7 +24,7 @@ EPOCHS = 4
 def start(dataset: Path, model: Path, store: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "defectline.components.train", dataset, model, "--store", store]
     options = ["--epochs", str(EPOCHS), "--no-quantize", "--training"]
-    options.append("thaw_at_epoch=3,freeze_encoder_until=block_3_expand")
+    options.append("unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand")
     log = model.with_suffix(".log").open("a")
     return subprocess.Popen([*map(str, command), *options], stdout=log, stderr=subprocess.STDOUT)
 

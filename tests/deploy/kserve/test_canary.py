@@ -327,7 +327,7 @@ def test_the_commands(world: World) -> None:
     world.deploy(0)
     world.deploy(1, TWO)
     first, second = (bundle.version for bundle in world.bundles)
-    write_gate(world.store, NAME, GateRecord(run="run-7", snapshot="s", settings="{}"))
+    write_gate(world.store, NAME, GateRecord(run="run-7", snapshot="s", settings_key="{}"))
     write_outcome(world.store, "run-7", Outcome(state="refused", reason="max_escape"))
     where = ("--store", world.store.uri, "--namespace", NAMESPACE)
     shown = defectline("status", *where)

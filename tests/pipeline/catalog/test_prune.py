@@ -38,7 +38,7 @@ from defectline.components.deploy.kserve.manifests import KServeSettings, infere
 from defectline.components.ingest import packing
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.pipeline.catalog.prune import make_plan, prune, read_stock
-from defectline.pipeline.local import only_run
+from defectline.pipeline.local import run_lock
 
 WEEK = timedelta(days=7)
 LEAST = 8
@@ -87,7 +87,7 @@ class Plant:
         self.happened += 1
         run = f"run-{self.happened:03d}"
         snapshot = self.ingest(run)
-        write_gate(self.store, NAME, GateRecord(run=run, snapshot=snapshot, settings=""))
+        write_gate(self.store, NAME, GateRecord(run=run, snapshot=snapshot, settings_key=""))
         write_outcome(self.store, run, Outcome(state="refused", reason="too many escapes"))
 
     def find_little_new(self) -> None:
@@ -231,7 +231,7 @@ def test_a_run_under_way_stops_it(plant):
 
 def test_the_lock_of_a_run_on_this_machine_stops_it(plant):
     before = contents(plant.store.root)
-    with only_run(plant.store), pytest.raises(Conflict, match="Another run uses this store"):
+    with run_lock(plant.store), pytest.raises(Conflict, match="Another run uses this store"):
         prune(plant.store, 1, WEEK, None, pytest.fail)
     assert contents(plant.store.root).keys() - before.keys() <= {".run.lock"}
 
@@ -321,7 +321,9 @@ def test_weights_that_something_starts_from_stay(plant):
     plant.store.write("pretrained/bbbbbbbbbbbb.keras", b"used by nothing")
     plant.grow_old()
     url = plant.store.url("pretrained/aaaaaaaaaaaa.keras")
-    gated = read_gate(plant.store, NAME).model_copy(update={"settings": f"epochs=3 init_from={url}#sha256=1"})
+    gated = read_gate(plant.store, NAME).model_copy(
+        update={"settings_key": f"epochs=3 init_from={url}#sha256=1"}
+    )
     plant.store.write(f"models/{NAME}/gated.json", gated.model_dump_json().encode())
     assert kinds(plant.store, 1)["weights"] == ["bbbbbbbbbbbb.keras"]
 
