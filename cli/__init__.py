@@ -323,8 +323,8 @@ def review_accept(
     name: Name = "defects",
 ) -> None:
     """Say what the part in a frame is, so that `export` adds it to the labelled images."""
-    from defectline.client.files import read_file
     from defectline.components.common.errors import SettingsError
+    from defectline.components.common.files import read_file
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.review import accept
 

@@ -4,7 +4,6 @@ import csv
 import glob
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from defectline.client.client import Client, Prediction, Refused
-from defectline.client.files import read_file
 from defectline.client.overlay import draw_overlay
 from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.components.common.files import read_file, replaced
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 COLUMNS = (
@@ -168,16 +167,11 @@ def write_csv(done: Iterable[Inspected], target: Path) -> None:
         if target.exists() and not target.is_file():
             with target.open("w", **AS_CSV) as stream:
                 return write_rows(done, stream)
-        target = Path(os.path.realpath(target))
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        beside = Path(name)
-        try:
-            with open(handle, "w", **AS_CSV) as file:
-                write_rows(done, file)
-            beside.chmod(0o644)
-            beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
+        with (
+            replaced(Path(os.path.realpath(target))) as partial,
+            partial.open("w", **AS_CSV) as file,
+        ):
+            write_rows(done, file)
     except OSError as error:
         raise SettingsError(
             f"{target} cannot be written.",

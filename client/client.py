@@ -23,8 +23,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectline.client.files import read_file
 from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.common.files import read_file
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0

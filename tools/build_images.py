@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from defectline.components.common.files import replaced
 from defectline.pipeline.images import GPU_TARGETS, LOCK, REGISTRY, TARGETS, reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,9 +45,8 @@ def push(image: str) -> str:
 
 def write_lock(images: dict[str, str], lock: Path = LOCK) -> None:
     """Write the references by target to the lock file, all or nothing."""
-    part = lock.with_name(f".{lock.name}.part")
-    part.write_text(json.dumps(images, indent=2) + "\n")
-    part.replace(lock)
+    with replaced(lock) as part:
+        part.write_text(json.dumps(images, indent=2) + "\n")
 
 
 def size_mb(image: str) -> float:

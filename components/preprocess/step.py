@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from defectline.components.common.dataset import Prepared, Row
 from defectline.components.common.errors import SettingsError, SourceError
+from defectline.components.common.files import replaced
 from defectline.components.common.imaging import ImagingSettings, UnreadableImage, frame_grid
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, find_files, read_pairs, read_snapshot
@@ -89,10 +90,8 @@ def preprocess(
             shards=shards,
             rows=rows,
         )
-        part = dataset / ".dataset.json"
-        with local_file(index):
+        with local_file(index), replaced(index) as part:
             part.write_text(content.model_dump_json(indent=2, exclude_none=True))
-            part.rename(index)
         report.did = (
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"

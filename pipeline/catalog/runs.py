@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.files import replaced
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.common.storage.folder import FolderStorage
@@ -158,10 +159,8 @@ def plot(runs: Sequence[Run], file: Path) -> None:
         axis.set_xlim(0, 1.05)
     axes[0].set_yticks(range(len(runs)), [run.id for run in runs])
     axes[0].invert_yaxis()
-    beside = file.with_name(f".{file.name}.part")
-    with local_file(file):
-        figure.savefig(beside, format="png", dpi=150)
-        beside.replace(file)
+    with local_file(file), replaced(file) as partial:
+        figure.savefig(partial, format="png", dpi=150)
 
 
 def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> Path:
@@ -184,8 +183,6 @@ def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> P
     if output is None and isinstance(store, FolderStorage):
         return store.root / key
     path = (output or Path(f"report-{run.id}.html")).absolute()
-    beside = path.with_name(f".{path.name}.part")
-    store.download(key, beside)
-    with local_file(path):
-        beside.replace(path)
+    with local_file(path), replaced(path) as partial:
+        store.download(key, partial)
     return path

@@ -2,10 +2,8 @@
 
 import errno
 import os
-import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from defectline.components.common.errors import StoreError
+from defectline.components.common.files import PARTIAL, replaced
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -24,8 +23,6 @@ from defectline.components.common.storage.base import (
 )
 
 COPY_BYTES = 1 << 20
-BESIDE = re.compile(r"\..+\.[a-z0-9_]{8}")
-"""How a file is called while it is written."""
 
 
 class FolderStorage(Storage):
@@ -82,7 +79,7 @@ class FolderStorage(Storage):
             return data
 
     def write(self, key: str, data: bytes) -> None:
-        with self._beside(key) as path:
+        with self._replaced(key) as path:
             path.write_bytes(data)
 
     def download(self, key: str, path: Path) -> None:
@@ -99,7 +96,7 @@ class FolderStorage(Storage):
     def upload(self, path: Path, key: str) -> None:
         with local_file(path):
             source = path.open("rb")
-        with source, self._beside(key) as place, place.open("wb") as target:
+        with source, self._replaced(key) as place, place.open("wb") as target:
             shutil.copyfileobj(source, target, COPY_BYTES)
 
     def delete(self, key: str) -> None:
@@ -129,7 +126,7 @@ class FolderStorage(Storage):
             found = []
             for folder, folders, files in os.walk(self.root, onerror=_raise):
                 folders[:] = [name for name in folders if not name.startswith(".")]
-                for path in (Path(folder, name) for name in files if BESIDE.fullmatch(name)):
+                for path in (Path(folder, name) for name in files if PARTIAL.fullmatch(name)):
                     # A write that ends meanwhile takes its file away.
                     with suppress(FileNotFoundError):
                         about = path.stat()
@@ -142,23 +139,13 @@ class FolderStorage(Storage):
             (self.root / left.key).unlink(missing_ok=True)
 
     @contextmanager
-    def _beside(self, key: str) -> Iterator[Path]:
+    def _replaced(self, key: str) -> Iterator[Path]:
         """A temporary path that becomes `key` by one rename when the block ends well."""
         target = self.root / check_key(key)
         with _explained(self.root, "write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            os.close(handle)
-            path = Path(name)
-            try:
+            with replaced(target) as path:
                 yield path
-                path.chmod(0o644)
-                # Renamed before its bytes are on the disk, a file could be empty after a power cut.
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-                path.replace(target)
-            finally:
-                path.unlink(missing_ok=True)
 
 
 def _version(found: os.stat_result) -> str:

@@ -1,0 +1,47 @@
+"""Files on this machine, read and written whole."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from defectline.components.common.errors import SettingsError
+
+PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""What `replaced` calls a file while it is written."""
+
+
+def read_file(path: Path, expected: str) -> bytes:
+    """The content of a file that the user named; `expected` says what it should be. Raises SettingsError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read.",
+            got=error.strerror or str(error),
+            expected=expected,
+            fix="Check the path.",
+        ) from error
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """An empty file next to `path`, which takes its name by one rename when the block ends well.
+
+    So `path` is there whole or as it was before. After an error nothing is left. Everybody may read the
+    result. Raises OSError.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        # Renamed before its bytes are on the disk, a file could be empty after a power cut.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
