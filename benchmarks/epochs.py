@@ -24,6 +24,7 @@ import matplotlib.pyplot
 import numpy as np
 from keras import ops
 
+from defectline.components.common.classes import defect_probability
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.snapshot import publish_snapshot, read_head, read_pairs
 from defectline.components.common.storage import open_storage
@@ -50,7 +51,7 @@ def prepare(source: str, store: str, fold: int) -> dict[str, Split]:
     ingest(source, store, force=True)
     snapshot = read_head(storage)
     assert snapshot is not None
-    accepted = [pair for pair in read_pairs(storage, snapshot) if pair.status == "accepted"]
+    accepted = [pair for pair in read_pairs(storage, snapshot) if pair.accepted]
     roles = {"train": "train", "test": "validation", "validation": "unused"}
     pairs = [pair._replace(split=roles[pair.split]) for pair in deal(accepted, fold, folds=4)]
     dataset = Path(store, "dataset")
@@ -68,6 +69,11 @@ def defect_iou(probability: Callable[[np.ndarray], np.ndarray], split: Split) ->
     return both / max(1, either)
 
 
+def ask(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Probability of a defect, (N, S, S)."""
+    return defect_probability(np.array(network(images, training=False)))
+
+
 def today(splits: dict[str, Split], settings: TrainSettings) -> Epochs:
     keras.utils.set_random_seed(settings.seed)
     feed = Feed(splits["train"], settings.batch_size, settings.seed)
@@ -80,9 +86,7 @@ def today(splits: dict[str, Split], settings: TrainSettings) -> Epochs:
         feed.shuffle(epoch)
         for index in range(len(feed)):
             trainer.train_on_batch(feed[index][0])
-        yield defect_iou(
-            lambda x: np.array(network(x.astype("float32"), training=False))[..., 1], splits["validation"]
-        )
+        yield defect_iou(lambda x: ask(network, x.astype("float32")), splits["validation"])
 
 
 def older(splits: dict[str, Split], epochs: int) -> Epochs:
@@ -95,8 +99,9 @@ def older(splits: dict[str, Split], epochs: int) -> Epochs:
         return 127.5 * (1 + images.astype("float32") / 255)
 
     def loss(mask, probability):
-        overlap = ops.sum(mask * probability[..., 1])
-        return 1 - overlap / (ops.sum(mask) + ops.sum(probability[..., 1]) - overlap + 1e-7)
+        found = defect_probability(probability)
+        overlap = ops.sum(mask * found)
+        return 1 - overlap / (ops.sum(mask) + ops.sum(found) - overlap + 1e-7)
 
     network.compile(optimizer=keras.optimizers.Adam(), loss=loss)
     for epoch in range(epochs):
@@ -104,7 +109,7 @@ def older(splits: dict[str, Split], epochs: int) -> Epochs:
         for index in range(len(feed)):
             images, masks = feed[index][0]
             network.train_on_batch(scaled(images), (masks > 0).astype("float32"))
-        yield defect_iou(lambda x: np.array(network(scaled(x), training=False))[..., 1], splits["validation"])
+        yield defect_iou(lambda x: ask(network, scaled(x)), splits["validation"])
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ import psutil
 from botocore.config import Config
 from measuring import INGEST, measure
 
-from defectline.components.common.snapshot import LABELS
+from defectline.components.common.classes import LABELS
 from defectline.components.ingest.snapshotter import READERS
 
 BUCKET = "source"

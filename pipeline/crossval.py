@@ -8,13 +8,15 @@ its validation split. The steps are those of the pipeline, with its parameters.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.layout import COUNTS, CROSSVAL, run_key
-from defectline.components.common.snapshot import LABELS, Pair, publish_snapshot, read_head, read_pairs
+from defectline.components.common.snapshot import Pair, publish_snapshot, read_head, read_pairs
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
 from defectline.pipeline.local import run_lock, temporary_workdir
@@ -36,9 +38,7 @@ class Judged(NamedTuple):
         return summarize(self.counts, None)
 
 
-def cross_validate(
-    parameters: Parameters, folds: int, seeds: Sequence[int], say: Callable[[str], None]
-) -> list[Judged]:
+def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say: Say) -> list[Judged]:
     """Train and judge every fold with every seed, in `parameters.store`; what is there already is kept.
 
     Reports of single folds are `runs/<run>/report.html` there. Raises SettingsError for a source that is too
@@ -50,7 +50,7 @@ def cross_validate(
         StepRunner(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")
         snapshot = read_head(store)
         assert snapshot is not None
-        pairs = [p for p in read_pairs(store, snapshot) if p.status == "accepted"]
+        pairs = [p for p in read_pairs(store, snapshot) if p.accepted]
         dealt = [deal(pairs, fold, folds) for fold in range(folds)]
         judged = []
         for seed in seeds:
@@ -84,7 +84,7 @@ def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:
 
 
 def _judge_fold(
-    parameters: Parameters, store: Storage, rows: Sequence[Pair], work: Path, say: Callable[[str], None]
+    parameters: Parameters, store: Storage, rows: Sequence[Pair], work: Path, say: Say
 ) -> list[Count]:
     """The counts of the fold's test pictures, from the store where they are there already."""
     snapshot = publish_snapshot(store, rows, parameters.source).id

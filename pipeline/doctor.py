@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.layout import RUNS
 from defectline.components.common.storage import Storage, open_storage
@@ -95,7 +96,7 @@ def _images() -> Iterator[Finding]:
 
 
 def _source(source: Storage) -> str:
-    found = {label: next(source.list(f"{label}/"), None) for label in ("OK", "NG")}
+    found = {label: next(source.list(f"{label}/"), None) for label in LABELS}
     for label, first in found.items():
         if first is None:
             raise DefectlineError(

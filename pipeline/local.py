@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from defectline.components.common.errors import Conflict, DefectlineError, SettingsError
 from defectline.components.common.records import Outcome, read_outcome, write_outcome
-from defectline.components.common.steps import MARK, REPORTS_ENV
+from defectline.components.common.steps import MARK, REPORTS_ENV, Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.parameters import Parameters, check_weights
@@ -51,7 +51,7 @@ class RunFailed(Exception):
         self.log, self.detail = log, "\n".join(text.splitlines()[-40:])
 
 
-def run_locally(parameters: Parameters, say: Callable[[str], None]) -> LocalRun:
+def run_locally(parameters: Parameters, say: Say) -> LocalRun:
     """Run the pipeline to its end; `say` gets each line that is meant for people.
 
     Raises the DefectlineError of the step that failed, Conflict where another run uses the store, and
@@ -154,9 +154,7 @@ def _arguments(parameters: Parameters) -> dict[str, object]:
     return values
 
 
-def run_subprocess(
-    command: Sequence[str], stdin: str, reports: Path, log: Path, say: Callable[[str], None]
-) -> int:
+def run_subprocess(command: Sequence[str], stdin: str, reports: Path, log: Path, say: Say) -> int:
     """Run a command that gets the line `stdin`, and whose steps report into `reports`; its exit status.
 
     What it prints goes into `log`, the lines for people to `say` too. However this ends, the command and all

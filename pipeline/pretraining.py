@@ -2,21 +2,22 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import pretrained_key
 from defectline.components.common.sample import VARIOUS, draw_samples
 from defectline.components.common.snapshot import (
-    LABELS,
     Pair,
     publish_snapshot,
     read_head,
     read_pairs,
     software,
 )
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.local import run_lock, temporary_workdir
@@ -34,7 +35,7 @@ DEFAULTS = ("epochs=2", "batch_size=8", "quantize=false")
 VALIDATION = 20
 
 
-def with_pretrained_weights(parameters: Parameters, say: Callable[[str], None]) -> Parameters:
+def with_pretrained_weights(parameters: Parameters, say: Say) -> Parameters:
     """The parameters of a run that starts from pretrained weights for its kind of pictures.
 
     Raises SettingsError where they name weights already, and SourceError where there is nothing to train on.
@@ -65,7 +66,7 @@ def with_pretrained_weights(parameters: Parameters, say: Callable[[str], None]) 
     )
 
 
-def pretrain(parameters: Parameters, pairs: int, say: Callable[[str], None]) -> str:
+def pretrain(parameters: Parameters, pairs: int, say: Say) -> str:
     """Train on `pairs` drawn samples; returns what `init_from` takes: URI#sha256=… of the network.
 
     It lies in `parameters.store`, below pretrained/, and is made once for the same settings.
@@ -94,7 +95,7 @@ def _divide(pairs: Sequence[Pair]) -> list[Pair]:
     ]
 
 
-def _train(parameters: Parameters, pairs: int, work: Path, say: Callable[[str], None]) -> None:
+def _train(parameters: Parameters, pairs: int, work: Path, say: Say) -> None:
     say(f"drawing {pairs} pairs")
     # Far from the seeds that people draw samples with: what a model is judged on it must not have seen.
     seed = 1_000_000 + parameters.seed

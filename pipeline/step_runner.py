@@ -1,10 +1,10 @@
 """Steps run one by one on this machine, as their images do, for what is not the whole pipeline."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from defectline.components.common.errors import DefectlineError
+from defectline.components.common.steps import Say
 from defectline.pipeline.local import RunFailed, run_subprocess
 from defectline.pipeline.parameters import Parameters
 
@@ -20,7 +20,7 @@ OPTIONS = {
 class StepRunner:
     """Runs steps with the same parameters; `work` is a temporary folder, `say` gets the lines for people."""
 
-    def __init__(self, parameters: Parameters, work: Path, say: Callable[[str], None]):
+    def __init__(self, parameters: Parameters, work: Path, say: Say):
         self.parameters, self.say = parameters, say
         self.reports, self.log = work / "reports", work / "log.txt"
         self.reports.mkdir(exist_ok=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import CLASSES, DEFECT, GOOD, defect_probability
 from defectline.components.common.errors import BundleError, SettingsError
 
 EngineName = Literal["openvino", "onnxruntime"]
@@ -69,7 +70,7 @@ class OpenVino:
         try:
             model = _core().read_model(file)
             self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
-            if self.gives[-1:] == [2]:
+            if self.gives[-1:] == [CLASSES]:
                 model = _from_bytes_to_defects(model)
             # One picture at a time, however it runs: the kernels for another shape, or for any, round in
             # another order. Batches were no faster.
@@ -127,10 +128,10 @@ def _from_bytes_to_defects(model: Any) -> Any:
     if last.get_type_name() == "Softmax" and last.get_attributes()["axis"] in (-1, 3):
         # Of two classes it is a logistic function of the difference of their logits, which OpenVINO computes
         # in an eighth of the time: over an innermost axis of two, a softmax took a tenth of an INT8 network.
-        good, defect = ops.split(last.input_value(0), ops.constant(-1), 2).outputs()
-        probability = ops.sigmoid(ops.subtract(defect, good)).output(0)
+        logits = ops.split(last.input_value(0), ops.constant(-1), CLASSES).outputs()
+        probability = ops.sigmoid(ops.subtract(logits[DEFECT], logits[GOOD])).output(0)
     else:
-        _, probability = ops.split(classes, ops.constant(-1), 2).outputs()
+        probability = ops.split(classes, ops.constant(-1), CLASSES).output(DEFECT)
     model = Model([probability], model.get_parameters(), model.get_friendly_name())
     steps = preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8)
@@ -179,7 +180,7 @@ class OnnxRuntime:
         )
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._session.run(None, {self._input: batch.astype(np.float32)})[0][..., 1]
+        return defect_probability(self._session.run(None, {self._input: batch.astype(np.float32)})[0])
 
 
 ENGINES: dict[EngineName, type[OpenVino] | type[OnnxRuntime]] = {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from defectline.components.common.classes import CLASSES
 from defectline.components.common.engine import ENGINES, EngineName
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import (
@@ -205,7 +206,7 @@ class Network:
         size, channels = self.imaging.image_size, self.imaging.channels
         for sides, what, expected in (
             (self._engine.takes, "takes", (size, size, channels)),
-            (self._engine.gives, "gives", (size, size, 2)),
+            (self._engine.gives, "gives", (size, size, CLASSES)),
         ):
             fits = zip(sides, expected, strict=False)
             if len(sides) != 3 or any(got not in (None, wanted) for got, wanted in fits):

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 
-LABELS = ("OK", "NG")
 DRAWN_AT = 224
 MIN_SIZE = 32
 AREA = (50, 900)

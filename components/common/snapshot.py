@@ -38,7 +38,6 @@ from defectline.components.common.layout import (
 from defectline.components.common.storage import Storage
 
 SPLITS = ("train", "validation", "test")
-LABELS = ("OK", "NG")
 
 
 class Pair(NamedTuple):
@@ -70,6 +69,10 @@ class Pair(NamedTuple):
     fix: str = ""
     note: str = ""
     """What ingest changed to use an accepted pair, such as a smoothed mask that it split at half."""
+
+    @property
+    def accepted(self) -> bool:
+        return self.status == "accepted"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -112,9 +115,7 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
     Nothing else enters, so the same files give the same fingerprint from a folder, S3 and GCS.
     """
-    lines = sorted(
-        f"{p.label}\t{p.id}\t{p.image_sha256}\t{p.mask_sha256}" for p in pairs if p.status == "accepted"
-    )
+    lines = sorted(f"{p.label}\t{p.id}\t{p.image_sha256}\t{p.mask_sha256}" for p in pairs if p.accepted)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -189,7 +190,7 @@ def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snaps
         source=source,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         software=software(),
-        accepted=sum(row.status == "accepted" for row in rows),
+        accepted=sum(row.accepted for row in rows),
         rejected=sum(row.status == "rejected" for row in rows),
     )
     with suppress(StoreError):

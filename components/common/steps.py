@@ -8,7 +8,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,8 @@ MARK = "▸ "
 """Starts each line that is meant for people; the command line shows these and logs the rest."""
 
 T = TypeVar("T")
+Say = Callable[[str], None]
+"""Takes a line for people."""
 
 
 def say(text: str) -> None:

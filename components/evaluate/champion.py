@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.bundle import Bundle, read_bundle
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.inspection import Network
 from defectline.components.common.layout import model_folder
-from defectline.components.common.snapshot import LABELS, Pair, read_pairs
+from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import Calibration
@@ -68,7 +69,7 @@ def _unseen(storage: Storage, bundle: Bundle, pairs: Sequence[Pair]) -> tuple[Se
             f"the champion's snapshot {bundle.data.snapshot} is gone, so it may have been trained on some of "
             "these pictures; then it looks better than it is"
         )
-    seen = {p.pixel_sha256 for p in rows if p.status == "accepted" and p.split in ("train", "validation")}
+    seen = {p.pixel_sha256 for p in rows if p.accepted and p.split in ("train", "validation")}
     unseen = [p for p in pairs if p.pixel_sha256 not in seen]
     if len(unseen) == len(pairs):
         return pairs, ""

@@ -27,6 +27,7 @@ def evaluate(
     from math import isfinite
     from pathlib import Path
 
+    from defectline.components.common.classes import LABELS
     from defectline.components.evaluate.step import evaluate as run_step
 
     settings = {
@@ -56,5 +57,5 @@ def evaluate(
     Path(summary.path).write_text(result.summary, encoding="utf-8")
     if result.roc:
         roc.log_roc_curve(*result.roc)
-    roc.log_confusion_matrix(["OK", "NG"], result.confusion)
+    roc.log_confusion_matrix(list(LABELS), result.confusion)
     return "passed" if result.passed else "refused"

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.metrics import Count
 from defectline.components.evaluate.pixels import Pixels
 
@@ -56,7 +57,7 @@ def draw_curves(counts: Sequence[Count], pixels: Pixels, threshold: float) -> li
 
 
 def _scores(counts: Sequence[Count]) -> dict[str, NDArray[np.float64]]:
-    return {label: np.array([c.score for c in counts if c.label == label]) for label in ("OK", "NG")}
+    return {label: np.array([c.score for c in counts if c.label == label]) for label in LABELS}
 
 
 def _histogram(counts: Sequence[Count], threshold: float) -> Curve:

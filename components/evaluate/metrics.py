@@ -10,6 +10,7 @@ from scipy.ndimage import label as connected
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.inspection import GRADES, Answer, Grades, grade
 from defectline.components.evaluate.pixels import Pixels
 
@@ -126,7 +127,7 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
 def grade_counts(counts: Sequence[Count], grades: Grades) -> dict[str, dict[str, int]]:
     """How many pictures of each true label get each grade."""
     given = [(c.label, grade(c.verdict, c.tp + c.fp, grades)) for c in counts]
-    return {label: {name: given.count((label, name)) for name in GRADES} for label in ("OK", "NG")}
+    return {label: {name: given.count((label, name)) for name in GRADES} for label in LABELS}
 
 
 def intervals(counts: Sequence[Count], seed: int = 0) -> dict[str, Interval | None]:

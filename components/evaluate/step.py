@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from sklearn.metrics import roc_curve
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
+from defectline.components.common.classes import LABELS
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
@@ -85,7 +86,7 @@ def evaluate(
         storage = open_storage(store)
         content = _read_model(model)
         rows = read_pairs(storage, snapshot)
-        splits = {s: [p for p in rows if p.status == "accepted" and p.split == s] for s in SPLITS}
+        splits = {s: [p for p in rows if p.accepted and p.split == s] for s in SPLITS}
 
         imaging = ImagingSettings(**content["imaging"])
         candidates = _candidates(model, imaging, storage, splits["validation"], chosen.escape_cost)
@@ -184,7 +185,7 @@ def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Case]) -> Bu
     # Verdicts far from the threshold stay what they are on every processor.
     steady = sorted(shown, key=lambda case: -abs(case.counted.score - draft.threshold))
     golden = []
-    for verdict in ("OK", "NG"):
+    for verdict in LABELS:
         for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
             file = f"{verdict}-{index}{PurePosixPath(item.pair.image_key).suffix.lower()}"
             mask = f"{verdict}-{index}.mask.png"
@@ -257,7 +258,4 @@ def _roc(counts: Sequence[Count]) -> tuple[list[float], list[float], list[float]
 
 
 def _confusion(counts: Sequence[Count]) -> list[list[int]]:
-    return [
-        [sum(c.label == true and c.verdict == called for c in counts) for called in ("OK", "NG")]
-        for true in ("OK", "NG")
-    ]
+    return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=LABELS).tolist()

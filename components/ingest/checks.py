@@ -75,7 +75,7 @@ def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list
     pairs = list(pairs)
     alike = defaultdict(list)
     for pair in pairs:
-        if pair.status == "accepted":
+        if pair.accepted:
             alike[pair.pixel_sha256].append(pair)
     replaced = {}
     for pixels, group in alike.items():
@@ -90,4 +90,4 @@ def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list
         for pair in group:
             if pair.id != kept:
                 replaced[pair.id] = reject(pair, f"The same picture as {kept}.", "Remove one of the two.")
-    return [replaced.get(p.id, p) if p.status == "accepted" else p for p in pairs]
+    return [replaced.get(p.id, p) if p.accepted else p for p in pairs]

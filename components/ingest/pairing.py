@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError, SettingsError, SourceError
-from defectline.components.common.snapshot import LABELS, Pair
+from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.drawing import outline, picture_uri
 from defectline.components.common.errors import SourceError
 from defectline.components.common.imaging import UnreadableImage, decode_image, decode_mask
-from defectline.components.common.snapshot import LABELS, SPLITS, Pair
+from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Storage
 
 SAMPLES, NOTED, REJECTED = 24, 12, 24
@@ -58,7 +59,7 @@ def draw_sheet(source: Storage, rows: Iterable[Pair], title: str) -> str:
     `rows` are accepted pairs, with or without splits, and rejected ones. The same rows give the same page.
     """
     rows = sorted(rows)
-    accepted = [row for row in rows if row.status == "accepted"]
+    accepted = [row for row in rows if row.accepted]
     rejected = [row for row in rows if row.status == "rejected"]
     noted = [row for row in accepted if row.note]
     with ThreadPoolExecutor(READERS) as readers:
@@ -144,7 +145,7 @@ def _problem(source: Storage, row: Pair) -> str:
     drawn = _decoded(source, row.mask_key) if truth is None else np.repeat(255 * truth[..., None], 3, axis=2)
     files = "<br>".join(f"<code>{escape(key)}</code>" for key in (row.image_key, row.mask_key) if key)
     said = f'<div class="reason">{escape(row.reason)}</div><div class="fix">{escape(row.fix)}</div>'
-    if row.status == "accepted":
+    if row.accepted:
         said = f"<div>{escape(row.note)}</div>"
     return (
         f'<div class="card"><div class="pair">{_figure(picture, truth, row.id)}'

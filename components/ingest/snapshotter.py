@@ -93,9 +93,9 @@ def take_snapshot(
             expected="files that stay as they are for some minutes",
             fix="Let whoever writes them finish first, or write each under a name of its own.",
         )
-    rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.status == "accepted"})
+    rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.accepted})
     store.write(quarantine_key, quarantine_table(rows))
-    if noted := sum(row.status == "accepted" and bool(row.note) for row in rows):
+    if noted := sum(row.accepted and bool(row.note) for row in rows):
         say(f"{noted} pairs were changed to be used; the quarantine table says how")
     _check_rejected(rows, max_rejected, store.url(quarantine_key))
     decided = {p.pixel_sha256: p.split for p in earlier if p.split}
@@ -182,7 +182,7 @@ def _read_new(
             complete &= as_listed
             if read is None:
                 continue
-            if read.status != "accepted":
+            if not read.accepted:
                 packer.note(read)
             elif pack := packs.get(packed_as(read)):
                 packer.note(read._replace(pack=pack))
@@ -213,7 +213,7 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
             return Read(reject(pair, error.what, error.fix))
         with decoding:
             pair = check_pair(pair, *files)
-        return Read(pair, files) if pair.status == "accepted" else Read(pair)
+        return Read(pair, files) if pair.accepted else Read(pair)
 
     pending: deque[tuple[int, Future[Read]]] = deque()
     ahead = 0
@@ -243,7 +243,7 @@ def quarantine_table(rows: Iterable[Pair]) -> bytes:
         if row.status == "rejected":
             writer.writerow((row.id, row.image_key, row.mask_key, "rejected", row.reason, row.fix))
     for row in rows:
-        if row.status == "accepted" and row.note:
+        if row.accepted and row.note:
             writer.writerow((row.id, row.image_key, row.mask_key, "noted", row.note, NOTED_FIX))
     return out.getvalue().encode()
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
-from defectline.components.common.snapshot import LABELS, SPLITS, Pair
+from defectline.components.common.snapshot import SPLITS, Pair
 
 LEAST = 2
 """Of each label, in each split: a rate over one picture says nothing."""
@@ -27,7 +28,7 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
     pairs = sorted(pairs)
     split = {}
     for label in LABELS:
-        hashes = sorted({p.pixel_sha256 for p in pairs if p.label == label and p.status == "accepted"})
+        hashes = sorted({p.pixel_sha256 for p in pairs if p.label == label and p.accepted})
         if len(hashes) < 3 * LEAST:
             raise SourceError(
                 f"There are too few usable {label} pairs.",
@@ -49,4 +50,4 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
                 expected=f"at least {LEAST} in each of {', '.join(SPLITS)}",
                 fix="Add new pictures, bring the old ones back, or change splits.csv.",
             )
-    return [p._replace(split=split[p.pixel_sha256]) if p.status == "accepted" else p for p in pairs]
+    return [p._replace(split=split[p.pixel_sha256]) if p.accepted else p for p in pairs]

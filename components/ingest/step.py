@@ -114,8 +114,8 @@ def _news(
     gated = read_gate(store, model_name)
     if gated is None:
         return True, "all of them new"
-    before = {p.content for p in read_pairs(store, gated.snapshot) if p.status == "accepted"}
-    now = {p.content for p in read_pairs(store, snapshot) if p.status == "accepted"}
+    before = {p.content for p in read_pairs(store, gated.snapshot) if p.accepted}
+    now = {p.content for p in read_pairs(store, snapshot) if p.accepted}
     count = len(now - before)
     if force:
         return True, f"{count} new, and --force"

@@ -56,7 +56,7 @@ def preprocess(
         imaging, size = chosen.imaging, chosen.image_size
         _check_shard(shard, shards)
         storage = open_storage(store)
-        accepted = sorted(p for p in read_pairs(storage, snapshot) if p.status == "accepted")
+        accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
         pairs = pairs[shard * len(pairs) // shards : (shard + 1) * len(pairs) // shards]
 

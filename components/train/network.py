@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from defectline.components.common.classes import CLASSES
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import did_you_mean
 from defectline.components.train.weights import load_encoder
@@ -21,7 +22,7 @@ def build_network(
     """A network from pixel values to class probabilities.
 
     Takes float32 (N, image_size, image_size, channels) of 0 to 255, gives float32
-    (N, image_size, image_size, 2): probability of good and of defect.
+    (N, image_size, image_size, CLASSES).
     Raises SettingsError where the encoder's weights cannot be had; it never starts from random weights
     instead.
     """
@@ -41,7 +42,7 @@ def build_network(
     x = layers.Conv2D(EDGE_FILTERS, 3, padding="same", use_bias=False, name="edge")(x)
     x = layers.BatchNormalization(name="edge_BN")(x)
     x = layers.ReLU()(x)
-    x = layers.Conv2D(2, 1, name="logits")(x)
+    x = layers.Conv2D(CLASSES, 1, name="logits")(x)
     # Under mixed precision the probabilities themselves must stay in float32.
     outputs = layers.Softmax(dtype="float32", name="probability")(x)
     network = keras.Model(inputs, outputs, name="unet")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import defect_probability
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network, answer, to_levels
@@ -69,7 +70,7 @@ def ask_keras(network: keras.Model, pictures: NDArray[np.uint8]) -> NDArray[np.f
     # GPUs multiply float32 with a mantissa of 10 bits.
     with keras.device("cpu:0"):
         answers = [network(batch.astype(np.float32), training=False) for batch in _batches(pictures)]
-        return np.concatenate([keras.ops.convert_to_numpy(both)[..., 1] for both in answers])
+        return np.concatenate([defect_probability(keras.ops.convert_to_numpy(given)) for given in answers])
 
 
 def ask_file(file: Path, imaging: ImagingSettings, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,7 +83,7 @@ def ask_file(file: Path, imaging: ImagingSettings, pictures: NDArray[np.uint8]) 
     with tf.device("cpu:0"):
         loaded = tf.saved_model.load(str(file))
         answers = [loaded.serve(batch.astype(np.float32)) for batch in _batches(pictures)]
-        return np.concatenate([both.numpy()[..., 1] for both in answers])
+        return np.concatenate([defect_probability(given.numpy()) for given in answers])
 
 
 def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from defectline.components.common.classes import DEFECT, defect_probability
+
 
 class Augment(keras.layers.Layer):
     """Random flips, quarter turns, brightness and contrast, each picture with its mask.
@@ -47,13 +49,13 @@ class Trainer(keras.Model):
         self.network, self.replicas = network, replicas
         self.augment = Augment(seed)
         self.loss_mean = keras.metrics.Mean(name="loss")
-        self.defect_iou = keras.metrics.BinaryIoU(target_class_ids=[1], threshold=0.5, name="iou")
+        self.defect_iou = keras.metrics.BinaryIoU(target_class_ids=[DEFECT], threshold=0.5, name="iou")
 
     def call(self, inputs, training=False):
         image, mask = (ops.cast(x, "float32") for x in inputs)
         if training:
             image, mask = self.augment(image, mask)
-        return self.network(image, training=training)[..., 1], mask
+        return defect_probability(self.network(image, training=training)), mask
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         probability, mask = y_pred

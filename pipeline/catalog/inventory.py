@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -11,10 +11,9 @@ from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.records import Outcome, read_champion, read_outcome
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Object, Storage
 from defectline.components.train.settings import WEIGHTS
-
-Say = Callable[[str], None]
 
 
 class Model(NamedTuple):

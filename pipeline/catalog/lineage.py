@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.layout import COUNTS, REVIEW, parse_frame_key, run_key
 from defectline.components.common.review import Decision, Frame
 from defectline.components.common.snapshot import (
-    LABELS,
     SPLITS,
     Pair,
     Snapshot,
@@ -22,8 +22,9 @@ from defectline.components.common.snapshot import (
     read_pairs,
     read_snapshot,
 )
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
-from defectline.pipeline.catalog.inventory import Model, Run, Say, read_models, read_runs, resolve
+from defectline.pipeline.catalog.inventory import Model, Run, read_models, read_runs, resolve
 
 USES = {"train": "trained on", "validation": "calibrated on", "test": "judged on"}
 """What a picture of each split is to a model of its snapshot."""
@@ -127,7 +128,7 @@ def trace_model(store: Storage, start: str, say: Say) -> Origin:
         say(str(error).splitlines()[0])
         return Origin(model, run, None, [])
     verdicts = _verdicts(store, model.run, say)
-    return Origin(model, run, snapshot, [_picture(row, verdicts) for row in rows if row.status == "accepted"])
+    return Origin(model, run, snapshot, [_picture(row, verdicts) for row in rows if row.accepted])
 
 
 def _picture(row: Pair, verdicts: Mapping[str, tuple[str, float]]) -> Picture:

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.imaging import UnreadableImage, decode_mask, encode_mask
 from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import Decision, Frame, Verdict
-from defectline.components.common.snapshot import LABELS
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 
 READERS = 8
@@ -46,7 +47,7 @@ class Exported(NamedTuple):
     """Frames that the source has under the other label."""
 
 
-def list_frames(store: Storage, model: str, say: Callable[[str], None]) -> list[Item]:
+def list_frames(store: Storage, model: str, say: Say) -> list[Item]:
     """The frames of a model with what was decided, the oldest first. What cannot be read is named and left
     out."""
     with ThreadPoolExecutor(READERS) as readers:
@@ -84,7 +85,7 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
     return Item(key, frame, decision)
 
 
-def export(store: Storage, model: str, source: Storage, say: Callable[[str], None]) -> Exported:
+def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
     """Add the accepted frames of a model to a source; what it has already, it does not get again.
 
     Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` is
@@ -156,7 +157,7 @@ def _keys(store: Storage, model: str) -> Iterator[FrameKey]:
             yield key
 
 
-def _read(store: Storage, key: FrameKey, say: Callable[[str], None]) -> Item | None:
+def _read(store: Storage, key: FrameKey, say: Say) -> Item | None:
     try:
         frame = _frame(store, key)
         decided = store.read_versioned(key.decision)

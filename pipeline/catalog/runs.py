@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.files import replaced
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.catalog.inventory import Run, Say, read_runs, resolve
+from defectline.pipeline.catalog.inventory import Run, read_runs, resolve
 
 PLOTTED = {"iou": "IoU", "escape": "escape", "overkill": "overkill"}
 """Metrics with intervals → how they are called."""

@@ -1,7 +1,7 @@
 """Which snapshots a store holds, which models came from them, and what changed between two."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -10,6 +10,7 @@ from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.pipeline.catalog.inventory import resolve
 
@@ -31,13 +32,13 @@ class Change(NamedTuple):
     what: str
 
 
-def summarize(store: Storage, say: Callable[[str], None]) -> list[SnapshotRow]:
+def summarize(store: Storage, say: Say) -> list[SnapshotRow]:
     """Every snapshot, the oldest first. Raises StoreError where there is none."""
     models, head = _models(store, say), read_head(store)
     rows = []
     before: set[tuple[str, str, str]] = set()
     for snapshot in _all(store):
-        now = {p.content for p in read_pairs(store, snapshot.id) if p.status == "accepted"}
+        now = {p.content for p in read_pairs(store, snapshot.id) if p.accepted}
         rows.append(SnapshotRow(snapshot, len(now - before), models[snapshot.id], snapshot.id == head))
         before = now
     return rows
@@ -87,7 +88,7 @@ def _all(store: Storage) -> list[Snapshot]:
     )
 
 
-def _models(store: Storage, say: Callable[[str], None]) -> dict[str, list[str]]:
+def _models(store: Storage, say: Say) -> dict[str, list[str]]:
     """Id of a snapshot → the models that were trained on it."""
     found: dict[str, list[str]] = defaultdict(list)
     for key in sorted(found.key for found in store.list(layout.MODELS)):

@@ -10,14 +10,13 @@ from typing import NamedTuple
 import kfp_server_api as api
 
 from defectline.components.common.errors import ServingError
+from defectline.components.common.steps import Say
 from defectline.pipeline.kfp_server.client import Server
 from defectline.pipeline.kfp_server.package import read_package
 
 FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 
 MAX_POLL_S = 15.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Keep recurring runs on a Kubeflow Pipelines server."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -11,11 +10,10 @@ from zoneinfo import ZoneInfo
 import kfp_server_api as api
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.steps import Say
 from defectline.pipeline.kfp_server.client import PIPELINE, Server
 from defectline.pipeline.kfp_server.cron import normalise_cron, times
 from defectline.pipeline.kfp_server.package import read_package
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

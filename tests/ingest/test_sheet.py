@@ -108,7 +108,7 @@ def test_the_page_is_there_when_too_many_are_rejected(source: Path, store: Folde
 
 def test_samples_are_spread_over_labels_and_splits(tmp_path: Path, store: FolderStorage):
     snapshot = run(write_source(tmp_path / "many", range(30)), store)
-    rows = [row for row in read_pairs(store, snapshot) if row.status == "accepted"]
+    rows = [row for row in read_pairs(store, snapshot) if row.accepted]
     chosen = spread(rows, 24, lambda row: (row.label, row.split))
     assert set(Counter((row.label, row.split) for row in chosen).values()) == {4}
     assert chosen == spread(reversed(rows), 24, lambda row: (row.label, row.split))

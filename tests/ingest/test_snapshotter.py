@@ -229,7 +229,7 @@ def test_a_bad_pair_is_rejected_with_reason_and_fix(label: str, image: bytes, tr
 )
 def test_copies_in_other_formats_have_the_same_pixel_hash(image: bytes):
     row = check("OK", image, EMPTY)
-    assert row.status == "accepted"
+    assert row.accepted
     assert row.pixel_sha256 == check("OK", GOOD, EMPTY).pixel_sha256
     assert row.image_sha256 != hashlib.sha256(GOOD).hexdigest()
 
@@ -248,7 +248,7 @@ def same(id: str, pixels: str = "p", status: str = "accepted") -> Pair:
 
 
 def kept(rows: list[Pair], earlier: dict[str, str]) -> list[str]:
-    return [row.id for row in reject_duplicates(rows, earlier) if row.status == "accepted"]
+    return [row.id for row in reject_duplicates(rows, earlier) if row.accepted]
 
 
 def test_of_pictures_with_the_same_label_one_stays():
@@ -461,7 +461,7 @@ def test_a_pack_that_is_lost_is_packed_again(
         store.write(pack.key, b"short")
     snapshot = take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE)
     assert "1 packs have left the store or were cut short" in capfd.readouterr().out
-    rows = [p for p in read_pairs(store, snapshot.id) if p.status == "accepted"]
+    rows = [p for p in read_pairs(store, snapshot.id) if p.accepted]
     assert len(list(read_files(store, rows))) == len(rows) == 15
 
 
@@ -509,7 +509,7 @@ def test_twelve_bits_in_sixteen_are_refused(source: Path, store: FolderStorage):
         "Image: The picture is black: of 16 bits a channel it uses the lowest 12 at most. "
         "Got no value above 4094."
     )
-    assert rows["OK/00101_OK"].status == "accepted"
+    assert rows["OK/00101_OK"].accepted
 
 
 def test_touched_and_moved_files_are_not_packed_again(source: Path, store: FolderStorage, tmp_path: Path):
@@ -795,7 +795,7 @@ def finish(store):
     folder = FolderStorage(store)
     head = read_head(folder)
     if head is not None:
-        rows = [row for row in read_pairs(folder, head) if row.status == "accepted"]
+        rows = [row for row in read_pairs(folder, head) if row.accepted]
         assert len(list(read_files(folder, rows))) == len(rows) > 0
     take(store)
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
-from defectline.components.common.snapshot import LABELS, SPLITS, Pair
+from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.ingest.splits import LEAST, assign_splits, targets
 
 
@@ -27,7 +28,7 @@ def splits(rows: list[Pair]) -> dict[str, str]:
 
 
 def counts(rows: list[Pair], label: str) -> Counter[str]:
-    return Counter(row.split for row in rows if row.label == label and row.status == "accepted")
+    return Counter(row.split for row in rows if row.label == label and row.accepted)
 
 
 sizes = st.integers(3 * LEAST, 60)

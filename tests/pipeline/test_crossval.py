@@ -10,9 +10,10 @@ from commands import contents, defectline
 from hypothesis import given
 from hypothesis import strategies as st
 
+from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.sample import draw_samples
-from defectline.components.common.snapshot import LABELS, Pair
+from defectline.components.common.snapshot import Pair
 from defectline.pipeline import pretraining
 from defectline.pipeline.crossval import deal
 from defectline.pipeline.parameters import Parameters, parse

@@ -125,7 +125,7 @@ def test_rejected_and_absent_pairs_stay_out(source: Path, store: FolderStorage, 
     assert (statuses.count("absent"), statuses.count("rejected")) == (2, 1)
     preprocess(str(store.root), second, tmp_path / "dataset", SMALL)
     prepared, _ = open_dataset(tmp_path / "dataset")
-    wanted = [row.id for row in learned_from(store, second) if row.status == "accepted"]
+    wanted = [row.id for row in learned_from(store, second) if row.accepted]
     assert [row.id for row in prepared.rows] == sorted(wanted)
 
 

@@ -29,7 +29,7 @@ def test_from_a_model_to_its_pictures(factory):
     sums = {split: sum(labels.values()) for split, labels in found["images"].items()}
     assert sums == second.bundle.data.pairs
     assert {"min_iou", "champion_iou"} <= {row["name"] for row in found["gate"]}
-    rows = {row.id: row for row in read_pairs(factory.store, second.snapshot) if row.status == "accepted"}
+    rows = {row.id: row for row in read_pairs(factory.store, second.snapshot) if row.accepted}
     assert {one["id"]: one["image_sha256"] for one in found["pictures"]} == {
         id: row.image_sha256 for id, row in rows.items()
     }
