@@ -10,24 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from defectline.client.client import Client, Prediction, Refused
+from defectline.client.client import Client, Refused
 from defectline.client.overlay import draw_overlay
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.files import read_file, replaced
+from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-COLUMNS = (
-    "picture",
-    "verdict",
-    "score",
-    "grade",
-    "defect_area_px",
-    "defect_area_ratio",
-    "regions",
-    "model_version",
-    "latency_ms",
-    "error",
-)
+COLUMNS = ("picture", *(name for name in Prediction.model_fields if name != "mask_png"), "error")
 AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
 """A file's name may be no UTF-8; its bytes are written as they are."""
 

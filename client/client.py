@@ -17,53 +17,21 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.files import read_file
+from defectline.components.common.prediction import Prediction
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 BUSY = (429, 502, 503, 504)
 REFUSED = (400, 413, 415, 422)
 """What is said of a picture, and not of the endpoint."""
-
-
-class Region(BaseModel):
-    """A connected defect."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    bbox: tuple[int, int, int, int]
-    """x, y, width, height in pixels."""
-    area_px: int
-    centroid: tuple[float, float]
-    score: float
-
-
-class Prediction(BaseModel):
-    """What the endpoint says of a picture. Fields of newer endpoints are kept as they came."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
-
-    verdict: Literal["OK", "NG"]
-    score: float
-    """NG ⇔ score ≥ the model's threshold."""
-    defect_area_px: int
-    defect_area_ratio: float
-    regions: tuple[Region, ...]
-    """The largest first."""
-    model_version: str
-    latency_ms: float
-    """Within the server, without the network."""
-    grade: str | None = None
-    """A, B or reject, where the model has grades."""
-    mask_png: str | None = None
-    """1-bit PNG of the picture's size, base64."""
 
 
 class Refused(ServingError):

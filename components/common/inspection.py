@@ -6,7 +6,7 @@ Evaluate calibrates and gates with these functions, and the predictor answers wi
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from defectline.components.common.imaging import (
     prepare_frame,
     prepare_image,
 )
+from defectline.components.common.prediction import Grade
 from defectline.components.common.tiling import cut_tile, stitch
 
 LEVELS = 1000
@@ -31,7 +32,7 @@ LEVELS = 1000
 TILE_BATCH = 8
 """Tiles that go through the network at once; more would take memory and save no time."""
 
-GRADES = ("A", "B", "reject")
+GRADES = get_args(Grade)
 
 
 class Region(NamedTuple):

@@ -5,6 +5,9 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import KINDS
 from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
 from defectline.components.serve.protocol.responses import DATATYPES
@@ -41,7 +44,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
     name = {"name": "name", "in": "path", "required": True, "schema": names}
     query = [
         {"name": key, "in": "query", "required": False, **_described(value)}
-        for key, value in _parameters()["properties"].items()
+        for key, value in _schemas_of(Parameters)["Parameters"]["properties"].items()
     ]
     limit = (
         f"Bodies of at most {body_bytes / 1e6:g} MB, pictures of at most "
@@ -101,18 +104,19 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
     }
 
 
-def _parameters() -> Schema:
-    """Of Parameters, with `null` left out: a parameter is there or not."""
-    properties = Parameters.model_json_schema()["properties"]
-    out = {}
-    for key, value in properties.items():
-        (kind,) = [part for part in value.pop("anyOf", [value]) if part.get("type") != "null"]
-        merged = {**value, **kind}
-        merged.pop("title", None)
-        if merged.get("default", 0) is None:
-            merged.pop("default")
-        out[key] = merged
-    return {"type": "object", "properties": out, "additionalProperties": False}
+def _schemas_of(kind: type[BaseModel]) -> Schema:
+    """The model and those in it, by name. `null` is left out: a field is there or not."""
+    top = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = {**top.pop("$defs", {}), kind.__name__: top}
+    for schema in schemas.values():
+        schema["additionalProperties"] = False
+        for name, value in schema["properties"].items():
+            (kept,) = [part for part in value.pop("anyOf", [value]) if part.get("type") != "null"]
+            merged = {key: part for key, part in {**value, **kept}.items() if key != "title"}
+            if merged.get("default", 0) is None:
+                del merged["default"]
+            schema["properties"][name] = merged
+    return schemas
 
 
 def _described(value: Schema) -> Schema:
@@ -140,35 +144,9 @@ def _array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
 
 
 def _schemas() -> Schema:
-    text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+    text, whole = {"type": "string"}, {"type": "integer"}
     base64 = {"type": "string", "contentEncoding": "base64", "minLength": 4}
     id_ = {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"}
-    region = _object(
-        {
-            "bbox": {**_array(whole, 4, 4), "description": "x, y, width, height in pixels"},
-            "area_px": whole,
-            "centroid": _array(number, 2, 2),
-            "score": number,
-        },
-        more=False,
-    )
-    prediction = _object(
-        {
-            "verdict": {"enum": ["OK", "NG"]},
-            "score": {**number, "minimum": 0, "maximum": 1},
-            "grade": {"enum": ["A", "B", "reject"]},
-            "defect_area_px": whole,
-            "defect_area_ratio": number,
-            "regions": _array(region),
-            "mask_png": {**base64, "description": "1-bit PNG, as large as the picture"},
-            "model_version": text,
-            "latency_ms": number,
-        },
-        "grade",
-        "regions",
-        "mask_png",
-        more=False,
-    )
     error = _object({"code": {"enum": list(KINDS)}, "message": text, "request_id": id_}, more=False)
     tensor = _object(
         {
@@ -181,17 +159,22 @@ def _schemas() -> Schema:
         "data",
         "parameters",
     )
+    shared = _schemas_of(Parameters) | _schemas_of(Prediction)
+    parameters = shared["Parameters"]
+    # The caller may ask for the rest alone.
+    shared["Prediction"]["required"].remove("regions")
     return {
+        **shared,
         "Error": _object({"error": error}, more=False),
         "V1Request": _object(
             {
                 "instances": _array(_object({"image": _object({"b64": base64})}), 1, MAX_PICTURES),
-                "parameters": _parameters(),
+                "parameters": _ref("Parameters"),
             },
             "parameters",
         ),
-        "V1Answer": _object({"predictions": _array(prediction, 1), "request_id": id_}, more=False),
-        "Predecessor": _object({"image": base64, "parameters": _parameters()}, "parameters", more=False),
+        "V1Answer": _object({"predictions": _array(_ref("Prediction"), 1), "request_id": id_}, more=False),
+        "Predecessor": _object({"image": base64, "parameters": _ref("Parameters")}, "parameters", more=False),
         "PredecessorAnswer": _object({"defected_area": text, "segmented_image": base64}, more=False),
         "V2Request": _object(
             {
@@ -221,9 +204,9 @@ def _schemas() -> Schema:
                     )
                 ),
                 "parameters": {
-                    **_parameters(),
+                    **parameters,
                     "properties": {
-                        **_parameters()["properties"],
+                        **parameters["properties"],
                         "binary_data_output": {"type": "boolean", "default": False},
                     },
                 },

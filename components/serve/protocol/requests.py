@@ -16,13 +16,19 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common.imaging import FORMATS
+from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import Refusal
 from defectline.components.serve.sdk import messages
 
 MAX_PICTURES = 64
 """In one request: it is answered as a whole, so more would only make everybody else wait."""
 INPUT = "image"
-OUTPUTS = ("verdict", "score", "grade", "defect_area_px", "defect_area_ratio", "regions", "mask")
+OUTPUTS = {
+    "mask" if name == "mask_png" else name: field.annotation
+    for name, field in Prediction.model_fields.items()
+    if name not in ("model_version", "latency_ms")
+}
+"""Of V2 → their type in a Prediction. The version is a field of V2's own."""
 REQUEST_ID = re.compile("[A-Za-z0-9_.:-]{1,128}")
 
 V1_BODY = '{"instances": [{"image": {"b64": "…"}}]} or {"image": "…"}'

@@ -16,16 +16,8 @@ from defectline.components.serve.protocol.errors import Refusal
 from defectline.components.serve.protocol.requests import OUTPUTS, Asked
 from defectline.components.serve.sdk import messages
 
-DATATYPES = {
-    "verdict": "BYTES",
-    "score": "FP64",
-    "grade": "BYTES",
-    "defect_area_px": "INT64",
-    "defect_area_ratio": "FP64",
-    "regions": "BYTES",
-    "mask": "BYTES",
-}
-"""Of the V2 outputs; each has one element a picture: `regions` a JSON list, `mask` a 1-bit PNG."""
+DATATYPES = {name: {float: "FP64", int: "INT64"}.get(kind, "BYTES") for name, kind in OUTPUTS.items()}
+"""Of the V2 outputs; each has one element an image: a list is sent as JSON, `mask` as a 1-bit PNG."""
 NUMPY = {"FP64": "<f8", "INT64": "<i8"}
 CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
 
@@ -112,9 +104,7 @@ def _tensors(asked: Asked, answered: Answered) -> list[Tensor]:
             values = [judged.prediction.get(name) for judged in answered.judged]
         if any(value is None for value in values):
             continue
-        if name == "regions":
-            values = [orjson.dumps(value) for value in values]
-        there[name] = [value.encode() if isinstance(value, str) else value for value in values]
+        there[name] = [_element(value) for value in values]
     if asked.outputs is None:
         return [Tensor(name, values, asked.binary) for name, values in there.items()]
     for output in asked.outputs:
@@ -125,6 +115,13 @@ def _tensors(asked: Asked, answered: Answered) -> list[Tensor]:
                 + ("mask is none." if output.name == "mask" else "the model has no limits for grades."),
             )
     return [Tensor(output.name, there[output.name], output.binary) for output in asked.outputs]
+
+
+def _element(value: Any) -> Any:
+    """A field as an element of its tensor: a number, or bytes."""
+    if isinstance(value, str):
+        return value.encode()
+    return orjson.dumps(value) if isinstance(value, list) else value
 
 
 def to_v2(asked: Asked, answered: Answered) -> tuple[bytes, int | None]:

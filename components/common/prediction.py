@@ -1,0 +1,50 @@
+"""What the endpoint answers for one image: the fields of V1's JSON, V2's outputs, the CSV and OpenAPI.
+
+A new field needs a line here and a value where it is filled: `inspection.to_prediction`, or
+`serve/protocol/responses.to_v1` for what is known of the request alone. Imports nothing but pydantic, so
+that the client can stand without NumPy.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Grade = Literal["A", "B", "reject"]
+
+# A client takes fields of newer endpoints as they are.
+_CONFIG = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), use_attribute_docstrings=True)
+
+
+class Region(BaseModel):
+    """A connected defect."""
+
+    model_config = _CONFIG
+
+    bbox: tuple[int, int, int, int]
+    """x, y, width, height in pixels"""
+    area_px: int
+    centroid: tuple[float, float]
+    """x, y in pixels"""
+    score: float
+    """The highest probability of a defect in it"""
+
+
+class Prediction(BaseModel):
+    """What the endpoint says of an image."""
+
+    model_config = _CONFIG
+
+    verdict: Literal["OK", "NG"]
+    score: float = Field(ge=0, le=1)
+    """NG ⇔ score ≥ the model's threshold"""
+    grade: Grade | None = None
+    """Where the model has grades"""
+    defect_area_px: int
+    defect_area_ratio: float
+    regions: tuple[Region, ...]
+    """The largest first"""
+    mask_png: str | None = Field(None, json_schema_extra={"contentEncoding": "base64", "minLength": 4})
+    """1-bit PNG of the image's size"""
+    model_version: str
+    latency_ms: float
+    """Within the server, without the network"""
