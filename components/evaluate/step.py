@@ -258,4 +258,6 @@ def _roc(counts: Sequence[Count]) -> tuple[list[float], list[float], list[float]
 
 
 def _confusion(counts: Sequence[Count]) -> list[list[int]]:
+    if not counts:
+        return [[0] * len(LABELS) for _ in LABELS]
     return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=LABELS).tolist()
