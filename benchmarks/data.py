@@ -30,7 +30,7 @@ from defectline.components.common.imaging import (
     prepare_image,
     prepare_mask,
 )
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.snapshot import read_head
 from defectline.components.common.storage.folder import FolderStorage
 
@@ -105,7 +105,7 @@ def kernel_seconds(pairs: list[tuple[Path, Path]], imaging: ImagingSettings) -> 
 def draw(folder: Path, pairs: int, size: int, compressed: bool) -> Path:
     source = folder / f"pairs-{pairs}-{size}{'-compressed' if compressed else ''}"
     if not source.exists():
-        draw_samples(source, pairs=pairs, size=size)
+        generate_samples(source, pairs=pairs, size=size)
         for path in source.rglob("*.png") if compressed else ():
             Image.open(path).save(path)
     return source

@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
 from defectline.components.train.export import FILES, export
@@ -46,7 +46,7 @@ def load(model: Path, imaging: ImagingSettings) -> dict[str, Ask]:
 
 
 def export_untrained(folder: Path, imaging: ImagingSettings, noise: np.ndarray) -> None:
-    split = Split(Stack([noise]), Stack([noise[..., 0]]), np.arange(len(noise)))
+    split = Split(ConcatenatedArray([noise]), ConcatenatedArray([noise[..., 0]]), np.arange(len(noise)))
     splits = {"train": split, "validation": split}
     export(build_network(imaging.image_size, imaging.channels), folder, splits, imaging, seed=0)
 

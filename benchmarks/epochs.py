@@ -31,7 +31,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.preprocess.step import preprocess
-from defectline.components.train.batches import Feed
+from defectline.components.train.batches import Batches
 from defectline.components.train.network import build_network
 from defectline.components.train.optimizer import make_optimizer
 from defectline.components.train.settings import TrainSettings
@@ -76,22 +76,22 @@ def ask(network: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def today(splits: dict[str, Split], settings: TrainSettings) -> Epochs:
     keras.utils.set_random_seed(settings.seed)
-    feed = Feed(splits["train"], settings.batch_size, settings.seed)
+    batches = Batches(splits["train"], settings.batch_size, settings.seed)
     trainer = Trainer(build_network(splits["train"].images.shape[1]), settings.seed)
-    trainer.compile(optimizer=make_optimizer(settings, len(feed)))
+    trainer.compile(optimizer=make_optimizer(settings, len(batches)))
     network = trainer.network
     if settings.init_from != "none":
         load_network(network, settings.init_from)
     for epoch in range(settings.epochs):
-        feed.shuffle(epoch)
-        for index in range(len(feed)):
-            trainer.train_on_batch(feed[index][0])
+        batches.shuffle(epoch)
+        for index in range(len(batches)):
+            trainer.train_on_batch(batches[index][0])
         yield defect_iou(lambda x: ask(network, x.astype("float32")), splits["validation"])
 
 
 def older(splits: dict[str, Split], epochs: int) -> Epochs:
     keras.utils.set_random_seed(0)
-    feed = Feed(splits["train"], batch_size=3, seed=0)
+    batches = Batches(splits["train"], batch_size=3, seed=0)
     network = build_network(splits["train"].images.shape[1], batch_norm_momentum=0.999)
 
     def scaled(images: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def older(splits: dict[str, Split], epochs: int) -> Epochs:
 
     network.compile(optimizer=keras.optimizers.Adam(), loss=loss)
     for epoch in range(epochs):
-        feed.shuffle(epoch)
-        for index in range(len(feed)):
-            images, masks = feed[index][0]
+        batches.shuffle(epoch)
+        for index in range(len(batches)):
+            images, masks = batches[index][0]
             network.train_on_batch(scaled(images), (masks > 0).astype("float32"))
         yield defect_iou(lambda x: ask(network, scaled(x)), splits["validation"])
 

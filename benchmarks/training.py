@@ -27,15 +27,15 @@ from numpy.lib.format import open_memmap
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.train import loop
-from defectline.components.train.batches import Feed
+from defectline.components.train.batches import Batches
 from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.trainer import Trainer
 
 
-class Timed(Feed):
-    """A feed that sums up how long reading takes."""
+class Timed(Batches):
+    """Batches that sum up how long reading takes."""
 
     seconds = 0.0
 
@@ -105,11 +105,11 @@ def main() -> None:
         # The first round traces.
         for turn in range(arguments.repeat + 1):
             for policy, trainer in trainers.items():
-                feed, timer = Timed(Split(whole.images, whole.masks, rows), batch, seed=0), Steps()
-                trainer.fit(feed, callbacks=[timer], shuffle=False, verbose=0)
+                batches, timer = Timed(Split(whole.images, whole.masks, rows), batch, seed=0), Steps()
+                trainer.fit(batches, callbacks=[timer], shuffle=False, verbose=0)
                 rate = (steps - 1) * batch / timer.seconds
                 if turn and rate > best.get(policy, (0.0, 0.0))[0]:
-                    best[policy] = rate, feed.seconds / timer.seconds
+                    best[policy] = rate, batches.seconds / timer.seconds
         ended.set()
         watcher.join()
         checkpoints = Checkpoints(FolderStorage(folder / "store"), "one")

@@ -80,9 +80,9 @@ def sample(
     size: Annotated[int, typer.Option(max=4096, help="Side of an image in pixels.")] = 224,
 ) -> None:
     """Draw light-guide-plate images with masks, to try everything out."""
-    from defectline.components.common.sample import draw_samples
+    from defectline.components.common.sample import generate_samples
 
-    draw_samples(folder, pairs=pairs, seed=seed, size=size)
+    generate_samples(folder, pairs=pairs, seed=seed, size=size)
     typer.echo(f"{folder}: {pairs} pairs drawn")
 
 

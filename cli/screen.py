@@ -53,7 +53,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
     table.add_column("seconds", justify="right")
     table.add_column("what it did")
     for step in done.steps:
-        table.add_row(step.step, f"{step.seconds:.1f}", escape(step.did))
+        table.add_row(step.step, f"{step.seconds:.1f}", escape(step.summary))
     total = sum(step.seconds for step in done.steps)
     table.add_row("[dim]in all[/]", f"[dim]{total:.1f}[/]", "")
     console.print()

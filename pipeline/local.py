@@ -33,7 +33,7 @@ class StepReport(NamedTuple):
     step: str
     seconds: float
     """Wall time since the step before, so starting and importing count."""
-    did: str
+    summary: str
 
 
 class LocalRun(NamedTuple):
@@ -201,11 +201,11 @@ def _read_reports(work: Path, reports: Path) -> list[StepReport]:
     steps: dict[str, list[StepReport]] = {}
     for path in sorted(reports.glob("*.json"), key=lambda p: p.stat().st_mtime):
         content = json.loads(path.read_text())
-        report = StepReport(content["step"], path.stat().st_mtime - last, content["did"])
+        report = StepReport(content["step"], path.stat().st_mtime - last, content["summary"])
         steps.setdefault(report.step, []).append(report)
         last = path.stat().st_mtime
     return [
-        StepReport(name, sum(part.seconds for part in parts), "; ".join(part.did for part in parts))
+        StepReport(name, sum(part.seconds for part in parts), "; ".join(part.summary for part in parts))
         for name, parts in steps.items()
     ]
 

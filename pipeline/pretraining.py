@@ -9,7 +9,7 @@ from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import pretrained_key
-from defectline.components.common.sample import VARIOUS, draw_samples
+from defectline.components.common.sample import VARIOUS, generate_samples
 from defectline.components.common.snapshot import (
     Pair,
     publish_snapshot,
@@ -99,7 +99,7 @@ def _train(parameters: Parameters, pairs: int, work: Path, say: Say) -> None:
     say(f"drawing {pairs} pairs")
     # Far from the seeds that people draw samples with: what a model is judged on it must not have seen.
     seed = 1_000_000 + parameters.seed
-    draw_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size, plates=VARIOUS)
+    generate_samples(work / "samples", pairs=pairs, seed=seed, size=parameters.image_size, plates=VARIOUS)
     own = FolderStorage(work / "store")
     steps = StepRunner(parameters, work, say)
     steps.run("ingest", work / "samples", own.root)

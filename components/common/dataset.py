@@ -49,7 +49,7 @@ class Prepared(BaseModel):
     rows: list[Row]
 
 
-class Stack:
+class ConcatenatedArray:
     """Arrays on disk, one below another, as one array (N, …) whose rows are read when they are asked for."""
 
     def __init__(self, parts: Sequence[NDArray[np.uint8]]):
@@ -77,8 +77,8 @@ class Stack:
 class Split(NamedTuple):
     """Rows of the arrays that belong to one split; reading a row reads it from disk."""
 
-    images: Stack
-    masks: Stack
+    images: ConcatenatedArray
+    masks: ConcatenatedArray
     rows: NDArray[np.int64]
 
 
@@ -94,7 +94,7 @@ def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Sp
     shards = [prepared for prepared, _ in read]
     _check_complete(shards)
     images, masks = (
-        Stack([np.load(folder / name, mmap_mode="r") for _, folder in read])
+        ConcatenatedArray([np.load(folder / name, mmap_mode="r") for _, folder in read])
         for name in ("images.npy", "masks.npy")
     )
     rows = [row for shard in shards for row in shard.rows]
@@ -119,7 +119,9 @@ def _check_complete(shards: Sequence[Prepared]) -> None:
         )
 
 
-def _check_size(images: Stack, masks: Stack, count: int, imaging: ImagingSettings) -> None:
+def _check_size(
+    images: ConcatenatedArray, masks: ConcatenatedArray, count: int, imaging: ImagingSettings
+) -> None:
     """Raise SettingsError unless the arrays hold `count` pictures and masks of the settings' size."""
     size, channels = imaging.image_size, imaging.channels
     found, wanted = (images.shape, masks.shape), ((count, size, size, channels), (count, size, size))

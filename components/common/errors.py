@@ -5,7 +5,7 @@
     ├── SourceError      the labelled images: where they lie, how they are laid out
     ├── StoreError       the place that the product owns
     │   ├── Conflict     somebody else changed the same object first
-    │   └── Damaged      an object whose bytes do not fit its checksum, however often they are fetched
+    │   └── Corrupt      an object whose bytes do not fit its checksum, however often they are fetched
     ├── BundleError      a model or bundle that is missing, changed or unreadable
     └── ServingError     the predictor, KServe or the cluster around it
 
@@ -68,7 +68,7 @@ class Conflict(StoreError):
     pass
 
 
-class Damaged(StoreError):
+class Corrupt(StoreError):
     pass
 
 

@@ -63,7 +63,7 @@ class Picture(NamedTuple):
 
     pixels: NDArray[np.uint8]
     """(H, W, channels), upright."""
-    held: int
+    orientation: int
     """How the file says that the camera was held, as EXIF counts: 1 (upright, or not said) to 8."""
 
 
@@ -73,12 +73,12 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
 
 
 def read_image(data: bytes, channels: int = 1) -> Picture:
-    """A picture, turned upright by its EXIF orientation, and how it was held.
+    """A picture, turned upright by its EXIF orientation, and what that was.
 
     Sixteen-bit greys keep their upper eight bits, and must use more than the lowest twelve; palettes are
     looked up; alpha is dropped. Raises UnreadableImage.
     """
-    picture, held = _open(data)
+    picture, orientation = _open(data)
     if picture.mode.startswith("I"):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
@@ -94,7 +94,7 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
                 got=f"no value above {values.max()}",
                 fix="Scale pictures of 10 or 12 bits to 16 when they are exported, or save 8.",
             )
-        return Picture(np.repeat(grey[..., None], channels, axis=2), held)
+        return Picture(np.repeat(grey[..., None], channels, axis=2), orientation)
     if picture.mode not in MODES:
         raise UnreadableImage(
             "The picture's kind of pixels cannot be used.",
@@ -104,7 +104,7 @@ def read_image(data: bytes, channels: int = 1) -> Picture:
     mode = "L" if channels == 1 else "RGB"
     # Converting copies, even where there is nothing to convert.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    return Picture(pixels.reshape(*pixels.shape[:2], channels), held)
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), orientation)
 
 
 class Mask(NamedTuple):
@@ -112,7 +112,7 @@ class Mask(NamedTuple):
 
     pixels: NDArray[np.uint8]
     """(H, W), 1 where the defect is."""
-    held: int
+    orientation: int
     """As in Picture."""
     note: str
     """What was changed to get there; mostly empty."""
@@ -126,7 +126,7 @@ def read_mask(data: bytes) -> Mask:
     thresholded: values between black and white only within EDGE_PX of an edge, and elsewhere none that is
     further than RINGING from 0 or 255. Raises UnreadableImage for anything else.
     """
-    picture, held = _open(data)
+    picture, orientation = _open(data)
     if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
         raise UnreadableImage(
             "The mask is transparent in places.",
@@ -137,10 +137,12 @@ def read_mask(data: bytes) -> Mask:
     shades = np.asarray(picture.convert("L") if several or picture.mode == "P" else picture)
     for values in (shades, np.asarray(picture)) if picture.mode == "P" else (shades,):
         if _two_valued(values):
-            return Mask((values > 0).astype(np.uint8), held, "")
+            return Mask((values > 0).astype(np.uint8), orientation, "")
     if (grey := _eight_bits(shades)) is not None and (smoothed := _threshold(grey)) is not None:
         between = np.count_nonzero((grey > 0) & (grey < 255))
-        return Mask(smoothed, held, f"Smoothed: {between} px between black and white were split at half.")
+        return Mask(
+            smoothed, orientation, f"Smoothed: {between} px between black and white were split at half."
+        )
     found = np.unique(values)
     listed = ", ".join(f"{value:g}" for value in found)
     raise UnreadableImage(
@@ -208,10 +210,10 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
                 fix="Save one file a picture.",
             )
         # Before it is loaded: some formats are turned while they are.
-        held = picture.getexif().get(ExifTags.Base.Orientation)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-        return picture, next((number for number in range(1, 9) if number == held), 1)
+        return picture, next((number for number in range(1, 9) if number == orientation), 1)
     except (UnreadableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:

@@ -52,7 +52,7 @@ Spots = np.ndarray
 """float64 (N, 5), one row a spot: y, x, sigma_y, sigma_x, peak; lengths in pixels of a 224×224 image."""
 
 
-def draw_samples(
+def generate_samples(
     folder: Path, pairs: int = 64, seed: int = 0, size: int = 224, plates: Plates = ALIKE
 ) -> None:
     """Draw `pairs` images with masks into the new folder: `OK/ NG/ OK_MSK/ NG_MSK/`, half of them NG.

@@ -255,7 +255,7 @@ def find_head(store: Storage) -> Head:
 
 def move_head(store: Storage, head: Head, snapshot: str) -> None:
     """Make `snapshot` the newest one. Raises Conflict where another one became it since `head` was read."""
-    store.swap(HEAD, json.dumps({"snapshot": snapshot}).encode(), head.version)
+    store.compare_and_swap(HEAD, json.dumps({"snapshot": snapshot}).encode(), head.version)
 
 
 class Span(NamedTuple):

@@ -60,7 +60,7 @@ class Histogram(BaseModel):
         return Histogram(edges=self.edges, counts=tuple(counts))
 
 
-class Look(NamedTuple):
+class ImageStats(NamedTuple):
     """What is noted of one picture."""
 
     brightness: float
@@ -83,14 +83,14 @@ class Statistics(BaseModel):
     area: Histogram
 
     @classmethod
-    def of(cls, looks: Iterable[Look]) -> Self:
-        looks = list(looks)
+    def of(cls, images: Iterable[ImageStats]) -> Self:
+        images = list(images)
         return cls(
-            pictures=len(looks),
-            defective=sum(look.defective for look in looks),
-            brightness=Histogram.of((look.brightness for look in looks), BRIGHTNESS_EDGES),
-            contrast=Histogram.of((look.contrast for look in looks), CONTRAST_EDGES),
-            area=Histogram.of((look.area_px for look in looks if look.area_px), AREA_EDGES),
+            pictures=len(images),
+            defective=sum(image.defective for image in images),
+            brightness=Histogram.of((image.brightness for image in images), BRIGHTNESS_EDGES),
+            contrast=Histogram.of((image.contrast for image in images), CONTRAST_EDGES),
+            area=Histogram.of((image.area_px for image in images if image.area_px), AREA_EDGES),
         )
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -112,7 +112,7 @@ def read_statistics(folders: Iterable[Path]) -> Statistics:
     return sum(parts, start=Statistics.of([]))
 
 
-def light(image: NDArray[np.uint8]) -> tuple[float, float]:
+def brightness_and_contrast(image: NDArray[np.uint8]) -> tuple[float, float]:
     """Brightness and contrast of a decoded picture (H, W, 1 or 3); colours count by their luma."""
     grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     mean, deviation = cv2.meanStdDev(grey)

@@ -70,9 +70,9 @@ def step(name: str, shard: int = 0, shards: int = 1) -> Iterator[Step]:
             Path(folder, "fault.txt").write_text(traceback.format_exc())
         raise
     seconds = time.monotonic() - start
-    say(f"{title}: {current.did} ({seconds:.1f} s)")
+    say(f"{title}: {current.summary} ({seconds:.1f} s)")
     if folder:
-        report = {"step": name, "seconds": round(seconds, 2), "did": current.did}
+        report = {"step": name, "seconds": round(seconds, 2), "summary": current.summary}
         file = f"{name}.json" if shards == 1 else f"{name}-{shard}.json"
         Path(folder, file).write_text(json.dumps(report))
 

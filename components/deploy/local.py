@@ -40,7 +40,9 @@ def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str,
         previous = before.previous
     champion = ChampionRecord(version=bundle.version, run=run, previous=previous)
     try:
-        store.swap(champion_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1])
+        store.compare_and_swap(
+            champion_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1]
+        )
     except Conflict as error:
         raise Conflict(
             f"{bundle.version} was not deployed: another run deployed {name} at the same time.",

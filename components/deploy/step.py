@@ -34,7 +34,7 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
         else:
             current = read_champion(open_storage(store), model_name)
             version = current.version if current else ""
-        report.did = version or "there is none yet"
+        report.summary = version or "there is none yet"
         return version
 
 
@@ -58,10 +58,10 @@ def deploy(
             from defectline.components.deploy.kserve.rollout import deploy_kserve
 
             url = deploy_kserve(bundle, sealed, storage, model_name, _settings(kserve))
-            report.did = f"{sealed.version} serves at {url}"
+            report.summary = f"{sealed.version} serves at {url}"
         else:
             deploy_local(bundle, sealed, storage, model_name, run)
-            report.did = f"{sealed.version} is the champion"
+            report.summary = f"{sealed.version} is the champion"
         gated = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gated)
         outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)

@@ -1,4 +1,4 @@
-"""The two constants of the verdict, threshold and min_area_px, from the validation split."""
+"""The operating point, which is threshold and min_area_px, from the validation split."""
 
 from typing import NamedTuple
 
@@ -22,11 +22,11 @@ ONLY_GOOD = (
 )
 ONLY_DEFECTIVE = (
     "There were only defective validation pictures, so the threshold lies 0.05 below the lowest score that "
-    "can be told from noise: how many good parts are thrown away at it was not looked at before the test."
+    "can be told from noise: how many good parts are rejected at it was not looked at before the test."
 )
 
 
-class Calibration(NamedTuple):
+class OperatingPoint(NamedTuple):
     threshold: float
     min_area_px: int
     note: str = ""
@@ -45,8 +45,8 @@ class Calibrator:
         self.labels.append(label == "NG")
         self.scores.append(tuple(score_levels(levels, area) for area in AREAS_PX))
 
-    def calibrate(self, escape_cost: float) -> Calibration:
-        """The constants with the lowest cost, an escape counting `escape_cost` overkills.
+    def calibrate(self, escape_cost: float) -> OperatingPoint:
+        """The operating point with the lowest cost, an escape counting `escape_cost` overkills.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
@@ -77,20 +77,20 @@ class Calibrator:
             cut = cuts[widest[int((len(widest) - 1) / (1 + escape_cost))]]
             candidates.append((cost.min(), -len(widest), area, float(cut) / LEVELS))
         _, _, area, threshold = min(candidates)
-        return Calibration(threshold, area)
+        return OperatingPoint(threshold, area)
 
 
-def _above_the_good(scores: NDArray[np.int64]) -> Calibration:
+def _above_the_good(scores: NDArray[np.int64]) -> OperatingPoint:
     """The smallest area at which the good pictures (N, areas) stay below an even threshold; where none does,
     the one with the lowest."""
     cuts = np.clip(scores.max(axis=0) + MARGIN, LOWEST, HIGHEST)
     column = min(range(len(AREAS_PX)), key=lambda c: (max(cuts[c], EVEN), AREAS_PX[c]))
-    return Calibration(float(cuts[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
+    return OperatingPoint(float(cuts[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
 
 
-def _below_the_defective(scores: NDArray[np.int64]) -> Calibration:
+def _below_the_defective(scores: NDArray[np.int64]) -> OperatingPoint:
     """The smallest area, which gives every picture its highest score; those that no threshold finds do not
     count."""
     found = scores[scores[:, 0] >= LOWEST, 0]
     cut = np.clip(found.min(initial=LEVELS) - MARGIN, LOWEST, HIGHEST)
-    return Calibration(float(cut) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)
+    return OperatingPoint(float(cut) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)

@@ -13,28 +13,28 @@ from defectline.components.common.layout import model_folder
 from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import Calibration
+from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.scoring import Scored, score
 
 LEAST_UNSEEN = 5
 """Pictures of each label that the champion must not have been trained on, where it has seen some."""
 
 
-class Rival(NamedTuple):
+class ChampionResult(NamedTuple):
     scored: Scored | None
-    """Of the pictures that both can be compared on, at the champion's own constants; None where there are
-    none."""
+    """Of the pictures that both can be compared on, at the champion's own operating point; None where
+    there are none."""
     note: str
     """Why there are none, or what is special about them."""
 
 
-def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair]) -> Rival:
+def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair]) -> ChampionResult:
     """The version `champion`, "" for none, on the test `pairs` that it was not trained on.
 
     A champion that cannot be loaded or answers nothing compares with nothing: the absolute rules decide.
     """
     if not champion:
-        return Rival(None, "there is no champion yet")
+        return ChampionResult(None, "there is no champion yet")
     published = model_folder(model_name, champion)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, champion)
@@ -45,8 +45,8 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
             unseen, note = _unseen(storage, bundle, pairs)
             if not unseen:
                 return _incomparable(note)
-            constants = Calibration(bundle.threshold, bundle.min_area_px)
-            return Rival(score(network, constants, storage, unseen, "judging the champion"), note)
+            point = OperatingPoint(bundle.threshold, bundle.min_area_px)
+            return ChampionResult(score(network, point, storage, unseen, "judging the champion"), note)
         except BundleError as error:
             # The copy that was looked at is gone by the time somebody reads this.
             what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
@@ -55,9 +55,9 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
             )
 
 
-def _incomparable(note: str) -> Rival:
+def _incomparable(note: str) -> ChampionResult:
     say(f"evaluate: WARNING: nothing is compared: {note}")
-    return Rival(None, note)
+    return ChampionResult(None, note)
 
 
 def _unseen(storage: Storage, bundle: Bundle, pairs: Sequence[Pair]) -> tuple[Sequence[Pair], str]:

@@ -12,9 +12,9 @@ from defectline.components.common.imaging import decode_image, decode_mask, enco
 from defectline.components.common.inspection import LEVELS, Region, grade
 from defectline.components.common.snapshot import Pair
 from defectline.components.evaluate.metrics import Count
-from defectline.components.evaluate.scoring import Looked
+from defectline.components.evaluate.scoring import Evaluated
 
-SHOWN = {"escape": 20, "overkill": 20, "elsewhere": 10, "NG": 8, "OK": 8}
+SHOWN = {"escape": 20, "overkill": 20, "mislocalised": 10, "NG": 8, "OK": 8}
 """Pictures of each kind at most: the worst of what went wrong, any of the rest."""
 LARGEST_PX = 448
 """Pictures with a longer side are shrunken to this, so that the page stays small."""
@@ -24,7 +24,7 @@ AROUND = np.ones((3, 3), np.uint8)
 """Outlines run beside a defect, not over it."""
 
 
-class Case(NamedTuple):
+class Example(NamedTuple):
     """One test picture; masks as 1-bit PNG, because large frames would fill the memory."""
 
     pair: Pair
@@ -38,57 +38,58 @@ class Case(NamedTuple):
     found: bytes
 
 
-class Gallery:
+class ExampleCollector:
     """Sees every test picture and keeps a few of each kind, so that memory stays flat."""
 
     def __init__(self) -> None:
-        self.kinds: dict[str, list[Case]] = {kind: [] for kind in SHOWN}
+        self.kinds: dict[str, list[Example]] = {kind: [] for kind in SHOWN}
 
-    def look(self, at: Looked) -> None:
-        kind = _kind(at.counted)
+    def add(self, evaluated: Evaluated) -> None:
+        kind = _kind(evaluated.counted)
         kept = self.kinds[kind]
-        order = _order(at.counted, at.pair)
+        order = _order(evaluated.counted, evaluated.pair)
         if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
             return
-        levels = at.levels[at.truth > 0] if at.truth.any() else at.levels
+        levels = evaluated.levels[evaluated.truth > 0] if evaluated.truth.any() else evaluated.levels
         peak = float(levels.max()) / LEVELS
-        truth, found = encode_mask(at.truth), encode_mask(at.answer.mask)
-        kept.append(Case(at.pair, at.image, at.counted, at.answer.regions, peak, truth, found))
-        kept.sort(key=lambda case: _order(case.counted, case.pair))
+        truth, found = encode_mask(evaluated.truth), encode_mask(evaluated.answer.mask)
+        regions = evaluated.answer.regions
+        kept.append(Example(evaluated.pair, evaluated.image, evaluated.counted, regions, peak, truth, found))
+        kept.sort(key=lambda example: _order(example.counted, example.pair))
         del kept[SHOWN[kind] :]
 
     @property
-    def cases(self) -> list[Case]:
-        return [case for kept in self.kinds.values() for case in kept]
+    def examples(self) -> list[Example]:
+        return [example for kept in self.kinds.values() for example in kept]
 
 
 def _kind(count: Count) -> str:
     if count.wrong:
         return "escape" if count.label == "NG" else "overkill"
-    return "elsewhere" if count.missed else count.label
+    return "mislocalised" if count.missed else count.label
 
 
 def _order(count: Count, pair: Pair) -> tuple[float, str]:
     """The worst first; a hash of the pixels decides among pictures that went right."""
-    worst = {"escape": count.score, "overkill": -count.score, "elsewhere": -count.score}
+    worst = {"escape": count.score, "overkill": -count.score, "mislocalised": -count.score}
     return worst.get(_kind(count), 0.0), pair.pixel_sha256
 
 
-def explain(case: Case, bundle: Bundle) -> tuple[str, str]:
+def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     """What happened, as a headline, and why the answer came out so."""
-    count, limit = case.counted, f"threshold {bundle.threshold:.3f}"
+    count, limit = example.counted, f"threshold {bundle.threshold:.3f}"
     area, found = count.tp + count.fn, count.tp + count.fp
     graded = f" Grade {grade(count.verdict, found, bundle.grades)}." if bundle.grades else ""
     if area and count.verdict == "OK":
-        why = f"The defect of {area} px reached {case.peak:.3f} at most, below the {limit}."
-        if case.peak >= bundle.threshold:
+        why = f"The defect of {area} px reached {example.peak:.3f} at most, below the {limit}."
+        if example.peak >= bundle.threshold:
             why = (
-                f"The defect of {area} px reached {case.peak:.3f}, but no region of "
+                f"The defect of {area} px reached {example.peak:.3f}, but no region of "
                 f"{bundle.min_area_px} px or more lies above the {limit}."
             )
         return "Escape: defective, called OK", why + graded
     if not area and count.verdict == "NG":
-        region, others = case.regions[0], len(case.regions) - 1
+        region, others = example.regions[0], len(example.regions) - 1
         which = (
             f"{others + 1} regions above the {limit}; the largest"
             if others
@@ -108,8 +109,8 @@ def explain(case: Case, bundle: Bundle) -> tuple[str, str]:
     return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 
-class Shown(NamedTuple):
-    """A case as the page draws it: the picture once, and two outlines as SVG paths in its pixels."""
+class RenderedExample(NamedTuple):
+    """An example as the page draws it: the picture once, and two outlines as SVG paths in its pixels."""
 
     id: str
     headline: str
@@ -123,18 +124,18 @@ class Shown(NamedTuple):
     found_says: str
 
 
-def show(case: Case, bundle: Bundle) -> Shown:
-    """Draw and describe a case."""
-    image = decode_image(case.image, channels=3)
+def render_example(example: Example, bundle: Bundle) -> RenderedExample:
+    """Draw and describe an example."""
+    image = decode_image(example.image, channels=3)
     if (scale := LARGEST_PX / max(image.shape)) < 1:
         image = np.asarray(
             cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
         )
     height, width = image.shape[:2]
-    headline, why = explain(case, bundle)
-    truth, found = decode_mask(case.truth), decode_mask(case.found)
-    return Shown(
-        case.pair.id,
+    headline, why = explain(example, bundle)
+    truth, found = decode_mask(example.truth), decode_mask(example.found)
+    return RenderedExample(
+        example.pair.id,
         headline,
         why,
         picture_uri(image, QUALITY),

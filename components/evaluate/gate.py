@@ -1,7 +1,7 @@
 """The gate: what lets a challenger be deployed, one row a rule.
 
 Absolute rules hold for every model. Relative ones ask whether the challenger is worse than the champion by
-more than a margin: non-inferiority, on the same test pictures, each model at its own constants.
+more than a margin: non-inferiority, on the same test pictures, each model at its own operating point.
 """
 
 from collections.abc import Sequence

@@ -9,9 +9,11 @@ IOU_MARGIN = 0.005
 """How much less IoU than in float32 is still no loss; a mask moved by a pixel loses 0.25."""
 
 
-def choose(counts: Mapping[str, Sequence[Count]]) -> tuple[Literal["openvino", "openvino_int8"], str]:
-    """The network to serve and why, from what each did on the same validation pictures at constants of its
-    own. `openvino` is always among them; `openvino_int8` where the model was quantized.
+def select_precision(
+    counts: Mapping[str, Sequence[Count]],
+) -> tuple[Literal["openvino", "openvino_int8"], str]:
+    """The network to serve and why, from what each did on the same validation pictures, at an operating
+    point of its own. `openvino` is always among them; `openvino_int8` where the model was quantized.
 
     INT8 may have no more escapes and no more overkills, and an IoU lower by IOU_MARGIN at most.
     """

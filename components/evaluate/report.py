@@ -11,9 +11,9 @@ import jinja2
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.drawing import data_uri
-from defectline.components.evaluate.champion import Rival
+from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.curves import at_thresholds, draw_curves
-from defectline.components.evaluate.examples import Case, show
+from defectline.components.evaluate.examples import Example, render_example
 from defectline.components.evaluate.gate import ENOUGH, Rule, passed
 from defectline.components.evaluate.metrics import SIZES, Count, Interval, Metrics, grade_counts, summarize
 from defectline.components.evaluate.scoring import Scored
@@ -34,7 +34,7 @@ MEANINGS = {
 SECTIONS = {
     "escape": "Escapes: defective parts called OK",
     "overkill": "Overkills: good parts called NG",
-    "elsewhere": "Right verdict for the wrong place",
+    "mislocalised": "Right verdict for the wrong place",
 }
 
 
@@ -43,13 +43,13 @@ class Report(NamedTuple):
     bundle: Bundle
     settings: EvaluateSettings
     champion: str
-    rival: Rival
+    champion_result: ChampionResult
     rules: Sequence[Rule]
     scored: Scored
     """Of the challenger, on all test pictures."""
     intervals: Mapping[str, Interval | None]
-    kinds: Mapping[str, Sequence[Case]]
-    """Pictures to show, by the kinds of cases.SHOWN."""
+    kinds: Mapping[str, Sequence[Example]]
+    """Pictures to show, by the kinds of examples.SHOWN."""
     rejected: int
     """Pairs of the snapshot that ingest rejected."""
     history: bytes
@@ -68,7 +68,10 @@ class Comparison(NamedTuple):
 def render(report: Report) -> str:
     """The page as text. Pictures are inside it as data URIs."""
     counts, bundle = report.scored.counts, report.bundle
-    kinds = {kind: [show(case, bundle) for case in cases] for kind, cases in report.kinds.items()}
+    kinds = {
+        kind: [render_example(example, bundle) for example in examples]
+        for kind, examples in report.kinds.items()
+    }
     return (
         _environment()
         .get_template("report.html")
@@ -79,7 +82,7 @@ def render(report: Report) -> str:
             passed=passed(report.rules),
             test=bundle.metrics["test"],
             validation=bundle.metrics["validation"],
-            comparison=compare(report.scored, report.rival),
+            comparison=compare(report.scored, report.champion_result),
             enough=ENOUGH,
             meanings=MEANINGS,
             sections=[(title, kinds[kind], _number_of(counts, kind)) for kind, title in SECTIONS.items()],
@@ -104,7 +107,7 @@ def summarize_run(report: Report) -> str:
             verdict=verdict(report),
             passed=passed(report.rules),
             test=report.bundle.metrics["test"],
-            comparison=compare(report.scored, report.rival),
+            comparison=compare(report.scored, report.champion_result),
             meanings=MEANINGS,
         )
     )
@@ -124,12 +127,12 @@ def verdict(report: Report) -> str:
     )
 
 
-def compare(scored: Scored, rival: Rival) -> Comparison | None:
+def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | None:
     """Both models side by side; None where there is nothing to compare."""
-    if rival.scored is None:
+    if champion_result.scored is None:
         return None
     own = {count.id: count for count in scored.counts}
-    pairs = [(own[other.id], other) for other in rival.scored.counts]
+    pairs = [(own[other.id], other) for other in champion_result.scored.counts]
     # The histogram is of all test pictures.
     pixels = scored.pixels if len(pairs) == len(scored.counts) else None
     changes = [
@@ -141,13 +144,15 @@ def compare(scored: Scored, rival: Rival) -> Comparison | None:
         )
     ]
     return Comparison(
-        summarize([a for a, _ in pairs], pixels), summarize(rival.scored.counts, rival.scored.pixels), changes
+        summarize([a for a, _ in pairs], pixels),
+        summarize(champion_result.scored.counts, champion_result.scored.pixels),
+        changes,
     )
 
 
 def _number_of(counts: Sequence[Count], kind: str) -> int:
     wrong = [c for c in counts if c.wrong]
-    if kind == "elsewhere":
+    if kind == "mislocalised":
         return sum(c.missed for c in counts) - len(wrong)
     return sum(c.label == ("NG" if kind == "escape" else "OK") for c in wrong)
 

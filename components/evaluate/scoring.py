@@ -11,7 +11,7 @@ from defectline.components.common.inspection import Answer, Network, answer
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import Calibration, Calibrator
+from defectline.components.evaluate.calibration import Calibrator, OperatingPoint
 from defectline.components.evaluate.metrics import Count, count
 from defectline.components.evaluate.pixels import Pixels
 
@@ -21,8 +21,8 @@ class Scored(NamedTuple):
     pixels: Pixels
 
 
-class Looked(NamedTuple):
-    """All that there is to see of one picture while it is in memory."""
+class Evaluated(NamedTuple):
+    """A picture with its truth and the answer to it, while it is in memory."""
 
     pair: Pair
     image: bytes
@@ -32,7 +32,9 @@ class Looked(NamedTuple):
     counted: Count
 
 
-def calibrate(network: Network, storage: Storage, pairs: Sequence[Pair], escape_cost: float) -> Calibration:
+def calibrate(
+    network: Network, storage: Storage, pairs: Sequence[Pair], escape_cost: float
+) -> OperatingPoint:
     """Threshold and least area for the network's answers to `pairs`."""
     calibrator = Calibrator()
     for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
@@ -42,20 +44,20 @@ def calibrate(network: Network, storage: Storage, pairs: Sequence[Pair], escape_
 
 def score(
     network: Network,
-    constants: Calibration,
+    point: OperatingPoint,
     storage: Storage,
     pairs: Sequence[Pair],
     what: str,
-    look: Callable[[Looked], None] | None = None,
+    collect: Callable[[Evaluated], None] | None = None,
 ) -> Scored:
-    """Counts of every picture; `look` is shown each, and may keep some."""
+    """Counts of every picture; `collect` gets each, and may keep some."""
     scored = Scored([], Pixels())
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
         levels = network.levels(image)
         truth = decode_truth(mask, levels.shape)
-        given = answer(levels, constants.threshold, constants.min_area_px)
+        given = answer(levels, point.threshold, point.min_area_px)
         scored.counts.append(count(pair.id, pair.label, given, truth))
         scored.pixels.see(levels, truth)
-        if look:
-            look(Looked(pair, image, truth, levels, given, scored.counts[-1]))
+        if collect:
+            collect(Evaluated(pair, image, truth, levels, given, scored.counts[-1]))
     return scored

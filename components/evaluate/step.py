@@ -30,12 +30,12 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
-from defectline.components.evaluate.calibration import Calibration
+from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.champion import score_champion
-from defectline.components.evaluate.examples import Case, Gallery
+from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge, passed
 from defectline.components.evaluate.metrics import Count, Metrics, grade_counts, intervals, summarize
-from defectline.components.evaluate.precision import choose
+from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings
@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
     """A network that could be served, and how it does on the validation split."""
 
     network: Network
-    constants: Calibration
+    point: OperatingPoint
     validated: Scored
 
 
@@ -90,17 +90,22 @@ def evaluate(
 
         imaging = ImagingSettings(**content["imaging"])
         candidates = _candidates(model, imaging, storage, splits["validation"], chosen.escape_cost)
-        served, reason = choose({name: each.validated.counts for name, each in candidates.items()})
-        network, constants, validated = candidates[served]
+        served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
+        network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
-        say(f"evaluate: threshold {constants.threshold}, regions of at least {constants.min_area_px} px")
-        if constants.note:
-            say(f"evaluate: WARNING: {constants.note}")
-        gallery = Gallery()
-        scored = score(network, constants, storage, splits["test"], "judging", gallery.look)
-        rival = score_champion(storage, model_name, champion, splits["test"])
+        say(f"evaluate: threshold {point.threshold}, regions of at least {point.min_area_px} px")
+        if point.note:
+            say(f"evaluate: WARNING: {point.note}")
+        collector = ExampleCollector()
+        scored = score(network, point, storage, splits["test"], "judging", collector.add)
+        champion_result = score_champion(storage, model_name, champion, splits["test"])
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
-        rules = judge(scored.counts, rival.scored and rival.scored.counts, chosen, rival.note)
+        rules = judge(
+            scored.counts,
+            champion_result.scored and champion_result.scored.counts,
+            chosen,
+            champion_result.note,
+        )
         ok = passed(rules)
 
         draft = Bundle(
@@ -108,9 +113,9 @@ def evaluate(
             name=model_name,
             created="",
             imaging=network.imaging,
-            threshold=constants.threshold,
-            min_area_px=constants.min_area_px,
-            calibration_note=constants.note,
+            threshold=point.threshold,
+            min_area_px=point.min_area_px,
+            calibration_note=point.note,
             grades=chosen.grades,
             metrics=metrics,
             data=Data(
@@ -123,17 +128,17 @@ def evaluate(
             served=served,
             served_reason=reason,
         )
-        sealed = _seal(model, bundle, draft, gallery.cases)
+        sealed = _seal(model, bundle, draft, collector.examples)
         reported = Report(
             run=run,
             bundle=sealed,
             settings=chosen,
             champion=champion,
-            rival=rival,
+            champion_result=champion_result,
             rules=rules,
             scored=scored,
             intervals=intervals(scored.counts),
-            kinds=gallery.kinds,
+            kinds=collector.kinds,
             rejected=sum(p.status == "rejected" for p in rows),
             history=(model / "history.png").read_bytes(),
         )
@@ -148,7 +153,7 @@ def evaluate(
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
             write_outcome(storage, run, Outcome(state="refused", reason=failed, version=champion))
         iou = metrics["test"]["iou"]
-        progress.did = (
+        progress.summary = (
             f"{'passed' if ok else 'refused'}: test IoU {_number(iou)}, escape "
             f"{_number(metrics['test']['escape'])}, overkill {_number(metrics['test']['overkill'])}"
         )
@@ -167,23 +172,24 @@ def _read_model(model: Path) -> dict:
 def _candidates(
     model: Path, imaging: ImagingSettings, storage: Storage, pairs: Sequence[Pair], escape_cost: float
 ) -> dict[str, Candidate]:
-    """Every network of the model that could be served, at constants of its own, on the validation `pairs`."""
+    """Every network of the model that could be served, each at an operating point of its own, on the
+    validation `pairs`."""
     found = {}
     for served, file in NETWORKS.items():
         if (model / file).exists():
             network = Network(model / file, imaging)
-            constants = calibrate(network, storage, pairs, escape_cost)
-            validated = score(network, constants, storage, pairs, f"judging {served} on validation pictures")
-            found[served] = Candidate(network, constants, validated)
+            point = calibrate(network, storage, pairs, escape_cost)
+            validated = score(network, point, storage, pairs, f"judging {served} on validation pictures")
+            found[served] = Candidate(network, point, validated)
     return found
 
 
-def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Case]) -> Bundle:
+def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Example]) -> Bundle:
     """Copy the model into `bundle`, add golden pictures, and seal it."""
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
     (bundle / "golden").mkdir()
     # Verdicts far from the threshold stay what they are on every processor.
-    steady = sorted(shown, key=lambda case: -abs(case.counted.score - draft.threshold))
+    steady = sorted(shown, key=lambda example: -abs(example.counted.score - draft.threshold))
     golden = []
     for verdict in LABELS:
         for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
@@ -208,7 +214,7 @@ def _content_type(image: bytes) -> str:
 
 
 def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
-    bundle, rival = report.bundle, report.rival.scored
+    bundle, champion_result = report.bundle, report.champion_result.scored
     content: dict[str, Any] = {
         "model": bundle.name,
         "version": bundle.version,
@@ -217,7 +223,7 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "champion": report.champion,
         **bundle.metrics,
         "test_intervals_95": {key: span and list(span) for key, span in report.intervals.items()},
-        "champion_test": rival and summarize(*rival),
+        "champion_test": champion_result and summarize(*champion_result),
         "reliability": [point._asdict() for point in report.scored.pixels.reliability()],
         "served": bundle.served,
         "served_reason": bundle.served_reason,

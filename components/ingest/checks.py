@@ -27,7 +27,7 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
         mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
     )
     try:
-        pixels, held = read_image(image, channels=3)
+        pixels, orientation = read_image(image, channels=3)
     except DefectlineError as error:
         return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
     height, width = pixels.shape[:2]
@@ -36,16 +36,19 @@ def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
     # Large pictures are checked several at once: the mask need not lie beside them in memory.
     del pixels
     try:
-        empty = Mask(np.zeros((height, width), np.uint8), held, "")
-        truth, drawn, note = read_mask(mask) if pair.mask_key else empty
+        empty = Mask(np.zeros((height, width), np.uint8), orientation, "")
+        truth, mask_orientation, note = read_mask(mask) if pair.mask_key else empty
     except DefectlineError as error:
         return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
     pair = pair._replace(
         width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
     )
     turned = ""
-    if held != drawn:
-        turned = f"Turned upright by EXIF: the image by {held}, the mask by {drawn} (1 is upright)."
+    if orientation != mask_orientation:
+        turned = (
+            f"Turned upright by EXIF: the image by {orientation}, the mask by {mask_orientation} "
+            "(1 is upright)."
+        )
     if truth.shape != (height, width):
         sizes = f"Sizes differ: mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}."
         fix = "Export the mask again at the image's size."

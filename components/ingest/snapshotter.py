@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common.errors import Damaged, SourceError
+from defectline.components.common.errors import Corrupt, SourceError
 from defectline.components.common.snapshot import (
     Pair,
     Snapshot,
@@ -209,7 +209,7 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
                 return Read(None, as_listed=False)
             new = image_now, mask_now, _versioned(pair, image_now, mask_now)
             return read(new, attempts - 1)._replace(as_listed=False)
-        except Damaged as error:
+        except Corrupt as error:
             return Read(reject(pair, error.what, error.fix))
         with decoding:
             pair = check_pair(pair, *files)

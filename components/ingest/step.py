@@ -45,7 +45,7 @@ def ingest(
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
         new, reason = _news(target, model_name, snapshot.id, settings_key, min_new_images, force)
-        report.did = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
+        report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
         if new:
             return snapshot.id

@@ -17,7 +17,7 @@ from defectline.components.common.imaging import (
     prepare_mask,
 )
 from defectline.components.common.snapshot import Packed
-from defectline.components.common.statistics import Look, light
+from defectline.components.common.statistics import ImageStats, brightness_and_contrast
 from defectline.components.common.tiling import cut_tile
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.tiles import Position, tiles_with_defects
@@ -42,14 +42,14 @@ class Job(NamedTuple):
                 yield picture, *picture.packed.read(pack)
 
 
-def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings) -> list[Look | None]:
+def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings) -> list[ImageStats | None]:
     """Write the rows of each picture; what it looks like where it is trained on, else None."""
     return [_prepare(*files, arrays, imaging) for files in job.read()]
 
 
 def _prepare(
     picture: Picture, image_bytes: bytes, mask_bytes: bytes, arrays: Arrays, imaging: ImagingSettings
-) -> Look | None:
+) -> ImageStats | None:
     image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
     mask = decode_truth(mask_bytes, image.shape[:2])
     if imaging.tile:
@@ -62,7 +62,7 @@ def _prepare(
         arrays.masks.write(picture.row, prepare_mask(mask, imaging))
     if pair.split != "train":
         return None
-    return Look(*light(image), cv2.countNonZero(mask), pair.label == "NG")
+    return ImageStats(*brightness_and_contrast(image), cv2.countNonZero(mask), pair.label == "NG")
 
 
 def find_defects(job: Job, imaging: ImagingSettings) -> list[tuple[str, list[Position]]]:

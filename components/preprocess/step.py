@@ -92,7 +92,7 @@ def preprocess(
         )
         with local_file(index), replaced(index) as part:
             part.write_text(content.model_dump_json(indent=2, exclude_none=True))
-        report.did = (
+        report.summary = (
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"
             + (", enhanced" if imaging.enhance else "")

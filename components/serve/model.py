@@ -17,7 +17,7 @@ from defectline.components.common.engine import EngineName
 from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.imaging import UnreadableImage, decode_image
 from defectline.components.common.inspection import Network, answer, to_prediction
-from defectline.components.common.statistics import light
+from defectline.components.common.statistics import brightness_and_contrast
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log
@@ -306,7 +306,7 @@ class DefectModel(Model):
         loaded = self.loaded
         # The last answers of a former model may still be under way.
         if loaded is not None and loaded.bundle is observed.bundle:
-            loaded.drift.see(*light(observed.image), observed.verdict)
+            loaded.drift.see(*brightness_and_contrast(observed.image), observed.verdict)
 
     def _stage(self, trace: Trace, stage: str, begun: float) -> float:
         """Note how long a stage took; when it ended."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from defectline.components.common.dataset import Split
 
 
-class Feed(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
     """Batches of (images uint8 (N, S, S, C), masks uint8 (N, S, S)) of one split.
 
     With a seed every epoch has an order of its own, and the last batch is filled up from the epoch's first

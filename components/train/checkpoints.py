@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.dataset import Prepared
-from defectline.components.common.errors import Damaged
+from defectline.components.common.errors import Corrupt
 from defectline.components.common.layout import checkpoint_prefix
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
@@ -97,7 +97,7 @@ class Checkpoints:
         for epoch in self._epochs():
             try:
                 return self._read(epoch)
-            except (Damaged, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            except (Corrupt, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
                 said = str(error).splitlines()[0]
                 say(f"train: {self.store.url(self._key(epoch))} is damaged and not used ({said})")
         return None

@@ -44,7 +44,7 @@ def policy(precision: str) -> str:
     return precision if precision == "float32" else f"mixed_{precision}"
 
 
-def be_repeatable() -> None:
+def enable_determinism() -> None:
     """On a processor, let TensorFlow add up in the same order every time, for the rest of the process.
 
     That costs nothing there. Seeds must have been set. On GPUs it would be slow, and JAX needs no telling.
@@ -55,7 +55,7 @@ def be_repeatable() -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-class Copies(NamedTuple):
+class Replicas(NamedTuple):
     """Copies of the network that train together, each on its part of every batch."""
 
     number: int
@@ -63,14 +63,14 @@ class Copies(NamedTuple):
     """Variables are made in it."""
 
 
-def share(batch_size: int, names: list[str] | None = None) -> Copies:
-    """One copy for each of the GPUs `names` (default: all that are visible), or one in all.
+def replicate(batch_size: int, names: list[str] | None = None) -> Replicas:
+    """One replica for each of the GPUs `names` (default: all that are visible), or one in all.
 
     Several need TensorFlow; JAX trains on one. Raises SettingsError where they cannot share a batch evenly.
     """
     names = [gpu.name for gpu in visible_gpus()] if names is None else names
     if len(names) < 2 or keras.backend.backend() != "tensorflow":
-        return Copies(1, nullcontext())
+        return Replicas(1, nullcontext())
     if batch_size % len(names):
         raise SettingsError(
             "The GPUs cannot share a batch evenly.",
@@ -81,4 +81,4 @@ def share(batch_size: int, names: list[str] | None = None) -> Copies:
         )
     import tensorflow as tf
 
-    return Copies(len(names), tf.distribute.MirroredStrategy(names).scope())
+    return Replicas(len(names), tf.distribute.MirroredStrategy(names).scope())

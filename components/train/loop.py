@@ -12,30 +12,35 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.steps import say
-from defectline.components.train.batches import Feed
+from defectline.components.train.batches import Batches
 from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
-from defectline.components.train.devices import be_repeatable, share
+from defectline.components.train.devices import enable_determinism, replicate
 from defectline.components.train.history import best_epoch
 from defectline.components.train.network import build_network, freeze_encoder
-from defectline.components.train.optimizer import carry_over, make_optimizer
+from defectline.components.train.optimizer import make_optimizer, transfer_state
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.tracking import Tracker
 from defectline.components.train.trainer import Trainer
 from defectline.components.train.weights import load_network
 
 
-class Course(keras.callbacks.Callback):
+class TrainingState(keras.callbacks.Callback):
     """What training has come to. After each epoch: a row of values, the best weights, and a checkpoint."""
 
     def __init__(
         self,
         settings: TrainSettings,
-        feed: Feed,
+        batches: Batches,
         checkpoints: Checkpoints | None,
         trackers: Sequence[Tracker],
     ):
         super().__init__()
-        self.settings, self.feed, self.checkpoints, self.trackers = settings, feed, checkpoints, trackers
+        self.settings, self.batches, self.checkpoints, self.trackers = (
+            settings,
+            batches,
+            checkpoints,
+            trackers,
+        )
         self.history: list[dict[str, float]] = []
         self.best: Arrays = []
         """The network's weights at the best epoch."""
@@ -62,10 +67,10 @@ class Course(keras.callbacks.Callback):
                 tracker.log(row)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.feed.shuffle(epoch)
+        self.batches.shuffle(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._check_finite(logs or {}, f"after step {batch + 1} of {len(self.feed)}")
+        self._check_finite(logs or {}, f"after step {batch + 1} of {len(self.batches)}")
 
     def on_epoch_end(self, epoch, logs=None):
         self._check_finite(logs or {}, "in validation")
@@ -139,40 +144,40 @@ def fit(
     the loss is no number any more, and StoreError where a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(settings.seed)
-    be_repeatable()
-    feed = Feed(splits["train"], settings.batch_size, settings.seed)
-    course = Course(settings, feed, checkpoints, trackers)
-    copies = share(settings.batch_size)
-    with _dtype_policy(policy), copies.scope:
-        trainer = Trainer(_start(imaging, settings), settings.seed, copies.number)
+    enable_determinism()
+    batches = Batches(splits["train"], settings.batch_size, settings.seed)
+    state = TrainingState(settings, batches, checkpoints, trackers)
+    replicas = replicate(settings.batch_size)
+    with _dtype_policy(policy), replicas.scope:
+        trainer = Trainer(_start(imaging, settings), settings.seed, replicas.number)
         saved = checkpoints.load() if checkpoints else None
         # The layout of a checkpoint is that of the last epoch before it.
-        _compile(trainer, settings, len(feed), epoch=len(saved.history) - 1 if saved else 0)
-        course.set_model(trainer)
+        _compile(trainer, settings, len(batches), epoch=len(saved.history) - 1 if saved else 0)
+        state.set_model(trainer)
         if saved:
-            course.resume(saved)
+            state.resume(saved)
             say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
-        progress = Progress(settings.epochs, len(feed))
+        progress = Progress(settings.epochs, len(batches))
         thaw = settings.unfreeze_at_epoch - 1
         for end in (thaw, settings.epochs):
-            start = len(course.history)
-            if course.done or not start < end <= settings.epochs:
+            start = len(state.history)
+            if state.done or not start < end <= settings.epochs:
                 continue
             if start == thaw > 0:
-                _compile(trainer, settings, len(feed), epoch=start)
+                _compile(trainer, settings, len(batches), epoch=start)
             trainer.fit(
-                feed,
-                validation_data=Feed(splits["validation"], settings.batch_size),
+                batches,
+                validation_data=Batches(splits["validation"], settings.batch_size),
                 initial_epoch=start,
                 epochs=end,
-                callbacks=[progress, course],
-                # The feed has shuffled; Keras would shuffle the batches by Python's own random state.
+                callbacks=[progress, state],
+                # They have been shuffled; Keras would shuffle them by Python's own random state.
                 shuffle=False,
                 verbose=0,
             )
     network = build_network(imaging.image_size, imaging.channels, settings.batch_norm_momentum)
-    network.set_weights(course.best)
-    return network, course.history
+    network.set_weights(state.best)
+    return network, state.history
 
 
 def _start(imaging: ImagingSettings, settings: TrainSettings) -> keras.Model:
@@ -198,7 +203,7 @@ def _compile(trainer: Trainer, settings: TrainSettings, steps_per_epoch: int, ep
     )
     trainer.optimizer.build(trainer.trainable_variables)
     if old is not None:
-        carry_over(old, trainer.optimizer)
+        transfer_state(old, trainer.optimizer)
 
 
 def _variables(trainer: Trainer) -> tuple[list, list]:

@@ -6,7 +6,7 @@ from keras import ops
 from defectline.components.train.settings import TrainSettings
 
 NAME = "optimizer"
-"""The start of every path of its variables, by which `carry_over` finds them."""
+"""The start of every path of its variables, by which `transfer_state` finds them."""
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -59,7 +59,7 @@ def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.Optim
     return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, name=NAME)
 
 
-def carry_over(old: keras.Optimizer, new: keras.Optimizer) -> None:
+def transfer_state(old: keras.Optimizer, new: keras.Optimizer) -> None:
     """Copy step counter and moments to an optimizer of more variables; those of the others stay zero."""
     state = {variable.path: variable for variable in old.variables}
     for variable in new.variables:

@@ -22,7 +22,7 @@ from defectline.components.common.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.train.checkpoints import Checkpoints, digest
-from defectline.components.train.devices import policy, share
+from defectline.components.train.devices import policy, replicate
 from defectline.components.train.export import export
 from defectline.components.train.history import best_epoch, history_page, plot_history
 from defectline.components.train.loop import fit
@@ -54,11 +54,11 @@ def train(
         folders = [dataset] if isinstance(dataset, Path) else dataset
         prepared, splits = open_dataset(folders)
         _check_labels(prepared)
-        precision, copies = policy(settings.precision), share(settings.batch_size).number
-        name = digest(prepared, settings, precision, copies)
+        precision, replicas = policy(settings.precision), replicate(settings.batch_size).number
+        name = digest(prepared, settings, precision, replicas)
         checkpoints = Checkpoints(open_storage(store), name) if store else None
         what = "tiles" if prepared.imaging.tile else "pictures"
-        on = f", on {copies} GPUs" if copies > 1 else ""
+        on = f", on {replicas} GPUs" if replicas > 1 else ""
         count = len(splits["train"].rows)
         say(f"train: {count} {what}, {settings.epochs} epochs at most, in {precision}{on}")
         with tracked(name[:12], settings.model_dump(), logs) as trackers:
@@ -86,7 +86,7 @@ def train(
         if checkpoints:
             checkpoints.remove()
         best = best_epoch(history)
-        report.did = (
+        report.summary = (
             f"{len(history)} epochs, best at {best['epoch']}: validation IoU {best['val_iou']:.2f}, "
             f"loss {best['val_loss']:.3f}"
         )

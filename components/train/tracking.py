@@ -11,7 +11,7 @@ import keras
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import say
-from defectline.components.common.storage.base import one_line
+from defectline.components.common.storage.base import redact
 
 MLFLOW_ENV = "MLFLOW_TRACKING_URI"
 
@@ -59,13 +59,13 @@ class MLflow:
             self.mlflow.log_metrics(values, step=int(row["epoch"]))
         except self.mlflow.MlflowException as error:
             self.lost = True
-            say(f"train: MLflow takes no more values from epoch {row['epoch']} on ({one_line(error)})")
+            say(f"train: MLflow takes no more values from epoch {row['epoch']} on ({redact(error)})")
 
     def end(self, status: str) -> None:
         try:
             self.mlflow.end_run(status)
         except self.mlflow.MlflowException as error:
-            say(f"train: MLflow was not told that this run is {status} ({one_line(error)})")
+            say(f"train: MLflow was not told that this run is {status} ({redact(error)})")
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def tracked(name: str, settings: Mapping[str, object], logs: Path | None) -> Ite
     except mlflow.MlflowException as error:
         raise SettingsError(
             "MLflow cannot be used.",
-            got=one_line(error),
+            got=redact(error),
             expected=f"a tracking server at {MLFLOW_ENV}",
             fix=f"Start it, correct {MLFLOW_ENV}, or unset it.",
         ) from error

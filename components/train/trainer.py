@@ -40,8 +40,8 @@ class Trainer(keras.Model):
     Its batches are (images uint8 (N, S, S, C), masks uint8 (N, S, S)), both as inputs: the mask must be
     turned with its picture. Loss: cross-entropy plus soft Dice of the defect class over the batch; Dice
     balances the 0.3 % of pixels that are defects, cross-entropy gives good pictures a gradient.
-    Where `replicas` copies share a batch, each takes the loss of its own part, Dice included, and the
-    gradients are those of the mean over the copies; metrics count over all.
+    Where several `replicas` share a batch, each takes the loss of its own part, Dice included, and the
+    gradients are those of the mean over the replicas; metrics count over all.
     """
 
     def __init__(self, network: keras.Model, seed: int, replicas: int = 1):
@@ -59,14 +59,14 @@ class Trainer(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         probability, mask = y_pred
-        # The last validation batch may have no picture for a copy: a sum, as a mean of none is no number.
+        # The last validation batch may have no picture for a replica: a sum, as a mean of none is no number.
         pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
         cross_entropy = ops.sum(pixels) / ops.maximum(1.0, ops.cast(ops.size(pixels), "float32"))
         overlap = 2 * ops.sum(probability * mask)
         dice = 1 - (overlap + 1) / (ops.sum(probability) + ops.sum(mask) + 1)
         loss = cross_entropy + dice
         self.loss_mean.update_state(loss, sample_weight=ops.cast(ops.shape(mask)[0], "float32"))
-        # Gradients of the copies are summed.
+        # Gradients of the replicas are summed.
         return loss / self.replicas
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

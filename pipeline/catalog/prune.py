@@ -105,7 +105,7 @@ def read_stock(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) 
         find_head(store).snapshot,
         gated,
         {snapshot: _packs(store, snapshot, say) for snapshot in sorted(snapshots)},
-        list(store.unfinished()),
+        list(store.incomplete_uploads()),
     )
 
 
@@ -325,7 +325,7 @@ def _check_idle(plan: Plan) -> None:
 def _remove(store: Storage, item: Item, say: Say) -> bool:
     """Whether all of it is gone; not where somebody has written it anew since the plan was made."""
     if item.kind == "upload":
-        store.discard(item.objects[0])
+        store.abort_upload(item.objects[0])
         return True
     if item.kind == "model":
         name, version = item.name.split(" ")

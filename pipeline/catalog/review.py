@@ -81,7 +81,7 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
         name = f"{key.id}.mask-{hashlib.sha256(drawn).hexdigest()[:12]}.png"
         store.write(key.folder + name, drawn)
     decision = Decision(verdict=verdict, decided=_now(), mask=name)
-    store.swap(key.decision, _encoded(decision), before and before[1])
+    store.compare_and_swap(key.decision, _encoded(decision), before and before[1])
     return Item(key, frame, decision)
 
 
@@ -275,7 +275,7 @@ def _note(store: Storage, item: Item, source: Storage) -> None:
             fix=f"Look at review-{item.key.id} in {source.uri}, and correct it there.",
         )
     noted = item.decision.model_copy(update={"exported": (*item.decision.exported, source.uri)})
-    store.swap(item.key.decision, _encoded(noted), found[1])
+    store.compare_and_swap(item.key.decision, _encoded(noted), found[1])
 
 
 def _encoded(decision: Decision) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_source
 
-from defectline.components.common.dataset import Split, Stack, open_dataset
+from defectline.components.common.dataset import ConcatenatedArray, Split, open_dataset
 from defectline.components.common.errors import SettingsError
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.step import preprocess
@@ -29,7 +29,7 @@ def shards(tmp_path_factory) -> Path:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.data())
 def test_a_stack_reads_like_one_array(lengths, data):
     whole = np.arange(sum(lengths) * 6, dtype=np.uint8).reshape(-1, 3, 2)
-    stack = Stack(np.split(whole, np.cumsum(lengths)[:-1]))
+    stack = ConcatenatedArray(np.split(whole, np.cumsum(lengths)[:-1]))
     assert (stack.shape, stack.dtype, len(stack)) == (whole.shape, whole.dtype, len(whole))
     if len(whole):
         rows = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1))), np.int64)
@@ -63,14 +63,14 @@ def test_shards_that_do_not_make_a_dataset_are_refused(shards, names):
 
 @pytest.mark.slow
 def test_training_sees_the_same_batches_however_many_shards(shards):
-    from defectline.components.train.batches import Feed
+    from defectline.components.train.batches import Batches
 
     def batches(split: Split) -> list[np.ndarray]:
-        feed = Feed(split, batch_size=5, seed=3)
+        batches = Batches(split, batch_size=5, seed=3)
         seen = []
         for epoch in range(2):
-            feed.shuffle(epoch)
-            seen += [array for index in range(len(feed)) for array in feed[index][0]]
+            batches.shuffle(epoch)
+            seen += [array for index in range(len(batches)) for array in batches[index][0]]
         return seen
 
     _, one = open_dataset(shards / "0-1")

@@ -93,7 +93,7 @@ def test_exif_turns_a_picture_upright(kind: str):
     lying[:, :16] = 255
     # 6: the camera was turned, so the left of what it stored is the top.
     data = encode(lying, kind, exif=turned(6))
-    assert (read_image(data).held, read_image(encode(lying, kind)).held) == (6, 1)
+    assert (read_image(data).orientation, read_image(encode(lying, kind)).orientation) == (6, 1)
     upright = decode_image(data)[..., 0]
     assert upright.shape == (32, 16)
     assert upright[:8].min() > 200

@@ -9,7 +9,7 @@ from PIL import Image
 
 from defectline.components.common import sample
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import draw_pair, draw_samples
+from defectline.components.common.sample import draw_pair, generate_samples
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -21,7 +21,7 @@ def defective(count: int, size: int = 224) -> list[tuple[np.ndarray, np.ndarray]
 
 
 def test_layout_and_names(tmp_path):
-    draw_samples(tmp_path / "deep" / "drawn", pairs=5, size=64)
+    generate_samples(tmp_path / "deep" / "drawn", pairs=5, size=64)
     assert set(contents(tmp_path / "deep" / "drawn")) == {
         f"{label}{folder}/{number:05d}_{label}_{kind}.png"
         for label, count in (("OK", 3), ("NG", 2))
@@ -32,7 +32,7 @@ def test_layout_and_names(tmp_path):
 
 
 def test_files_are_8_bit_grey_and_masks_hold_0_and_255(tmp_path):
-    draw_samples(tmp_path / "drawn", pairs=4, size=224)
+    generate_samples(tmp_path / "drawn", pairs=4, size=224)
     for path in (tmp_path / "drawn").rglob("*.png"):
         with Image.open(path) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "L", (224, 224))
@@ -43,19 +43,19 @@ def test_files_are_8_bit_grey_and_masks_hold_0_and_255(tmp_path):
 
 def test_same_arguments_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        draw_samples(tmp_path / name, pairs=8, seed=3)
+        generate_samples(tmp_path / name, pairs=8, seed=3)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_a_larger_draw_holds_the_smaller_one(tmp_path):
-    draw_samples(tmp_path / "small", pairs=5, size=64)
-    draw_samples(tmp_path / "large", pairs=12, size=64)
+    generate_samples(tmp_path / "small", pairs=5, size=64)
+    generate_samples(tmp_path / "large", pairs=12, size=64)
     assert contents(tmp_path / "small").items() <= contents(tmp_path / "large").items()
 
 
 def test_no_two_images_are_equal_and_another_seed_gives_others(tmp_path):
     for seed in (0, 1):
-        draw_samples(tmp_path / str(seed), pairs=8, seed=seed, size=64)
+        generate_samples(tmp_path / str(seed), pairs=8, seed=seed, size=64)
     images = [data for key, data in contents(tmp_path).items() if key.endswith("_Image.png")]
     assert len(set(images)) == len(images) == 16
 
@@ -91,29 +91,29 @@ def test_ok_masks_are_empty():
 @pytest.mark.parametrize(("name", "value"), [("pairs", 1), ("size", 31), ("seed", -1)])
 def test_refuses_numbers_that_are_too_small(tmp_path, name, value):
     with pytest.raises(SettingsError, match=f"{name}={value}"):
-        draw_samples(tmp_path / "drawn", **{name: value})
+        generate_samples(tmp_path / "drawn", **{name: value})
     assert not list(tmp_path.iterdir())
 
 
 def test_refuses_a_folder_that_is_not_empty(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(SettingsError, match="nothing was overwritten"):
-        draw_samples(tmp_path, pairs=2, size=32)
+        generate_samples(tmp_path, pairs=2, size=32)
     with pytest.raises(SettingsError, match="a file"):
-        draw_samples(tmp_path / "mine.txt", pairs=2, size=32)
+        generate_samples(tmp_path / "mine.txt", pairs=2, size=32)
     assert contents(tmp_path) == {"mine.txt": b"keep"}
 
 
 def test_takes_an_empty_folder(tmp_path):
     (tmp_path / "empty").mkdir()
-    draw_samples(tmp_path / "empty", pairs=2, size=32)
+    generate_samples(tmp_path / "empty", pairs=2, size=32)
     assert len(contents(tmp_path / "empty")) == 4
 
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="could not be written"):
-        draw_samples(tmp_path / "file" / "drawn", pairs=2, size=32)
+        generate_samples(tmp_path / "file" / "drawn", pairs=2, size=32)
 
 
 def test_a_failed_draw_leaves_nothing(tmp_path, monkeypatch):
@@ -127,6 +127,6 @@ def test_a_failed_draw_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sample, "_write", fail_late)
     with pytest.raises(SettingsError, match="No space left"):
-        draw_samples(tmp_path / "drawn", pairs=4, size=32)
+        generate_samples(tmp_path / "drawn", pairs=4, size=32)
     assert len(written) == 3
     assert not list(tmp_path.iterdir())

@@ -11,15 +11,15 @@ from defectline.components.common.statistics import (
     BRIGHTNESS_EDGES,
     CONTRAST_EDGES,
     Histogram,
-    Look,
+    ImageStats,
     Statistics,
-    light,
+    brightness_and_contrast,
     read_statistics,
 )
 
 LOOKS = st.lists(
     st.builds(
-        Look,
+        ImageStats,
         brightness=st.floats(0, 255),
         contrast=st.floats(0, 127.5),
         area_px=st.one_of(st.just(0), st.integers(1, 50_000_000)),
@@ -49,16 +49,23 @@ def test_a_bin_holds_its_lower_edge_but_not_its_upper(edges):
 
 def test_light_is_mean_and_deviation_of_the_grey_levels():
     image = np.random.default_rng(0).integers(0, 256, (50, 40, 1), np.uint8)
-    np.testing.assert_allclose(light(image), (image.mean(), image.std()))
-    np.testing.assert_allclose(light(np.repeat(image, 3, axis=2)), (image.mean(), image.std()))
+    np.testing.assert_allclose(brightness_and_contrast(image), (image.mean(), image.std()))
+    np.testing.assert_allclose(
+        brightness_and_contrast(np.repeat(image, 3, axis=2)), (image.mean(), image.std())
+    )
     extremes = np.array([[0, 255]], np.uint8)[..., None]
-    assert light(extremes) == (127.5, 127.5)
+    assert brightness_and_contrast(extremes) == (127.5, 127.5)
     for picture in (extremes, np.full((3, 3, 1), 255, np.uint8)):
-        assert sum(Statistics.of([Look(*light(picture), 0, False)]).contrast.counts) == 1
+        assert (
+            sum(Statistics.of([ImageStats(*brightness_and_contrast(picture), 0, False)]).contrast.counts) == 1
+        )
 
 
 def test_what_was_written_is_read(tmp_path):
-    parts = [Statistics.of([Look(10.0, 5.0, 40, True)]), Statistics.of([Look(200.0, 50.0, 0, False)])]
+    parts = [
+        Statistics.of([ImageStats(10.0, 5.0, 40, True)]),
+        Statistics.of([ImageStats(200.0, 50.0, 0, False)]),
+    ]
     for number, part in enumerate(parts):
         (tmp_path / str(number)).mkdir()
         part.write(tmp_path / str(number))

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from servers import GCSServer, S3Server, free_port
 
-from defectline.components.common.errors import Conflict, Damaged, SettingsError, SourceError, StoreError
+from defectline.components.common.errors import Conflict, Corrupt, SettingsError, SourceError, StoreError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.gcs import GCSStorage
 from defectline.components.common.storage.s3 import S3Storage
@@ -226,10 +226,10 @@ def test_a_file_that_cannot_be_used_on_this_machine(store: Storage, tmp_path: Pa
 
 
 def test_swap(store: Storage):
-    store.swap("current.json", b"one", None)
+    store.compare_and_swap("current.json", b"one", None)
     data, version = store.read_versioned("current.json") or pytest.fail("nothing there")
     assert data == b"one"
-    store.swap("current.json", b"two", version)
+    store.compare_and_swap("current.json", b"two", version)
     data, newer = store.read_versioned("current.json") or pytest.fail("nothing there")
     assert data == b"two"
     assert newer != version
@@ -238,16 +238,16 @@ def test_swap(store: Storage):
 @pytest.mark.parametrize("uri", ["folder", "s3"], indirect=True)
 def test_swap_loses_to_whoever_was_faster(store: Storage):
     """Not on GCS, whose emulator takes every write: its precondition is tested below."""
-    store.swap("current.json", b"one", None)
+    store.compare_and_swap("current.json", b"one", None)
     _, version = store.read_versioned("current.json") or pytest.fail("nothing there")
     store.write("current.json", b"theirs")
     for stale in (version, None):
         with pytest.raises(Conflict, match=r"current\.json was changed"):
-            store.swap("current.json", b"mine", stale)
+            store.compare_and_swap("current.json", b"mine", stale)
     assert store.read("current.json") == b"theirs"
     store.delete("current.json")
     with pytest.raises(Conflict):
-        store.swap("current.json", b"mine", version)
+        store.compare_and_swap("current.json", b"mine", version)
     assert not store.exists("current.json")
 
 
@@ -258,7 +258,7 @@ def test_of_many_swaps_at_once_one_wins(store: Storage):
 
     def deploy(number: int) -> None:
         try:
-            store.swap("current.json", b"%d" % number, None)
+            store.compare_and_swap("current.json", b"%d" % number, None)
             wins.append(b"%d" % number)
         except Conflict:
             return
@@ -340,7 +340,7 @@ def test_a_folder_that_is_not_there_or_is_a_file(tmp_path: Path):
         with pytest.raises(StoreError, match=place):
             store.write("key", b"x")
         with pytest.raises(StoreError, match=place):
-            store.swap("key", b"x", None)
+            store.compare_and_swap("key", b"x", None)
 
 
 def test_the_first_write_makes_the_folder(tmp_path: Path):
@@ -401,7 +401,7 @@ def test_s3_keys_that_are_wrong(
         lambda: store.write("key", b"x"),
         lambda: store.upload(tmp_path / "file", "key"),
         lambda: store.download("key", tmp_path / "out"),
-        lambda: store.swap("key", b"x", None),
+        lambda: store.compare_and_swap("key", b"x", None),
         lambda: store.delete("key"),
     ):
         with pytest.raises(StoreError, match=got) as caught:
@@ -464,7 +464,7 @@ def test_a_bucket_that_is_not_there(request: pytest.FixtureRequest, tmp_path: Pa
         lambda: store.write("key", b"x"),
         lambda: store.upload(tmp_path / "file", "key"),
         lambda: store.delete("key"),
-        lambda: store.swap("key", b"x", None),
+        lambda: store.compare_and_swap("key", b"x", None),
     ):
         with pytest.raises(StoreError, match="create the bucket") as caught:
             action()
@@ -664,7 +664,7 @@ def test_content_that_does_not_fit_its_etag(
     assert store.read("key") == b"content of some length"
     # More than it tries: on a slow machine a try may end by its time limit besides.
     relay.faults = [("GET", "flip")] * 12
-    with pytest.raises(Damaged, match="arrives damaged") as caught:
+    with pytest.raises(Corrupt, match="arrives damaged") as caught:
         store.read("key")
     assert "DEFECTLINE_S3_ETAG_MD5=0" in caught.value.fix
     monkeypatch.setenv("DEFECTLINE_S3_ETAG_MD5", "0")
@@ -700,7 +700,7 @@ def test_a_swap_whose_answer_is_lost_is_still_a_swap(between: tuple[Between, Sto
     relay, store = between
     method = write_method(store)
     relay.faults = [(method, "drop")] + ([(method, 412)] if method == "POST" else [])
-    store.swap("current.json", b"mine", None)
+    store.compare_and_swap("current.json", b"mine", None)
     assert relay.faults == []
     assert store.read("current.json") == b"mine"
 
@@ -714,7 +714,7 @@ def test_a_swap_states_its_condition_and_believes_the_answer(between: tuple[Betw
         for status in (412, 409) if store.uri.startswith("s3") else (412,):
             relay.faults = [(write_method(store), status)]
             with pytest.raises(Conflict):
-                store.swap("current.json", b"mine", expected)
+                store.compare_and_swap("current.json", b"mine", expected)
             if store.uri.startswith("gs"):
                 path = [path for path in relay.paths if "upload" in path][-1]
                 assert f"ifGenerationMatch={expected or 0}" in path

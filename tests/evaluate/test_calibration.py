@@ -14,8 +14,8 @@ from defectline.components.evaluate.calibration import (
     LOWEST,
     ONLY_DEFECTIVE,
     ONLY_GOOD,
-    Calibration,
     Calibrator,
+    OperatingPoint,
 )
 
 ESCAPE_COST = 3.0
@@ -28,13 +28,13 @@ def _see(*pictures: tuple[str, np.ndarray]) -> Calibrator:
     return calibrator
 
 
-def _called_bad(constants: Calibration, picture: np.ndarray) -> bool:
-    return answer(picture, constants.threshold, constants.min_area_px).verdict == "NG"
+def _called_bad(point: OperatingPoint, picture: np.ndarray) -> bool:
+    return answer(picture, point.threshold, point.min_area_px).verdict == "NG"
 
 
 def _wrong(calibrator: Calibrator, pictures: list[tuple[str, np.ndarray]]) -> int:
-    constants = calibrator.calibrate(ESCAPE_COST)
-    return sum(_called_bad(constants, picture) != (label == "NG") for label, picture in pictures)
+    point = calibrator.calibrate(ESCAPE_COST)
+    return sum(_called_bad(point, picture) != (label == "NG") for label, picture in pictures)
 
 
 def test_separable_pictures_are_separated_nearer_to_the_good_ones():
@@ -91,13 +91,13 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
     pictures = [("OK", levels((1, 1, 8, 8, 300))), ("OK", levels((1, 1, 8, 8, 200)))]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate(ESCAPE_COST) == Calibration(0.35, 5, ONLY_GOOD)
+    assert calibrator.calibrate(ESCAPE_COST) == OperatingPoint(0.35, 5, ONLY_GOOD)
     # Whatever an escape costs: none was seen.
     assert calibrator.calibrate(100) == calibrator.calibrate(0.1)
 
 
 @pytest.mark.parametrize(
-    ("good", "constants"),
+    ("good", "point"),
     [
         # Small bright specks: an area that they do not reach keeps the threshold even.
         ([_area(5, 900), _area(10, 420)], (0.47, 10)),
@@ -107,9 +107,9 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
         ([_area(40, 0)], (0.05, 5)),
     ],
 )
-def test_specks_of_good_pictures_decide_the_least_area(good, constants):
+def test_specks_of_good_pictures_decide_the_least_area(good, point):
     chosen = _see(*[("OK", picture) for picture in good]).calibrate(ESCAPE_COST)
-    assert (chosen.threshold, chosen.min_area_px) == constants
+    assert (chosen.threshold, chosen.min_area_px) == point
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_specks_of_good_pictures_decide_the_least_area(good, constants):
 )
 def test_only_defective_pictures_get_a_threshold_just_below_the_lowest_score_and_a_note(bad, threshold):
     chosen = _see(*[("NG", picture) for picture in bad]).calibrate(ESCAPE_COST)
-    assert chosen == Calibration(threshold, 5, ONLY_DEFECTIVE)
+    assert chosen == OperatingPoint(threshold, 5, ONLY_DEFECTIVE)
 
 
 def test_both_labels_need_no_note():
@@ -147,13 +147,13 @@ def test_no_picture_at_all_is_an_error_that_says_so():
 )
 def test_no_other_constants_cost_less(drawn):
     pictures = [(label, levels((5, 5, side, side, level))) for label, level, side in drawn]
-    constants = _see(*pictures).calibrate(ESCAPE_COST)
-    assert LOWEST / LEVELS <= constants.threshold <= HIGHEST / LEVELS
+    point = _see(*pictures).calibrate(ESCAPE_COST)
+    assert LOWEST / LEVELS <= point.threshold <= HIGHEST / LEVELS
     bad = np.array([label == "NG" for label, _ in pictures])
     cuts = np.arange(LOWEST, HIGHEST + 1)
     scores = np.array([[score_levels(picture, area) for area in AREAS_PX] for _, picture in pictures])
     called_bad = scores[..., None] >= cuts
     escapes, overkills = (~called_bad[bad]).sum(axis=0), called_bad[~bad].sum(axis=0)
-    given_bad = np.array([_called_bad(constants, picture) for _, picture in pictures])
+    given_bad = np.array([_called_bad(point, picture) for _, picture in pictures])
     cost = ESCAPE_COST * np.sum(~given_bad[bad]) + np.sum(given_bad[~bad])
     assert cost == (ESCAPE_COST * escapes + overkills).min()

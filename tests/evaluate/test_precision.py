@@ -11,7 +11,7 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import GPU_NETWORK, copy_served, publish_folder, read_bundle
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate.metrics import Count
-from defectline.components.evaluate.precision import choose
+from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.step import evaluate
 
 
@@ -42,14 +42,14 @@ def _counts(called: str = "OK NG", tp: int = 900, fp: int = 50, fn: int = 50) ->
     ],
 )
 def test_int8_is_served_only_where_it_loses_nothing(whole, small, lost):
-    served, reason = choose({"openvino": whole, "openvino_int8": small})
+    served, reason = select_precision({"openvino": whole, "openvino_int8": small})
     assert served == ("openvino" if lost else "openvino_int8")
     assert lost in reason
     assert ("loses nothing" in reason) == (not lost)
 
 
 def test_a_model_that_was_not_quantized():
-    assert choose({"openvino": _counts()}) == ("openvino", "the model was not quantized")
+    assert select_precision({"openvino": _counts()}) == ("openvino", "the model was not quantized")
 
 
 # The step

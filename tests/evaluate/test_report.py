@@ -18,15 +18,22 @@ from PIL import Image
 from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Grades, answer
-from defectline.components.common.sample import draw_samples
-from defectline.components.evaluate.champion import Rival
+from defectline.components.common.sample import generate_samples
+from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.curves import at_thresholds
-from defectline.components.evaluate.examples import SHOWN, Case, Gallery, explain, outline_path, show
+from defectline.components.evaluate.examples import (
+    SHOWN,
+    Example,
+    ExampleCollector,
+    explain,
+    outline_path,
+    render_example,
+)
 from defectline.components.evaluate.gate import judge
 from defectline.components.evaluate.metrics import count, intervals, summarize
 from defectline.components.evaluate.pixels import Pixels
 from defectline.components.evaluate.report import Report, render, summarize_run
-from defectline.components.evaluate.scoring import Looked, Scored
+from defectline.components.evaluate.scoring import Evaluated, Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.train.history import plot_history
 
@@ -62,27 +69,27 @@ def _png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _looked(picture: Picture) -> Looked:
+def _evaluated(picture: Picture) -> Evaluated:
     id, image, truth, levels = picture
     given = answer(levels, THRESHOLD, AREA)
     pair = accepted(0, id[:2])._replace(id=id, pixel_sha256=id)
-    return Looked(pair, _png(image), truth, levels, given, count(id, id[:2], given, truth))
+    return Evaluated(pair, _png(image), truth, levels, given, count(id, id[:2], given, truth))
 
 
-def _case(picture: Picture) -> Case:
-    gallery = Gallery()
-    gallery.look(_looked(picture))
-    (case,) = gallery.cases
-    return case
+def _collected(picture: Picture) -> Example:
+    collector = ExampleCollector()
+    collector.add(_evaluated(picture))
+    (example,) = collector.examples
+    return example
 
 
-def _scored(pictures: Sequence[Picture], gallery: Gallery) -> Scored:
+def _scored(pictures: Sequence[Picture], collector: ExampleCollector) -> Scored:
     scored = Scored([], Pixels())
     for picture in pictures:
-        looked = _looked(picture)
-        scored.counts.append(looked.counted)
-        scored.pixels.see(looked.levels, looked.truth)
-        gallery.look(looked)
+        evaluated = _evaluated(picture)
+        scored.counts.append(evaluated.counted)
+        scored.pixels.see(evaluated.levels, evaluated.truth)
+        collector.add(evaluated)
     return scored
 
 
@@ -95,22 +102,29 @@ def _report(
     **settings,
 ) -> Report:
     """A report on what the challenger, and perhaps a champion, answered to the pictures."""
-    gallery, told = Gallery(), EvaluateSettings(**settings)
-    scored = _scored(pictures, gallery)
-    rival = Rival(_scored(champion, Gallery()), "") if champion else Rival(None, note)
+    collector, chosen = ExampleCollector(), EvaluateSettings(**settings)
+    scored = _scored(pictures, collector)
+    champion_result = (
+        ChampionResult(_scored(champion, ExampleCollector()), "") if champion else ChampionResult(None, note)
+    )
     test = summarize(*scored)
     history = [{"epoch": n, "loss": 1 / n, "val_loss": 1 / n, "iou": 0.1, "val_iou": 0.1} for n in (1, 2)]
     plot_history(history, folder / "history.png")
     return Report(
         run="run-1",
-        bundle=_bundle(told.grades, calibration, test=test, validation=test),
-        settings=told,
+        bundle=_bundle(chosen.grades, calibration, test=test, validation=test),
+        settings=chosen,
         champion=CHAMPION if champion else "",
-        rival=rival,
-        rules=judge(scored.counts, rival.scored and rival.scored.counts, told, rival.note),
+        champion_result=champion_result,
+        rules=judge(
+            scored.counts,
+            champion_result.scored and champion_result.scored.counts,
+            chosen,
+            champion_result.note,
+        ),
         scored=scored,
         intervals=intervals(scored.counts),
-        kinds=gallery.kinds,
+        kinds=collector.kinds,
         rejected=3,
         history=(folder / "history.png").read_bytes(),
     )
@@ -167,25 +181,25 @@ def _text(page: str) -> str:
     ],
 )
 def test_every_answer_is_explained(id, headline, why):
-    case = _case(next(p for p in PICTURES if p[0] == id))
-    said, because = explain(case, _bundle())
+    example = _collected(next(p for p in PICTURES if p[0] == id))
+    said, because = explain(example, _bundle())
     assert said.startswith(headline)
     assert why in because
     assert "Grade" not in because
-    assert re.search(r"Grade (A|B|reject)\.$", explain(case, _bundle(Grades(a_px=10, b_px=50)))[1])
+    assert re.search(r"Grade (A|B|reject)\.$", explain(example, _bundle(Grades(a_px=10, b_px=50)))[1])
 
 
-def test_the_gallery_keeps_the_worst_of_what_went_wrong_and_any_of_the_rest():
-    gallery = Gallery()
+def test_the_collector_keeps_the_worst_of_what_went_wrong_and_any_of_the_rest():
+    collector = ExampleCollector()
     for level in (300, 100, 200):
-        gallery.look(_looked(_picture(f"NG/{level}", DEFECT, _box(40, 60, 10, 30, level))))
-        gallery.look(_looked(_picture(f"OK/{level}", NONE, _box(5, 5, 9, 9, 600 + level))))
+        collector.add(_evaluated(_picture(f"NG/{level}", DEFECT, _box(40, 60, 10, 30, level))))
+        collector.add(_evaluated(_picture(f"OK/{level}", NONE, _box(5, 5, 9, 9, 600 + level))))
     for number in range(20):
-        gallery.look(_looked(_picture(f"OK/clean-{number:02}", NONE, _box(5, 5, 2, 2, 300))))
-    assert [c.pair.id for c in gallery.kinds["escape"]] == ["NG/100", "NG/200", "NG/300"]
-    assert [c.pair.id for c in gallery.kinds["overkill"]] == ["OK/300", "OK/200", "OK/100"]
-    assert len(gallery.kinds["OK"]) == SHOWN["OK"]
-    assert gallery.kinds["elsewhere"] == gallery.kinds["NG"] == []
+        collector.add(_evaluated(_picture(f"OK/clean-{number:02}", NONE, _box(5, 5, 2, 2, 300))))
+    assert [c.pair.id for c in collector.kinds["escape"]] == ["NG/100", "NG/200", "NG/300"]
+    assert [c.pair.id for c in collector.kinds["overkill"]] == ["OK/300", "OK/200", "OK/100"]
+    assert len(collector.kinds["OK"]) == SHOWN["OK"]
+    assert collector.kinds["mislocalised"] == collector.kinds["NG"] == []
 
 
 # The page
@@ -281,7 +295,7 @@ def test_grades_have_a_table_where_there_are_limits(tmp_path, page):
 
 
 def test_other_thresholds_by_hand():
-    counts = _scored(PICTURES, Gallery()).counts
+    counts = _scored(PICTURES, ExampleCollector()).counts
     rows = {row.threshold: row for row in at_thresholds(counts, THRESHOLD, 3.0)}
     # NG scores 0 (too small), 0.45, 0.9, 0.95 three times; OK scores 0.655, 0.733 and 0 four times.
     assert [row[:4] for row in (rows[0.1], rows[0.6], rows[0.7], rows[0.95])] == [
@@ -371,7 +385,7 @@ def test_large_pictures_are_shrunken_and_thin_defects_survive_it():
     """A scratch of one pixel in 2048 must still be outlined at 448."""
     truth = np.zeros((2048, 2048), np.uint8)
     truth[1001, 300:1500] = 1
-    shown = show(_case(_picture("NG/thin", truth, truth.astype(np.uint16) * 300)), _bundle())
+    shown = render_example(_collected(_picture("NG/thin", truth, truth.astype(np.uint16) * 300)), _bundle())
     assert (shown.width, shown.height) == (448, 448)
     picture = Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2])))
     assert picture.size == (448, 448)
@@ -383,7 +397,7 @@ def test_large_pictures_are_shrunken_and_thin_defects_survive_it():
 
 def _as_of_a_weak_network(folder: Path, pairs: int) -> list[Picture]:
     """Light guide plates, of which a network finds a part and sees defects where there are none."""
-    draw_samples(folder / "samples", pairs)
+    generate_samples(folder / "samples", pairs)
     rng, pictures = np.random.default_rng(0), []
     for label in ("OK", "NG"):
         for path in sorted((folder / "samples" / label).iterdir()):

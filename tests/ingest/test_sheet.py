@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from wrong_files import WRONG, write_wrong
 
 from defectline.components.common.imaging import decode_mask
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.sheet import COLOUR, draw_sheet, spread
@@ -260,7 +260,7 @@ def test_a_missing_folder_of_masks_is_said_once(source: Path, store: FolderStora
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")
 @pytest.mark.parametrize("width", [1200, 400])
 def test_the_page_fits_the_screen(tmp_path: Path, store: FolderStorage, width: int):
-    draw_samples(tmp_path / "source", pairs=40, size=96)
+    generate_samples(tmp_path / "source", pairs=40, size=96)
     write_wrong(tmp_path / "source")
     smooth = tmp_path / "source/NG_MSK/00003_NG_Mask.png"
     smooth.write_bytes(encode(cv2.GaussianBlur(np.asarray(Image.open(smooth).convert("L")), (3, 3), 0)))

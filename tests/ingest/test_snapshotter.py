@@ -862,14 +862,14 @@ def step(source: Path, store: FolderStorage, **options: object) -> str:
     return ingest(str(source), str(store.root), **{"run": "now", **options})
 
 
-def did(reports: Path) -> str:
-    return json.loads((reports / "ingest.json").read_text())["did"]
+def summary(reports: Path) -> str:
+    return json.loads((reports / "ingest.json").read_text())["summary"]
 
 
 def test_the_first_run_goes_on(source: Path, store: FolderStorage, reports: Path):
     snapshot = step(source, store)
     assert snapshot == read_head(store)
-    assert did(reports) == "16 pairs, 0 rejected, all of them new"
+    assert summary(reports) == "16 pairs, 0 rejected, all of them new"
     assert store.read("runs/now/quarantine.csv") == b"id,image,mask,status,reason,fix\n"
     assert read_outcome(store, "now") is None
 
@@ -903,7 +903,7 @@ def test_five_new_pairs(source: Path, store: FolderStorage, reports: Path):
     assert read_outcome(store, "now").reason == "5 new since run earlier, 6 needed"
     # Not counted from the last ingest but from the last gate.
     assert step(source, store, min_new_images=5) == read_head(store)
-    assert did(reports) == "21 pairs, 0 rejected, 5 new"
+    assert summary(reports) == "21 pairs, 0 rejected, 5 new"
 
 
 def test_a_new_mask_is_new_but_a_touched_or_lost_pair_is_not(source: Path, store: FolderStorage):
@@ -923,9 +923,9 @@ def test_other_settings_and_force_count_as_new(source: Path, store: FolderStorag
     gate(store, step(source, store), settings="epochs=1")
     assert step(source, store, settings_key="epochs=1") == ""
     assert step(source, store, settings_key="epochs=2") != ""
-    assert did(reports).endswith("0 new, and other settings")
+    assert summary(reports).endswith("0 new, and other settings")
     assert step(source, store, settings_key="epochs=1", force=True) != ""
-    assert did(reports).endswith("0 new, and --force")
+    assert summary(reports).endswith("0 new, and --force")
 
 
 def test_a_gate_whose_settings_have_their_old_name_is_read(source: Path, store: FolderStorage):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.snapshot import Pair
 from defectline.pipeline import pretraining
 from defectline.pipeline.crossval import deal
@@ -54,7 +54,7 @@ def test_too_few_pictures_for_the_folds(ok: int, ng: int, folds: int):
 
 @pytest.mark.slow
 def test_the_command_keeps_its_folds_and_goes_on(tmp_path: Path):
-    draw_samples(tmp_path / "source", pairs=24, size=32)
+    generate_samples(tmp_path / "source", pairs=24, size=32)
     store = tmp_path / "store"
     command = ("crossval", tmp_path / "source", "--store", store, "--folds", "2", *TINY)
     done = defectline(*command)
@@ -98,7 +98,7 @@ def test_pretrained_weights_are_made_once_and_taken(tmp_path: Path):
     assert again.stdout == f"{made}\n"
     assert file.read_bytes() == before
 
-    draw_samples(tmp_path / "source", pairs=24, size=32)
+    generate_samples(tmp_path / "source", pairs=24, size=32)
     gate = ("min_iou=0", "max_escape=1", "max_overkill=1", made)
     sets = [part for setting in gate for part in ("--set", setting)]
     run = defectline("run", "--source", tmp_path / "source", "--store", store, *TINY, *sets)

@@ -169,7 +169,10 @@ def test_it_says_what_it_did(
 ):
     monkeypatch.setenv("DEFECTLINE_REPORTS", str(tmp_path))
     preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL | {"enhance": True})
-    assert json.loads((tmp_path / "preprocess.json").read_text())["did"] == "12 pictures at 32×32×1, enhanced"
+    assert (
+        json.loads((tmp_path / "preprocess.json").read_text())["summary"]
+        == "12 pictures at 32×32×1, enhanced"
+    )
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -205,7 +208,7 @@ def test_shards_report_beside_each_other(
     for shard in range(2):
         preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL, shard, 2)
     reports = [json.loads((tmp_path / f"preprocess-{shard}.json").read_text()) for shard in range(2)]
-    assert [(r["step"], r["did"]) for r in reports] == [("preprocess", "6 pictures at 32×32×1")] * 2
+    assert [(r["step"], r["summary"]) for r in reports] == [("preprocess", "6 pictures at 32×32×1")] * 2
 
 
 def test_large_frames_are_cut_into_tiles_at_full_resolution(store: FolderStorage, tmp_path: Path):

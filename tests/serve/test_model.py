@@ -303,7 +303,7 @@ def champion(judged) -> Judged:
     storage = open_storage(str(judged.store))
     publish_folder(judged.folder, storage, f"models/plates/{judged.bundle.version}")
     current = ChampionRecord(version=judged.bundle.version, run="one")
-    storage.swap(champion_key("plates"), current.model_dump_json().encode(), None)
+    storage.compare_and_swap(champion_key("plates"), current.model_dump_json().encode(), None)
     return judged
 
 

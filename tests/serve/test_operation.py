@@ -493,7 +493,7 @@ def test_defectline_serve_follows_the_champion(judged, tmp_path):
     def champion(version: str) -> None:
         seen = store.read_versioned(champion_key("plates"))
         content = ChampionRecord(version=version, run="one").model_dump_json().encode()
-        store.swap(champion_key("plates"), content, seen and seen[1])
+        store.compare_and_swap(champion_key("plates"), content, seen and seen[1])
 
     champion(first)
     port, log = free_port(), tmp_path / "log"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.imaging import ImagingSettings
 
 IMAGING = ImagingSettings(image_size=32)
@@ -33,5 +33,5 @@ def make_splits() -> dict[str, Split]:
     masks = np.zeros((9, 32, 32), np.uint8)
     masks[::2, 8:16, 8:16] = 1
     images[masks == 1] = 250
-    arrays = Stack([images]), Stack([masks])
+    arrays = ConcatenatedArray([images]), ConcatenatedArray([masks])
     return {"train": Split(*arrays, np.arange(6)), "validation": Split(*arrays, np.arange(6, 9))}

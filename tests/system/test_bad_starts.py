@@ -13,14 +13,14 @@ from commands import contents, defectline
 
 from defectline.components.common.ports import free_port
 from defectline.components.common.records import Outcome
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage.folder import FolderStorage
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source") / "samples"
-    draw_samples(folder, pairs=24, size=64)
+    generate_samples(folder, pairs=24, size=64)
     return folder
 
 
@@ -78,7 +78,7 @@ def test_class_without_images(store, tmp_path, pairs):
 
 
 def test_too_few_pairs(store, tmp_path):
-    draw_samples(tmp_path / "few", pairs=8, size=64)
+    generate_samples(tmp_path / "few", pairs=8, size=64)
     run(store, tmp_path / "few", says=("too few usable", "at least 6"))
 
 

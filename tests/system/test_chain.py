@@ -24,7 +24,7 @@ from stores import only_outcome
 
 from defectline.components.common.ports import free_port
 from defectline.components.common.records import read_champion, read_gate
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference
@@ -55,7 +55,7 @@ def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("chain")
-    draw_samples(folder / "samples", pairs=24, size=64)
+    generate_samples(folder / "samples", pairs=24, size=64)
     return folder
 
 
@@ -134,7 +134,7 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
     source, store = tmp_path / "samples", tmp_path / "store"
     shutil.copytree(place / "samples", source)
     shutil.copytree(place / "store", store)
-    draw_samples(tmp_path / "more", pairs=34, size=64)
+    generate_samples(tmp_path / "more", pairs=34, size=64)
     for folder in ("OK", "NG", "OK_MSK", "NG_MSK"):
         # Numbers 12 to 16 of each label are new; the first five of them in all.
         for path in sorted((tmp_path / "more" / folder).iterdir())[12 : 15 if "OK" in folder else 14]:

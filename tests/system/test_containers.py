@@ -18,7 +18,7 @@ from containers import BUILT, STRICT, USER, docker, find_engine, make_images  # 
 from servers import S3Server
 from stores import only_outcome
 
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference
@@ -78,7 +78,7 @@ def test_the_whole_pipeline_in_containers(
 ) -> None:
     for key, value in s3_server.env.items():
         monkeypatch.setenv(key, value)
-    draw_samples(tmp_path / "samples", pairs=24, size=64)
+    generate_samples(tmp_path / "samples", pairs=24, size=64)
     source = f"{pods.store.uri.removesuffix('/store')}/labelled"
     open_storage(source).upload_folder(tmp_path / "samples", "")
     package, lock, root, home = (tmp_path / part for part in ("pipeline.yaml", "lock.json", "root", "home"))

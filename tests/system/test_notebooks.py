@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from paths import ROOT
 from PIL import Image
 
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage import open_storage
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -39,7 +39,7 @@ def test_every_notebook_is_run_here():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks")
-    draw_samples(folder / "samples", pairs=24, size=64)
+    generate_samples(folder / "samples", pairs=24, size=64)
     return folder
 
 

@@ -11,7 +11,7 @@ from pictures import write_pair, write_source
 from servers import GCSServer, S3Server, free_port
 
 from defectline.components.common.records import GateRecord, write_gate
-from defectline.components.common.sample import draw_samples
+from defectline.components.common.sample import generate_samples
 from defectline.components.common.snapshot import (
     Snapshot,
     fingerprint,
@@ -60,7 +60,7 @@ def taken(source: str, store: str) -> Snapshot:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn") / "pairs"
-    draw_samples(folder, pairs=24, size=64)
+    generate_samples(folder, pairs=24, size=64)
     return folder
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
@@ -62,8 +62,8 @@ def test_the_table_has_a_row_a_file():
 
 
 def _splits() -> dict[str, Split]:
-    images = Stack([np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 1), np.uint8)])
-    masks = Stack([np.zeros((12, SIZE, SIZE), np.uint8)])
+    images = ConcatenatedArray([np.random.default_rng(0).integers(0, 256, (12, SIZE, SIZE, 1), np.uint8)])
+    masks = ConcatenatedArray([np.zeros((12, SIZE, SIZE), np.uint8)])
     return {"train": Split(images, masks, np.arange(8)), "validation": Split(images, masks, np.arange(8, 12))}
 
 

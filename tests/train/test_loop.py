@@ -18,9 +18,9 @@ from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.train import devices, loop, weights
 from defectline.components.train import step as training
-from defectline.components.train.batches import Feed
+from defectline.components.train.batches import Batches
 from defectline.components.train.checkpoints import Checkpoints
-from defectline.components.train.devices import GPU, policy, share
+from defectline.components.train.devices import GPU, policy, replicate
 from defectline.components.train.loop import Progress, fit
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizer import Schedule
@@ -156,10 +156,10 @@ def test_settings_are_checked_without_keras():
 
 def test_order_is_a_function_of_seed_and_epoch(splits):
     def order(seed: int, *epochs: int) -> list[int]:
-        feed = Feed(splits["train"], 4, seed)
+        batches = Batches(splits["train"], 4, seed)
         for epoch in epochs:
-            feed.shuffle(epoch)
-        return feed.order.tolist()
+            batches.shuffle(epoch)
+        return batches.order.tolist()
 
     assert order(1, 0, 1, 2) == order(1, 2)
     assert sorted(order(1, 2)) == list(range(6))
@@ -211,7 +211,7 @@ def test_precision_by_hardware(monkeypatch, capabilities, wanted):
 
 def test_a_batch_that_gpus_cannot_share_is_refused():
     with pytest.raises(SettingsError, match="evenly") as caught:
-        share(4, ["/gpu:0", "/gpu:1", "/gpu:2"])
+        replicate(4, ["/gpu:0", "/gpu:1", "/gpu:2"])
     assert "batch_size to 6" in caught.value.fix
 
 
@@ -368,7 +368,7 @@ def test_frozen_layers_stay_and_the_optimizer_keeps_its_state_at_the_thaw(splits
     frozen = [w for name in ("Conv1", "bn_Conv1") for w in encoder.get_layer(name).weights]
     free = encoder.get_layer("block_1_project").kernel
     before, moved = [w.numpy() for w in frozen], free.numpy()
-    batch = Feed(splits["train"], 4, 0)[0][0]
+    batch = Batches(splits["train"], 4, 0)[0][0]
     for _ in range(2):
         trainer.train_on_batch(batch)
     assert all(np.array_equal(a, w.numpy()) for a, w in zip(before, frozen, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.engine import import_openvino
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
@@ -39,7 +39,7 @@ def write_small(xml: Path) -> None:
 
 
 def _split(images: np.ndarray, rows: list[int]) -> Split:
-    return Split(Stack([images]), Stack([images[..., 0]]), np.array(rows))
+    return Split(ConcatenatedArray([images]), ConcatenatedArray([images[..., 0]]), np.array(rows))
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +158,11 @@ def note(*arguments, **options):
     tried.append(arguments)
     raise OSError("no network")
 socket.getaddrinfo = socket.socket.connect = note
-from defectline.components.common.dataset import Split, Stack
+from defectline.components.common.dataset import Split, ConcatenatedArray
 from defectline.components.train.quantize import quantize
 images = np.zeros((4, 32, 32, 1), np.uint8)
 images[:, 8:16] = 200
-split = Split(Stack([images]), Stack([images[..., 0]]), np.arange(4))
+split = Split(ConcatenatedArray([images]), ConcatenatedArray([images[..., 0]]), np.arange(4))
 quantize(Path(sys.argv[1]), split, 0, Path(sys.argv[2]))
 print(tried, sys.modules["openvino_telemetry"], "torch" in sys.modules)
 """

@@ -45,7 +45,7 @@ class Storage(ABC):
         """The content of an object, checked against length and checksum where the server states one.
 
         With the `version` of a listing: of that version alone; KeyError where the object has another one
-        by now. Raises Damaged where content and checksum do not fit.
+        by now. Raises Corrupt where content and checksum do not fit.
         """
 
     @abstractmethod
@@ -64,23 +64,23 @@ class Storage(ABC):
 
     @abstractmethod
     def read_versioned(self, key: str) -> tuple[bytes, str] | None:
-        """Content and version for `swap`, or None where the key is missing."""
+        """Content and version for `compare_and_swap`, or None where the key is missing."""
 
     @abstractmethod
-    def swap(self, key: str, data: bytes, version: str | None) -> None:
+    def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         """Write `key` if it still has `version` (None: if it does not exist).
 
         Raises Conflict where somebody else was faster; the object is then as they left it.
         """
 
-    def unfinished(self) -> Iterator[Object]:
+    def incomplete_uploads(self) -> Iterator[Object]:
         """What writes that were cut off have left, for `discard`; such objects are in no listing.
 
         Those of writes under way are among them: `modified` tells. Nothing where the server clears up itself.
         """
         return iter(())
 
-    def discard(self, left: Object) -> None:
+    def abort_upload(self, left: Object) -> None:
         """Remove what `unfinished` found; nothing where it is gone already."""
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ def hidden(key: str) -> bool:
 
 
 def conflict(uri: str) -> Conflict:
-    """What `swap` raises when it lost."""
+    """What `compare_and_swap` raises when it lost."""
     return Conflict(
         f"{uri} was changed by somebody else in the meantime.",
         got="other content than was read before",
@@ -144,7 +144,7 @@ def conflict(uri: str) -> Conflict:
     )
 
 
-def one_line(text: object) -> str:
+def redact(text: object) -> str:
     """The text of an error for people: one line, and of a URL neither a password nor the query."""
     line = re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))
     return re.sub(r"(://[^\s?\"']*)\?[^\s\"':]*", r"\1", line)[:300]

@@ -110,7 +110,7 @@ class FolderStorage(Storage):
             return None
         return data, data.hex()
 
-    def swap(self, key: str, data: bytes, version: str | None) -> None:
+    def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         target = self.root / check_key(key)
         with _explained(self.root, "write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ class FolderStorage(Storage):
                     raise conflict(str(target))
                 self.write(key, data)
 
-    def unfinished(self) -> Iterator[Object]:
+    def incomplete_uploads(self) -> Iterator[Object]:
         with _explained(self.root, "read"):
             found = []
             for folder, folders, files in os.walk(self.root, onerror=_raise):
@@ -134,7 +134,7 @@ class FolderStorage(Storage):
                         found.append(Object(key, about.st_size, _version(about), _modified(about)))
         yield from found
 
-    def discard(self, left: Object) -> None:
+    def abort_upload(self, left: Object) -> None:
         with _explained(self.root, "write", left.key):
             (self.root / left.key).unlink(missing_ok=True)
 

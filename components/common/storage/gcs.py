@@ -17,7 +17,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 
-from defectline.components.common.errors import Damaged, StoreError
+from defectline.components.common.errors import Corrupt, StoreError
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -25,7 +25,7 @@ from defectline.components.common.storage.base import (
     conflict,
     hidden,
     local_file,
-    one_line,
+    redact,
 )
 
 THREADS = 32
@@ -115,7 +115,7 @@ class GCSStorage(Storage):
             return self.read_versioned(key)
         return data, str(generation)
 
-    def swap(self, key: str, data: bytes, version: str | None) -> None:
+    def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         with self._explained("written", key):
             blob, writer = self._blob(key), uuid4().hex
             blob.metadata = {WRITER: writer}
@@ -184,10 +184,10 @@ class GCSStorage(Storage):
             cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
             expected, fix = _remedy(cause)
             endpoint = self._made.api_endpoint if self._made else "no connection yet"
-            kind = Damaged if isinstance(cause, DataCorruption) else StoreError
+            kind = Corrupt if isinstance(cause, DataCorruption) else StoreError
             raise kind(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
-                got=f"{one_line(_reason(cause))} ({one_line(endpoint)})",
+                got=f"{redact(_reason(cause))} ({redact(endpoint)})",
                 expected=expected,
                 fix=fix,
             ) from error

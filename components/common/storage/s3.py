@@ -22,7 +22,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from defectline.components.common.errors import Damaged, StoreError
+from defectline.components.common.errors import Corrupt, StoreError
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -30,12 +30,12 @@ from defectline.components.common.storage.base import (
     conflict,
     hidden,
     local_file,
-    one_line,
+    redact,
 )
 
 THREADS = 32
 TRANSFER = TransferConfig(max_concurrency=4)
-BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError, Damaged)
+BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError, Corrupt)
 NO_ANSWER = (boto.ConnectionError, boto.HTTPClientError, RetriesExceededError)
 MD5 = re.compile("[0-9a-f]{32}(-1)?")
 
@@ -57,8 +57,8 @@ class S3Storage(Storage):
     - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are none.
 
     A host that takes no connection is given up after about 20 seconds, one that does not answer after about
-    50. Once it has answered, a fault may last about a minute. `swap` needs a server that knows conditional
-    writes.
+    50. Once it has answered, a fault may last about a minute. `compare_and_swap` needs a server that knows
+    conditional writes.
     """
 
     CONNECT_SECONDS = 5.0
@@ -139,7 +139,7 @@ class S3Storage(Storage):
         except KeyError:
             return None
 
-    def swap(self, key: str, data: bytes, version: str | None) -> None:
+    def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
         with self._explained("written", key):
             try:
@@ -152,7 +152,7 @@ class S3Storage(Storage):
                 if not (tried_again and self.read(key) == data):
                     raise conflict(self.url(key)) from error
 
-    def unfinished(self) -> Iterator[Object]:
+    def incomplete_uploads(self) -> Iterator[Object]:
         after: dict[str, str] = {}
         more = True
         while more:
@@ -170,7 +170,7 @@ class S3Storage(Storage):
     def _uploads_page(self, after: dict[str, str]) -> dict[str, Any]:
         return self._client.list_multipart_uploads(Bucket=self.bucket, Prefix=self.root, **after)
 
-    def discard(self, left: Object) -> None:
+    def abort_upload(self, left: Object) -> None:
         with self._explained("deleted", left.key):
             try:
                 self._client.abort_multipart_upload(
@@ -200,14 +200,14 @@ class S3Storage(Storage):
             with closing(answer["Body"]) as body:
                 data = body.read()
         except boto.FlexibleChecksumError as error:
-            raise self._damaged(key, "the checksum that the server states") from error
+            raise self._corrupt(key, "the checksum that the server states") from error
         etag = answer["ETag"].strip('"')
         if _is_md5(etag, answer) and _md5(data, etag) != etag:
-            raise self._damaged(key, f"its ETag, the MD5 checksum {etag}")
+            raise self._corrupt(key, f"its ETag, the MD5 checksum {etag}")
         return data, etag
 
-    def _damaged(self, key: str, checksum: str) -> Damaged:
-        return Damaged(
+    def _corrupt(self, key: str, checksum: str) -> Corrupt:
+        return Corrupt(
             f"{self.url(key)} arrives damaged.",
             got="bytes with another checksum",
             expected=checksum,
@@ -259,7 +259,7 @@ class S3Storage(Storage):
             return session.client("s3", region_name=region, config=config)
         except ValueError as error:
             raise StoreError(
-                f"{self.uri} cannot be reached.", got=one_line(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
+                f"{self.uri} cannot be reached.", got=redact(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
             ) from error
 
     @contextmanager
@@ -274,7 +274,7 @@ class S3Storage(Storage):
             endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
             raise StoreError(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
-                got=f"{one_line(error)} ({one_line(endpoint)})",
+                got=f"{redact(error)} ({redact(endpoint)})",
                 expected=expected,
                 fix=fix,
             ) from error

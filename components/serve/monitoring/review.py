@@ -173,7 +173,7 @@ class Reviewer:
         )
         self._store.write(key.folder + frame.picture, waiting.picture)
         try:
-            self._store.swap(key.frame, frame.model_dump_json(indent=2).encode(), None)
+            self._store.compare_and_swap(key.frame, frame.model_dump_json(indent=2).encode(), None)
         except Conflict:
             pass  # another replica was sent the same picture
         else:

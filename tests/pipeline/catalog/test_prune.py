@@ -163,7 +163,7 @@ def test_after_any_prune_what_is_kept_is_whole(tmp_path_factory, events, keep):
     current = read_champion(plant.store, NAME)
     assert left == sorted({*versions[-keep:], *([current.version] if current else [])})
     assert contents(plant.store.root).items() <= before.items() | {(".run.lock", b"")}
-    assert not list(plant.store.unfinished())
+    assert not list(plant.store.incomplete_uploads())
     assert not list(plant.store.list("checkpoints/"))
 
     once = contents(plant.store.root)
@@ -386,13 +386,13 @@ def test_a_bucket_with_an_upload_that_was_cut_off(plant, s3_server: S3Server, mo
     client = boto3.client("s3")
     client.create_multipart_upload(Bucket=bucket, Key="factory/snapshots/packs/0123456789abcdef.tar")
     client.create_multipart_upload(Bucket=bucket, Key="elsewhere/big")
-    (left,) = store.unfinished()
+    (left,) = store.incomplete_uploads()
     assert left.key == "snapshots/packs/0123456789abcdef.tar"
     # The stand-in dates every upload to 2010.
     prune(store, 1, timedelta(days=20_000), None, pytest.fail)
-    assert list(store.unfinished()) == [left]
+    assert list(store.incomplete_uploads()) == [left]
     prune(store, 1, WEEK, None, pytest.fail)
-    assert list(store.unfinished()) == []
+    assert list(store.incomplete_uploads()) == []
     assert len(client.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
     check_whole(store, plant.folder)
     assert len({one.key.split("/")[2] for one in store.list("models/") if one.key.count("/") > 2}) == 1

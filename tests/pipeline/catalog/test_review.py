@@ -287,10 +287,10 @@ def test_starts_of_several_ids_are_not_enough(tmp_path):
 class Busy(FolderStorage):
     """A folder in which somebody else decides just before we do."""
 
-    def swap(self, key: str, data: bytes, version: str | None) -> None:
+    def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         other = Decision(verdict="OK", decided="2026-01-01T00:00:00+00:00")
         super().write(key, other.model_dump_json().encode())
-        super().swap(key, data, version)
+        super().compare_and_swap(key, data, version)
 
 
 def test_two_who_decide_at_once(kept):

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from defectline.components.common.bundle import copy_served, read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
-from defectline.components.common.statistics import NAME, Look, Statistics
+from defectline.components.common.statistics import NAME, ImageStats, Statistics
 from defectline.components.serve.monitoring.drift import LEAST_FRAMES, Drift, merge, stability
 
 
@@ -18,7 +18,7 @@ def _looks(number: int, seed: int, brightness: float = 110, contrast: float = 30
     rng = np.random.default_rng(seed)
     bright = np.clip(rng.normal(brightness, spread, number), 0, 255)
     deep = np.clip(rng.normal(contrast, spread / 4, number), 0, 127)
-    return [Look(float(b), float(c), 0, False) for b, c in zip(bright, deep, strict=True)]
+    return [ImageStats(float(b), float(c), 0, False) for b, c in zip(bright, deep, strict=True)]
 
 
 def _watch(looks, pictures: int = 200, window: int = 1000, seed: int = 1) -> Drift:
@@ -80,7 +80,7 @@ def test_blurred_frames_are_seen_in_contrast_alone():
 
 
 def test_a_line_whose_pictures_are_all_alike_still_tells_a_shift():
-    same = [Look(110.0, 30.0, 0, False)] * 500
+    same = [ImageStats(110.0, 30.0, 0, False)] * 500
     drift = Drift(Statistics.of(same))
     for _ in range(LEAST_FRAMES):
         drift.see(110.5, 30.5, "OK")
@@ -126,7 +126,7 @@ def test_a_window_that_is_too_short():
 
 def test_prometheus_reads_the_gauges():
     registry = CollectorRegistry()
-    looks = _looks(100, 1)[:75] + [Look(110.0, 30.0, 9, True)] * 25
+    looks = _looks(100, 1)[:75] + [ImageStats(110.0, 30.0, 9, True)] * 25
     drift = Drift(Statistics.of(looks)).expose(registry)
     text = generate_latest(registry).decode()
     assert 'defectline_drift_psi{feature="brightness"} NaN' in text

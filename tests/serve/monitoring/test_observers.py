@@ -35,7 +35,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.layout import champion_key
 from defectline.components.common.records import ChampionRecord
 from defectline.components.common.review import frame_id
-from defectline.components.common.statistics import Look, Statistics, light
+from defectline.components.common.statistics import ImageStats, Statistics, brightness_and_contrast
 from defectline.components.common.storage import open_storage
 from defectline.components.serve import __main__ as server
 from defectline.components.serve.model import DefectModel
@@ -55,7 +55,10 @@ def _picture(number: int, darker: int = 0) -> np.ndarray:
 def judged(tmp_path_factory) -> Judged:
     """With the statistics of 200 training pictures."""
     judged = judge_model(tmp_path_factory.mktemp("judged") / "one", pairs=24)
-    looks = [Look(*light(_picture(number)[..., None]), 0, number % 4 == 1) for number in range(200)]
+    looks = [
+        ImageStats(*brightness_and_contrast(_picture(number)[..., None]), 0, number % 4 == 1)
+        for number in range(200)
+    ]
     Statistics.of(looks).write(judged.folder)
     checksums.seal(judged.folder)
     return judged
