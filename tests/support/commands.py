@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import defectline.cli as cli
-from defectline.cli import screen
+from defectline.cli import ui
 
 
 def defectline(
@@ -44,7 +44,7 @@ def call(*arguments: str | Path) -> Called:
     before = signal.getsignal(signal.SIGTERM)
     with (
         patch.object(sys, "argv", ["defectline", *map(str, arguments)]),
-        patch.object(screen.console, "_width", 200),
+        patch.object(ui.console, "_width", 200),
         redirect_stdout(out),
         redirect_stderr(err),
     ):

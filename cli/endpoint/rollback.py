@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from defectline.cli.options import Name, ServedIn, Store
+
 
 def rollback(
-    store: Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")] = "./store",
-    name: Annotated[str, typer.Option(help="The model's name.")] = "defects",
+    store: Store = "./store",
+    name: Name = "defects",
     to: Annotated[str, typer.Option(metavar="VERSION", help="Default: the version that served before.")] = "",
-    namespace: Annotated[str, typer.Option(help="Where KServe serves the model; else this machine.")] = "",
+    namespace: ServedIn = "",
 ) -> None:
     """Serve an earlier version again, checked as a new one is."""
     from defectline.components.deploy.rollback import roll_back

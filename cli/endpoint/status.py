@@ -1,24 +1,26 @@
 """`defectline status`"""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from defectline.cli.options import Json, Name, ServedIn, Store
 
 if TYPE_CHECKING:
     from defectline.components.deploy.status import Status
 
 
 def status(
-    store: Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")] = "./store",
-    name: Annotated[str, typer.Option(help="The model's name.")] = "defects",
-    namespace: Annotated[str, typer.Option(help="Where KServe serves the model; else this machine.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    store: Store = "./store",
+    name: Name = "defects",
+    namespace: ServedIn = "",
+    json_: Json = False,
 ) -> None:
     """What serves, and what is under way."""
     from defectline.components.deploy.status import read_status
 
     found = read_status(store, name, namespace)
-    typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(lines(found)))
+    typer.echo(found.model_dump_json(indent=2) if json_ else "\n".join(lines(found)))
 
 
 def lines(status: "Status") -> list[str]:

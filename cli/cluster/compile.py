@@ -1,0 +1,73 @@
+"""`defectline compile`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def compile_(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
+        "pipeline.yaml"
+    ),
+    images: Annotated[
+        Path | None, typer.Option(help="Lock file with digests; default images.lock.json, if there.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Where KServe serves the model.")] = "defectline",
+    service_account: Annotated[str, typer.Option(help="Of the served pods.")] = "",
+    mode: Annotated[str, typer.Option(help="KServe's mode: Standard or Knative.")] = "Standard",
+    gpus: Annotated[int, typer.Option(min=0, help="For training.")] = 1,
+    s3_secret: Annotated[
+        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    ] = "",
+    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
+    s3_region: Annotated[str, typer.Option()] = "",
+    gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
+    pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
+    retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
+    shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over an InferenceService that somebody else made.")
+    ] = False,
+    kserve_: Annotated[
+        list[str] | None, typer.Option("--kserve", metavar="KEY=VALUE", help="More of how KServe serves.")
+    ] = None,
+    run_as_user: Annotated[
+        int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
+    ] = 1000,
+    gitops: Annotated[
+        Path | None, typer.Option(help="Also write the pipeline as Kubernetes objects, to this YAML.")
+    ] = None,
+    pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
+) -> None:
+    """Compile the pipeline for a cluster."""
+    from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
+    from defectline.pipeline.targets import Target
+
+    kserve: dict[str, Any] = {
+        "namespace": namespace,
+        "service_account": service_account,
+        "deployment_mode": mode,
+        **({"adopt": True} if adopt else {}),
+        **parse_kserve(kserve_ or []),
+    }
+    target = Target(
+        name="cluster",
+        kserve=kserve,
+        gpus=gpus,
+        s3_secret=s3_secret,
+        s3_endpoint=s3_endpoint,
+        s3_region=s3_region,
+        gcs_secret=gcs_secret,
+        pull_secret=pull_secret,
+        retries=retries,
+        shards=shards,
+        run_as_user=run_as_user,
+    )
+    named = compile_pipeline(output, images, target)
+    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
+    for image in vars(named).values():
+        typer.echo(f"  {image}")
+    if gitops:
+        version = compile_manifests(gitops, output, images, target, pipeline_namespace)
+        typer.echo(f"{gitops}: the pipeline and its version {version}, for namespace {pipeline_namespace}")

@@ -1,0 +1,44 @@
+"""`defectline doctor`"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defectline.cli.options import Json, Namespace, Store, token
+
+if TYPE_CHECKING:
+    from defectline.pipeline.doctor import Finding
+
+
+def doctor(
+    store: Store = "./store",
+    source: Annotated[str, typer.Option(help="Also whether these labelled images can be read.")] = "",
+    host: Annotated[
+        str, typer.Option(envvar="KFP_HOST", help="Also whether this Kubeflow Pipelines server answers.")
+    ] = "",
+    namespace: Namespace = "",
+    json_: Json = False,
+) -> None:
+    """Check versions, settings, source, store and server; exit status 2 where something is wrong."""
+    from defectline.cli import ui
+    from defectline.pipeline.doctor import examine
+
+    found = []
+    for finding in examine(source, store, host, namespace, token()):
+        found.append(finding)
+        if not json_:
+            show_finding(finding)
+    if json_:
+        ui.print_json([finding._asdict() for finding in found])
+    if not all(finding.ok for finding in found):
+        raise typer.Exit(2)
+
+
+def show_finding(finding: "Finding") -> None:
+    """A line for what is well; what is wrong gets its fix below."""
+    from defectline.cli import ui
+
+    mark = "[green]ok   [/]" if finding.ok else "[red]wrong[/]"
+    ui.console.print(f"{mark} {finding.check:12} {ui.escape(finding.found)}", soft_wrap=True)
+    if finding.fix:
+        ui.console.print(f"{'fix:':>17}  {ui.escape(finding.fix)}", soft_wrap=True)

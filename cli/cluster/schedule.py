@@ -1,0 +1,144 @@
+"""`defectline schedule apply`, `list`, `pause`, `resume`, `request` and `delete`"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defectline.cli.options import Experiment, Host, Json, Name, Namespace, Package, Set, Source, Store, token
+
+if TYPE_CHECKING:
+    from defectline.pipeline.kfp_server.schedules import Schedule
+
+app = typer.Typer(no_args_is_help=True, help="Recurring runs on a Kubeflow Pipelines server.")
+Zone = Annotated[
+    str, typer.Option("--time-zone", help="That of KFP's controller (CRON_SCHEDULE_TIMEZONE there).")
+]
+
+
+@app.command("apply")
+def apply(
+    host: Host,
+    source: Source,
+    store: Store,
+    cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller.")],
+    name: Name = "defects",
+    set_: Set = None,
+    package: Package = Path("pipeline.yaml"),
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Run the newest version of the pipeline at each time.")
+    ] = False,
+    time_zone: Zone = "UTC",
+    experiment: Experiment = "defectline",
+    namespace: Namespace = "",
+    json_: Json = False,
+) -> None:
+    """Make or change the recurring run of a model: no catch-up, one at a time."""
+    from defectline.cli import ui
+    from defectline.pipeline.kfp_server import schedules
+    from defectline.pipeline.parameters import check_reachable, parse
+
+    zone = schedules.read_zone(time_zone)
+    parameters = parse(source, store, set_ or [], model_name=name)
+    check_reachable(parameters)
+    made = schedules.apply_schedule(
+        package,
+        host=host,
+        name=name,
+        cron=cron,
+        parameters=parameters.model_dump(),
+        latest=latest,
+        zone=zone,
+        experiment=experiment,
+        namespace=namespace,
+        token=token(),
+        say=ui.warn,
+    )
+    _show([made], time_zone, json_)
+
+
+@app.command("list")
+def list_(host: Host, time_zone: Zone = "UTC", namespace: Namespace = "", json_: Json = False) -> None:
+    """List the recurring runs, each with its next three times."""
+    from defectline.pipeline.kfp_server import schedules
+
+    zone = schedules.read_zone(time_zone)
+    found = schedules.list_schedules(host=host, namespace=namespace, token=token(), zone=zone)
+    _show(found, time_zone, json_)
+
+
+@app.command("pause")
+def pause(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
+    """Start no more runs until it is resumed; one that is under way goes on."""
+    from defectline.pipeline.kfp_server import schedules
+
+    schedules.switch_schedule(host=host, name=name, enabled=False, namespace=namespace, token=token())
+    typer.echo(f"schedule {name} paused; `defectline schedule resume` goes on with it")
+
+
+@app.command("resume")
+def resume(
+    host: Host,
+    name: Name = "defects",
+    time_zone: Zone = "UTC",
+    namespace: Namespace = "",
+    json_: Json = False,
+) -> None:
+    """Go on with a paused one; times that passed meanwhile are left out."""
+    from defectline.pipeline.kfp_server import schedules
+
+    zone = schedules.read_zone(time_zone)
+    found = schedules.switch_schedule(
+        host=host, name=name, enabled=True, namespace=namespace, token=token(), zone=zone
+    )
+    _show(found, time_zone, json_)
+
+
+@app.command("request")
+def request(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
+    """Print the JSON that starts a run of this schedule at once when it is posted to the server's runs."""
+    from defectline.cli import ui
+    from defectline.pipeline.kfp_server import schedules
+
+    ui.print_json(schedules.run_request(host=host, name=name, namespace=namespace, token=token()))
+
+
+@app.command("delete")
+def delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
+    """Delete a model's recurring run."""
+    from defectline.pipeline.kfp_server import schedules
+
+    schedules.delete_schedule(host=host, name=name, namespace=namespace, token=token())
+    typer.echo(f"schedule {name} deleted")
+
+
+def _show(found: list["Schedule"], time_zone: str, as_json: bool) -> None:
+    from defectline.cli import ui
+
+    if as_json:
+        facts = [asdict(one) | {"next_times": [time.isoformat() for time in one.next_times]} for one in found]
+        ui.print_json(facts)
+    else:
+        show_schedules(found, time_zone)
+
+
+def show_schedules(schedules: Sequence["Schedule"], time_zone: str) -> None:
+    """One line a recurring run, with its next three times."""
+    from defectline.cli import ui
+
+    for made in schedules:
+        runs = "the latest version" if made.follows_latest else "one version"
+        state = "" if made.enabled else "  [yellow]paused[/]"
+        ui.console.print(f"[bold]{ui.coloured(made.name)}[/]  {made.cron}  [dim]{runs}[/]{state}")
+        for time in made.next_times:
+            text = f"{time:%a %Y-%m-%d %H:%M:%S} {time_zone}"
+            if time_zone != "UTC":
+                text += f", {time.astimezone(UTC):%H:%M:%S} UTC"
+            ui.console.print(f"  {text}")
+    if not schedules:
+        ui.console.print("no schedules")
+    elif any(one.next_times for one in schedules):
+        ui.note("as long as KFP's controller keeps that time zone")

@@ -1,0 +1,129 @@
+"""`defectline submit`"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defectline.cli.options import (
+    Experiment,
+    FailOnGate,
+    Force,
+    Host,
+    Name,
+    Namespace,
+    Package,
+    Set,
+    Source,
+    Store,
+    token,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from defectline.pipeline.kfp_server.runs import Step, Watch
+
+
+def submit(
+    host: Host,
+    source: Source,
+    store: Store,
+    name: Name = "defects",
+    set_: Set = None,
+    force: Force = False,
+    package: Package = Path("pipeline.yaml"),
+    experiment: Experiment = "defectline",
+    namespace: Namespace = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 86_400.0,
+    fail_on_gate: FailOnGate = False,
+) -> None:
+    """Start a run on a Kubeflow Pipelines server. KFP_TOKEN holds the bearer token, if one is needed.
+
+    With --wait the exit status is 0 for a run that succeeded and 1 for one that failed or was cancelled;
+    with --fail-on-gate it waits too, and reads from the store what the gate said.
+    """
+    from defectline.cli import ui
+    from defectline.pipeline.kfp_server import runs
+    from defectline.pipeline.parameters import check_reachable, parse
+
+    parameters = parse(source, store, set_ or [], model_name=name, force=force)
+    check_reachable(parameters)
+    wait = wait or fail_on_gate
+    with live_steps() as watch:
+        done = runs.submit(
+            package,
+            host=host,
+            name=f"{name}-run",
+            parameters=parameters.model_dump(),
+            experiment=experiment,
+            namespace=namespace,
+            token=token(),
+            wait=wait,
+            timeout_s=timeout,
+            say=ui.say,
+            watch=watch,
+        )
+    if not wait:
+        return
+    ui.say(f"run {done.run_id} ended as {done.state}: {done.url}")
+    if done.state != "SUCCEEDED":
+        raise typer.Exit(1)
+    if fail_on_gate:
+        _end_by_gate(store, done.run_id)
+
+
+def _end_by_gate(store: str, run: str) -> None:
+    from defectline.cli import ui
+    from defectline.components.common.errors import StoreError
+    from defectline.components.common.layout import OUTCOME, run_key
+    from defectline.components.common.records import read_outcome
+    from defectline.components.common.storage import open_storage
+
+    opened = open_storage(store)
+    outcome = read_outcome(opened, run)
+    if outcome is None:
+        raise StoreError(
+            f"The run {run} left no outcome in the store.",
+            got=f"nothing at {opened.url(run_key(run, OUTCOME))}",
+            expected="what the gate said",
+            fix="Name the store that the run wrote to, or leave out --fail-on-gate.",
+        )
+    ui.say(f"{outcome.state}: {outcome.reason}")
+    if outcome.state == "refused":
+        raise typer.Exit(3)
+
+
+@contextmanager
+def live_steps() -> Iterator["Watch | None"]:
+    """What draws the steps of a run again at each look; None where there is no terminal."""
+    from rich.live import Live
+
+    from defectline.cli import ui
+
+    if not ui.console.is_terminal:
+        yield None
+        return
+    with Live(console=ui.console, auto_refresh=False) as live:
+        yield lambda state, steps: live.update(_steps(state, steps), refresh=True)
+
+
+def _steps(state: str, steps: Sequence["Step"]) -> "Table":
+    from defectline.cli import ui
+
+    rows = [
+        (
+            ui.coloured(step.name),
+            "" if step.minutes is None else f"{step.minutes:,.1f}",
+            ui.coloured(step.state),
+            ui.coloured(step.error),
+        )
+        for step in steps
+    ]
+    columns = ("step", "minutes", "state", "")
+    return ui.make_table(
+        columns, [*rows, ("run", "", ui.coloured(state), "")], ("minutes",), ("step", "state")
+    )

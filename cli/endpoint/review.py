@@ -1,0 +1,111 @@
+"""`defectline review list`, `accept` and `export`"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from defectline.cli.options import Json, Name, Source, Store
+
+if TYPE_CHECKING:
+    from defectline.pipeline.catalog.review import Item
+
+app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
+
+
+@app.command("list")
+def list_(
+    store: Store = "./store",
+    name: Name = "defects",
+    json_: Json = False,
+) -> None:
+    """List the frames of a model, and what was decided about them."""
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog.review import as_rows, list_frames
+
+    opened = open_storage(store)
+    items = list_frames(opened, name, ui.warn)
+    if json_:
+        ui.print_json(as_rows(opened, items))
+    else:
+        show_review(items)
+
+
+@app.command("accept")
+def accept(
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="ID prefixes are accepted.")],
+    as_: Annotated[Literal["OK", "NG"], typer.Option("--as", help="What the part really is.")],
+    mask: Annotated[
+        Path | None, typer.Option(help="Its defects, white on black; otherwise the predicted mask is taken.")
+    ] = None,
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Say what the part in a frame is, so that `export` adds it to the labelled images."""
+    from defectline.components.common.errors import SettingsError
+    from defectline.components.common.files import read_file
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog import review
+
+    if mask and len(ids) > 1:
+        raise SettingsError(
+            "One mask does not fit several frames.",
+            got=f"--mask with {len(ids)} ids",
+            expected="--mask with one id",
+            fix="Accept them one at a time.",
+        )
+    drawn = read_file(mask, "a mask") if mask else None
+    for start in ids:
+        item = review.accept(open_storage(store), name, start, as_, drawn)
+        typer.echo(f"{item.frame.id}: accepted as {as_}")
+
+
+@app.command("export")
+def export(
+    source: Source,
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Add the accepted frames to the labelled images; the next run learns from them."""
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog import review
+
+    target = open_storage(source)
+    done = review.export(open_storage(store), name, target, ui.say)
+    for key in done.new:
+        typer.echo(target.url(key))
+    typer.echo(f"{len(done.new)} exported, {done.there} there already")
+    for frame in done.conflicts:
+        ui.warn(
+            f"{frame}: left out, the source has it under the other label; remove it there first", bad=True
+        )
+    if done.conflicts:
+        raise typer.Exit(2)
+
+
+def show_review(items: Sequence["Item"]) -> None:
+    """One line a frame, the oldest first."""
+    from defectline.cli import ui
+
+    if not items:
+        return ui.console.print("no frames for review")
+    rows = [
+        (
+            item.frame.id[:12],
+            f"{datetime.fromisoformat(item.frame.taken):%Y-%m-%d %H:%M:%S}",
+            item.frame.prediction["verdict"],
+            item.frame.prediction["score"],
+            item.frame.threshold,
+            item.frame.reason.replace("_", " "),
+            item.frame.version,
+            item.state,
+        )
+        for item in items
+    ]
+    columns = ("id", "date", "verdict", "score", "threshold", "kept", "version", "state")
+    ui.table(columns, rows, numbers=("score", "threshold"), whole=columns, below=("kept", "version"))
+    ui.note("ids are cut short, which every command understands; dates are UTC")

@@ -1,0 +1,54 @@
+"""`defectline serve`"""
+
+import os
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from defectline.cli.options import Name, Store
+
+
+def serve(
+    store: Store = "./store",
+    name: Name = "defects",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: no gRPC.")] = 0,
+    alias: Annotated[list[str] | None, typer.Option(help="Another name of the model; repeatable.")] = None,
+    watch: Annotated[
+        float, typer.Option(min=0, help="Seconds between looks for another champion; 0: on SIGHUP alone.")
+    ] = 5,
+    engine: Annotated[
+        Literal["openvino", "onnxruntime"], typer.Option(help="onnxruntime for NVIDIA GPUs.")
+    ] = "openvino",
+    review: Annotated[
+        bool, typer.Option("--review/--no-review", help="Keep some frames in the store, for people to see.")
+    ] = True,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="At /, a page on which people inspect pictures.")
+    ] = True,
+) -> None:
+    """Serve the champion on this machine, and the next one once there is one, until interrupted."""
+    from defectline.components.common.ports import check_port
+    from defectline.components.serve.sources import fetch_champion
+
+    _, version = fetch_champion(store, name)
+    check_port(port)
+    url = f"http://localhost:{port}"
+    typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
+    typer.echo(f"  defectline inspect IMAGE --url {url} --name {name}")
+    if page:
+        typer.echo(f"or open {url} in a browser.")
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "defectline.components.serve", "--store", store, "--model_name", name]
+    command += ["--http_port", str(port), "--watch", str(watch), "--engine", engine]
+    if review:
+        command += ["--review", store]
+    if not page:
+        command += ["--no_page"]
+    if grpc_port:
+        command += ["--enable_grpc", "true", "--grpc_port", str(grpc_port)]
+    for other in alias or []:
+        command += ["--alias", other]
+    # The predictor takes this process over, so that a signal reaches it directly.
+    os.execv(sys.executable, command)

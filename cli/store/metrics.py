@@ -1,0 +1,55 @@
+"""`defectline metrics`"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defectline.cli.options import Json, Store
+
+if TYPE_CHECKING:
+    from defectline.pipeline.catalog.inventory import Run
+
+
+def metrics(
+    run: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Starts of names do; default the last five.")
+    ] = None,
+    store: Store = "./store",
+    plot: Annotated[Path | None, typer.Option(help="Draw bars with intervals to this PNG.")] = None,
+    json_: Json = False,
+) -> None:
+    """Compare the test metrics of runs, and what the gate said."""
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog import runs as running
+
+    found = running.find_judged(open_storage(store), run or [], ui.warn)
+    if plot:
+        running.plot(found, plot)
+    if json_:
+        return ui.print_json(running.compare(found))
+    show_metrics(found)
+    if plot:
+        ui.warn(f"drawn in {plot}")
+
+
+def show_metrics(runs: Sequence["Run"]) -> None:
+    """A line a run: test metrics with 95 % intervals, and the rules of the gate that failed."""
+    from defectline.cli import ui
+
+    rows = []
+    for run in runs:
+        test, spans = run.metrics.get("test") or {}, run.metrics.get("test_intervals_95") or {}
+        failed = [rule["name"] for rule in run.gate if not rule["passed"]]
+        numbers = (_with_interval(test.get(name), spans.get(name)) for name in ("iou", "escape", "overkill"))
+        rows.append((run.id, *numbers, ", ".join(failed) or ("passed" if run.gate else ui.NOTHING)))
+    ui.table(("run", "IoU", "escape", "overkill", "gate"), rows)
+    ui.note("on each run's own test pictures; below each number its 95 % interval")
+
+
+def _with_interval(value: float | None, span: Sequence[float] | None) -> str:
+    from defectline.cli import ui
+
+    return ui.number(value) + (f"\n{span[0]:.2f} – {span[1]:.2f}" if span else "")
