@@ -17,12 +17,12 @@ def report(
     """Print where the report of a run lies; one of a remote store is fetched first."""
     import webbrowser
 
-    from defectline.cli.tables import complain
+    from defectline.cli import ui
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.runs import fetch_report
 
-    path = fetch_report(open_storage(store), run, output, complain)
+    path = fetch_report(open_storage(store), run, output, ui.warn)
     typer.echo(path)
     if open_ and not webbrowser.open(path.as_uri()):
-        complain("There is no browser on this machine: open the file elsewhere.")
+        ui.warn("There is no browser on this machine: open the file elsewhere.")
         raise typer.Exit(2)
