@@ -1,15 +1,12 @@
 """Counting, and the numbers that follow, against values worked out by hand."""
 
 import numpy as np
-import pytest
 from counts import counted, levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
 
 from defectline.components.common.inspection import Grades, answer
 from defectline.components.evaluate.metrics import Count, count, grade_counts, intervals, summarize
-from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
 from defectline.components.evaluate.pixels import Pixels
 
 
@@ -122,9 +119,6 @@ def test_grades_by_true_label():
     }
 
 
-# Intervals
-
-
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 3), min_size=1, max_size=12))
 def test_intervals_hold_the_estimate(pixels):
@@ -150,83 +144,3 @@ def test_the_bootstrap_narrows_with_the_number_of_pictures():
     few, many = intervals(counts[:20])["iou"], intervals(counts)["iou"]
     assert many.high - many.low < (few.high - few.low) / 2
     assert many.low < summarize(counts, None)["iou"] < many.high
-
-
-# Histograms of pixels
-
-
-def test_average_precision_by_hand():
-    """Levels 900 (2 defective), 500 (1 good, 1 defective), 100 (1 good): precision 1, 1, 3/4."""
-    pixels = Pixels()
-    pixels.see(np.array([[900, 900, 500]], np.uint16), np.array([[1, 1, 1]], np.uint8))
-    pixels.see(np.array([[500, 100]], np.uint16), np.array([[0, 0]], np.uint8))
-    assert pixels.average_precision() == pytest.approx((1 + 1 + 3 / 4) / 3)
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), min_size=1, max_size=60))
-def test_average_precision_is_that_of_scikit_learn(drawn):
-    values = np.array([[level for level, _ in drawn]], np.uint16)
-    truth = np.array([[bad for _, bad in drawn]], np.uint8)
-    pixels = Pixels()
-    pixels.see(values, truth)
-    if truth.any():
-        assert pixels.average_precision() == pytest.approx(average_precision_score(truth[0], values[0]))
-    else:
-        assert pixels.average_precision() is None
-
-
-def test_reliability_by_hand():
-    pixels = Pixels()
-    pixels.see(np.array([[0, 50, 300, 300, 1000, 950]], np.uint16), np.array([[0, 0, 1, 0, 1, 1]], np.uint8))
-    points = pixels.reliability()
-    assert [(round(p.predicted, 3), p.observed, p.pixels) for p in points] == [
-        (0.025, 0.0, 2),
-        (0.3, 0.5, 2),
-        (0.975, 1.0, 2),
-    ]
-
-
-# Paired differences
-
-
-@pytest.mark.parametrize(
-    ("new", "mended", "of", "confidence", "bound"),
-    [
-        # Two disinfections of contact lenses, 44 pairs: 90 % interval -0.096 to 0.037 (Tango 1998).
-        (0, 1, 44, 0.95, 0.037),
-        (1, 0, 44, 0.95, 0.096),
-        # Airways before and after a transplant, 21 pairs: 95 % interval -0.517 to -0.026 (Fagerland 2014).
-        (1, 7, 21, 0.975, -0.026),
-        (7, 1, 21, 0.975, 0.517),
-    ],
-)
-def test_the_bound_of_a_paired_difference_is_the_published_one(new, mended, of, confidence, bound):
-    assert round(upper_difference(new, mended, of, confidence), 3) == bound
-
-
-@given(st.integers(1, 60), st.data())
-def test_the_bound_lies_above_the_difference_and_grows_with_new_errors(of, data):
-    new = data.draw(st.integers(0, of))
-    mended = data.draw(st.integers(0, of - new))
-    bound = upper_difference(new, mended, of)
-    assert (new - mended) / of <= bound <= 1
-    if new + mended < of:
-        assert upper_difference(new + 1, mended, of) > bound
-
-
-def test_without_any_change_the_bound_is_that_of_a_rate_never_seen():
-    """z² / (n + z²), Wilson's upper bound of 0 of n."""
-    assert upper_difference(0, 0, 20) == pytest.approx(1.644854**2 / (20 + 1.644854**2), abs=1e-6)
-
-
-def test_differences_of_iou():
-    rows = np.array([[(8, 1, 1), (6, 2, 2)], [(0, 0, 0), (0, 10, 0)]])
-    assert iou_difference(rows) == pytest.approx(8 / 10 - 6 / 20)
-    assert iou_difference(np.zeros((2, 2, 3), np.int64)) is None
-    same = np.repeat(np.random.default_rng(0).integers(1, 99, (30, 1, 3)), 2, axis=1)
-    assert lower_iou_difference(same) == 0
-    worse = same.copy()
-    worse[:, 0, 0] //= 2
-    assert lower_iou_difference(worse) < iou_difference(worse) < 0
-    assert lower_iou_difference(worse) == lower_iou_difference(worse)

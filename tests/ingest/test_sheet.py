@@ -26,16 +26,6 @@ from defectline.components.ingest.step import ingest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_source(tmp_path / "source", range(8))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FolderStorage:
-    return FolderStorage(tmp_path / "store")
-
-
 def run(source: Path, store: FolderStorage, name: str = "now", **options: object) -> str:
     return ingest(str(source), str(store.root), **{"run": name, "max_rejected": 1.0, **options})
 

@@ -23,11 +23,6 @@ def source(tmp_path: Path) -> Path:
     return write_source(tmp_path / "source", range(10))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FolderStorage:
-    return FolderStorage(tmp_path / "store")
-
-
 class ReversedFolder(FolderStorage):
     """A folder that lists its files in another order."""
 

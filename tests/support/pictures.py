@@ -1,7 +1,7 @@
 """Small labelled pictures for the tests of ingest and preprocess."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from defectline.components.common.snapshot import Pair
+from defectline.components.common.snapshot import Pair, Snapshot, read_pairs
 from defectline.components.common.storage import Object
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.snapshotter import take_snapshot
 
 SIZE = 16
+QUARANTINE = "runs/r/quarantine.csv"
 
 
 def encode(pixels: NDArray[Any] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -99,3 +101,31 @@ class CountingFolder(FolderStorage):
 
 def objects(*keys: str) -> list[Object]:
     return [Object(key, 1, "1") for key in keys]
+
+
+def take(source: Path, store: FolderStorage, max_rejected: float = 0.1) -> Snapshot:
+    return take_snapshot(FolderStorage(source), store, max_rejected, QUARANTINE)
+
+
+def learned_from(store: FolderStorage, snapshot: str) -> list[Pair]:
+    """The pairs that training sees."""
+    return [row for row in read_pairs(store, snapshot) if row.split in ("train", "validation")]
+
+
+def stored(store: FolderStorage) -> dict[str, bytes]:
+    """Everything in the store."""
+    return {found.key: store.read(found.key) for found in store.list()}
+
+
+class Restless(FolderStorage):
+    """A folder in which something happens before a key is read."""
+
+    def __init__(self, root: Path, key: str, event: Callable[[Path], object], times: int = 1):
+        super().__init__(root)
+        self.key, self.event, self.times = key, event, times
+
+    def read(self, key: str, version: str = "") -> bytes:
+        if key == self.key and self.times:
+            self.times -= 1
+            self.event(self.root / key)
+        return super().read(key, version)

@@ -35,3 +35,8 @@ def make_splits() -> dict[str, Split]:
     images[masks == 1] = 250
     arrays = ConcatenatedArray([images]), ConcatenatedArray([masks])
     return {"train": Split(*arrays, np.arange(6)), "validation": Split(*arrays, np.arange(6, 9))}
+
+
+def same(a: keras.Model, b: keras.Model) -> bool:
+    """Whether all weights are equal, bit for bit."""
+    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))

@@ -1,4 +1,4 @@
-"""The real train step, killed on its way and started again, ends in the model that it would have made."""
+"""The train step: what it refuses; and the model that it makes, however often it is killed."""
 
 import json
 import subprocess
@@ -15,8 +15,7 @@ from networks import write_source
 from defectline.components.common import checksums
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.step import preprocess
-
-pytestmark = pytest.mark.slow
+from defectline.components.train import step as training
 
 EPOCHS = 4
 
@@ -46,6 +45,7 @@ def kill_when(process: subprocess.Popen, reached: Callable[[], bool]) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_train_step_that_is_killed_ends_in_the_same_model(tmp_path):
     store = tmp_path / "store"
     snapshot = ingest(str(write_source(tmp_path / "source", 20, size=32)), str(store))
@@ -72,3 +72,26 @@ def test_a_train_step_that_is_killed_ends_in_the_same_model(tmp_path):
     # Bit for bit, on one processor.
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert not [path for path in (store / "checkpoints").rglob("*") if path.is_file()]
+
+
+def prepared(folder: Path, label: str, size: int = 32) -> Path:
+    folder.mkdir()
+    rows = [{"id": f"{label}/{i}", "label": label, "split": "train"} for i in range(3)]
+    content = {"snapshot": "s", "fingerprint": "f", "imaging": {"image_size": 32}, "rows": rows}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    np.save(folder / "images.npy", np.zeros((3, size, size, 1), np.uint8))
+    np.save(folder / "masks.npy", np.zeros((3, size, size), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(("label", "size", "says"), [("OK", 32, "No picture"), ("NG", 64, "arrays of the")])
+def test_a_dataset_that_teaches_nothing_or_does_not_fit_is_refused(tmp_path, capsys, label, size, says):
+    with pytest.raises(SystemExit):
+        training.train(prepared(tmp_path / "data", label, size), tmp_path / "model", tmp_path / "page", {})
+    assert says in capsys.readouterr().out
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_dataset_without_good_pictures_is_trained_on_and_said(tmp_path, capsys):
+    training._check_labels(training.open_dataset(prepared(tmp_path / "data", "NG"))[0])
+    assert "no good picture to train on" in capsys.readouterr().out

@@ -86,7 +86,7 @@ class Drift(Collector):
             ) from error
 
     def see(self, brightness: float, contrast: float, verdict: str) -> None:
-        """Note one frame: what `statistics.light` says of it as it was decoded, and OK or NG."""
+        """Note one frame: `brightness_and_contrast` of it as it was decoded, and OK or NG."""
         values = (brightness, contrast)
         bins = [_bin(value, of) for value, of in zip(values, self._then or (), strict=False)] or [0, 0]
         ng = int(verdict == "NG")

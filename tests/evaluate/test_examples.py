@@ -1,0 +1,109 @@
+"""Which test pictures the report shows, and what is said of each."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from networks import judge_model
+from PIL import Image
+from reports import (
+    DEFECT,
+    NONE,
+    PICTURES,
+    box,
+    collect,
+    evaluate_picture,
+    make_picture,
+    make_report,
+    report_bundle,
+)
+
+from defectline.components.common.inspection import Grades
+from defectline.components.evaluate.examples import (
+    SHOWN,
+    ExampleCollector,
+    explain,
+    outline_path,
+    render_example,
+)
+from defectline.components.evaluate.report import render
+
+
+@pytest.mark.parametrize(
+    ("id", "headline", "why"),
+    [
+        ("NG/dim<b>", "Escape", "The defect of 300 px reached 0.450 at most, below the threshold 0.600."),
+        ("NG/small", "Escape", "reached 0.900, but no region of 20 px or more lies above the threshold"),
+        ("NG/elsewhere", "Right verdict for the wrong place", "Nothing of the defect was found."),
+        ("OK/one-speck", "Overkill", "1 region above the threshold 0.600; it has 30 px at x 20, y 100"),
+        ("OK/two-specks", "Overkill", "2 regions above the threshold 0.600; the largest has 42 px"),
+        ("NG/found-0", "Defective, called NG", "280 of 300 px found, 20 px too many: IoU 0.88."),
+        ("OK/clean-0", "Good, called OK", "threshold 0.600."),
+    ],
+)
+def test_every_answer_is_explained(id, headline, why):
+    example = collect(next(p for p in PICTURES if p[0] == id))
+    said, because = explain(example, report_bundle())
+    assert said.startswith(headline)
+    assert why in because
+    assert "Grade" not in because
+    assert re.search(r"Grade (A|B|reject)\.$", explain(example, report_bundle(Grades(a_px=10, b_px=50)))[1])
+
+
+def test_the_collector_keeps_the_worst_of_what_went_wrong_and_any_of_the_rest():
+    collector = ExampleCollector()
+    for level in (300, 100, 200):
+        collector.add(evaluate_picture(make_picture(f"NG/{level}", DEFECT, box(40, 60, 10, 30, level))))
+        collector.add(evaluate_picture(make_picture(f"OK/{level}", NONE, box(5, 5, 9, 9, 600 + level))))
+    for number in range(20):
+        collector.add(evaluate_picture(make_picture(f"OK/clean-{number:02}", NONE, box(5, 5, 2, 2, 300))))
+    assert [c.pair.id for c in collector.kinds["escape"]] == ["NG/100", "NG/200", "NG/300"]
+    assert [c.pair.id for c in collector.kinds["overkill"]] == ["OK/300", "OK/200", "OK/100"]
+    assert len(collector.kinds["OK"]) == SHOWN["OK"]
+    assert collector.kinds["mislocalised"] == collector.kinds["NG"] == []
+
+
+def test_missed_pictures_that_are_not_shown_are_counted(tmp_path):
+    many = [make_picture(f"NG/{n:02}", DEFECT, box(40, 60, 10, 30, 100)) for n in range(25)]
+    page = render(make_report(tmp_path, many))
+    assert "Escapes: defective parts called OK (25)" in page
+    assert "The worst 20 are shown." in page
+
+
+def _bounds(path: str) -> tuple[float, float, float, float]:
+    xs, ys = np.array([pair.split() for pair in re.findall(r"[\d.]+ [\d.]+", path)], float).T
+    return xs.min(), ys.min(), xs.max(), ys.max()
+
+
+def test_an_outline_runs_around_each_region():
+    mask = box(40, 60, 10, 30) | box(100, 20, 1, 1)
+    assert outline_path(mask, 224, 224).count("M") == 2
+    # Pixels 60 to 89 and 40 to 49: the line runs through the middle of those beside them.
+    assert _bounds(outline_path(box(40, 60, 10, 30), 224, 224)) == (59.5, 39.5, 90.5, 50.5)
+    assert outline_path(NONE, 224, 224) == ""
+
+
+def test_large_pictures_are_shrunken_and_thin_defects_survive_it():
+    """A scratch of one pixel in 2048 must still be outlined at 448."""
+    truth = np.zeros((2048, 2048), np.uint8)
+    truth[1001, 300:1500] = 1
+    shown = render_example(
+        collect(make_picture("NG/thin", truth, truth.astype(np.uint16) * 300)), report_bundle()
+    )
+    assert (shown.width, shown.height) == (448, 448)
+    picture = Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2])))
+    assert picture.size == (448, 448)
+    left, top, right, bottom = _bounds(shown.truth)
+    assert left == pytest.approx(300 / 2048 * 448, abs=3)
+    assert right == pytest.approx(1500 / 2048 * 448, abs=3)
+    assert top < 1001 / 2048 * 448 < bottom
+
+
+def test_a_large_test_split_shows_and_keeps_pictures_of_both_labels(tmp_path):
+    """Sorted by name, all defective pictures come first."""
+    big = judge_model(tmp_path / "big", pairs=200)
+    assert sorted(g.verdict for g in big.bundle.golden) == ["NG", "NG", "OK", "OK"]
+    page = big.report.read_text()
+    assert page.count("<h3>Good, called OK") == page.count("<h3>Defective, called NG") == 8

@@ -1,0 +1,116 @@
+"""Which mask belongs to which picture, by name."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import objects
+
+from defectline.components.common.errors import SourceError
+from defectline.components.common.snapshot import Pair
+from defectline.components.ingest.pairing import pair_objects, stem
+
+LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "common"),
+    [
+        ("00007_NG_Image.bmp", "00007_NG"),
+        ("00007_NG_Mask.png", "00007_NG"),
+        ("part-msk.png", "part"),
+        ("part img.jpeg", "part"),
+        ("part.7.png", "part.7"),
+        ("part.7.mask.png", "part.7"),
+        ("image.png", "image"),
+        ("part 7/Image.png", "part 7"),
+        ("00007Mask.png", "00007"),
+        ("damask.png", "damask"),
+        ("h_noimg.png", "h_noimg"),
+        ("line 2/a_IMAGE.PNG", "line 2/a"),
+        ("no suffix", "no suffix"),
+        ("Pru\u0308fling.png", "Pr\u00fcfling"),
+    ],
+)
+def test_stem(name: str, common: str):
+    assert stem(name) == common
+
+
+def ids(rows: list[Pair]) -> list[str]:
+    return [row.id for row in rows]
+
+
+def test_pairs_are_made_by_name_in_any_folder_below():
+    found = pair_objects(
+        objects(
+            "OK/b/1_Image.bmp",
+            "OK_MSK/b/1_Mask.png",
+            "OK/a.jpg",
+            "OK_MSK/a.PNG",
+            "NG/1.png",
+            "NG_MSK/1_mask.png",
+        )
+    )
+    assert [(image.key, mask.key, pair.id) for image, mask, pair in found.pairs] == [
+        ("NG/1.png", "NG_MSK/1_mask.png", "NG/1"),
+        ("OK/a.jpg", "OK_MSK/a.PNG", "OK/a"),
+        ("OK/b/1_Image.bmp", "OK_MSK/b/1_Mask.png", "OK/b/1"),
+    ]
+    assert not found.rejected
+
+
+def test_the_same_name_in_both_classes_is_two_pairs():
+    assert ids([pair for *_, pair in pair_objects(objects(*LAYOUT)).pairs]) == ["NG/1", "OK/1"]
+
+
+@pytest.mark.parametrize(
+    ("more", "id", "reason"),
+    [
+        (["OK/2.png"], "OK/2", "No mask"),
+        (["NG_MSK/2.png"], "NG/2", "No image"),
+        (["OK/a/2.png", "OK_MSK/b/2.png"], "OK/a/2", "No mask"),
+        (["OK/2.png", "OK/2.bmp", "OK_MSK/2.png"], "OK/2", "OK/2.bmp, OK/2.png, OK_MSK/2.png"),
+        (["OK/2.png", "OK_MSK/2_mask.png", "OK_MSK/2_msk.png"], "OK/2", "More than one"),
+        (["OK/2\n.png", "OK_MSK/2\n.png"], "OK/2\n.png", "control character"),
+        (["OK/\udcff.png"], "OK/\\udcff.png", "not UTF-8"),
+        (["OK/../2.png"], "OK/../2.png", ".."),
+    ],
+)
+def test_what_has_no_partner_or_several_is_rejected(more: list[str], id: str, reason: str):
+    found = pair_objects(objects(*LAYOUT, *more))
+    assert len(found.pairs) == 2
+    assert found.rejected[0].id == id
+    assert reason in found.rejected[0].reason
+    assert all(row.fix and row.status == "rejected" for row in found.rejected)
+    listed = {key for row in found.rejected for key in (row.image_key, row.mask_key) if key}
+    mentioned = " ".join(row.reason for row in found.rejected)
+    # Every file is named: none leaves silently.
+    for key in more:
+        name = key.encode(errors="backslashreplace").decode()
+        assert name in listed or name in mentioned
+
+
+def test_files_elsewhere_are_counted_only():
+    found = pair_objects(objects(*LAYOUT, "README.md", "OKAY/1.png", "ok/1.png", "sub/OK/1.png"))
+    assert (found.elsewhere, len(found.pairs), found.rejected) == (4, 2, [])
+
+
+@settings(deadline=None)
+@given(st.permutations([*LAYOUT, "OK/2.png", "OK/3.png", "OK/3.bmp", "OK_MSK/3.png", "NG_MSK/9.png"]))
+def test_the_order_of_a_listing_does_not_matter(keys: list[str]):
+    assert pair_objects(objects(*keys)) == pair_objects(objects(*sorted(keys)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "what", "got"),
+    [
+        ([], "empty", "no file"),
+        (["a.png", "train/OK/a.png"], "another layout", "2 files"),
+        (["OK/1.png", "OK_MSK/1.png"], "NG has no images", "NG/"),
+        (["NG/1.png", "NG_MSK/1.png", "OK_MSK/1.png"], "OK has no images", "OK/"),
+    ],
+)
+def test_another_layout_is_explained(keys: list[str], what: str, got: str):
+    with pytest.raises(SourceError, match=what) as caught:
+        pair_objects(objects(*keys))
+    assert got in caught.value.got
+    assert "OK_MSK/" in caught.value.expected

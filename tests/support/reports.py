@@ -1,0 +1,154 @@
+"""What a report is made of: pictures with truth and answer, without a network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from networks import draw
+from numpy.typing import NDArray
+from pictures import accepted
+
+from defectline.components.common.bundle import Bundle, Data
+from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.inspection import Grades, answer
+from defectline.components.evaluate.champion import ChampionResult
+from defectline.components.evaluate.examples import Example, ExampleCollector
+from defectline.components.evaluate.gate import judge
+from defectline.components.evaluate.metrics import count, intervals, summarize
+from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.report import Report
+from defectline.components.evaluate.scoring import Evaluated, Scored
+from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.train.history import plot_history
+
+CHAMPION = "v20250101-000000-000000"
+
+
+THRESHOLD, AREA = 0.6, 20
+
+
+Picture = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]
+"""Id, image (H, W), truth (H, W), levels (H, W)."""
+
+
+def report_bundle(grades: Grades | None = None, note: str = "", **metrics) -> Bundle:
+    return Bundle(
+        version="v20260102-030405-abcdef",
+        name="plates",
+        created="2026-01-02T03:04:05+00:00",
+        imaging=ImagingSettings(image_size=224),
+        threshold=THRESHOLD,
+        min_area_px=AREA,
+        calibration_note=note,
+        grades=grades,
+        metrics=metrics,
+        data=Data(
+            snapshot="0123456789abcdef",
+            fingerprint="f" * 64,
+            pairs={"train": 24, "validation": 8, "test": 8},
+        ),
+        training={"epochs": 60, "encoder_weights": "s3://bucket/" + "a-long-name-" * 12 + ".h5", "seed": 0},
+        golden=[],
+    )
+
+
+def as_png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def evaluate_picture(picture: Picture) -> Evaluated:
+    id, image, truth, levels = picture
+    given = answer(levels, THRESHOLD, AREA)
+    pair = accepted(0, id[:2])._replace(id=id, pixel_sha256=id)
+    return Evaluated(pair, as_png(image), truth, levels, given, count(id, id[:2], given, truth))
+
+
+def collect(picture: Picture) -> Example:
+    collector = ExampleCollector()
+    collector.add(evaluate_picture(picture))
+    (example,) = collector.examples
+    return example
+
+
+def score_pictures(pictures: Sequence[Picture], collector: ExampleCollector) -> Scored:
+    scored = Scored([], Pixels())
+    for picture in pictures:
+        evaluated = evaluate_picture(picture)
+        scored.counts.append(evaluated.counted)
+        scored.pixels.see(evaluated.levels, evaluated.truth)
+        collector.add(evaluated)
+    return scored
+
+
+def make_report(
+    folder: Path,
+    pictures: Sequence[Picture],
+    champion: Sequence[Picture] | None = None,
+    note: str = "there is no champion yet",
+    calibration: str = "",
+    **settings,
+) -> Report:
+    """A report on what the challenger, and perhaps a champion, answered to the pictures."""
+    collector, chosen = ExampleCollector(), EvaluateSettings(**settings)
+    scored = score_pictures(pictures, collector)
+    champion_result = (
+        ChampionResult(score_pictures(champion, ExampleCollector()), "")
+        if champion
+        else ChampionResult(None, note)
+    )
+    test = summarize(*scored)
+    history = [{"epoch": n, "loss": 1 / n, "val_loss": 1 / n, "iou": 0.1, "val_iou": 0.1} for n in (1, 2)]
+    plot_history(history, folder / "history.png")
+    return Report(
+        run="run-1",
+        bundle=report_bundle(chosen.grades, calibration, test=test, validation=test),
+        settings=chosen,
+        champion=CHAMPION if champion else "",
+        champion_result=champion_result,
+        rules=judge(
+            scored.counts,
+            champion_result.scored and champion_result.scored.counts,
+            chosen,
+            champion_result.note,
+        ),
+        scored=scored,
+        intervals=intervals(scored.counts),
+        kinds=collector.kinds,
+        rejected=3,
+        history=(folder / "history.png").read_bytes(),
+    )
+
+
+def box(y: int, x: int, height: int, width: int, value: int = 1, size: int = 224) -> np.ndarray:
+    array = np.zeros((size, size), np.uint16 if value > 1 else np.uint8)
+    array[y : y + height, x : x + width] = value
+    return array
+
+
+def make_picture(id: str, truth: np.ndarray, levels: np.ndarray, seed: int = 0) -> Picture:
+    """A drawn picture of which the network gave `levels`."""
+    image, _ = draw("OK", np.random.default_rng(seed), size=levels.shape[0])
+    image[truth > 0] = 250
+    return id, image, truth, levels
+
+
+DEFECT = box(40, 60, 10, 30)
+
+
+NONE = np.zeros((224, 224), np.uint8)
+
+
+PICTURES = [
+    make_picture("NG/small", DEFECT, box(40, 60, 3, 5, 900)),
+    make_picture("NG/dim<b>", DEFECT, box(40, 60, 10, 30, 450)),
+    make_picture("NG/elsewhere", DEFECT, box(140, 160, 10, 10, 900)),
+    make_picture("OK/two-specks", NONE, box(100, 20, 5, 6, 655) + box(50, 120, 6, 7, 655)),
+    make_picture("OK/one-speck", NONE, box(100, 20, 5, 6, 733)),
+    *[make_picture(f"NG/found-{n}", DEFECT, box(40, 62, 10, 30, 950), n) for n in range(3)],
+    *[make_picture(f"OK/clean-{n}", NONE, box(5, 5, 2, 2, 300), n) for n in range(4)],
+]
+
+
+BETTER = [(id, image, truth, truth.astype(np.uint16) * 900) for id, image, truth, _ in PICTURES]
+"""What a champion without a fault would say."""

@@ -1,0 +1,65 @@
+"""Weights to start from."""
+
+from pathlib import Path
+
+import keras
+import pytest
+from small_network import build_small, same
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.train import weights
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[keras.Model, Path]:
+    """A small network, and the folder of a.keras and a.weights.h5 of it."""
+    folder, network = tmp_path_factory.mktemp("saved"), build_small(32)
+    network.save(folder / "a.keras")
+    network.save_weights(folder / "a.weights.h5")
+    return network, folder
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_starting_from_a_whole_network(saved, name):
+    network, folder = saved
+    other = build_small(64)
+    digest = weights.sha256_file(folder / name)
+    weights.load_network(other, f"{folder / name}#sha256={digest}")
+    assert same(network, other)
+    weights.load_network(other, f"{(folder / name).as_uri()}")
+
+
+@pytest.mark.parametrize("kind", ["keras", "weights.h5"])
+@pytest.mark.parametrize("change", ["name", "shape"])
+def test_starting_from_another_network_is_refused(tmp_path, saved, kind, change):
+    network = keras.models.clone_model(saved[0], clone_function=lambda layer: _other(layer, change))
+    file = tmp_path / f"b.{kind}"
+    network.save(file) if kind == "keras" else network.save_weights(file)
+    with pytest.raises(SettingsError, match="do not fit") as caught:
+        weights.load_network(build_small(32), str(file))
+    assert "logits" in caught.value.got
+
+
+def _other(layer: keras.Layer, change: str) -> keras.Layer:
+    config = layer.get_config()
+    if layer.name == "logits":
+        config |= {"name": "answers"} if change == "name" else {"kernel_size": (5, 5)}
+    return type(layer).from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("{folder}/none.keras", "missing"),
+        ("{folder}/a.keras#sha256=" + "0" * 64, "not the one"),
+        ("{folder}/notes.txt", "do not fit"),
+        ("{folder}/broken.keras", "do not fit"),
+        ("{folder}/broken.weights.h5", "do not fit"),
+    ],
+)
+def test_a_file_to_start_from_that_is_wrong(saved, reference, says):
+    folder = saved[1]
+    for name in ("notes.txt", "broken.keras", "broken.weights.h5"):
+        (folder / name).write_text("no weights")
+    with pytest.raises(SettingsError, match=says):
+        weights.load_network(build_small(32), reference.format(folder=folder))
