@@ -1,6 +1,7 @@
 """Pictures inside HTML pages, with their defects outlined."""
 
 import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -8,8 +9,6 @@ from numpy.typing import NDArray
 
 LOSSLESS = 101
 """As OpenCV counts the quality of WebP."""
-MARGIN = np.ones((5, 5), np.uint8)
-"""Outlines run beside a defect, not over it."""
 
 
 def outline(
@@ -17,11 +16,19 @@ def outline(
 ) -> NDArray[np.uint8]:
     """A copy of `image`, uint8 RGB (H, W, 3), with the regions of `mask`, of any size, outlined."""
     height, width = image.shape[:2]
+    return cv2.drawContours(image.copy(), contours(mask, width, height, margin_px=2), -1, colour, line_px)
+
+
+def contours(mask: NDArray[np.uint8], width: int, height: int, margin_px: int) -> Sequence[NDArray[np.int32]]:
+    """Lines around the regions of `mask`, of any size, in a picture of width × height: (N, 1, 2) of x, y.
+
+    They run `margin_px` outside of a defect, not over it.
+    """
     # Any touch counts, so that thin defects do not vanish where the picture is shrunken.
-    scaled = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
-    around = cv2.dilate(scaled.astype(np.uint8), MARGIN)
-    contours, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(image.copy(), contours, -1, colour, line_px)
+    touched = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+    side = 2 * margin_px + 1
+    around = cv2.dilate(touched.astype(np.uint8), np.ones((side, side), np.uint8))
+    return cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
 
 
 def picture_uri(image: NDArray[np.uint8], quality: int = LOSSLESS) -> str:

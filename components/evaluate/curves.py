@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from defectline.components.common.classes import LABELS
-from defectline.components.evaluate.metrics import Count
+from defectline.components.evaluate.metrics import Count, Roc, roc
 from defectline.components.evaluate.pixels import Pixels
 
 INCHES, DPI = (4.6, 3.3), 130
@@ -51,8 +50,8 @@ def at_thresholds(counts: Sequence[Count], chosen: float, escape_cost: float) ->
 def draw_curves(counts: Sequence[Count], pixels: Pixels, threshold: float) -> list[Curve]:
     """Histogram, rates, ROC (where there are both labels) and reliability."""
     curves = [_histogram(counts, threshold), _rates(counts, threshold)]
-    if len({count.label for count in counts}) == 2:
-        curves.append(_roc(counts, threshold))
+    if curve := roc(counts):
+        curves.append(_draw_roc(curve, counts, threshold))
     return [*curves, _reliability(pixels)]
 
 
@@ -111,12 +110,11 @@ def _rates(counts: Sequence[Count], threshold: float) -> Curve:
     )
 
 
-def _roc(counts: Sequence[Count], threshold: float) -> Curve:
+def _draw_roc(curve: Roc, counts: Sequence[Count], threshold: float) -> Curve:
     figure, axes = _figure("overkill rate", "share of defective parts found")
-    fpr, tpr, _ = roc_curve([c.label == "NG" for c in counts], [c.score for c in counts])
     scores = _scores(counts)
     found, overkill = float(np.mean(scores["NG"] >= threshold)), float(np.mean(scores["OK"] >= threshold))
-    axes.plot(fpr, tpr, color=GOOD, label="any threshold")
+    axes.plot(curve.overkill, curve.found, color=GOOD, label="any threshold")
     axes.plot([0, 1], [0, 1], color="#888888", linestyle=":", label="guessing")
     axes.plot(
         overkill, found, "D", color=CHOSEN, markersize=8, clip_on=False, label=f"chosen {threshold:.3f}"

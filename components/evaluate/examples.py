@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.drawing import picture_uri
+from defectline.components.common.drawing import contours, picture_uri
 from defectline.components.common.imaging import decode_image, decode_mask, encode_mask
 from defectline.components.common.inspection import LEVELS, Region, grade
 from defectline.components.common.snapshot import Pair
@@ -20,8 +20,6 @@ LARGEST_PX = 448
 """Pictures with a longer side are shrunken to this, so that the page stays small."""
 QUALITY = 80
 """Of WebP. Enough to see a scratch."""
-AROUND = np.ones((3, 3), np.uint8)
-"""Outlines run beside a defect, not over it."""
 
 
 class Example(NamedTuple):
@@ -150,11 +148,8 @@ def render_example(example: Example, bundle: Bundle) -> RenderedExample:
 
 def outline_path(mask: NDArray[np.uint8], width: int, height: int) -> str:
     """The regions of `mask`, of any size, as an SVG path around them in a picture of width × height."""
-    # Any touch counts, so that thin defects do not vanish where the picture is shrunken.
-    scaled = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
-    around = cv2.dilate(scaled.astype(np.uint8), AROUND)
-    contours, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    lines = (cv2.approxPolyDP(contour, 0.8, True)[:, 0] for contour in contours)
+    outlines = contours(mask, width, height, margin_px=1)
+    lines = (cv2.approxPolyDP(outline, 0.8, True)[:, 0] for outline in outlines)
     return "".join("M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in line) + "Z" for line in lines)
 
 

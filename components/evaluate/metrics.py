@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label as connected
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.inspection import GRADES, Answer, Grades, grade
@@ -122,6 +122,31 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
         "ng": len(bad),
         "ok": len(good),
     }
+
+
+class Roc(NamedTuple):
+    """A point for each threshold of the image score, from high to low."""
+
+    overkill: list[float]
+    found: list[float]
+    """Share of the NG pictures called NG."""
+    thresholds: list[float]
+
+
+def roc(counts: Sequence[Count]) -> Roc | None:
+    """None unless both labels are there."""
+    if len({c.label for c in counts}) < 2:
+        return None
+    # The curve starts at an infinite threshold, which JSON cannot carry.
+    overkill, found, thresholds = roc_curve([c.label == "NG" for c in counts], [c.score for c in counts])
+    return Roc(overkill.tolist(), found.tolist(), np.clip(thresholds, 0, 1).tolist())
+
+
+def confusion(counts: Sequence[Count]) -> list[list[int]]:
+    """Rows true OK and NG, columns called OK and NG."""
+    if not counts:
+        return [[0] * len(LABELS) for _ in LABELS]
+    return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=LABELS).tolist()
 
 
 def grade_counts(counts: Sequence[Count], grades: Grades) -> dict[str, dict[str, int]]:

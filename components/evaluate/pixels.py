@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from defectline.components.common.inspection import LEVELS
 
@@ -25,6 +26,7 @@ class Pixels:
     """Counts of good and of defective pixels at each level from 0 to LEVELS."""
 
     def __init__(self) -> None:
+        self.levels = np.arange(LEVELS + 1)
         self.good = np.zeros(LEVELS + 1, np.int64)
         self.bad = np.zeros(LEVELS + 1, np.int64)
 
@@ -40,20 +42,18 @@ class Pixels:
         defect pixel."""
         if not self.bad.any():
             return None
-        found = np.cumsum(self.bad[::-1])
-        called = found + np.cumsum(self.good[::-1])
-        precision = found / np.maximum(called, 1)
-        return float(np.sum(precision * self.bad[::-1]) / self.bad.sum())
+        truth = np.repeat((0, 1), LEVELS + 1)
+        pixels = np.concatenate([self.good, self.bad])
+        return float(average_precision_score(truth, np.tile(self.levels, 2), sample_weight=pixels))
 
     def reliability(self) -> list[Bin]:
         """What probabilities are worth: for each tenth that holds a pixel, from low to high."""
-        levels = np.arange(LEVELS + 1)
-        tenth = np.minimum(levels * BINS // LEVELS, BINS - 1)
+        tenth = np.minimum(self.levels * BINS // LEVELS, BINS - 1)
         both = self.good + self.bad
         bins = []
         for index in range(BINS):
             here = tenth == index
             if pixels := int(both[here].sum()):
-                predicted = float((levels * both)[here].sum() / pixels / LEVELS)
+                predicted = float((self.levels * both)[here].sum() / pixels / LEVELS)
                 bins.append(Bin(predicted, float(self.bad[here].sum() / pixels), pixels))
         return bins

@@ -16,9 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
-from sklearn.metrics import confusion_matrix, roc_curve
 
 from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
@@ -34,7 +32,16 @@ from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.champion import score_champion
 from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge, passed
-from defectline.components.evaluate.metrics import Count, Metrics, grade_counts, intervals, summarize
+from defectline.components.evaluate.metrics import (
+    Count,
+    Metrics,
+    Roc,
+    confusion,
+    grade_counts,
+    intervals,
+    roc,
+    summarize,
+)
 from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
@@ -55,11 +62,10 @@ class Candidate(NamedTuple):
 class Result(NamedTuple):
     passed: bool
     metrics: dict[str, Metrics]
-    roc: tuple[list[float], list[float], list[float]] | None
-    """False alarm rate, detection rate and threshold, of the image score on the test split; None unless it
-    has pictures of both labels."""
+    roc: Roc | None
+    """Of the test split; None unless it has pictures of both labels."""
     confusion: list[list[int]]
-    """Rows true OK and NG, columns called OK and NG."""
+    """Of the test split: rows true OK and NG, columns called OK and NG."""
     summary: str
     """Verdict, rules and metrics as Markdown."""
 
@@ -157,7 +163,7 @@ def evaluate(
             f"{'passed' if ok else 'refused'}: test IoU {_number(iou)}, escape "
             f"{_number(metrics['test']['escape'])}, overkill {_number(metrics['test']['overkill'])}"
         )
-        return Result(ok, metrics, _roc(scored.counts), _confusion(scored.counts), summary)
+        return Result(ok, metrics, roc(scored.counts), confusion(scored.counts), summary)
 
 
 def _number(value: float | int | None) -> str:
@@ -253,17 +259,3 @@ def _grades(counts: Sequence[Count], bundle: Bundle) -> dict[str, Any]:
         for label, row in given.items()
     }
     return {"limits": bundle.grades.model_dump(), **rates}
-
-
-def _roc(counts: Sequence[Count]) -> tuple[list[float], list[float], list[float]] | None:
-    if len({c.label for c in counts}) < 2:
-        return None
-    # The curve starts at an infinite threshold, which KFP's JSON cannot carry.
-    fpr, tpr, thresholds = roc_curve([c.label == "NG" for c in counts], [c.score for c in counts])
-    return fpr.tolist(), tpr.tolist(), np.clip(thresholds, 0, 1).tolist()
-
-
-def _confusion(counts: Sequence[Count]) -> list[list[int]]:
-    if not counts:
-        return [[0] * len(LABELS) for _ in LABELS]
-    return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=LABELS).tolist()
