@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from defectline.client.client import Client, Refused
 from defectline.client.overlay import draw_overlay
 from defectline.components.common.errors import DefectlineError, SettingsError
-from defectline.components.common.files import read_file, replaced
+from defectline.components.common.files import explained, read_file, replaced
 from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -153,7 +153,11 @@ def check_csv(target: Path, pictures: Iterable[Path]) -> None:
 def write_csv(done: Iterable[Inspected], target: Path) -> None:
     """The rows in a file, whole or not at all; in what is no regular file, as they come. Raises
     SettingsError."""
-    try:
+    with explained(
+        f"{target} cannot be written.",
+        expected="a file in a folder that this user may write to",
+        fix="Name another one with --csv.",
+    ):
         if target.exists() and not target.is_file():
             with target.open("w", **AS_CSV) as stream:
                 return write_rows(done, stream)
@@ -162,13 +166,6 @@ def write_csv(done: Iterable[Inspected], target: Path) -> None:
             partial.open("w", **AS_CSV) as file,
         ):
             write_rows(done, file)
-    except OSError as error:
-        raise SettingsError(
-            f"{target} cannot be written.",
-            got=error.strerror or str(error),
-            expected="a file in a folder that this user may write to",
-            fix="Name another one with --csv.",
-        ) from error
 
 
 def _row(one: Inspected) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.files import explained
 from defectline.components.common.imaging import decode_image, decode_mask
 
 HEAD_WIDTH = 448
@@ -49,16 +49,13 @@ def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) ->
     )
     place = (round(16 * unit), round(23 * unit))
     cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA)
-    try:
+    with explained(
+        f"{target} cannot be written.",
+        expected="a folder that this user may write to",
+        fix="Name another one with --overlays.",
+    ):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.vstack([head, image])).save(target, "PNG")
-    except OSError as error:
-        raise SettingsError(
-            f"{target} cannot be written.",
-            got=error.strerror or str(error),
-            expected="a folder that this user may write to",
-            fix="Name another one with --overlays.",
-        ) from error
 
 
 def _mask(prediction: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:

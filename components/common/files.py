@@ -15,15 +15,17 @@ PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 def read_file(path: Path, expected: str) -> bytes:
     """The content of a file that the user named; `expected` says what it should be. Raises SettingsError."""
-    try:
+    with explained(f"{path} cannot be read.", expected=expected, fix="Check the path."):
         return path.read_bytes()
+
+
+@contextmanager
+def explained(what: str, *, expected: str, fix: str) -> Iterator[None]:
+    """Turn what the operating system says about a place that the user named into a SettingsError."""
+    try:
+        yield
     except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be read.",
-            got=error.strerror or str(error),
-            expected=expected,
-            fix="Check the path.",
-        ) from error
+        raise SettingsError(what, got=error.strerror or str(error), expected=expected, fix=fix) from error
 
 
 @contextmanager

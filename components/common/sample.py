@@ -17,6 +17,7 @@ from PIL import Image
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.files import explained
 
 DRAWN_AT = 224
 MIN_SIZE = 32
@@ -75,20 +76,17 @@ def generate_samples(
             expected="a new or empty folder",
             fix="Name another folder; nothing was overwritten.",
         )
-    try:
+    with explained(
+        f"The samples could not be written to {folder}.",
+        expected="a new folder inside one that can be written",
+        fix="Name a folder inside one that you own, and see that its disk has room.",
+    ):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
             drawn = Path(partial, "drawn")
             _draw_label(drawn, "OK", pairs - pairs // 2, seed, size, plates)
             _draw_label(drawn, "NG", pairs // 2, seed, size, plates)
             drawn.rename(folder)
-    except OSError as error:
-        raise SettingsError(
-            f"The samples could not be written to {folder}.",
-            got=error.strerror or str(error),
-            expected="a new folder inside one that can be written",
-            fix="Name a folder inside one that you own, and see that its disk has room.",
-        ) from error
 
 
 def draw_pair(
