@@ -7,7 +7,7 @@ and after each epoch the defect IoU, pooled at probability 0.5, is taken over th
 from random weights; with --init-from, today's starts from those (`defectline pretrain` makes some), whose own
 epochs do not count here. The curves go to --store as epochs.png.
 
-The older recipe, written anew from its description: pictures scaled to 0..1 where the encoder expects -1..1,
+The older recipe, written again from its description: pictures scaled to 0..1 where the encoder expects -1..1,
 no augmentation, batches of 3, soft IoU of the batch as the loss, Adam at its default rate, and Keras' own
 batch-norm momentum of 0.999.
 """

@@ -69,7 +69,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """Requests that must be refused, for ever; the same for the same seed."""
+    """Requests that must be refused, without end; the same for the same seed."""
     rng = random.Random(seed)
     good = {
         kind: _save(Image.open(io.BytesIO(picture())), kind)

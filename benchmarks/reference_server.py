@@ -1,4 +1,4 @@
-"""The endpoint that this product's first version had, written anew from its description.
+"""The endpoint that this product's first version had, written again from its description.
 
     MODEL=model.keras gunicorn --workers 2 --bind 127.0.0.1:8081 reference_server:app
 

@@ -73,7 +73,7 @@ class Bundle(_Frozen):
     threshold: float = Field(ge=0, le=1)
     """NG ⇔ score ≥ threshold."""
     min_area_px: int = Field(ge=1)
-    """Smaller regions are no defects; in pixels of the picture that came in."""
+    """Smaller regions are not defects; in pixels of the incoming picture."""
     calibration_note: str = ""
     """What to know where both had to be chosen on pictures of one label."""
     grades: Grades | None = None

@@ -1,15 +1,15 @@
-"""Errors that the user can mend.
+"""Errors that the user can fix.
 
     DefectlineError
     ├── SettingsError    a parameter or an environment variable
     ├── SourceError      the labelled images: where they lie, how they are laid out
     ├── StoreError       the place that the product owns
-    │   ├── Conflict     somebody else changed the same object first
+    │   ├── Conflict     another process changed the same object first
     │   └── Corrupt      an object whose bytes do not fit its checksum, however often they are fetched
     ├── BundleError      a model or bundle that is missing, changed or unreadable
     └── ServingError     the predictor, KServe or the cluster around it
 
-Whatever else is raised is a fault of ours: the command line shows its traceback and exits with 1
+Whatever else is raised is an internal error: the command line shows its traceback and exits with 1
 instead of 2.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Self
 
 
 class DefectlineError(Exception):
-    """What is wrong, what was found, what was expected and how to mend it, one sentence each."""
+    """What is wrong, what was found, what was expected and how to fix it, one sentence each."""
 
     def __init__(self, what: str, *, got: str, expected: str, fix: str):
         super().__init__(what)

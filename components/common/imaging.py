@@ -24,7 +24,7 @@ MAX_TILE_PIXELS = 3 * MAX_PIXELS
 """In all tiles of a frame. Overlap nearly doubles the pixels of a frame; only long, narrow ones need more."""
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-"""Pillow's names of the 8-bit pictures that can be read; besides them the 16-bit greys, I and I;16."""
+"""Pillow's names of the 8-bit pictures that can be read, in addition to the 16-bit greys, I and I;16."""
 NARROW = 16
 """Of 256 grey levels: a 16-bit picture that stays below holds the numbers of a camera of 12 bits or fewer."""
 RINGING = 40
@@ -52,7 +52,7 @@ class ImagingSettings(BaseModel):
 
 
 class UnreadableImage(SourceError):
-    """The bytes are no picture that can be used; `what` says why, in words for the quarantine table."""
+    """The bytes are not a picture that can be used; `what` says why, in words for the quarantine table."""
 
     def __init__(self, what: str, *, got: str, fix: str):
         super().__init__(what, got=got, expected="one still picture (PNG, JPEG, BMP, TIFF or WebP)", fix=fix)
@@ -168,7 +168,7 @@ def _two_valued(values: NDArray[np.generic]) -> bool:
 
 
 def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8] | None:
-    """Greys of 8 or 16 bits as 8 bits; None for numbers that are no greys."""
+    """Greys of 8 or 16 bits as 8 bits; None for numbers that are not greys."""
     if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > 65535:
         return None
     return (
@@ -224,7 +224,7 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
         ) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(
-            "The file is no picture of a format that can be read.",
+            "The file is not a picture of a format that can be read.",
             got=f"{len(data)} bytes that start with {data[:8]!r}" if data else "0 bytes",
             fix="Remove the file, or save it as PNG.",
         ) from error

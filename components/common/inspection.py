@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 
 
 class Grades(BaseModel):
-    """Limits on a part's defect area, in pixels of the picture that came in; b_px is at least a_px."""
+    """Limits on a part's defect area, in pixels of the incoming picture; b_px is at least a_px."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

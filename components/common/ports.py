@@ -6,7 +6,7 @@ from defectline.components.common.errors import SettingsError
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
+    """A TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -22,6 +22,6 @@ def check_port(port: int, host: str = "0.0.0.0") -> None:
             raise SettingsError(
                 f"Port {port} cannot be used.",
                 got=getattr(error, "strerror", None) or str(error),
-                expected="a port that nobody else listens on",
+                expected="a port on which no other program listens",
                 fix="Choose another port, or end the program that has it.",
             ) from error

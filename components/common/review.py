@@ -3,7 +3,7 @@
 review/<model>/<date>/                   of the day (UTC) when the frame came
   <id>.png, .jpg, …                      the frame as it was sent; the id begins its SHA-256
   <id>.json                              a `Frame`: written last, so a frame that has it is whole
-  <id>.mask-<digest>.png                 a mask that somebody drew, 1-bit PNG
+  <id>.mask-<digest>.png                 a mask that a person drew, 1-bit PNG
   <id>.decision.json                     a `Decision`
 """
 

@@ -1,4 +1,4 @@
-"""Drawn light guide plates with masks: something to try the product on before the first real image.
+"""Synthetic light guide plates with masks: something to try the product on before the first real image.
 
 An image is light on a dark plate. Everything that shines (the lattice's points, scratches, blots) is a sum
 of Gaussian spots, and the camera saturates: grey = dark + (255 - dark) · (1 - exp(-light)). Lengths are in
@@ -103,7 +103,7 @@ def draw_pair(
 
     mask = np.zeros((size, size), np.uint8)
     if label == "NG":
-        # Most attempts fit; one that is too small, too large or hidden behind the points is drawn anew.
+        # Most attempts fit; one that is too small, too large or hidden behind the points is drawn again.
         while True:
             count = 2 if rng.random() < 0.1 else 1
             change = _render(np.vstack([_defect(rng, points) for _ in range(count)]), size)
@@ -190,7 +190,7 @@ def _lattice(rng: np.random.Generator, pitch: float, plates: Plates) -> Spots:
 
     count = len(centres)
     sharp = rng.random() < 1 - plates.blurred
-    # Points that melt into each other are no lattice any more.
+    # Points that melt into each other are not a lattice any more.
     width = min(rng.uniform(1.25, 1.6) if sharp else rng.uniform(1.6, 2.4), 0.14 * pitch)
     sigma = width * np.array([rng.uniform(1.0, 1.25), 1.0]) * rng.normal(1, 0.04, (count, 2))
     least, most = plates.brightness

@@ -60,7 +60,7 @@ def _use_another(kind: type[BaseModel], name: str) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:
-    """The error for a `name` that is none of those that are known."""
+    """The error for a `name` that is not one of those that are known."""
     known = list(known)
     return SettingsError(
         f"There is no {what}.", got=name, expected=", ".join(known), fix=did_you_mean(name, known)

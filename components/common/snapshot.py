@@ -161,7 +161,7 @@ def parse_index(data: bytes) -> list[Pair]:
         rows = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
         return [Pair(**row) for row in rows]
     except (pa.ArrowException, OSError, TypeError) as error:
-        raise ValueError(f"{len(data)} bytes that are no index: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{len(data)} bytes that are not an index: {str(error).splitlines()[0]}") from error
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
@@ -178,7 +178,7 @@ def _damaged(store: Storage, snapshot: str, name: str, what: object) -> StoreErr
         got=f"{store.url(snapshot_key(snapshot, name))}: {what}",
         expected="the file that ingest wrote",
         fix="Bring it back from a backup. If there is none, name an older snapshot in "
-        f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
+        f"{store.url(HEAD)}, or remove that file: the next run reads the source again.",
     )
 
 
@@ -220,7 +220,7 @@ def _read(store: Storage, snapshot: str, name: str) -> bytes:
             got=f"no {store.url(snapshot_key(snapshot, name))}",
             expected="a snapshot that ingest wrote",
             fix="Check the store's URI. If the folder was removed, name another snapshot in "
-            f"{store.url(HEAD)}, or remove that file: the next run reads the source anew.",
+            f"{store.url(HEAD)}, or remove that file: the next run reads the source again.",
         ) from None
 
 
@@ -281,7 +281,7 @@ class Packed(NamedTuple):
 def find_files(store: Storage, pairs: Iterable[Pair], folder: Path) -> Iterator[tuple[Path, list[Packed]]]:
     """Each pack that holds some of the pairs, checked, with those of them that it holds, sorted by id.
 
-    A pack that is not on this machine is downloaded into `folder`; whoever asks for it removes it. Raises
+    A pack that is not on this machine is downloaded into `folder`; the caller removes it. Raises
     StoreError for a pack that is missing or not what was packed.
     """
     packs: dict[str, list[Pair]] = {}

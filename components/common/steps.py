@@ -49,7 +49,7 @@ class Step:
 
 @contextmanager
 def step(name: str, shard: int = 0, shards: int = 1) -> Iterator[Step]:
-    """Report how long the block took and what it did, or the error that the user can mend.
+    """Report how long the block took and what it did, or the error that the user can fix.
 
     A step that runs `shards` times, perhaps at once, reports for each of them.
     """
@@ -63,7 +63,7 @@ def step(name: str, shard: int = 0, shards: int = 1) -> Iterator[Step]:
         print(f"{title}: {error}", flush=True)
         if folder:
             Path(folder, "error.json").write_text(error.to_json())
-        # The traceback of a user's mistake helps nobody: a plain exit ends the step as failed.
+        # The traceback of a user's mistake would not help: a plain exit ends the step as failed.
         raise SystemExit(2) from None
     except Exception:
         if folder:

@@ -48,7 +48,7 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
             point = OperatingPoint(bundle.threshold, bundle.min_area_px)
             return ChampionResult(score(network, point, storage, unseen, "judging the champion"), note)
         except BundleError as error:
-            # The copy that was looked at is gone by the time somebody reads this.
+            # The copy that was looked at is gone by the time this is read.
             what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
             return _incomparable(
                 f"the champion {champion} cannot be loaded: {what} The absolute rules decide"

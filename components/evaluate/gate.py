@@ -17,7 +17,7 @@ IOU_MARGIN = 0.05
 """Outlines may fit by so much less: a mask drawn twice by hand differs by more."""
 ESCAPE_MARGIN = 0.05
 OVERKILL_MARGIN = 0.1
-"""Wider, because a good part thrown away costs less than a defective one delivered."""
+"""Wider, because a good part that is rejected costs less than a defective one delivered."""
 ENOUGH = 20
 """Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
 
@@ -47,7 +47,7 @@ def judge(
     rules = [
         _at_least("min_iou", metrics["iou"], settings.min_iou),
         _at_most("max_escape", metrics["escape"], settings.max_escape, "defective parts pass as good"),
-        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are thrown away"),
+        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are rejected"),
     ]
     if champion is None:
         return [*rules, Rule("champion", None, "not worse", True, note or "there is no champion yet")]
@@ -89,12 +89,12 @@ def _rate_not_worse(what: str, pairs: Sequence[tuple[Count, Count]], margin: flo
     if not of:
         return Rule(name, None, "not worse", False, NO_PICTURE)
     new = sum(own.wrong and not other.wrong for own, other in pairs)
-    mended = sum(other.wrong and not own.wrong for own, other in pairs)
-    reason = f"{new} new and {mended} mended of {of}"
+    fixed = sum(other.wrong and not own.wrong for own, other in pairs)
+    reason = f"{new} new and {fixed} fixed of {of}"
     if new and of >= ENOUGH:
-        got, limit, which = upper_difference(new, mended, of), margin, "upper 95 % bound of the difference"
+        got, limit, which = upper_difference(new, fixed, of), margin, "upper 95 % bound of the difference"
     else:
-        got, limit, which = (new - mended) / of, 0.0, "difference"
+        got, limit, which = (new - fixed) / of, 0.0, "difference"
     ok = got <= limit
     reason += ": not worse than the champion" if ok else ": worse than the champion on the same pictures"
     return Rule(name, got, f"≤ {limit:.3f} ({which})", ok, reason)

@@ -10,26 +10,26 @@ from scipy.stats import norm
 from defectline.components.evaluate.metrics import draw_ious
 
 
-def upper_difference(new: int, mended: int, of: int, confidence: float = 0.95) -> float:
+def upper_difference(new: int, fixed: int, of: int, confidence: float = 0.95) -> float:
     """Upper one-sided bound of the difference of two error rates over the same `of` pictures.
 
-    `new` pictures only the challenger gets wrong, `mended` ones only the champion; the others say nothing
-    about the difference (new - mended) / of. Score interval of T. Tango, Statistics in Medicine 17 (1998),
+    `new` pictures only the challenger gets wrong, `fixed` ones only the champion; the others say nothing
+    about the difference (new - fixed) / of. Score interval of T. Tango, Statistics in Medicine 17 (1998),
     891-908, which holds for few pictures and for counts of 0 too. Swap the counts and the sign to get the
     lower bound.
     """
-    z, difference = norm.ppf(confidence), (new - mended) / of
+    z, difference = norm.ppf(confidence), (new - fixed) / of
     if difference == 1:
         return 1.0
 
     def beyond(bound: float) -> float:
         """Positive as long as a true difference of `bound` is compatible with the counts."""
         a = 2 * of
-        b = -new - mended + (2 * of - new + mended) * bound
-        c = -mended * bound * (1 - bound)
+        b = -new - fixed + (2 * of - new + fixed) * bound
+        c = -fixed * bound * (1 - bound)
         only_champion = (sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
         variance = max(of * (2 * only_champion + bound * (1 - bound)), 0.0)
-        return new - mended - of * bound + z * sqrt(variance)
+        return new - fixed - of * bound + z * sqrt(variance)
 
     # Just above the estimate: at it, the variance of two models that never differ is 0.
     return float(brentq(beyond, difference + 1e-9, 1.0))

@@ -140,7 +140,7 @@ def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | Non
         for what, label in (("escapes", "NG"), ("overkills", "OK"))
         for change, is_so in (
             ("new", lambda a, b: a.wrong and not b.wrong),
-            ("mended", lambda a, b: b.wrong and not a.wrong),
+            ("fixed", lambda a, b: b.wrong and not a.wrong),
         )
     ]
     return Comparison(

@@ -1,4 +1,4 @@
-"""Is a pair what it claims to be? Each answer is a row; a rejected one says why and how to mend it."""
+"""Is a pair what it claims to be? Each answer is a row; a rejected one says why and how to fix it."""
 
 import hashlib
 from collections import defaultdict

@@ -27,7 +27,7 @@ class Paired(NamedTuple):
     """Image, mask (None for a good picture that needs none) and what is known of them so far."""
     rejected: list[Pair]
     elsewhere: int
-    """Objects outside the four folders, which are no business of ours."""
+    """Objects outside the four folders, which are left alone."""
 
 
 def stem(name: str) -> str:

@@ -35,7 +35,7 @@ DECODERS = 4
 AHEAD_BYTES = 256_000_000
 """Files read and not yet packed: one that is slow must not make the others pile up."""
 ROUNDS = 5
-"""How often a source that changes while it is read is listed anew."""
+"""How often a source that changes while it is read is listed again."""
 
 NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
 
@@ -64,7 +64,7 @@ def take_snapshot(
 
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
-    changes while it is read is listed anew. `masks` is one of MASKS. The quarantine table is written even
+    changes while it is read is listed again. `masks` is one of MASKS. The quarantine table is written even
     where too many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty class, too few
     pairs and a split file that cannot be followed raise SourceError, another run that published a snapshot
     meanwhile Conflict. No pair of an older snapshot changes.
@@ -91,7 +91,7 @@ def take_snapshot(
             "The source changes faster than it can be read.",
             got=f"files that were replaced or deleted in each of {ROUNDS} rounds",
             expected="files that stay as they are for some minutes",
-            fix="Let whoever writes them finish first, or write each under a name of its own.",
+            fix="Let the program that writes them finish first, or write each under a name of its own.",
         )
     rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.accepted})
     store.write(quarantine_key, quarantine_table(rows))
@@ -103,7 +103,7 @@ def take_snapshot(
     present = {p.pixel_sha256 for p in rows if p.split}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
     snapshot = publish_snapshot(store, rows, source.uri)
-    # Whoever follows the head finds a snapshot that is complete.
+    # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)
     clear_journal(store, source.uri)
     return snapshot
@@ -229,7 +229,7 @@ def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
             while pending:
                 yield pending.popleft()[1].result()
         finally:
-            # After an error nobody waits for what has not begun.
+            # After an error what has not begun is not waited for.
             readers.shutdown(cancel_futures=True)
 
 
@@ -256,7 +256,7 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
             f"{len(rejected)} of {len(rows)} pairs are unusable.",
             got=reasons + (" …" if len(rejected) > 3 else ""),
             expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
-            fix=f"Mend what {table} lists and pictures.html beside it shows, or raise max_rejected.",
+            fix=f"Fix what {table} lists and pictures.html next to it shows, or raise max_rejected.",
         )
         error.rows = rows
         raise error

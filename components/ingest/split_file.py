@@ -1,4 +1,4 @@
-"""splits.csv at the source's root: which picture goes into which split, where somebody has decided that."""
+"""splits.csv at the source's root: which picture goes into which split, where the source decides that."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def read_split_file(source: Storage, objects: Iterable[Object]) -> list[Listed]:
                 f"{alike[0]} would be ignored.",
                 got=alike[0],
                 expected=f"{SPLITS_KEY}, in lower case, or no such file",
-                fix="Rename it: splits that are given once stay for ever.",
+                fix="Rename it: a split that is given once is permanent.",
             )
         return []
     try:
@@ -50,7 +50,7 @@ def read_split_file(source: Storage, objects: Iterable[Object]) -> list[Listed]:
         raise SourceError(
             f"{SPLITS_KEY} vanished before it was read.",
             got="no such file",
-            expected="a source that nobody changes meanwhile",
+            expected="a source that does not change meanwhile",
             fix="Run again.",
         ) from None
 
@@ -118,7 +118,7 @@ def known_splits(listed: Sequence[Listed], rows: Iterable[Pair], known: Mapping[
         raise SourceError(
             f"{SPLITS_KEY} moves pictures that have a split already.",
             got=_some(contradicted),
-            expected="the split that an earlier snapshot gave, which is kept for ever",
+            expected="the split that an earlier snapshot gave, which is permanent",
             fix="Correct or remove these rows, or start a new store.",
         )
     if missing == len(listed):

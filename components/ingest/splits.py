@@ -1,4 +1,4 @@
-"""Which pictures train, calibrate and judge. Decided once a picture, and kept for ever."""
+"""Which pictures train, calibrate and judge. Decided once a picture, permanently."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -39,7 +39,7 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After an error nobody waits for what has not begun.
+        # After an error what has not begun is not waited for.
         self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
@@ -64,5 +64,5 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    # After `kill -9` of the parent nobody would ever end this process.
+    # After `kill -9` of the parent nothing would ever end this process.
     os._exit(1)

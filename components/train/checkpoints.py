@@ -2,7 +2,7 @@
 
 checkpoints/<digest>/epoch-00007.npz    one file an epoch: all variables, and the history so far
 
-The digest covers all that the result depends on, so that whoever finds a file there can go on from it. A
+The digest covers all that the result depends on, so that a run which finds a file there can go on from it. A
 file is written whole or not at all, and those before it go only when it is there. Best weights are written
 once: the file of the best epoch stays.
 """

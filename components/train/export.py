@@ -1,4 +1,4 @@
-"""One trained network, in every format that somebody may want to serve or train on."""
+"""One trained network, in every format to serve or to train on."""
 
 import json
 from collections.abc import Mapping

@@ -141,7 +141,7 @@ def fit(
     """Train a network in a Keras dtype `policy`, from the last checkpoint on where there is one.
 
     Returns it with its best weights, in float32, and one row of values an epoch. Raises SettingsError where
-    the loss is no number any more, and StoreError where a checkpoint cannot be written.
+    the loss is not a number any more, and StoreError where a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(settings.seed)
     enable_determinism()

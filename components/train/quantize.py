@@ -10,8 +10,8 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.engine import import_openvino
 
 PICTURES = 48
-"""Training pictures to calibrate on; each costs a tenth of a second at 224×224. Of 60 drawn ones 16 did as
-well, but of 24 real ones all were needed."""
+"""Training pictures to calibrate on; each costs a tenth of a second at 224×224. Of 60 synthetic ones 16 did
+as well, but of 24 real ones all were needed."""
 
 
 def quantize(xml: Path, split: Split, seed: int, target: Path) -> None:

@@ -59,7 +59,7 @@ class Trainer(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         probability, mask = y_pred
-        # The last validation batch may have no picture for a replica: a sum, as a mean of none is no number.
+        # The last validation batch may have no picture for a replica, and a mean of none is not a number.
         pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
         cross_entropy = ops.sum(pixels) / ops.maximum(1.0, ops.cast(ops.size(pixels), "float32"))
         overlap = 2 * ops.sum(probability * mask)

@@ -7,7 +7,7 @@ from defectline.components.common.classes import CLASSES, DEFECT, GOOD, LABELS, 
 
 def test_each_class_has_a_number_of_its_own_and_the_defect_is_not_background():
     assert sorted({GOOD, DEFECT}) == list(range(CLASSES))
-    # In a mask, 0 is what nobody marked.
+    # In a mask, 0 is what is not marked.
     assert GOOD == 0
     assert LABELS[GOOD] == "OK"
     assert LABELS[DEFECT] == "NG"

@@ -43,7 +43,7 @@ def test_the_champion_is_scored_again_from_the_store(judged, tmp_path):
     assert metrics["champion_test"] == judged.bundle.metrics["test"]
     rules = gate_rows(judged, "second")
     assert list(rules)[3:] == ["champion_iou", "champion_escape", "champion_overkill"]
-    assert rules["champion_escape"]["reason"] == "0 new and 0 mended of 4: not worse than the champion"
+    assert rules["champion_escape"]["reason"] == "0 new and 0 fixed of 4: not worse than the champion"
     assert bundle.version != judged.bundle.version
     assert f"may replace the champion {champion}" in result.summary
 
@@ -66,7 +66,7 @@ def test_a_worse_model_leaves_the_champion(judged, tmp_path):
     assert "champion_iou" in outcome.reason
     assert "champion_escape" in outcome.reason
     assert f"the champion {champion} stays" in (tmp_path / "report.html").read_text()
-    assert gate_rows(judged, "worse")["champion_escape"]["reason"].startswith("4 new and 0 mended of 4")
+    assert gate_rows(judged, "worse")["champion_escape"]["reason"].startswith("4 new and 0 fixed of 4")
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "unloadable"])
@@ -132,7 +132,7 @@ def test_a_champion_that_has_seen_test_pictures_is_compared_on_the_others(tmp_pa
     rows = gate_rows(judged, "seen")
     assert rows["champion_unseen"]["got"] == 11
     assert "was trained on 1 of 12 test pictures" in rows["champion_unseen"]["reason"]
-    assert rows["champion_escape"]["reason"].startswith("0 new and 0 mended of 5")
+    assert rows["champion_escape"]["reason"].startswith("0 new and 0 fixed of 5")
     metrics = json.loads((judged.store / "runs/seen/metrics.json").read_text())
     assert (metrics["champion_test"]["ng"], metrics["test"]["ng"]) == (5, 6)
     page = (tmp_path / "report.html").read_text()

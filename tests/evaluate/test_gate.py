@@ -43,7 +43,7 @@ def test_a_good_first_model_passes_and_the_rows_say_so():
     [
         ([counted("NG", "NG", tp=49, fn=51), counted("OK", "OK")], "min_iou", 0.49, "do not fit"),
         (_both("wwwrrrrrrrrrrrrrrrrr", "r"), "max_escape", 0.15, "defective parts pass"),
-        (_both("r" * 20, "wwwrrrrrrrrrrrrrrrrr"), "max_overkill", 0.15, "thrown away"),
+        (_both("r" * 20, "wwwrrrrrrrrrrrrrrrrr"), "max_overkill", 0.15, "are rejected"),
     ],
 )
 def test_each_absolute_rule_fails_alone(challenger, name, got, reason):
@@ -98,14 +98,14 @@ def test_a_challenger_that_answers_like_the_champion_passes(pictures, wrong):
         ("ww" + "r" * 98, "r" * 100, False, 0.059),
     ],
 )
-def test_new_escapes_against_mended_ones(challenger, champion, ok, got):
+def test_new_escapes_against_fixed_ones(challenger, champion, ok, got):
     good = answers("OK", "rrrr")
     rule = _rules(answers("NG", challenger) + good, answers("NG", champion) + good)["champion_escape"]
     assert rule.passed == ok
     assert rule.got == pytest.approx(got, abs=5e-4)
     new = sum(a == "w" and b == "r" for a, b in zip(challenger, champion, strict=True))
-    mended = sum(a == "r" and b == "w" for a, b in zip(challenger, champion, strict=True))
-    assert rule.reason.startswith(f"{new} new and {mended} mended of {len(champion)}")
+    fixed = sum(a == "r" and b == "w" for a, b in zip(challenger, champion, strict=True))
+    assert rule.reason.startswith(f"{new} new and {fixed} fixed of {len(champion)}")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_new_escapes_against_mended_ones(challenger, champion, ok, got):
         ("rr" + "r" * 38, "wr" + "r" * 38, True, "≤ 0.000 (difference)"),
     ],
 )
-def test_new_overkills_against_mended_ones(challenger, champion, ok, needed):
+def test_new_overkills_against_fixed_ones(challenger, champion, ok, needed):
     bad = answers("NG", "rrrr")
     rules = _rules(bad + answers("OK", challenger), bad + answers("OK", champion))
     assert rules["champion_overkill"].passed == ok
@@ -158,7 +158,7 @@ def test_only_the_pictures_that_the_champion_has_not_seen_are_compared():
     champion = [c for c in _both("rrrrrr", "rrrrrr") if c.id != "NG/0"]
     rules = _rules(challenger, champion, "it has seen one")
     assert rules["champion_escape"].passed
-    assert rules["champion_escape"].reason.startswith("0 new and 0 mended of 5")
+    assert rules["champion_escape"].reason.startswith("0 new and 0 fixed of 5")
     assert rules["champion_unseen"] == Rule(
         "champion_unseen", 11.0, "pictures to compare on", True, "it has seen one"
     )

@@ -9,7 +9,7 @@ from defectline.components.evaluate.paired import iou_difference, lower_iou_diff
 
 
 @pytest.mark.parametrize(
-    ("new", "mended", "of", "confidence", "bound"),
+    ("new", "fixed", "of", "confidence", "bound"),
     [
         # Two disinfections of contact lenses, 44 pairs: 90 % interval -0.096 to 0.037 (Tango 1998).
         (0, 1, 44, 0.95, 0.037),
@@ -19,18 +19,18 @@ from defectline.components.evaluate.paired import iou_difference, lower_iou_diff
         (7, 1, 21, 0.975, 0.517),
     ],
 )
-def test_the_bound_of_a_paired_difference_is_the_published_one(new, mended, of, confidence, bound):
-    assert round(upper_difference(new, mended, of, confidence), 3) == bound
+def test_the_bound_of_a_paired_difference_is_the_published_one(new, fixed, of, confidence, bound):
+    assert round(upper_difference(new, fixed, of, confidence), 3) == bound
 
 
 @given(st.integers(1, 60), st.data())
 def test_the_bound_lies_above_the_difference_and_grows_with_new_errors(of, data):
     new = data.draw(st.integers(0, of))
-    mended = data.draw(st.integers(0, of - new))
-    bound = upper_difference(new, mended, of)
-    assert (new - mended) / of <= bound <= 1
-    if new + mended < of:
-        assert upper_difference(new + 1, mended, of) > bound
+    fixed = data.draw(st.integers(0, of - new))
+    bound = upper_difference(new, fixed, of)
+    assert (new - fixed) / of <= bound <= 1
+    if new + fixed < of:
+        assert upper_difference(new + 1, fixed, of) > bound
 
 
 def test_without_any_change_the_bound_is_that_of_a_rate_never_seen():

@@ -69,7 +69,7 @@ def test_the_champion_stands_beside_and_what_changed_is_named(page):
     text = _text(page)
     assert "Both on the same 6 defective and 6 good test pictures, each at its own threshold." in text
     assert "New escapes: 2 ( NG/small, NG/dim&lt;b&gt; )." in text
-    assert "Mended escapes: 0." in text
+    assert "Fixed escapes: 0." in text
     assert "New overkills: 2 ( OK/two-specks, OK/one-speck )." in text
     row = re.search(r"<th scope=\"row\">escape</th>(.*?)</tr>", page)
     assert row is not None

@@ -32,8 +32,8 @@ GOOD, EMPTY, DEFECT = encode(noise(0)), encode(mask(False)), encode(mask(True))
 @pytest.mark.parametrize(
     ("label", "image", "truth", "reason"),
     [
-        pytest.param("OK", b"text", EMPTY, "Image: The file is no picture", id="not-an-image"),
-        pytest.param("OK", GOOD, b"text", "Mask: The file is no picture", id="not-a-mask"),
+        pytest.param("OK", b"text", EMPTY, "Image: The file is not a picture", id="not-an-image"),
+        pytest.param("OK", GOOD, b"text", "Mask: The file is not a picture", id="not-a-mask"),
         pytest.param("OK", GOOD[:-50], EMPTY, "Image: The picture is damaged. Got", id="truncated"),
         pytest.param("OK", GOOD, encode(mask(False, 17)), "mask 17×17, image 16×16", id="sizes"),
         pytest.param("NG", GOOD, encode(noise(3)), "Mask: The mask holds other values", id="not-two-valued"),

@@ -280,7 +280,7 @@ def test_too_many_rejected_pairs_leave_the_table_and_the_old_head(source: Path, 
         (source / f"OK/{number:05d}_OK_Image.png").write_bytes(b'broken, = "it"')
     with pytest.raises(SourceError, match="2 of 16 pairs are unusable") as caught:
         take(source, store)
-    assert "OK/00000_OK: Image: The file is no picture" in caught.value.got
+    assert "OK/00000_OK: Image: The file is not a picture" in caught.value.got
     assert "10.0%" in caught.value.expected
     assert QUARANTINE in caught.value.fix
     table = list(csv.DictReader(io.StringIO(store.read(QUARANTINE).decode())))
@@ -341,7 +341,7 @@ def finish(store):
         assert len(list(read_files(folder, rows))) == len(rows) > 0
     take(store)
 
-# Once here, or each child would load Pillow's formats anew.
+# Once here, or each child would load Pillow's formats again.
 decode_image(next((source / "OK").iterdir()).read_bytes())
 moment = 0
 status = signal.SIGKILL

@@ -128,6 +128,6 @@ def test_too_few_pictures_are_left_to_a_split():
     with pytest.raises(SourceError, match="Too few NG pictures are left to test") as caught:
         assign_splits(left, known)
     assert caught.value.got.startswith("0")
-    # As many new ones as are missing mend it.
-    mended = assign_splits([*left, *(pair("NG", 900 + n) for n in range(4))], known)
-    assert counts(mended, "NG")["test"] == 4
+    # As many new ones as are missing fix it.
+    fixed = assign_splits([*left, *(pair("NG", 900 + n) for n in range(4))], known)
+    assert counts(fixed, "NG")["test"] == 4

@@ -52,7 +52,7 @@ def test_an_error_of_a_worker_process_comes_through_whole(
 ):
     monkeypatch.setattr(workers, "SMALL_PX", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    with Workers(1, 1) as pool, pytest.raises(UnreadableImage, match="no picture") as caught:
+    with Workers(1, 1) as pool, pytest.raises(UnreadableImage, match="not a picture") as caught:
         list(pool.map(decode_image, [b"text"]))
     assert caught.value.got == "4 bytes that start with b'text'"
     assert caught.value.fix == "Remove the file, or save it as PNG."

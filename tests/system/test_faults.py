@@ -359,14 +359,14 @@ def test_a_fault_that_stays_is_named(lab: Lab, fault: Fault):
 
 @pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in DAMAGED.items()])
 def test_damage_that_stays_costs_one_pair(lab: Lab, fault: Fault):
-    """It is in the table with its reason, and in the next snapshot if it has been mended."""
+    """It is in the table with its reason, and in the next snapshot if it has been fixed."""
     store = lab.folder / "store"
     lab.proxy.rules = [Rule(fault, key=r"OK/07\.png")]
     found = lab.take(store)
     damaged = next(row for row in read_pairs(FolderStorage(store), found.id) if row.id == "OK/07")
     assert damaged.status == "rejected"
     assert "arrives damaged" in damaged.reason
-    assert "anew" in damaged.fix
+    assert "again" in damaged.fix
     lab.proxy.rules = []
     assert lab.take(store).fingerprint == read_fingerprint(lab.undisturbed())
 

@@ -27,7 +27,7 @@ class Object(NamedTuple):
 class Storage(ABC):
     """Objects under one root URI, addressed by key: a relative path with forward slashes.
 
-    Every method raises StoreError for what the user can mend: no such bucket, no rights, a host that
+    Every method raises StoreError for what the user can fix: no such bucket, no rights, a host that
     does not answer, a full disk. `read`, `download` and `delete` raise KeyError for a missing key.
     """
 
@@ -70,7 +70,7 @@ class Storage(ABC):
     def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         """Write `key` if it still has `version` (None: if it does not exist).
 
-        Raises Conflict where somebody else was faster; the object is then as they left it.
+        Raises Conflict where another process was faster; the object is then as that left it.
         """
 
     def incomplete_uploads(self) -> Iterator[Object]:
@@ -137,9 +137,9 @@ def hidden(key: str) -> bool:
 def conflict(uri: str) -> Conflict:
     """What `compare_and_swap` raises when it lost."""
     return Conflict(
-        f"{uri} was changed by somebody else in the meantime.",
+        f"{uri} was changed by another process in the meantime.",
         got="other content than was read before",
-        expected="nobody else writing it",
+        expected="no other process that writes it",
         fix="Look at what is there now, then start again.",
     )
 

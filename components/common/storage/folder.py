@@ -57,7 +57,7 @@ class FolderStorage(Storage):
                         if path.is_symlink():
                             raise _dangling(path) from None
                         continue  # deleted since the folder was read
-                    # Whoever opens a named pipe waits for ever.
+                    # Opening a named pipe would wait without end.
                     if stat.S_ISREG(found.st_mode):
                         yield Object(key, found.st_size, _version(found), _modified(found))
 

@@ -33,8 +33,8 @@ CHUNK_BYTES = 8 << 20
 BYTES = "application/octet-stream"
 WRITER = "defectline-writer"
 
-# Else the library asks about each bucket in a thread of its own, for traces that nobody takes here. Against a
-# host that is gone it goes on for minutes, drawing its pauses from the `random` that seeds a network.
+# Else the library asks about each bucket in a thread of its own, for traces that are not wanted here. Against
+# a host that is gone it goes on for minutes, drawing its pauses from the `random` that seeds a network.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 
@@ -111,7 +111,7 @@ class GCSStorage(Storage):
             with self._explained("read", key):
                 data = self._blob(key, generation).download_as_bytes(**self._patience)
         except KeyError:
-            # Somebody replaced or deleted that generation in between.
+            # Another process replaced or deleted that generation in between.
             return self.read_versioned(key)
         return data, str(generation)
 
@@ -225,7 +225,7 @@ REMEDIES: list[tuple[type[Exception], tuple[str, str]]] = [
     (api.NotFound, ("a bucket that exists", "Check the bucket's name, or create the bucket.")),
     (api.TooManyRequests, BUSY),
     (api.ServerError, BUSY),
-    (DataCorruption, ("content that fits its checksum", "Try again; if it lasts, store the object anew.")),
+    (DataCorruption, ("content that fits its checksum", "Try again; if it lasts, store the object again.")),
     (
         http.SSLError,
         ("a certificate that this machine trusts", "Set REQUESTS_CA_BUNDLE to the server's CA file."),
@@ -239,5 +239,5 @@ def _reason(error: Exception) -> object:
 
 
 def _remedy(error: Exception) -> tuple[str, str]:
-    """What was expected, and how to mend it."""
+    """What was expected, and how to fix it."""
     return next((remedy for kind, remedy in REMEDIES if isinstance(error, kind)), HOST)

@@ -48,13 +48,13 @@ class S3Storage(Storage):
     The environment holds the settings. boto3 reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL for a server other than Amazon's, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CA_BUNDLE, and AWS_REQUEST_CHECKSUM_CALCULATION=when_required for
-    servers that do not know the newer checksums. Besides:
+    servers that do not know the newer checksums. In addition:
 
     - AWS_REGION: the region; without it AWS_DEFAULT_REGION, the profile's, or us-east-1.
     - DEFECTLINE_S3_PATH_STYLE: 1 puts the bucket into the path, 0 into the host name. Without it, into the
       path whenever an endpoint URL is set.
     - DEFECTLINE_S3_ANONYMOUS: 1 sends no credentials, for public buckets.
-    - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are none.
+    - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are not.
 
     A host that takes no connection is given up after about 20 seconds, one that does not answer after about
     50. Once it has answered, a fault may last about a minute. `compare_and_swap` needs a server that knows
@@ -211,15 +211,15 @@ class S3Storage(Storage):
             f"{self.url(key)} arrives damaged.",
             got="bytes with another checksum",
             expected=checksum,
-            fix="Store the object anew. If no object fits its ETag, set DEFECTLINE_S3_ETAG_MD5=0: the "
-            "server's ETags are no checksums then.",
+            fix="Store the object again. If no object fits its ETag, set DEFECTLINE_S3_ETAG_MD5=0: the "
+            "server's ETags are not checksums then.",
         )
 
     def _patiently(self, request: Callable[[], T]) -> T:
         """The request's answer. boto3 repeats what fails at once; this bridges what lasts longer.
 
-        It also repeats a body that breaks off, which boto3 does not. Whoever has never answered is not
-        waited for: that is rather a wrong address.
+        It also repeats a body that breaks off, which boto3 does not. A server that has never answered is
+        not waited for: that is rather a wrong address.
         """
         for pause in self.PAUSES:
             try:
@@ -241,7 +241,7 @@ class S3Storage(Storage):
 
     def _connect(self) -> Any:
         core = botocore.session.get_session()
-        # Nobody looks at the dates of a listing, and reading them would take half of its time.
+        # The dates of a listing are not needed, and reading them would take half of its time.
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         session = boto3.session.Session(botocore_session=core)
         style = {"1": "path", "0": "virtual"}.get(os.environ.get("DEFECTLINE_S3_PATH_STYLE", ""), "auto")
@@ -346,7 +346,7 @@ OTHER = ("settings that boto3 accepts", "Check the variables AWS_* and the files
 
 
 def _remedy(error: Exception) -> tuple[str, str]:
-    """What was expected, and how to mend it."""
+    """What was expected, and how to fix it."""
     if isinstance(error, boto.ClientError):
         by_status = BUSY if _busy(error) else DENIED if _status(error) == 403 else ENDPOINT
         return BY_CODE.get(_code(error)) or by_status
@@ -356,7 +356,7 @@ def _remedy(error: Exception) -> tuple[str, str]:
 def _is_md5(etag: str, answer: dict[str, Any]) -> bool:
     """Whether an ETag can be computed from the content.
 
-    Not for uploads in several parts, whose size nobody knows, nor under keys of a KMS or customer.
+    Not for uploads in several parts, whose size is not known, nor under keys of a KMS or customer.
     """
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
     told_otherwise = os.environ.get("DEFECTLINE_S3_ETAG_MD5") == "0"

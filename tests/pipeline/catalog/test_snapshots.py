@@ -99,7 +99,7 @@ def test_a_difference_is_counted_and_listed(source: Path, store: FolderStorage):
     }
     assert changes["NG/00077_NG"].what == "was OK/00003_OK; other mask; OK → NG"
     assert changes["NG/00003_NG"].what == "other mask"
-    assert "accepted → rejected: Image: The file is no picture" in changes["OK/00005_OK"].what
+    assert "accepted → rejected: Image: The file is not a picture" in changes["OK/00005_OK"].what
     back = {change.id: change.kinds for change in compare(store, second, first)[2]}
     assert (back["OK/00050_OK"], back["NG/00001_NG"]) == (("removed",), ("added",))
     assert compare(store, first, first)[2] == []
