@@ -114,10 +114,10 @@ def draw(folder: Path, pairs: int, size: int, compressed: bool) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=224, help="side of the drawn pictures in pixels")
+    parser.add_argument("--size", type=int, default=224, help="side of the synthetic pictures in pixels")
     parser.add_argument("--image-size", type=int, default=224, help="side of the prepared pictures")
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
-    parser.add_argument("--compressed", action="store_true", help="compress the drawn pictures")
+    parser.add_argument("--compressed", action="store_true", help="compress the synthetic pictures")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "defectline-benchmark"))
     options = parser.parse_args()

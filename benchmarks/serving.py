@@ -4,7 +4,7 @@
     python benchmarks/serving.py --bundle … --only overload --overload-s 60
 
 Each rival is a server in a process of its own on this machine, one after the other; the clients are threads
-of one more process, which takes its share of the processors. 200 drawn pictures as PNG go round.
+of one more process, which takes its share of the processors. 200 synthetic pictures as PNG go round.
 
 - rivals: pictures a second with --clients clients, and the median latency of one client alone
 - limit: OpenVINO's own benchmark_app with the same file and precision, batch 1: what the network alone allows

@@ -29,7 +29,7 @@ FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "KU
 
 
 ROOM = 2e9
-"""Bytes that should be free. A run on 100 drawn pairs leaves 92 MB in the store, 80 of them a model."""
+"""Bytes that should be free. A run on 100 synthetic pairs leaves 92 MB in the store, 80 of them a model."""
 
 
 class Finding(NamedTuple):

@@ -1,4 +1,4 @@
-"""Weights to start from, trained on drawn samples: for where no other weights can be had."""
+"""Weights to start from, trained on synthetic samples: for where no other weights can be had."""
 
 import hashlib
 import shutil
@@ -67,7 +67,7 @@ def with_pretrained_weights(parameters: Parameters, say: Say) -> Parameters:
 
 
 def pretrain(parameters: Parameters, pairs: int, say: Say) -> str:
-    """Train on `pairs` drawn samples; returns what `init_from` takes: URI#sha256=… of the network.
+    """Train on `pairs` synthetic samples; returns what `init_from` takes: URI#sha256=… of the network.
 
     It lies in `parameters.store`, below pretrained/, and is made once for the same settings.
     """

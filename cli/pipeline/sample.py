@@ -12,8 +12,8 @@ def sample(
     seed: Annotated[int, typer.Option(help="The same seed draws the same images.")] = 0,
     size: Annotated[int, typer.Option(max=4096, help="Side of an image in pixels.")] = 224,
 ) -> None:
-    """Draw light-guide-plate images with masks, to try everything out."""
+    """Make synthetic images of light guide plates with masks, to try everything out."""
     from defectline.components.common.sample import generate_samples
 
     generate_samples(folder, pairs=pairs, seed=seed, size=size)
-    typer.echo(f"{folder}: {pairs} pairs drawn")
+    typer.echo(f"{folder}: {pairs} synthetic pairs")

@@ -37,7 +37,7 @@ def only_outcome(store: Storage) -> Outcome | None:
 
 
 def add_pairs(source: Path, names: list[str], label: str, seed: int) -> None:
-    """Add drawn pairs with these stems to a source."""
+    """Add synthetic pairs with these stems to a source."""
     rng = np.random.default_rng(seed)
     for name in names:
         image, mask = draw(label, rng)
