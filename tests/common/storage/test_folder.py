@@ -1,0 +1,77 @@
+"""Folders, and what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+from buckets import keys
+
+from defectline.components.common.errors import SourceError, StoreError
+from defectline.components.common.storage import open_storage
+
+
+def test_a_file_uri_with_odd_names(tmp_path: Path):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "x").write_bytes(b"1")
+    assert open_storage((tmp_path / "a b").as_uri()).read("x") == b"1"
+    (tmp_path / "c#d").mkdir()
+    (tmp_path / "c#d" / "x").write_bytes(b"2")
+    assert open_storage(f"file://{tmp_path}/c#d").read("x") == b"2"
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../x", "a\\b", "a\nb"])
+def test_a_key_cannot_leave_the_folder(tmp_path: Path, key: str):
+    store = open_storage(str(tmp_path / "store"))
+    with pytest.raises(SourceError):
+        store.write(key, b"x")
+    with pytest.raises(SourceError):
+        store.read(key)
+
+
+def test_a_folder_that_is_not_there_or_is_a_file(tmp_path: Path):
+    with pytest.raises(StoreError, match="no such folder"):
+        keys(open_storage(str(tmp_path / "absent")))
+    (tmp_path / "file").write_bytes(b"")
+    for place in ("file", "file/below"):
+        store = open_storage(str(tmp_path / place))
+        with pytest.raises(StoreError, match=place):
+            keys(store)
+        with pytest.raises(StoreError, match=place):
+            store.write("key", b"x")
+        with pytest.raises(StoreError, match=place):
+            store.compare_and_swap("key", b"x", None)
+
+
+def test_the_first_write_makes_the_folder(tmp_path: Path):
+    store = open_storage(str(tmp_path / "new" / "store"))
+    store.write("key", b"x")
+    assert keys(store) == ["key"]
+
+
+def test_a_folder_in_place_of_a_key(tmp_path: Path):
+    store = open_storage(str(tmp_path))
+    store.write("a/b", b"x")
+    for key in ("a", "a/b/c"):
+        with pytest.raises(KeyError):
+            store.read(key)
+        with pytest.raises(StoreError):
+            store.write(key, b"y")
+    assert keys(store) == ["a/b"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path):
+    store = open_storage(str(tmp_path / "store"))
+    store.write("pack", b"old")
+    with pytest.raises(StoreError, match="directory"):
+        store.upload(tmp_path, "pack")
+    # A memory file that breaks off in the middle of the copy.
+    with pytest.raises(StoreError):
+        store.upload(Path("/proc/self/mem"), "pack")
+    assert store.read("pack") == b"old"
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["pack"]
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path):
+    (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(StoreError, match=r"1\.png"):
+        keys(open_storage(str(tmp_path)))
