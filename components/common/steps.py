@@ -42,9 +42,9 @@ def track(items: Iterable[T], total: int, what: str, every_s: float = 5.0) -> It
 
 
 class Step:
-    """A running step; `did` is the sentence that the final table shows."""
+    """A running step; `summary` is the sentence that the final table shows."""
 
-    did = ""
+    summary = ""
 
 
 @contextmanager
