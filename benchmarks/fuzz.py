@@ -4,8 +4,8 @@
 
 Starts a predictor of the model (without --model: of a network made by hand), sends truncated and damaged
 pictures, bombs, random bytes, wrong types and JSON of wrong shape, and after every fiftieth a picture that
-must be answered as at first. Ends with status 1 at the first answer that is a fault of the server, or has
-another form than errors have.
+must be answered as at first. Ends with status 1 at the first answer that is an internal error, or has another
+form than errors have.
 """
 
 import argparse

@@ -43,7 +43,9 @@ class Prediction(BaseModel):
     defect_area_ratio: float
     regions: tuple[Region, ...]
     """The largest first"""
-    mask_png: str | None = Field(None, json_schema_extra={"contentEncoding": "base64", "minLength": 4})
+    mask_png: str | None = Field(
+        default=None, json_schema_extra={"contentEncoding": "base64", "minLength": 4}
+    )
     """1-bit PNG of the image's size"""
     model_version: str
     latency_ms: float

@@ -1,4 +1,4 @@
-"""Who is served now, who waits, and who is told at once that it makes no sense to wait."""
+"""Which requests run now, which wait, and which are refused at once because the queue is full."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol.errors import ApiError
 
 T = TypeVar("T")
 
 STUCK_S = 300.0
-"""No picture takes so long: who still works on one then hangs."""
+"""No picture takes so long: a thread that still works on one hangs."""
 SMALL_PX = 1_000_000
-"""Pictures up to here never wait for memory: theirs is little beside the network's."""
+"""Pictures up to here never wait for memory: they need little of it, compared with the network."""
 
 
 def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -76,15 +76,17 @@ class Admission:
         return any(time.monotonic() - begun > STUCK_S for begun in self._begun.values())
 
     def check(self) -> None:
-        """Raise Refusal where there is no place left."""
+        """Raise ApiError where the queue is full."""
         if self.full:
             raise self._overloaded()
 
-    def _overloaded(self) -> Refusal:
-        return Refusal("overloaded", f"{self.queue} requests wait already. Ask again later, or elsewhere.")
+    def _overloaded(self) -> ApiError:
+        return ApiError(
+            "overloaded", f"{self.queue} requests wait already. Try again later, or at another replica."
+        )
 
     async def run(self, work: Callable[[], T], pixels: int = 0) -> T:
-        """What `work`, on a picture of so many pixels, returns or raises. Raises Refusal where its turn does
+        """What `work`, on a picture of so many pixels, returns or raises. Raises ApiError where its turn does
         not come in time."""
         held = pixels if pixels > SMALL_PX else 0
         await self._turn(held)
@@ -115,19 +117,20 @@ class Admission:
                 self._waiting.remove(waiter)
                 self._admit()
             if isinstance(error, TimeoutError):
-                raise Refusal(
-                    "overloaded", f"No turn came within {self.deadline_s:g} s. Ask again later, or elsewhere."
+                raise ApiError(
+                    "overloaded",
+                    f"No thread was free within {self.deadline_s:g} s. Try again later, or elsewhere.",
                 ) from None
             raise
 
     def _admit(self) -> None:
-        """Give those who wait their turn, in order, as far as there are threads and room."""
+        """Start waiting requests, in order, as far as there are threads and room."""
         room = self._room
         for waiter in list(self._waiting):
             if not self._free:
                 return
             if waiter.pixels > room:
-                room = 0  # Nothing large may overtake it.
+                room = 0  # No large one may overtake it.
                 continue
             self._waiting.remove(waiter)
             self._free -= 1
@@ -138,7 +141,7 @@ class Admission:
     def _ended(self, future: asyncio.Future, pixels: int) -> None:
         del self._begun[future]
         if not future.cancelled():
-            future.exception()  # Seen, even where nobody waits for it any more.
+            future.exception()  # Retrieved, or asyncio would log it where the caller has gone.
         self._release(pixels)
 
     def _release(self, pixels: int) -> None:

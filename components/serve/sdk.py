@@ -25,7 +25,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages  # noqa: E402
 from kserve.protocol.rest.server import RESTServer  # noqa: E402
 
 if stand_in:
-    # Whoever imports pandas later gets the real one.
+    # A later import gets the real pandas.
     del sys.modules["pandas"]
 
 __all__ = ["Model", "RESTServer", "messages", "parser"]

@@ -1,17 +1,48 @@
-"""The champion of a store: which bundle is to be served on this machine."""
+"""Where bundles come from: a folder, or the champion of a store."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock
 
+from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import model_folder
 from defectline.components.common.records import read_champion
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
+
+
+class Source(Protocol):
+    """Where bundles come from."""
+
+    def state(self) -> str:
+        """Changes when there may be another bundle; cheap."""
+        ...
+
+    def fetch(self) -> Path:
+        """The folder of the bundle that should be served. Raises DefectlineError."""
+        ...
+
+
+class Folder:
+    """A `Source`: the bundle in one folder, whichever is there when asked."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def state(self) -> str:
+        try:
+            return hashlib.sha256((self.folder / checksums.NAME).read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
+    def fetch(self) -> Path:
+        return self.folder
 
 
 def fetch_champion(store: str, name: str) -> tuple[Path, str]:

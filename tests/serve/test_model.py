@@ -127,7 +127,7 @@ def test_a_model_with_grades_answers_them(served, judged, tmp_path):
     checksums.seal(folder)
     model = DefectModel("plates", folder)
     model.load()
-    (judged,) = asyncio.run(model.predict(read_raw(PNG, {}))).judged
+    (judged,) = asyncio.run(model.predict(read_raw(PNG, {}))).results
     assert judged.prediction["grade"] == "B"
 
 
@@ -188,12 +188,12 @@ def _huge() -> bytes:
     ("body", "content_type", "says"),
     [
         (b"", "image/png", "0 bytes"),
-        (b"", "application/json", "no JSON"),
+        (b"", "application/json", "not valid JSON"),
         (np.random.default_rng(0).bytes(5000), "image/png", "5000 bytes"),
         (PNG[: len(PNG) // 2], "image/png", "damaged"),
         (_huge(), "image/png", "too large"),
-        (b"{", "application/json", "no JSON"),
-        (b"\xff\xd8\xff", "application/json", "no JSON"),
+        (b"{", "application/json", "not valid JSON"),
+        (b"\xff\xd8\xff", "application/json", "not valid JSON"),
         (b"[]", "application/json", "cannot be used|list|object"),
         (b"7", "application/json", "cannot be used|object"),
         (b"{}", "application/json", "Expected"),
@@ -209,7 +209,7 @@ def _huge() -> bytes:
         ('{"instances": [{"image": {"b64": "\u00e9"}}]}'.encode(), "application/json", "(?i)expected"),
         (_body(b"no picture").encode(), "application/json", "10 bytes"),
         (_body(PNG, b"").encode(), "application/json", "0 bytes"),
-        (PNG, "application/json", "no JSON"),
+        (PNG, "application/json", "not valid JSON"),
         (b"no picture", "application/octet-stream", "10 bytes"),
     ],
 )

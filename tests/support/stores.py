@@ -24,7 +24,8 @@ from defectline.components.common.storage import Storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.evaluate.step import evaluate
 from defectline.components.ingest.step import ingest
-from defectline.components.serve.monitoring.review import Reviewer, ReviewSettings
+from defectline.components.serve.monitoring.review import Reviewer
+from defectline.components.serve.settings import ReviewSettings
 from defectline.pipeline.catalog.review import accept, export
 
 NAME = "defects"

@@ -39,7 +39,7 @@ PICTURES_A_BIN = 20
 
 
 class Shift(NamedTuple):
-    """What the last frames say. NaN where there are too few of them, or of training pictures."""
+    """Drift of the last frames. NaN where there are too few of them, or of training pictures."""
 
     frames: int
     psi: dict[str, float]
@@ -102,7 +102,7 @@ class Drift(Collector):
         self._ng += by * ng
 
     def shift(self) -> Shift:
-        """What the last frames say."""
+        """Drift of the last frames."""
         with self._lock:
             frames, ng, counts = len(self._frames), self._ng, [found.copy() for found in self._counts]
         enough = frames >= LEAST_FRAMES
@@ -177,6 +177,6 @@ def merge(counts: NDArray[np.integer]) -> NDArray[np.int64]:
             starts.append(index + 1)
             gathered = 0
     if len(starts) > 1:
-        # Behind it are no pictures, or too few to stand alone.
+        # After it come no pictures, or too few for a bin.
         starts.pop()
     return np.unique([0, *starts, *([end] if end < len(counts) else [])])

@@ -1,6 +1,6 @@
-"""One JSON object a line on standard output: of every request one, and of whatever else is worth telling.
+"""One JSON object a line on standard output: one for every request, and one for each other event.
 
-Neither pictures nor masks, neither headers nor query strings: nothing that is anybody's secret.
+They contain no pictures, masks, headers or query strings, which may be secret.
 """
 
 import json
@@ -51,7 +51,7 @@ def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: A
 
 @dataclass
 class Trace:
-    """What there is to tell of one request; filled on its way, told once at its end."""
+    """What the log says of one request: filled on its way, written once at its end."""
 
     request_id: str
     call: str = ""
@@ -59,7 +59,7 @@ class Trace:
     protocol: str = "none"
     begun: float = field(default_factory=time.perf_counter)
     code: str = ""
-    """Of the refusal, if it was one."""
+    """Of the error, if it ended with one."""
     version: str = ""
     received_bytes: int = 0
     verdicts: list[str] = field(default_factory=list)

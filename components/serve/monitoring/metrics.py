@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ AREA_RATIO = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1)
 
 
 class Metrics:
-    """Its own registry: KServe's counters would stay at zero beside these."""
+    """In a registry of their own, without KServe's counters, which would stay at zero."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -53,7 +53,7 @@ class Metrics:
         )
         self.waiting = Gauge("queue_length", "Requests that wait for a thread.", **shared)
         self.running = Gauge("running", "Requests whose pictures are being judged.", **shared)
-        self.ready = Gauge("ready", "1 where new requests are welcome.", **shared)
+        self.ready = Gauge("ready", "1 where the model is ready for requests.", **shared)
         self.model = Gauge(
             "model_info", "1 for the version that serves.", ["name", "version", "precision"], **shared
         )

@@ -1,6 +1,6 @@
-"""Whoever wants to know of answers: called after them, on a thread of its own, never on their way.
+"""Observers are called after each answer, on a thread of their own, so that no answer waits for them.
 
-An observer is a callable that takes an `Observed`; add it to `Observers.callables` before the server starts.
+An observer is a callable that takes an `Observation`; add it before the server starts.
 """
 
 import queue
@@ -17,14 +17,14 @@ from defectline.components.serve.monitoring.logs import log
 from defectline.components.serve.monitoring.metrics import Metrics
 
 HELD_BYTES = 128_000_000
-"""In pictures that wait for observers; what exceeds it is dropped, and counted."""
+"""Of pictures that wait for observers; what exceeds it is dropped, and counted."""
 
 
-class Observed(NamedTuple):
+class Observation(NamedTuple):
     """One answered picture."""
 
     picture: bytes
-    """As it came, encoded."""
+    """The incoming file, encoded."""
     image: NDArray[np.uint8]
     """(H, W, channels), decoded; not to be changed."""
     levels: NDArray[np.uint16]
@@ -38,7 +38,7 @@ class Observed(NamedTuple):
     bundle: Bundle
     """Of the model that judged."""
     threshold: float
-    """That it was judged by: the model's own, or the caller's."""
+    """The one that was used: the model's own, or the caller's."""
 
     @property
     def size(self) -> int:
@@ -46,51 +46,54 @@ class Observed(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """By the model's own threshold, whatever the caller's was."""
+        """By the model's own threshold, even where the caller gave another."""
         return judge_score(self.prediction["score"], self.bundle.threshold)
 
     def own_prediction(self) -> dict[str, Any]:
-        """What is answered where the caller brings no threshold, with mask and version."""
+        """The answer at the model's own threshold, with mask and version."""
         found = answer(self.levels, self.bundle.threshold, self.bundle.min_area_px)
         return {**to_prediction(found, self.bundle.grades), "model_version": self.bundle.version}
 
 
 class Observers:
     def __init__(self, metrics: Metrics):
-        self.callables: list[Callable[[Observed], None]] = []
+        self._observers: list[Callable[[Observation], None]] = []
         self._metrics = metrics
-        self._queue: queue.SimpleQueue[Observed | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Observation | None] = queue.SimpleQueue()
         self._held, self._lock = 0, threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def tell(self, observed: Observed) -> None:
-        """Hand an answer over; returns at once. From any thread."""
-        if not self.callables:
+    def add(self, observer: Callable[[Observation], None]) -> None:
+        self._observers.append(observer)
+
+    def notify(self, observation: Observation) -> None:
+        """Queue an answer for the observers; returns at once. From any thread."""
+        if not self._observers:
             return
         with self._lock:
-            if self._held and self._held + observed.size > HELD_BYTES:
+            if self._held and self._held + observation.size > HELD_BYTES:
                 self._metrics.unobserved.inc()
                 return
-            self._held += observed.size
+            self._held += observation.size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="observe", daemon=True)
                 self._thread.start()
-        self._queue.put(observed)
+        self._queue.put(observation)
 
     def close(self, timeout_s: float = 10) -> None:
-        """Wait until all that was told has been seen."""
+        """Wait until the observers have seen all that is queued."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(timeout_s)
 
     def _work(self) -> None:
-        while (observed := self._queue.get()) is not None:
-            for callable_ in self.callables:
+        while (observation := self._queue.get()) is not None:
+            for observer in self._observers:
                 try:
-                    callable_(observed)
+                    observer(observation)
                 except Exception:
-                    # The next answer may be seen again, and answers never depend on who looks at them.
-                    log("an observer failed", 40, exc_info=True, observer=getattr(callable_, "__name__", ""))
+                    # It may succeed with the next answer, and the others go on.
+                    log("an observer failed", 40, exc_info=True, observer=getattr(observer, "__name__", ""))
             with self._lock:
-                self._held -= observed.size
-            del observed  # Or it would stay in memory until the next one comes.
+                self._held -= observation.size
+            del observation  # Or it would stay in memory until the next one comes.

@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter
-from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import SUFFIXES, Frame, frame_id
 from defectline.components.common.storage import Storage
-from defectline.components.serve.monitoring.observers import Observed
+from defectline.components.serve.monitoring.observers import Observation
+from defectline.components.serve.settings import ReviewSettings
 
 MOST_WAITING = 64
 MOST_WAITING_BYTES = 64 << 20
@@ -41,17 +41,6 @@ DROPS = ("queue_full", "day_full", "stopped")
 for _reason in DROPS:
     DROPPED.labels(_reason)  # shown as 0 before the first
 log = logging.getLogger("defectline.review")
-
-
-class ReviewSettings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    margin: float = Field(default=0.1, ge=0, le=1)
-    """Frames whose score is at most this far from the threshold are kept."""
-    share: float = Field(default=0.005, ge=0, le=1)
-    """Of the other frames, chosen by chance."""
-    per_day: int = Field(default=200, ge=1)
-    """Frames of a model in the store; several replicas that write at once may exceed it a little."""
 
 
 class _Waiting(NamedTuple):
@@ -88,18 +77,18 @@ class Reviewer:
         self._thread = threading.Thread(target=self._run, name="review", daemon=True)
         self._thread.start()
 
-    def observe(self, observed: Observed) -> None:
+    def observe(self, observation: Observation) -> None:
         """Offer an answered picture, with what the model says by its own threshold."""
-        score = observed.prediction["score"]
-        self.offer(observed.picture, score, observed.bundle.threshold, observed.own_prediction)
+        score = observation.prediction["score"]
+        self.offer(observation.picture, score, observation.bundle.threshold, observation.own_prediction)
 
     def offer(
         self, picture: bytes, score: float, threshold: float, predict: Callable[[], Mapping[str, Any]]
     ) -> bool:
         """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
 
-        `picture` is the file as it was sent. `predict` is called only for a frame that is kept, and gives
-        what the endpoint answers by `threshold`, with `model_version` and `mask_png`; nobody changes it.
+        `picture` is the file as it was sent. `predict` is called only for a frame that is kept. It returns
+        what the endpoint answers at `threshold`, with `model_version` and `mask_png`, and is not changed.
         """
         reason = self._reason(score, threshold)
         if reason is None:
@@ -118,9 +107,9 @@ class Reviewer:
 
     def _reason(self, score: float, threshold: float) -> Literal["near_threshold", "random"] | None:
         # Scores and thresholds are thousandths, whose differences are not: 0.6 − 0.5 > 0.1.
-        if round(abs(score - threshold), 6) <= self._settings.margin:
+        if round(abs(score - threshold), 6) <= self._settings.review_margin:
             return "near_threshold"
-        return "random" if random.random() < self._settings.share else None
+        return "random" if random.random() < self._settings.review_share else None
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Write what is waiting, for at most `timeout_s`; whether all was tried. The rest is dropped."""
@@ -143,20 +132,20 @@ class Reviewer:
                 waiting = self._waiting.popleft()
             try:
                 self._keep(waiting)
-            # Whatever it is, the next frame may do better, and the line goes on.
+            # Whatever it is, it may not happen with the next frame.
             except Exception as error:
                 FAILED.inc()
-                self._complain(error)
+                self._warn(error)
             finally:
                 with self._wake:
                     self._bytes -= len(waiting.picture)
 
     def _keep(self, waiting: _Waiting) -> None:
         key = FrameKey(self._model, f"{waiting.taken:%Y-%m-%d}", frame_id(waiting.picture))
-        self._look(key.date)
+        self._list(key.date)
         if key.id in self._known:
             return
-        if self._today >= self._settings.per_day:
+        if self._today >= self._settings.review_per_day:
             _drop("day_full")
             return
         with Image.open(io.BytesIO(waiting.picture)) as opened:
@@ -181,8 +170,8 @@ class Reviewer:
             self._today += 1
         self._known.add(key.id)
 
-    def _look(self, day: str) -> None:
-        """What the store has already: all of it once, then the frames of today now and then."""
+    def _list(self, day: str) -> None:
+        """Read what the store has: all of it once, then the frames of today now and then."""
         now = time.monotonic()
         if day == self._day and now - self._listed < LIST_EVERY_S:
             return
@@ -193,7 +182,7 @@ class Reviewer:
         try:
             listed = [found.key for found in self._store.list(prefix)]
         except DefectlineError as error:
-            # A folder that nobody has written to yet is no fault, and any other shows when it is written to.
+            # A folder without frames yet is not an error, and any other shows when a frame is written.
             log.debug("the store cannot be listed: %s", error)
             return
         self._listed_whole = True
@@ -201,7 +190,7 @@ class Reviewer:
         self._known.update(key.id for key in keys)
         self._today = sum(key.date == day for key in keys)
 
-    def _complain(self, error: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         """One line now and then: a store that is away would fill the log."""
         now = time.monotonic()
         if now - self._logged < LOG_EVERY_S:

@@ -9,14 +9,13 @@ from grpc.aio import ServicerContext
 
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring.logs import Trace, log
-from defectline.components.serve.protocol import errors, openapi, requests
-from defectline.components.serve.protocol import responses as answers
-from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol import errors, openapi, requests, responses
+from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
 
 SERVICE = "inference.GRPCInferenceService"
 ENVELOPE_BYTES = 65536
-"""What a message may hold besides the picture."""
+"""For what a message has in addition to the picture."""
 
 Call = Callable[[Any, Trace], Awaitable[Message]]
 
@@ -36,7 +35,7 @@ class Service:
             "ModelMetadata": (messages.ModelMetadataRequest, self._model_metadata),
             "ModelInfer": (messages.ModelInferRequest, self._infer),
         }
-        # Without a deserializer of gRPC's, which answers bytes that are no message with a fault of ours.
+        # gRPC's own deserializer would answer bytes that are not a message with INTERNAL.
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
@@ -60,12 +59,12 @@ class Service:
                 context.set_trailing_metadata((("x-request-id", trace.request_id),))
                 status = "OK"
                 return answer
-            except Refusal as refusal:
-                status, trace.code = refusal.grpc, refusal.code
+            except ApiError as error:
+                status, trace.code = error.grpc, error.code
                 more = {"x-request-id": trace.request_id}
-                if refusal.retry_after_s is not None:
-                    more["retry-after"] = str(refusal.retry_after_s)
-                await _abort(context, status, refusal.message, more)
+                if error.retry_after_s is not None:
+                    more["retry-after"] = str(error.retry_after_s)
+                await _abort(context, status, error.message, more)
             except Exception:
                 status, trace.code = "INTERNAL", "internal"
                 log("a request failed", 40, exc_info=True, request_id=trace.request_id)
@@ -81,11 +80,11 @@ class Service:
         return messages.ServerLiveResponse(live=True)
 
     async def _ready(self, _: messages.ServerReadyRequest, __: Trace) -> Message:
-        return messages.ServerReadyResponse(ready=not self.model.unready())
+        return messages.ServerReadyResponse(ready=not self.model.not_ready_reason())
 
     async def _model_ready(self, request: messages.ModelReadyRequest, _: Trace) -> Message:
         self.model.check(request.name, request.version or None)
-        return messages.ModelReadyResponse(ready=not self.model.unready())
+        return messages.ModelReadyResponse(ready=not self.model.not_ready_reason())
 
     async def _server_metadata(self, _: messages.ServerMetadataRequest, __: Trace) -> Message:
         return messages.ServerMetadataResponse(**openapi.server_metadata())
@@ -94,17 +93,17 @@ class Service:
         bundle = self.model.check(request.name, request.version or None).bundle
         return messages.ModelMetadataResponse(
             **openapi.model_metadata(
-                request.name, bundle.version, bundle.grades is not None, self.model.how.engine
+                request.name, bundle.version, bundle.grades is not None, self.model.settings.engine
             )
         )
 
     async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:
         self.model.check(request.model_name, request.model_version or None)
         self.model.admission.check()
-        asked, id_ = requests.read_grpc(request)
-        trace.request_id = asked.parameters.request_id or id_ or trace.request_id
-        answered = await self.model.predict(asked, trace=trace, model_name=request.model_name)
-        return answers.to_grpc(asked, answered)
+        parsed, id_ = requests.read_grpc(request)
+        trace.request_id = parsed.parameters.request_id or id_ or trace.request_id
+        response = await self.model.predict(parsed, trace=trace, model_name=request.model_name)
+        return responses.to_grpc(parsed, response)
 
 
 def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Server:

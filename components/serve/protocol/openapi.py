@@ -1,4 +1,4 @@
-"""What the endpoint takes and gives, told to machines (OpenAPI) and to people (a page without scripts)."""
+"""What the endpoint takes and gives, for machines (OpenAPI) and for people (a page without scripts)."""
 
 import html
 import json
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from defectline.components.common.prediction import Prediction
-from defectline.components.serve.protocol.errors import KINDS
+from defectline.components.serve.protocol.errors import ERROR_CODES
 from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
 from defectline.components.serve.protocol.responses import DATATYPES
 
@@ -48,7 +48,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
     ]
     limit = (
         f"Bodies of at most {body_bytes / 1e6:g} MB, pictures of at most "
-        f"{model.max_pixels / 1e6:g} megapixels, at most {MAX_PICTURES} in one request."
+        f"{model.settings.max_pixels / 1e6:g} megapixels, at most {MAX_PICTURES} in one request."
     )
     return {
         "openapi": "3.1.0",
@@ -65,9 +65,9 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
                     [name, *query],
                     {
                         **{kind: {"schema": {}} for kind in PICTURES},
-                        "application/json": {"schema": {"oneOf": [_ref("V1Request"), _ref("Predecessor")]}},
+                        "application/json": {"schema": {"oneOf": [_ref("V1Request"), _ref("LegacyRequest")]}},
                     },
-                    {"oneOf": [_ref("V1Answer"), _ref("PredecessorAnswer")]},
+                    {"oneOf": [_ref("V1Response"), _ref("LegacyResponse")]},
                 )
             },
             "/v2/models/{name}/infer": {
@@ -77,12 +77,14 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
                     "prediction_v2",
                     [name, *query],
                     {"application/json": {"schema": _ref("V2Request")}},
-                    _ref("V2Answer"),
+                    _ref("V2Response"),
                 )
             },
             "/": _people() if page else _get("Whether the process runs", "live", {"status": "alive"}),
             "/v2/health/live": _get("Whether the process runs", "live_v2", {"live": True}),
-            "/v2/health/ready": _get("Whether requests are welcome", "ready", {"ready": True}, 503),
+            "/v2/health/ready": _get(
+                "Whether the model is ready for requests", "ready", {"ready": True}, 503
+            ),
             "/v1/models": _get("The model's names", "models_v1", {"models": list(model.names)}),
             "/v2/models": _get("The model's names", "models_v2", {"models": list(model.names)}),
             "/v1/models/{name}": _get(
@@ -95,7 +97,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
             "/v2/models/{name}": _get(
                 "The model's tensors",
                 "model",
-                model_metadata(model.name, "", True, model.how.engine),
+                model_metadata(model.name, "", True, model.settings.engine),
                 503,
                 [name],
             ),
@@ -147,7 +149,7 @@ def _schemas() -> Schema:
     text, whole = {"type": "string"}, {"type": "integer"}
     base64 = {"type": "string", "contentEncoding": "base64", "minLength": 4}
     id_ = {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"}
-    error = _object({"code": {"enum": list(KINDS)}, "message": text, "request_id": id_}, more=False)
+    error = _object({"code": {"enum": list(ERROR_CODES)}, "message": text, "request_id": id_}, more=False)
     tensor = _object(
         {
             "name": text,
@@ -161,7 +163,7 @@ def _schemas() -> Schema:
     )
     shared = _schemas_of(Parameters) | _schemas_of(Prediction)
     parameters = shared["Parameters"]
-    # The caller may ask for the rest alone.
+    # `regions=false` leaves them out.
     shared["Prediction"]["required"].remove("regions")
     return {
         **shared,
@@ -173,9 +175,11 @@ def _schemas() -> Schema:
             },
             "parameters",
         ),
-        "V1Answer": _object({"predictions": _array(_ref("Prediction"), 1), "request_id": id_}, more=False),
-        "Predecessor": _object({"image": base64, "parameters": _ref("Parameters")}, "parameters", more=False),
-        "PredecessorAnswer": _object({"defected_area": text, "segmented_image": base64}, more=False),
+        "V1Response": _object({"predictions": _array(_ref("Prediction"), 1), "request_id": id_}, more=False),
+        "LegacyRequest": _object(
+            {"image": base64, "parameters": _ref("Parameters")}, "parameters", more=False
+        ),
+        "LegacyResponse": _object({"defected_area": text, "segmented_image": base64}, more=False),
         "V2Request": _object(
             {
                 "id": id_,
@@ -215,29 +219,29 @@ def _schemas() -> Schema:
             "outputs",
             "parameters",
         ),
-        "V2Answer": _object(
+        "V2Response": _object(
             {"model_name": text, "model_version": text, "id": id_, "outputs": _array(tensor)}, more=False
         ),
     }
 
 
-def _operation(summary: str, id_: str, parameters: list[Schema], content: Schema, answer: Schema) -> Schema:
-    refused = sorted({str(kind.http) for code, kind in KINDS.items() if code != "method_not_allowed"})
+def _operation(summary: str, id_: str, parameters: list[Schema], content: Schema, response: Schema) -> Schema:
+    failures = sorted({str(kind.http) for code, kind in ERROR_CODES.items() if code != "method_not_allowed"})
     return {
         "summary": summary,
         "operationId": id_,
         "parameters": parameters,
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {"description": "the answer", "content": {"application/json": {"schema": answer}}},
-            **{status: _refusal(status) for status in refused},
+            "200": {"description": "the answer", "content": {"application/json": {"schema": response}}},
+            **{status: _error(status) for status in failures},
         },
     }
 
 
-def _refusal(status: str) -> Schema:
+def _error(status: str) -> Schema:
     out: Schema = {
-        "description": ", ".join(code for code, kind in KINDS.items() if str(kind.http) == status),
+        "description": ", ".join(code for code, kind in ERROR_CODES.items() if str(kind.http) == status),
         "content": {"application/json": {"schema": _ref("Error")}},
     }
     if status == "503":
@@ -249,7 +253,7 @@ def _get(
     summary: str,
     id_: str,
     example: Schema,
-    refused: int | None = None,
+    failure: int | None = None,
     parameters: list[Schema] | None = None,
 ) -> Schema:
     answer = {"type": "object", "required": list(example)}
@@ -259,8 +263,8 @@ def _get(
             "content": {"application/json": {"schema": answer, "example": example}},
         }
     }
-    for status in ([404] if parameters else []) + ([refused] if refused else []):
-        responses[str(status)] = _refusal(str(status))
+    for status in ([404] if parameters else []) + ([failure] if failure else []):
+        responses[str(status)] = _error(str(status))
     return {
         "get": {
             "summary": summary,

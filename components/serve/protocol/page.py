@@ -13,13 +13,13 @@ TEMPLATE = Path(__file__).with_name("page.html")
 class Page(NamedTuple):
     html: str
     headers: dict[str, str]
-    """To send with it; among them a policy that lets only the page's own script and style run."""
+    """To send with it; among them a policy that allows only the page's own script and style."""
 
 
 def inspection_page(model: str) -> Page:
     """The page for the model of this name.
 
-    Its script asks `v1/models/<model>:predict`, relative to where the page itself lies.
+    Its script asks `v1/models/<model>:predict`, relative to the page's own address.
     """
     template = TEMPLATE.read_text(encoding="utf-8")
     policy = {

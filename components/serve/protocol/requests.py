@@ -1,4 +1,4 @@
-"""What is asked: the bodies of every protocol → pictures and parameters. No I/O."""
+"""Requests: the bodies of every protocol → pictures and parameters. No I/O."""
 
 import base64
 import binascii
@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common.imaging import FORMATS
 from defectline.components.common.prediction import Prediction
-from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
 
 MAX_PICTURES = 64
-"""In one request: it is answered as a whole, so more would only make everybody else wait."""
+"""In one request: it is answered as a whole, so more would only make others wait."""
 INPUT = "image"
-OUTPUTS = {
+OUTPUTS: dict[str, Any] = {
     "mask" if name == "mask_png" else name: field.annotation
     for name, field in Prediction.model_fields.items()
     if name not in ("model_version", "latency_ms")
@@ -34,7 +34,7 @@ REQUEST_ID = re.compile("[A-Za-z0-9_.:-]{1,128}")
 V1_BODY = '{"instances": [{"image": {"b64": "…"}}]} or {"image": "…"}'
 V2_BODY = '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}'
 
-Protocol = Literal["v1_raw", "v1_json", "predecessor", "v2_json", "v2_binary", "grpc"]
+Protocol = Literal["v1_raw", "v1_json", "legacy", "v2_json", "v2_binary", "grpc"]
 
 
 class Parameters(BaseModel):
@@ -69,22 +69,22 @@ class Output(NamedTuple):
     binary: bool
 
 
-class Asked(NamedTuple):
-    """One request, whatever its protocol."""
+class InferenceRequest(NamedTuple):
+    """One request of any protocol."""
 
     protocol: Protocol
     pictures: list[bytes]
     """Encoded as PNG, JPEG, …; at least one, at most MAX_PICTURES."""
     parameters: Parameters
     outputs: list[Output] | None = None
-    """V2: those that were asked for, in this order; None for all."""
+    """V2: the requested ones, in this order; None for all."""
     binary: bool = False
     """V2: outputs are sent as bytes after the JSON, or in raw_output_contents."""
 
     @property
     def mask(self) -> Literal["png", "bmp", "none"]:
-        """How the mask is to be encoded."""
-        if self.protocol == "predecessor":
+        """How to encode the mask."""
+        if self.protocol == "legacy":
             return "bmp"
         if self.outputs is not None and all(output.name != "mask" for output in self.outputs):
             return "none"
@@ -97,29 +97,28 @@ def new_request_id(given: str | None = None) -> str:
 
 
 def check_size(picture: bytes, max_pixels: int) -> int:
-    """The pixels that a picture's header tells of, before anything of it is decoded. Raises Refusal for too
-    many.
+    """The number of pixels by a picture's header, before any are decoded. Raises ApiError for too many.
 
-    What has no readable header passes, as 0: decoding says better what is wrong.
+    A picture without a readable header passes, as 0: decoding says better what is wrong.
     """
     try:
         with Image.open(io.BytesIO(picture), formats=FORMATS) as header:
             width, height = header.size
     except Image.DecompressionBombError:
-        raise Refusal("too_large", f"The picture is too large. {_cut(max_pixels)}") from None
+        raise ApiError("too_large", f"The picture is too large. {_cut(max_pixels)}") from None
     except Exception:
         # Damage makes Pillow's readers raise almost anything.
         return 0
     if width * height > max_pixels:
-        raise Refusal("too_large", f"The picture is too large: {width}×{height} pixels. {_cut(max_pixels)}")
+        raise ApiError("too_large", f"The picture is too large: {width}×{height} pixels. {_cut(max_pixels)}")
     return width * height
 
 
 def check_sizes(pictures: Sequence[bytes], max_pixels: int) -> list[int]:
-    """The pixels of each picture by its header, all of them together at most `max_pixels`. Raises Refusal."""
+    """The pixels of each picture by its header. Raises ApiError for more than `max_pixels` in all."""
     sizes = [check_size(picture, max_pixels) for picture in pictures]
     if sum(sizes) > max_pixels:
-        raise Refusal(
+        raise ApiError(
             "too_large",
             f"The pictures are too large: {sum(sizes) / 1e6:.1f} megapixels together. "
             f"Send at most {max_pixels / 1e6:g} in one request.",
@@ -132,7 +131,7 @@ def _cut(max_pixels: int) -> str:
 
 
 def parameters_of(*sources: Mapping[str, Any]) -> Parameters:
-    """Parameters out of a query string and a body, the later ones first in rank."""
+    """Parameters of a query string and a body; later sources win."""
     given = {key: value for source in sources for key, value in source.items()}
     try:
         return Parameters(**given)
@@ -142,44 +141,46 @@ def parameters_of(*sources: Mapping[str, Any]) -> Parameters:
         name = ""
     if name in EXPECTED:
         got = str(given[name])[:40]
-        raise Refusal("invalid_request", f"Parameter {name} is {got!r}. Expected {EXPECTED[name]}.")
-    raise Refusal(
+        raise ApiError("invalid_request", f"Parameter {name} is {got!r}. Expected {EXPECTED[name]}.")
+    raise ApiError(
         "invalid_request", f"There is no parameter {name[:40]!r}. Expected one of {', '.join(EXPECTED)}."
     )
 
 
-def read_raw(body: bytes, query: Mapping[str, str]) -> Asked:
-    """V1 with the picture itself as body."""
-    return Asked("v1_raw", [body], parameters_of(query))
+def read_raw(body: bytes, query: Mapping[str, str]) -> InferenceRequest:
+    """V1 with the picture itself as its body."""
+    return InferenceRequest("v1_raw", [body], parameters_of(query))
 
 
-def read_v1(body: bytes, query: Mapping[str, str]) -> Asked:
-    """V1 JSON, or the predecessor's body."""
+def read_v1(body: bytes, query: Mapping[str, str]) -> InferenceRequest:
+    """V1 JSON, or the legacy body."""
     content = _json_object(body, V1_BODY)
     parameters = parameters_of(query, _object(content.get("parameters"), "parameters"))
     if "instances" not in content and "image" in content:
-        return Asked("predecessor", [_picture(content["image"], V1_BODY)], parameters)
+        return InferenceRequest("legacy", [_picture(content["image"], V1_BODY)], parameters)
     instances = content.get("instances")
     if not isinstance(instances, list):
-        raise _unusable(V1_BODY)
+        raise _wrong_body(V1_BODY)
     _check_count(len(instances), V1_BODY)
     pictures = []
     for instance in instances:
         if not isinstance(instance, dict) or not isinstance(instance.get("image"), dict):
-            raise _unusable(V1_BODY)
+            raise _wrong_body(V1_BODY)
         pictures.append(_picture(instance["image"].get("b64"), V1_BODY))
-    return Asked("v1_json", pictures, parameters)
+    return InferenceRequest("v1_json", pictures, parameters)
 
 
-def read_v2(body: bytes, json_length: str | None, query: Mapping[str, str]) -> tuple[Asked, str | None]:
+def read_v2(
+    body: bytes, json_length: str | None, query: Mapping[str, str]
+) -> tuple[InferenceRequest, str | None]:
     """V2 over REST, and its id. `json_length` is the header Inference-Header-Content-Length: what follows
     so many bytes of JSON is the binary data of the inputs, in their order."""
     text, rest = body, b""
     if json_length is not None:
         if not json_length.isascii() or not json_length.isdigit() or len(json_length) > 12:
-            raise Refusal("invalid_request", "Inference-Header-Content-Length is no number of bytes.")
+            raise ApiError("invalid_request", "Inference-Header-Content-Length is not a number of bytes.")
         if int(json_length) > len(body):
-            raise Refusal(
+            raise ApiError(
                 "invalid_request",
                 f"Inference-Header-Content-Length is {int(json_length)}, the body has {len(body)} bytes.",
             )
@@ -192,26 +193,28 @@ def read_v2(body: bytes, json_length: str | None, query: Mapping[str, str]) -> t
         outputs = [_output(item, binary) for item in _list(content["outputs"], "outputs")] or None
     inputs = _list(content.get("inputs"), "inputs")
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise _unusable(V2_BODY)
+        raise _wrong_body(V2_BODY)
     tensor = inputs[0]
     size = _object(tensor.get("parameters"), "parameters of the input").get("binary_data_size")
     elements: list[Any]
     if size is None:
         if rest:
-            raise Refusal("invalid_request", f"{len(rest)} bytes follow the JSON, but no input claims them.")
+            raise ApiError(
+                "invalid_request", f"{len(rest)} bytes follow the JSON, but no input has a binary_data_size."
+            )
         elements = _flat(_list(tensor.get("data"), "data"))
     else:
         if type(size) is not int or size != len(rest):
-            raise Refusal(
+            raise ApiError(
                 "invalid_request", f"binary_data_size is not the {len(rest)} bytes that follow the JSON."
             )
         elements = _unpack(rest)
     pictures = _tensor(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), elements)
     request_id = content.get("id")
     if request_id is not None and not (isinstance(request_id, str) and REQUEST_ID.fullmatch(request_id)):
-        raise Refusal("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
+        raise ApiError("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
     return (
-        Asked(
+        InferenceRequest(
             "v2_json" if size is None else "v2_binary", pictures, parameters_of(query, given), outputs, binary
         ),
         request_id,
@@ -223,24 +226,24 @@ def parse_grpc(message: type, data: bytes) -> Any:
     try:
         return message.FromString(data)  # type: ignore[attr-defined]
     except DecodeError:
-        raise Refusal("invalid_request", f"The bytes are no {message.__name__}.") from None
+        raise ApiError("invalid_request", f"The bytes are not a {message.__name__}.") from None
 
 
-def read_grpc(request: messages.ModelInferRequest) -> tuple[Asked, str | None]:
+def read_grpc(request: messages.ModelInferRequest) -> tuple[InferenceRequest, str | None]:
     """V2 over gRPC, and its id."""
     if len(request.inputs) != 1:
-        raise Refusal("invalid_request", f"{len(request.inputs)} inputs. Expected one, {INPUT}.")
+        raise ApiError("invalid_request", f"{len(request.inputs)} inputs. Expected one, {INPUT}.")
     tensor = request.inputs[0]
     raw = list(request.raw_input_contents)
     if len(raw) > 1 or (raw and tensor.HasField("contents")):
-        raise Refusal("invalid_request", "The data come twice. Send contents or raw_input_contents.")
+        raise ApiError("invalid_request", "The data come twice. Send contents or raw_input_contents.")
     elements: list[Any] = _unpack(raw[0]) if raw else list(tensor.contents.bytes_contents)
     pictures = _tensor(tensor.name, tensor.datatype, list(tensor.shape), elements)
     given = {key: _parameter(value) for key, value in request.parameters.items()}
     outputs = [_named(output.name, bool(raw)) for output in request.outputs] or None
     if request.id and not REQUEST_ID.fullmatch(request.id):
-        raise Refusal("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
-    return Asked("grpc", pictures, parameters_of(given), outputs, bool(raw)), request.id or None
+        raise ApiError("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
+    return InferenceRequest("grpc", pictures, parameters_of(given), outputs, bool(raw)), request.id or None
 
 
 def _parameter(value: messages.InferParameter) -> Any:
@@ -251,14 +254,14 @@ def _parameter(value: messages.InferParameter) -> Any:
 def _tensor(name: Any, datatype: Any, shape: Any, elements: list[Any]) -> list[bytes]:
     """The pictures of the input tensor."""
     if name != INPUT or datatype != "BYTES":
-        raise Refusal("invalid_request", f"Expected one input, {INPUT}, of datatype BYTES.")
+        raise ApiError("invalid_request", f"Expected one input, {INPUT}, of datatype BYTES.")
     if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
-        raise Refusal("invalid_request", "The shape is no list of sizes.")
+        raise ApiError("invalid_request", "The shape is not a list of sizes.")
     _check_count(len(elements), V2_BODY)
     if not shape or math.prod(shape) != len(elements):
-        raise Refusal(
+        raise ApiError(
             "invalid_request",
-            f"The shape is for {math.prod(shape) if shape else 0} pictures, the data holds {len(elements)}.",
+            f"The shape is for {math.prod(shape) if shape else 0} pictures, the data has {len(elements)}.",
         )
     return [item if isinstance(item, bytes) else _picture(item, V2_BODY) for item in elements]
 
@@ -274,7 +277,7 @@ def _unpack(data: bytes) -> list[bytes]:
         length = struct.unpack_from("<I", data, at)[0] if start <= len(data) else len(data)
         at = start + length
         if at > len(data):
-            raise Refusal(
+            raise ApiError(
                 "invalid_request",
                 "The binary data ends within an element. Each element follows its length, as four bytes.",
             )
@@ -284,14 +287,14 @@ def _unpack(data: bytes) -> list[bytes]:
 
 def _output(item: Any, binary: bool) -> Output:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise Refusal("invalid_request", 'An output is no object such as {"name": "verdict"}.')
+        raise ApiError("invalid_request", 'An output is not an object such as {"name": "verdict"}.')
     parameters = _object(item.get("parameters"), "parameters of an output")
     return _named(item["name"], _flag(parameters.get("binary_data", binary), "binary_data"))
 
 
 def _named(name: str, binary: bool) -> Output:
     if name not in OUTPUTS:
-        raise Refusal(
+        raise ApiError(
             "invalid_request", f"There is no output {name[:40]!r}. Expected some of {', '.join(OUTPUTS)}."
         )
     return Output(name, binary)
@@ -299,7 +302,7 @@ def _named(name: str, binary: bool) -> Output:
 
 def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
-        raise Refusal("invalid_request", f"{name} is neither true nor false.")
+        raise ApiError("invalid_request", f"{name} is not true or false.")
     return value
 
 
@@ -314,9 +317,9 @@ def _json_object(body: bytes, expected: str) -> dict[str, Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise Refusal("invalid_request", f"The body is no JSON. Expected {expected}.") from None
+        raise ApiError("invalid_request", f"The body is not valid JSON. Expected {expected}.") from None
     if not isinstance(content, dict):
-        raise _unusable(expected)
+        raise _wrong_body(expected)
     return content
 
 
@@ -324,36 +327,36 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Refusal("invalid_request", f"{name} is no JSON object.")
+        raise ApiError("invalid_request", f"{name} is not a JSON object.")
     return value
 
 
 def _list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Refusal("invalid_request", f"{name} is no list. Expected {V2_BODY}.")
+        raise ApiError("invalid_request", f"{name} is not a list. Expected {V2_BODY}.")
     return value
 
 
 def _picture(text: Any, expected: str) -> bytes:
     try:
         if isinstance(text, str) and text.startswith("data:"):
-            raise Refusal("invalid_request", "A picture is a data URL. Send what follows its comma alone.")
+            raise ApiError("invalid_request", "A picture is a data URL. Send only what follows its comma.")
         # Encoders of mail and shells break lines.
         return base64.b64decode("".join(text.split()), validate=True)
     except (AttributeError, TypeError, ValueError, binascii.Error):
-        raise Refusal("invalid_request", f"A picture is no base64. Expected {expected}.") from None
+        raise ApiError("invalid_request", f"A picture is not valid base64. Expected {expected}.") from None
 
 
 def _check_count(count: int, expected: str) -> None:
     if not count:
-        raise Refusal("invalid_request", f"The body holds no picture. Expected {expected}.")
+        raise ApiError("invalid_request", f"The body has no picture. Expected {expected}.")
     if count > MAX_PICTURES:
         raise _too_many()
 
 
-def _too_many() -> Refusal:
-    return Refusal("too_large", f"The request holds too many pictures. Send at most {MAX_PICTURES} at once.")
+def _too_many() -> ApiError:
+    return ApiError("too_large", f"The request has too many pictures. Send at most {MAX_PICTURES} at once.")
 
 
-def _unusable(expected: str) -> Refusal:
-    return Refusal("invalid_request", f"The body cannot be used. Expected {expected}.")
+def _wrong_body(expected: str) -> ApiError:
+    return ApiError("invalid_request", f"The body cannot be used. Expected {expected}.")

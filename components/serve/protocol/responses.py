@@ -1,4 +1,4 @@
-"""What is answered: judged pictures → the bodies of every protocol. No I/O."""
+"""Responses: judged pictures → the bodies of every protocol. No I/O."""
 
 import base64
 import io
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common.imaging import encode_mask
-from defectline.components.serve.protocol.errors import Refusal
-from defectline.components.serve.protocol.requests import OUTPUTS, Asked
+from defectline.components.serve.protocol.errors import ApiError
+from defectline.components.serve.protocol.requests import OUTPUTS, InferenceRequest
 from defectline.components.serve.sdk import messages
 
 DATATYPES = {name: {float: "FP64", int: "INT64"}.get(kind, "BYTES") for name, kind in OUTPUTS.items()}
@@ -22,22 +22,22 @@ NUMPY = {"FP64": "<f8", "INT64": "<i8"}
 CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
 
 
-class Judged(NamedTuple):
+class ImageResult(NamedTuple):
     """The answer for one picture."""
 
     prediction: dict[str, Any]
-    """As `to_prediction` makes it, without the mask."""
+    """Of `to_prediction`, without the mask."""
     mask: bytes | None
-    """Encoded as it was asked for; None where it was not."""
+    """Encoded as the request says; None where it wants none."""
     latency_ms: float
 
 
-class Answered(NamedTuple):
+class InferenceResponse(NamedTuple):
     """The answer to one request."""
 
-    judged: Sequence[Judged]
+    results: Sequence[ImageResult]
     model_name: str
-    """As the caller called it."""
+    """The name in the request: the model's own, or an alias."""
     model_version: str
     request_id: str
 
@@ -53,26 +53,26 @@ def encode(mask: NDArray[np.uint8], kind: Literal["png", "bmp", "none"]) -> byte
     return out.getvalue()
 
 
-def to_v1(asked: Asked, answered: Answered) -> dict[str, Any]:
+def to_v1(request: InferenceRequest, response: InferenceResponse) -> dict[str, Any]:
     """The body of V1, as JSON."""
     predictions = []
-    for judged in answered.judged:
-        prediction = dict(judged.prediction)
-        if not asked.parameters.regions:
+    for result in response.results:
+        prediction = dict(result.prediction)
+        if not request.parameters.regions:
             del prediction["regions"]
-        if judged.mask is not None:
-            prediction["mask_png"] = base64.b64encode(judged.mask).decode()
-        prediction |= {"model_version": answered.model_version, "latency_ms": judged.latency_ms}
+        if result.mask is not None:
+            prediction["mask_png"] = base64.b64encode(result.mask).decode()
+        prediction |= {"model_version": response.model_version, "latency_ms": result.latency_ms}
         predictions.append(prediction)
-    return {"predictions": predictions, "request_id": answered.request_id}
+    return {"predictions": predictions, "request_id": response.request_id}
 
 
-def to_predecessor(answered: Answered) -> dict[str, str]:
-    """The body that the predecessor of this endpoint answered with."""
-    (judged,) = answered.judged
+def to_legacy(response: InferenceResponse) -> dict[str, str]:
+    """The body of the endpoint that this one replaces."""
+    (result,) = response.results
     return {
-        "defected_area": str(judged.prediction["defect_area_ratio"]),
-        "segmented_image": base64.b64encode(judged.mask or b"").decode(),
+        "defected_area": str(result.prediction["defect_area_ratio"]),
+        "segmented_image": base64.b64encode(result.mask or b"").decode(),
     }
 
 
@@ -92,29 +92,29 @@ class Tensor(NamedTuple):
         return b"".join(struct.pack("<I", len(value)) + value for value in self.values)
 
 
-def _tensors(asked: Asked, answered: Answered) -> list[Tensor]:
-    """The outputs that were asked for, or all that there are."""
+def _tensors(request: InferenceRequest, response: InferenceResponse) -> list[Tensor]:
+    """The requested outputs, or all that there are."""
     there = {}
     for name in OUTPUTS:
         if name == "mask":
-            values: list[Any] = [judged.mask for judged in answered.judged]
-        elif name == "regions" and asked.outputs is None and not asked.parameters.regions:
+            values: list[Any] = [result.mask for result in response.results]
+        elif name == "regions" and request.outputs is None and not request.parameters.regions:
             continue
         else:
-            values = [judged.prediction.get(name) for judged in answered.judged]
+            values = [result.prediction.get(name) for result in response.results]
         if any(value is None for value in values):
             continue
         there[name] = [_element(value) for value in values]
-    if asked.outputs is None:
-        return [Tensor(name, values, asked.binary) for name, values in there.items()]
-    for output in asked.outputs:
+    if request.outputs is None:
+        return [Tensor(name, values, request.binary) for name, values in there.items()]
+    for output in request.outputs:
         if output.name not in there:
-            raise Refusal(
+            raise ApiError(
                 "invalid_request",
                 f"There is no {output.name} to send: "
                 + ("mask is none." if output.name == "mask" else "the model has no limits for grades."),
             )
-    return [Tensor(output.name, there[output.name], output.binary) for output in asked.outputs]
+    return [Tensor(output.name, there[output.name], output.binary) for output in request.outputs]
 
 
 def _element(value: Any) -> Any:
@@ -124,14 +124,14 @@ def _element(value: Any) -> Any:
     return orjson.dumps(value) if isinstance(value, list) else value
 
 
-def to_v2(asked: Asked, answered: Answered) -> tuple[bytes, int | None]:
+def to_v2(request: InferenceRequest, response: InferenceResponse) -> tuple[bytes, int | None]:
     """The body of V2 over REST, and how many bytes of it are JSON where binary data follow.
 
     In JSON a mask is base64.
     """
     outputs: list[dict[str, Any]] = []
     binary = []
-    for tensor in _tensors(asked, answered):
+    for tensor in _tensors(request, response):
         output: dict[str, Any] = {
             "name": tensor.name,
             "shape": [len(tensor.values)],
@@ -149,24 +149,24 @@ def to_v2(asked: Asked, answered: Answered) -> tuple[bytes, int | None]:
         outputs.append(output)
     text = orjson.dumps(
         {
-            "model_name": answered.model_name,
-            "model_version": answered.model_version,
-            "id": answered.request_id,
+            "model_name": response.model_name,
+            "model_version": response.model_version,
+            "id": response.request_id,
             "outputs": outputs,
         }
     )
     return b"".join([text, *binary]), len(text) if binary else None
 
 
-def to_grpc(asked: Asked, answered: Answered) -> messages.ModelInferResponse:
+def to_grpc(request: InferenceRequest, response: InferenceResponse) -> messages.ModelInferResponse:
     """V2 over gRPC: raw contents where the request's were raw, for all outputs alike."""
-    response = messages.ModelInferResponse(
-        model_name=answered.model_name, model_version=answered.model_version, id=answered.request_id
+    message = messages.ModelInferResponse(
+        model_name=response.model_name, model_version=response.model_version, id=response.request_id
     )
-    for tensor in _tensors(asked, answered):
-        output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=[len(tensor.values)])
-        if asked.binary:
-            response.raw_output_contents.append(tensor.packed())
+    for tensor in _tensors(request, response):
+        output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=[len(tensor.values)])
+        if request.binary:
+            message.raw_output_contents.append(tensor.packed())
         else:
             getattr(output.contents, CONTENTS[tensor.datatype]).extend(tensor.values)
-    return response
+    return message

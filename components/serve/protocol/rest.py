@@ -1,4 +1,4 @@
-"""The endpoint over HTTP: V1, V2, the predecessor's body, health, metrics and their description."""
+"""The endpoint over HTTP: V1, V2, the legacy body, health, metrics and their description."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,22 +15,21 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring.logs import Trace, log
-from defectline.components.serve.protocol import errors, openapi, requests
-from defectline.components.serve.protocol import responses as answers
-from defectline.components.serve.protocol.errors import Refusal
+from defectline.components.serve.protocol import errors, openapi, requests, responses
+from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.page import inspection_page
 
 BODY_S = 30.0
-"""A body that takes longer to arrive is given up."""
+"""A body that takes longer to arrive is refused."""
 DISCARD_S = 5.0
-"""How long the rest of a refused body is read and thrown away: its sender reads the answer only then."""
+"""How long the rest of a refused body is read and dropped: its sender reads the answer only then."""
 PATH_CHARACTERS = 200
-"""Of a path, in the log: anybody may send one of any length."""
+"""Of a path, in the log: a caller may send one of any length."""
 GONE = 499
 """Logged where the caller went away before the answer."""
 JSON_LENGTH = "inference-header-content-length"
 QUIET = ("/", "/metrics", "/v2/health/live", "/v2/health/ready")
-"""Asked by probes every few seconds: neither logged nor counted."""
+"""Requested by probes every few seconds: neither logged nor counted."""
 
 
 class Limits(NamedTuple):
@@ -38,22 +37,22 @@ class Limits(NamedTuple):
     body_s: float = BODY_S
 
     def room_bytes(self, own: int) -> int:
-        """What all bodies that are not answered yet may hold together while one of them holds `own`.
+        """What all unanswered bodies together may take, for a body that takes `own` of it.
 
-        A third is for small ones alone: large ones that come slowly must not hold them up.
+        A third is reserved for small ones: large ones that arrive slowly must not block them.
         """
         return (3 if own <= self.body_bytes // 64 else 2) * self.body_bytes
 
 
-class Held:
-    """Bytes of the bodies that are in memory, over all requests."""
+class BodyBudget:
+    """Bytes of all bodies that are in memory."""
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.used = 0
 
 
-class Front:
-    """Around the whole app: an id for each request, one line in the log and one count at its end."""
+class RequestMiddleware:
+    """Gives each request an id, and at its end one line in the log and one count."""
 
     def __init__(self, app: ASGIApp, model: DefectModel):
         self.app, self.model = app, model
@@ -71,8 +70,8 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", trace.request_id.encode())]
-                if self.model.ending:
-                    # Whoever keeps the connection would lose the request after the last.
+                if self.model.draining:
+                    # A client that keeps the connection would lose its next request.
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
@@ -96,35 +95,35 @@ def _quiet(path: str, status: int) -> bool:
 
 
 class Body:
-    """A request's body, taken in no faster than it is wanted and no longer than it is allowed."""
+    """A request's body, read within its limits of size and time."""
 
-    def __init__(self, request: Request, limits: Limits, held: Held):
+    def __init__(self, request: Request, limits: Limits, budget: BodyBudget):
         self._request, self._limits = request, limits
-        self._all, self._own = held, 0
+        self._budget, self._own = budget, 0
         self._chunks: list[bytes] = []
         self._ended = False
 
     async def read(self) -> bytes:
-        """The whole body, which counts as held until it is released. Raises Refusal where it is too large or
-        too slow, or where the bodies of others leave no room for it."""
+        """The whole body, which counts in the budget until `release`. Raises ApiError where it is too large,
+        too slow, or where the bodies of other requests leave no room for it."""
         declared = self._request.headers.get("content-length", "")
-        # A length that is a lie is for the HTTP server; it counts the bytes.
+        # The HTTP server checks the length against the bytes.
         if declared.isdigit() and len(declared) < 20 and int(declared) > self._limits.body_bytes:
             raise self._too_large()
         if self._request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal("unsupported_media_type", "The body has a Content-Encoding. Send it as it is.")
+            raise ApiError("unsupported_media_type", "The body has a Content-Encoding. Send it without.")
         try:
             async with asyncio.timeout(self._limits.body_s):
                 while not self._ended:
                     self._chunks.append(await self._next())
                     self._own += len(self._chunks[-1])
-                    self._all.bytes += len(self._chunks[-1])
+                    self._budget.used += len(self._chunks[-1])
                     if self._own > self._limits.body_bytes:
                         raise self._too_large()
-                    if self._all.bytes > self._limits.room_bytes(self._own):
-                        raise Refusal("overloaded", "Too many large bodies arrive at once. Ask again later.")
+                    if self._budget.used > self._limits.room_bytes(self._own):
+                        raise ApiError("overloaded", "Too many large bodies arrive at once. Try again later.")
         except TimeoutError:
-            raise Refusal(
+            raise ApiError(
                 "body_timeout", f"The body did not arrive within {self._limits.body_s:g} s."
             ) from None
         whole = b"".join(self._chunks)
@@ -134,18 +133,18 @@ class Body:
     def release(self) -> None:
         """Give its memory back."""
         self._chunks.clear()
-        self._all.bytes -= self._own
+        self._budget.used -= self._own
         self._own = 0
 
     async def discard(self) -> None:
-        """Read what is left and forget it, for a while."""
+        """Read what is left and drop it, for at most DISCARD_S."""
         self.release()
         try:
             async with asyncio.timeout(DISCARD_S):
                 while not self._ended:
                     await self._next()
         except TimeoutError:
-            return  # The answer goes out all the same.
+            return  # The answer is sent all the same.
 
     async def _next(self) -> bytes:
         message = await self._request.receive()
@@ -155,9 +154,9 @@ class Body:
         self._ended = not message.get("more_body", False)
         return message.get("body", b"")
 
-    def _too_large(self) -> Refusal:
+    def _too_large(self) -> ApiError:
         limit = self._limits.body_bytes / 1e6
-        return Refusal("too_large", f"The body is too large. Send at most {limit:g} MB.")
+        return ApiError("too_large", f"The body is too large. Send at most {limit:g} MB.")
 
 
 class Json(Response):
@@ -171,7 +170,7 @@ class Endpoint:
     """The handlers of all routes."""
 
     def __init__(self, model: DefectModel, limits: Limits, page: bool):
-        self.model, self.limits, self.held = model, limits, Held()
+        self.model, self.limits, self.budget = model, limits, BodyBudget()
         self.schema = openapi.schema(model, limits.body_bytes, page)
         self._page = inspection_page(model.name)
 
@@ -181,41 +180,41 @@ class Endpoint:
         trace = request.scope["trace"]
         trace.protocol = "v1"
 
-        def understand(body: bytes) -> requests.Asked:
+        def parse(body: bytes) -> requests.InferenceRequest:
             trace.protocol = kind = "v1_raw" if _is_picture(request, body) else "v1_json"
             read = requests.read_raw if kind == "v1_raw" else requests.read_v1
-            asked = read(body, request.query_params)
-            trace.request_id = asked.parameters.request_id or trace.request_id
-            return asked
+            parsed = read(body, request.query_params)
+            trace.request_id = parsed.parameters.request_id or trace.request_id
+            return parsed
 
-        asked, answered = await self._answer(request, understand)
-        if asked.protocol == "predecessor":
-            return Json(answers.to_predecessor(answered))
-        return Json(answers.to_v1(asked, answered))
+        parsed, response = await self._infer(request, parse)
+        if parsed.protocol == "legacy":
+            return Json(responses.to_legacy(response))
+        return Json(responses.to_v1(parsed, response))
 
     async def infer_v2(self, request: Request) -> Response:
         trace = request.scope["trace"]
         trace.protocol = "v2"
 
-        def understand(body: bytes) -> requests.Asked:
+        def parse(body: bytes) -> requests.InferenceRequest:
             kind = _media_type(request)
             if kind not in ("", "application/json", "application/octet-stream"):
                 raise _wrong_type(kind, "application/json or application/octet-stream")
-            asked, id_ = requests.read_v2(body, request.headers.get(JSON_LENGTH), request.query_params)
-            trace.request_id = asked.parameters.request_id or id_ or trace.request_id
-            return asked
+            parsed, id_ = requests.read_v2(body, request.headers.get(JSON_LENGTH), request.query_params)
+            trace.request_id = parsed.parameters.request_id or id_ or trace.request_id
+            return parsed
 
-        asked, answered = await self._answer(request, understand)
-        body, json_length = answers.to_v2(asked, answered)
+        parsed, response = await self._infer(request, parse)
+        body, json_length = responses.to_v2(parsed, response)
         if json_length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type="application/octet-stream", headers={JSON_LENGTH: str(json_length)})
 
-    async def _answer(
-        self, request: Request, understand: Callable[[bytes], requests.Asked]
-    ) -> tuple[requests.Asked, answers.Answered]:
-        """Everything between a request and the form of its answer. Raises Refusal."""
-        trace, body = request.scope["trace"], Body(request, self.limits, self.held)
+    async def _infer(
+        self, request: Request, parse: Callable[[bytes], requests.InferenceRequest]
+    ) -> tuple[requests.InferenceRequest, responses.InferenceResponse]:
+        """What V1 and V2 share: check, read the body, parse it, predict. Raises ApiError."""
+        trace, body = request.scope["trace"], Body(request, self.limits, self.budget)
         name = request.path_params["name"]
         try:
             self.model.check(name, request.path_params.get("version"))
@@ -223,11 +222,11 @@ class Endpoint:
             self.model.admission.check()
             data = await body.read()
             trace.received_bytes = len(data)
-            asked = understand(data)
-            del data  # What is asked has the pictures.
-            trace.protocol = asked.protocol
-            return asked, await self.model.predict(asked, trace=trace, model_name=name)
-        except Refusal:
+            parsed = parse(data)
+            del data  # The parsed request has the pictures.
+            trace.protocol = parsed.protocol
+            return parsed, await self.model.predict(parsed, trace=trace, model_name=name)
+        except ApiError:
             await body.discard()
             raise
         finally:
@@ -261,7 +260,7 @@ class Endpoint:
     async def model_metadata(self, request: Request) -> Response:
         name = request.path_params["name"]
         loaded = self.model.check(name, request.path_params.get("version"))
-        bundle, engine = loaded.bundle, self.model.how.engine
+        bundle, engine = loaded.bundle, self.model.settings.engine
         return Json(openapi.model_metadata(name, bundle.version, bundle.grades is not None, engine))
 
     async def metrics(self, request: Request) -> Response:
@@ -281,38 +280,38 @@ class Endpoint:
 def make_app(
     model: DefectModel, limits: Limits, lifespan: Lifespan | None = None, page: bool = True
 ) -> ASGIApp:
-    """The ASGI app; at / with the page for people, or with a plain sign of life."""
-    end = Endpoint(model, limits, page)
+    """The ASGI app; at / with the page for people, or with the status alone."""
+    endpoint = Endpoint(model, limits, page)
     of_model = "/v2/models/{name}"
     of_version = of_model + "/versions/{version}"
     routes = {
-        "/": end.page if page else end.live,
-        "/v1/models": end.models,
-        "/v1/models/{name}": end.model_ready,
-        "/v2": end.server_metadata,
-        "/v2/health/live": end.live_v2,
-        "/v2/health/ready": end.ready,
-        "/v2/models": end.models,
-        of_model: end.model_metadata,
-        of_version: end.model_metadata,
-        f"{of_model}/ready": end.model_ready,
-        f"{of_version}/ready": end.model_ready,
-        "/metrics": end.metrics,
-        "/openapi.json": end.openapi,
-        "/docs": end.docs,
+        "/": endpoint.page if page else endpoint.live,
+        "/v1/models": endpoint.models,
+        "/v1/models/{name}": endpoint.model_ready,
+        "/v2": endpoint.server_metadata,
+        "/v2/health/live": endpoint.live_v2,
+        "/v2/health/ready": endpoint.ready,
+        "/v2/models": endpoint.models,
+        of_model: endpoint.model_metadata,
+        of_version: endpoint.model_metadata,
+        f"{of_model}/ready": endpoint.model_ready,
+        f"{of_version}/ready": endpoint.model_ready,
+        "/metrics": endpoint.metrics,
+        "/openapi.json": endpoint.openapi,
+        "/docs": endpoint.docs,
     }
     app = Starlette(
         routes=[
-            Route("/v1/models/{name}:predict", end.predict_v1, methods=["POST"]),
-            Route(f"{of_model}/infer", end.infer_v2, methods=["POST"]),
-            Route(f"{of_version}/infer", end.infer_v2, methods=["POST"]),
+            Route("/v1/models/{name}:predict", endpoint.predict_v1, methods=["POST"]),
+            Route(f"{of_model}/infer", endpoint.infer_v2, methods=["POST"]),
+            Route(f"{of_version}/infer", endpoint.infer_v2, methods=["POST"]),
             *(Route(path, handler, methods=["GET"]) for path, handler in routes.items()),
         ],
-        exception_handlers={Refusal: _refused, HTTPException: _not_here, Exception: _failed},
+        exception_handlers={ApiError: _api_error, HTTPException: _no_route, Exception: _failed},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
-    return Front(app, model)
+    return RequestMiddleware(app, model)
 
 
 def _error(
@@ -323,14 +322,14 @@ def _error(
     return Json(errors.body(code, message, trace.request_id), status, headers)
 
 
-async def _refused(request: Request, refusal: Exception) -> Response:
-    assert isinstance(refusal, Refusal)
-    wait = refusal.retry_after_s
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    wait = error.retry_after_s
     headers = {} if wait is None else {"retry-after": str(wait)}
-    return _error(request, refusal.http, refusal.code, refusal.message, headers)
+    return _error(request, error.http, error.code, error.message, headers)
 
 
-async def _not_here(request: Request, error: Exception) -> Response:
+async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
@@ -348,7 +347,7 @@ def _media_type(request: Request) -> str:
 
 
 def _is_picture(request: Request, body: bytes) -> bool:
-    """Whether the body of V1 is a picture, not JSON. Raises Refusal for any other type."""
+    """Whether the body of V1 is a picture, and not JSON. Raises ApiError for any other type."""
     kind = _media_type(request)
     if not kind:
         return body.lstrip()[:1] != b"{"
@@ -359,5 +358,5 @@ def _is_picture(request: Request, body: bytes) -> bool:
     raise _wrong_type(kind, "image/png or the like, application/octet-stream, or application/json")
 
 
-def _wrong_type(kind: str, expected: str) -> Refusal:
-    return Refusal("unsupported_media_type", f"Content-Type is {kind[:60]!r}. Expected {expected}.")
+def _wrong_type(kind: str, expected: str) -> ApiError:
+    return ApiError("unsupported_media_type", f"Content-Type is {kind[:60]!r}. Expected {expected}.")

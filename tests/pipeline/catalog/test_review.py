@@ -26,11 +26,12 @@ from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.step import ingest
 from defectline.components.serve.monitoring import review as serving
-from defectline.components.serve.monitoring.review import Reviewer, ReviewSettings
+from defectline.components.serve.monitoring.review import Reviewer
+from defectline.components.serve.settings import ReviewSettings
 from defectline.pipeline.catalog.review import accept, export, list_frames
 
-ALL = ReviewSettings(share=1)
-NONE = ReviewSettings(margin=0, share=0)
+ALL = ReviewSettings(review_share=1)
+NONE = ReviewSettings(review_margin=0, review_share=0)
 
 
 def _mask(defect: bool) -> np.ndarray:
@@ -107,11 +108,11 @@ def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
 def test_near_the_threshold_includes_the_margin_and_others_come_by_chance(tmp_path):
     store, scores = FolderStorage(tmp_path), [0.39, 0.4, 0.5, 0.6, 0.61, 0.0]
     frames = [(_frame(n), score) for n, score in enumerate(scores)]
-    _keep(store, *frames, settings=ReviewSettings(margin=0.1, share=0))
+    _keep(store, *frames, settings=ReviewSettings(review_margin=0.1, review_share=0))
     kept = [frame_id(picture) for picture, score in frames if 0.4 <= score <= 0.6]
     assert sorted(_ids(store)) == sorted(kept)
 
-    _keep(store, *frames, settings=ReviewSettings(margin=0, share=1))
+    _keep(store, *frames, settings=ReviewSettings(review_margin=0, review_share=1))
     reasons = {
         item.frame.id: item.frame.reason for item in list_frames(store, "plates", print) if item.frame.id
     }
@@ -124,7 +125,7 @@ def test_near_the_threshold_includes_the_margin_and_others_come_by_chance(tmp_pa
 
 
 def test_a_random_share_is_a_share(tmp_path):
-    reviewer = Reviewer(FolderStorage(tmp_path), "plates", ReviewSettings(margin=0, share=0.1))
+    reviewer = Reviewer(FolderStorage(tmp_path), "plates", ReviewSettings(review_margin=0, review_share=0.1))
     # Identical pictures are written once: only the choice is looked at.
     chosen = [reviewer._reason(0.9, 0.5) for _ in range(4000)].count("random")
     assert reviewer.close(60)
@@ -145,7 +146,7 @@ def test_the_same_picture_is_written_once_by_this_server_and_the_next(tmp_path, 
 
 def test_a_day_has_a_limit_that_servers_share(tmp_path, counted):
     store = FolderStorage(tmp_path)
-    limited = ReviewSettings(share=1, per_day=3)
+    limited = ReviewSettings(review_share=1, review_per_day=3)
     _keep(store, *[(_frame(n), 0.5) for n in range(2)], settings=limited)
     _keep(store, *[(_frame(n), 0.5) for n in range(10, 14)], settings=limited)
     assert len(_ids(store)) == 3

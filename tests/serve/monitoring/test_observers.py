@@ -123,7 +123,7 @@ def test_another_model_begins_with_gauges_of_its_own(model, tmp_path):
     shutil.copytree(model, folder)
     served, seen = DefectModel("plates", folder), []
     served.load()
-    served.observers.callables.append(seen.append)
+    served.observers.add(seen.append)
 
     def frames() -> float:
         text = generate_latest(served.metrics.registry).decode()
@@ -140,9 +140,9 @@ def test_another_model_begins_with_gauges_of_its_own(model, tmp_path):
     assert frames() == 0
     # The last answer of the former model comes late.
     (late,) = seen
-    served.observers.callables[0](late)
+    served._watch_drift(late)
     assert frames() == 0
-    served.observers.callables[0](late._replace(bundle=served.loaded.bundle))
+    served._watch_drift(late._replace(bundle=served.loaded.bundle))
     assert frames() == 1
 
 
@@ -243,10 +243,10 @@ def test_no_answer_waits_for_a_store_that_hangs_nor_does_the_end(model, tmp_path
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--drift_window", "199", "--drift_window cannot be used"),
-        ("--review_margin", "1.5", "--review_margin cannot be used"),
-        ("--review_share", "-0.1", "--review_share cannot be used"),
-        ("--review_per_day", "0", "--review_per_day cannot be used"),
+        ("--drift_window", "199", "setting drift_window is wrong"),
+        ("--review_margin", "1.5", "setting review_margin is wrong"),
+        ("--review_share", "-0.1", "setting review_share is wrong"),
+        ("--review_per_day", "0", "setting review_per_day is wrong"),
         ("--review", "ftp://elsewhere", "scheme of ftp://elsewhere is unknown"),
     ],
 )
@@ -256,8 +256,7 @@ def test_options_that_cannot_be(model, monkeypatch, option, value, says):
 
     def start() -> None:
         arguments = server._arguments()
-        server._check(arguments)
-        server._reviewer(arguments, DefectModel("plates", model))
+        server._reviewer(arguments, server._settings(arguments), DefectModel("plates", model))
 
     with pytest.raises(SettingsError, match=says):
         start()

@@ -256,7 +256,7 @@ def test_the_last_pictures_come_back_after_a_reload(visit):
     expect(tab.locator("#word")).to_have_text("NG")
     expect(buttons.nth(1)).to_have_attribute("aria-current", "true")
     assert _red(tab) > 500
-    tab.get_by_role("button", name="Forget them").click()
+    tab.get_by_role("button", name="Clear").click()
     expect(tab.locator("#history")).to_be_hidden()
     tab.reload()
     expect(tab.locator("#history")).to_be_hidden()
@@ -336,8 +336,8 @@ def test_other_answers_are_told(visit):
     answers: list[tuple[dict | None, str, str]] = [
         ({"status": 404, "body": '{"error": "no model"}'}, "There is no model plates", "no model (HTTP 404)"),
         ({"status": 500, "body": "<h1>boom</h1>"}, "The endpoint failed", "HTTP 500"),
-        ({"status": 200, "body": "<h1>Log in</h1>"}, "cannot be understood", "HTTP 200"),
-        ({"status": 200, "body": '{"predictions": []}'}, "cannot be understood", "HTTP 200"),
+        ({"status": 200, "body": "<h1>Log in</h1>"}, "cannot be read", "HTTP 200"),
+        ({"status": 200, "body": '{"predictions": []}'}, "cannot be read", "HTTP 200"),
         (None, "cannot be reached", "Check the network"),
     ]
     asked = iter(answers)

@@ -15,8 +15,8 @@ from fuzz import bomb, picture
 from defectline.components.common.bundle import Bundle
 from defectline.components.serve.admission import Admission, processors
 from defectline.components.serve.monitoring.metrics import Metrics
-from defectline.components.serve.monitoring.observers import HELD_BYTES, Observed, Observers
-from defectline.components.serve.protocol.errors import KINDS, Refusal
+from defectline.components.serve.monitoring.observers import HELD_BYTES, Observation, Observers
+from defectline.components.serve.protocol.errors import ERROR_CODES, ApiError
 from defectline.components.serve.protocol.requests import (
     MAX_PICTURES,
     check_size,
@@ -51,7 +51,7 @@ def test_who_finds_no_room_is_refused_at_once_and_the_others_are_answered():
         admission, gate = Admission(workers=2, queue=3, deadline_s=60), Gate()
         accepted = [asyncio.create_task(admission.run(gate)) for _ in range(5)]
         await _until(lambda: admission.running == 2 and admission.waiting == 3)
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(ApiError) as refused:
             await admission.run(gate)
         assert refused.value.http == 503
         assert refused.value.retry_after_s == 1
@@ -68,7 +68,7 @@ def test_who_waits_too_long_is_refused_and_leaves_his_place():
         admission, gate = Admission(workers=1, queue=1, deadline_s=0.05), Gate()
         running = asyncio.create_task(admission.run(gate))
         await _until(lambda: admission.running == 1)
-        with pytest.raises(Refusal, match=r"within 0\.05 s"):
+        with pytest.raises(ApiError, match=r"within 0\.05 s"):
             await admission.run(gate)
         assert admission.waiting == 0
         gate.open.set()
@@ -133,10 +133,10 @@ def test_large_pictures_that_wait_for_room_fill_the_queue():
         await _until(lambda: admission.running == 1)
         waiting = asyncio.create_task(admission.run(gate, 2_000_000))
         await _until(lambda: admission.waiting == 1)
-        with pytest.raises(Refusal, match="1 requests wait already"):
+        with pytest.raises(ApiError, match="1 requests wait already"):
             await admission.run(gate, 2_000_000)
         assert not admission.full  # A small one finds a thread.
-        with pytest.raises(Refusal, match=r"within 0\.2 s"):
+        with pytest.raises(ApiError, match=r"within 0\.2 s"):
             await waiting
         gate.open.set()
         assert await running == "done"
@@ -191,11 +191,11 @@ def bundle(tmp_path_factory) -> Bundle:
 
 
 @pytest.fixture
-def observe(bundle) -> Callable[..., Observed]:
-    def observe(number: int = 0, image: int = 10) -> Observed:
+def observe(bundle) -> Callable[..., Observation]:
+    def observe(number: int = 0, image: int = 10) -> Observation:
         pixels, levels = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
         found = {"verdict": "OK", "score": 0.0}
-        return Observed(b"", pixels, levels, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
+        return Observation(b"", pixels, levels, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
 
     return observe
 
@@ -203,12 +203,13 @@ def observe(bundle) -> Callable[..., Observed]:
 def test_observers_see_every_answer_and_one_that_fails_stops_nobody(observe):
     observers, seen = Observers(Metrics()), []
 
-    def fails(_: Observed) -> None:
+    def fails(_: Observation) -> None:
         raise RuntimeError("disk full")
 
-    observers.callables += [fails, lambda observed: seen.append(observed.request_id)]
+    observers.add(fails)
+    observers.add(lambda observation: seen.append(observation.request_id))
     for number in range(20):
-        observers.tell(observe(number))
+        observers.notify(observe(number))
     observers.close()
     assert seen == [str(number) for number in range(20)]
 
@@ -216,10 +217,10 @@ def test_observers_see_every_answer_and_one_that_fails_stops_nobody(observe):
 def test_answers_that_observers_have_no_time_for_are_counted(observe):
     metrics, release = Metrics(), threading.Event()
     observers = Observers(metrics)
-    observers.callables.append(lambda _: release.wait(30))
+    observers.add(lambda _: release.wait(30))
     side = int((HELD_BYTES / 8) ** 0.5)
     for number in range(5):
-        observers.tell(observe(number, side))
+        observers.notify(observe(number, side))
     release.set()
     observers.close()
     # Each holds a picture, its levels and a mask: two fit.
@@ -233,14 +234,14 @@ def test_a_picture_is_refused_by_its_header():
     check_size(picture(), 64 * 64)
     check_size(b"no picture", 1)
     for data in (bomb(60_000, 60_000), bomb(10_000, 5_001), picture(65)):
-        with pytest.raises(Refusal, match="too large") as refused:
+        with pytest.raises(ApiError, match="too large") as refused:
             check_size(data, 64 * 64)
         assert refused.value.http == 413
 
 
 def test_pictures_of_one_request_count_together():
     assert check_sizes([picture()] * 4, 4 * 64 * 64) == [64 * 64] * 4
-    with pytest.raises(Refusal, match="together") as refused:
+    with pytest.raises(ApiError, match="together") as refused:
         check_sizes([picture()] * 5, 4 * 64 * 64)
     assert refused.value.http == 413
 
@@ -249,17 +250,18 @@ def test_base64_may_be_wrapped_but_is_no_data_url():
     wrapped = base64.encodebytes(bytes(100)).decode()
     assert "\n" in wrapped
     assert read_v1(json.dumps({"image": wrapped}).encode(), {}).pictures == [bytes(100)]
-    for text, says in (("data:image/png;base64,AAAA", "data URL"), ("A*AA", "no base64"), (7, "no base64")):
-        with pytest.raises(Refusal, match=says):
+    wrong = {"data:image/png;base64,AAAA": "data URL", "A*AA": "not valid base64", 7: "not valid base64"}
+    for text, says in wrong.items():
+        with pytest.raises(ApiError, match=says):
             read_v1(json.dumps({"image": text}).encode(), {})
 
 
 def test_too_many_pictures():
     body = b'{"instances": [%s]}' % b",".join([b'{"image": {"b64": "AAAA"}}'] * (MAX_PICTURES + 1))
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ApiError) as refused:
         read_v1(body, {})
     assert refused.value.http == 413
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ApiError) as refused:
         read_v2(b'{"inputs": [{"parameters": {"binary_data_size": 400}}]}' + bytes(400), "55", {})
     assert refused.value.http == 413
 
@@ -273,7 +275,7 @@ def test_the_body_wins_over_the_query():
 
 def test_every_refusal_is_the_same_thing_over_http_and_grpc():
     grpc = pytest.importorskip("grpc")
-    for code in KINDS:
-        refusal = Refusal(code, "")
+    for code in ERROR_CODES:
+        refusal = ApiError(code, "")
         assert grpc.StatusCode[refusal.grpc]
         assert (refusal.http >= 500) == (refusal.grpc in ("INTERNAL", "UNAVAILABLE"))
