@@ -1,7 +1,9 @@
 """The network."""
 
+import numpy as np
 import pytest
 
+from defectline.components.common.classes import CLASSES
 from defectline.components.common.errors import SettingsError
 from defectline.components.train.network import build_network, freeze_encoder
 
@@ -11,3 +13,12 @@ def test_a_layer_that_is_not_there(name, near):
     with pytest.raises(SettingsError, match="no layer") as caught:
         freeze_encoder(build_network(32), name)
     assert near in caught.value.fix
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_pixel_gets_a_probability_for_each_class(channels):
+    network = build_network(32, channels)
+    found = np.array(network(np.zeros((2, 32, 32, channels), np.float32)))
+    assert found.shape == (2, 32, 32, CLASSES)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)

@@ -1,0 +1,49 @@
+"""Errors in four sentences, which come through processes and files whole."""
+
+import pickle
+
+import pytest
+
+from defectline.components.common import errors
+from defectline.components.common.errors import Conflict, DefectlineError, SourceError, StoreError
+from defectline.components.common.imaging import UnreadableImage
+
+ERROR = StoreError("It is full.", got="0 bytes", expected="größere Platte", fix="Free some space.")
+
+
+def test_an_error_says_what_got_expected_and_fix():
+    assert str(ERROR).splitlines() == [
+        "It is full.",
+        "  got:      0 bytes",
+        "  expected: größere Platte",
+        "  fix:      Free some space.",
+    ]
+
+
+def test_json_holds_the_four_sentences():
+    found = DefectlineError.from_json(ERROR.to_json())
+    assert (found.what, found.got, found.expected, found.fix) == (
+        ERROR.what,
+        ERROR.got,
+        ERROR.expected,
+        ERROR.fix,
+    )
+    assert "größere" in ERROR.to_json()
+
+
+@pytest.mark.parametrize(
+    "error", [ERROR, UnreadableImage("It is damaged.", got="b'x'", fix="Copy it again.")]
+)
+def test_an_error_of_another_process_comes_through_whole(error: DefectlineError):
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is type(error)
+    assert vars(found) == vars(error)
+    assert str(found) == str(error)
+
+
+def test_the_tree_is_as_it_is_drawn():
+    drawn = errors.__doc__ or ""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert all(kind.__name__ in drawn for kind in kinds if issubclass(kind, DefectlineError))
+    assert issubclass(Conflict, StoreError)
+    assert issubclass(UnreadableImage, SourceError)

@@ -1,0 +1,29 @@
+"""The picture of a training run."""
+
+import io
+
+from PIL import Image
+
+from defectline.components.train.history import best_epoch, history_page, plot_history
+
+HISTORY = [
+    {"epoch": n, "loss": 1 / n, "val_loss": 2 / n, "iou": n / 10, "val_iou": iou}
+    for n, iou in enumerate((0.1, 0.5, 0.3, 0.5), 1)
+]
+
+
+def test_of_equally_good_epochs_the_first_is_kept():
+    assert best_epoch(HISTORY)["epoch"] == 2
+    assert best_epoch(HISTORY[:1])["epoch"] == 1
+
+
+def test_the_plot_is_a_png_and_the_page_holds_it(tmp_path):
+    plot_history(HISTORY, tmp_path / "history.png")
+    png = (tmp_path / "history.png").read_bytes()
+    with Image.open(io.BytesIO(png)) as plot:
+        assert plot.format == "PNG"
+        assert plot.width > plot.height
+    page = history_page(png)
+    assert page.startswith("<!doctype html>")
+    assert "http" not in page
+    assert "data:image/png;base64," in page
