@@ -26,7 +26,7 @@ def judge(model: Path, network: str, pictures: list[Path]) -> list[tuple[str, fl
     bundle = read_bundle(model)
     loaded = Network(model / NETWORKS[network], bundle.imaging)
     answers = (
-        answer(loaded.levels(path.read_bytes()), bundle.threshold, bundle.min_area_px) for path in pictures
+        answer(loaded.score_map(path.read_bytes()), bundle.threshold, bundle.min_area_px) for path in pictures
     )
     return [(given.verdict, given.score, encode_mask(given.mask).hex()) for given in answers]
 

@@ -286,7 +286,7 @@ def frame(served: Path, bundle: Bundle) -> None:
     whole, alone = [], []
     for _ in range(6):
         start = time.perf_counter()
-        network.levels(data)
+        network.score_map(data)
         whole.append(time.perf_counter() - start)
         start = time.perf_counter()
         for first in range(0, len(tiles), TILE_BATCH):

@@ -69,13 +69,13 @@ def grade(verdict: str, area_px: int, grades: Grades) -> str:
     return "B" if area_px <= grades.b_px else "reject"
 
 
-def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Probabilities in thousandths, rounded down: uint16 of the same shape, 0 to LEVELS."""
-    levels = np.empty(probability.shape, np.uint16)
+def to_score_map(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Probabilities in thousandths, rounded down: a score map, uint16 of the same shape, 0 to LEVELS."""
+    score_map = np.empty(probability.shape, np.uint16)
     for rows in _bands(probability):
         # The offset keeps 0.7 from becoming 699 by its binary representation.
-        levels[rows] = np.floor(np.clip(probability[rows], 0, 1) * LEVELS + 1e-3)
-    return levels
+        score_map[rows] = np.floor(np.clip(probability[rows], 0, 1) * LEVELS + 1e-3)
+    return score_map
 
 
 def _bands(picture: NDArray) -> Iterator[slice]:
@@ -84,24 +84,24 @@ def _bands(picture: NDArray) -> Iterator[slice]:
     return (slice(top, top + step) for top in range(0, len(picture), step))
 
 
-def score_levels(levels: NDArray[np.uint16], min_area_px: int) -> int:
+def image_score(score_map: NDArray[np.uint16], min_area_px: int) -> int:
     """The highest level at which a region of at least `min_area_px` pixels survives, else 0.
 
-    `levels` is (H, W). So for any threshold t in thousandths: score ≥ t ⇔ such a region exists at t.
+    `score_map` is (H, W). So for any threshold t in thousandths: score ≥ t ⇔ such a region exists at t.
     """
-    low, high = 0, _area_level(levels, min_area_px)
+    low, high = 0, _area_level(score_map, min_area_px)
     while low < high:
         middle = (low + high + 1) // 2
-        if _largest_area(levels >= middle) >= min_area_px:
+        if _largest_area(score_map >= middle) >= min_area_px:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _area_level(levels: NDArray[np.uint16], min_area_px: int) -> int:
+def _area_level(score_map: NDArray[np.uint16], min_area_px: int) -> int:
     """The level that the `min_area_px` brightest pixels reach, connected or not: a bound from above."""
-    counts = sum(np.bincount(levels[rows].ravel(), minlength=LEVELS + 1) for rows in _bands(levels))
+    counts = sum(np.bincount(score_map[rows].ravel(), minlength=LEVELS + 1) for rows in _bands(score_map))
     at_least = np.cumsum(np.asarray(counts)[::-1])[::-1]
     return max(0, int(np.count_nonzero(at_least >= min_area_px)) - 1)
 
@@ -129,16 +129,17 @@ def _label(mask: NDArray[np.bool_]) -> _Labelled:
     window = np.s_[y : y + height, x : x + width]
     if not width:
         return _Labelled(window, np.empty((0, 0), np.int32), np.empty((0, 5), np.int32), np.empty((0, 2)))
-    cut = mask[window].view(np.uint8)
-    _, labels, stats, centroids = cv2.connectedComponentsWithStats(cut, connectivity=8)
+    inside = mask[window].view(np.uint8)
+    _, labels, stats, centroids = cv2.connectedComponentsWithStats(inside, connectivity=8)
     return _Labelled(window, labels, stats[1:], centroids[1:])
 
 
 def find_regions(
-    levels: NDArray[np.uint16], threshold: int, min_area_px: int
+    score_map: NDArray[np.uint16], threshold_level: int, min_area_px: int
 ) -> tuple[list[Region], NDArray[np.uint8]]:
-    """The regions at `threshold` (a level), largest first, and the mask (H, W) that holds only them."""
-    found = _label(levels >= max(threshold, 1))
+    """The regions at `threshold_level` (in thousandths), largest first, and the mask (H, W) that holds only
+    them."""
+    found = _label(score_map >= max(threshold_level, 1))
     top, left = (side.start for side in found.window)
     regions, kept = [], np.zeros(1 + len(found.stats), np.uint8)
     for index, (x, y, width, height, area) in enumerate(found.stats.tolist()):
@@ -146,21 +147,20 @@ def find_regions(
             continue
         kept[1 + index] = 1
         inside = np.s_[y : y + height, x : x + width]
-        peak = levels[found.window][inside][found.labels[inside] == 1 + index].max()
+        peak = score_map[found.window][inside][found.labels[inside] == 1 + index].max()
         cx, cy = found.centroids[index]
         centre = (round(float(left + cx), 1), round(float(top + cy), 1))
         regions.append(Region((left + x, top + y, width, height), area, centre, float(peak) / LEVELS))
     regions.sort(key=lambda region: -region.area_px)
-    mask = np.zeros(levels.shape, np.uint8)
+    mask = np.zeros(score_map.shape, np.uint8)
     mask[found.window] = kept[found.labels]
     return regions, mask
 
 
-def answer(levels: NDArray[np.uint16], threshold: float, min_area_px: int) -> Answer:
-    """Judge one picture's levels (H, W)."""
-    cut = round(threshold * LEVELS)
-    regions, mask = find_regions(levels, cut, min_area_px)
-    score = score_levels(levels, min_area_px)
+def answer(score_map: NDArray[np.uint16], threshold: float, min_area_px: int) -> Answer:
+    """Judge one picture's score map (H, W)."""
+    regions, mask = find_regions(score_map, round(threshold * LEVELS), min_area_px)
+    score = image_score(score_map, min_area_px)
     return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
 
 
@@ -233,26 +233,26 @@ class Network:
             )
         return probability
 
-    def levels(self, data: bytes) -> NDArray[np.uint16]:
-        """Levels (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
-        return self.levels_of(decode_image(data, self.imaging.channels))
+    def score_map(self, data: bytes) -> NDArray[np.uint16]:
+        """Score map (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
+        return self.score_map_of(decode_image(data, self.imaging.channels))
 
-    def levels_of(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Levels (H, W) of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is too
-        long and narrow to be cut into tiles."""
+    def score_map_of(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Score map (H, W) of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is
+        too long and narrow to be cut into tiles."""
         if self.imaging.tile:
-            return self._levels_of_tiles(image)
+            return self._score_map_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
         height, width = image.shape[:2]
         if probability.shape != (height, width):
             probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-        return to_levels(probability)
+        return to_score_map(probability)
 
-    def _levels_of_tiles(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Levels (H, W) of a decoded frame (H, W, channels), tile by tile at full resolution.
+    def _score_map_of_tiles(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Score map (H, W) of a decoded frame (H, W, channels), tile by tile at full resolution.
 
         Probabilities of overlapping tiles are blended before they are rounded, so that a defect on a seam is
-        one region. Besides the frame and its levels (three to five bytes a pixel), memory holds a band
+        one region. Besides the frame and its score map (three to five bytes a pixel), memory holds a band
         as high as a tile.
         """
         height, width = image.shape[:2]
@@ -264,8 +264,8 @@ class Network:
                 batch = [cut_tile(frame, y, x, grid.size) for x in grid.xs[start : start + TILE_BATCH]]
                 yield from self.probabilities(np.stack(batch))
 
-        levels, top = np.empty((height, width), np.uint16), 0
+        score_map, top = np.empty((height, width), np.uint16), 0
         for band in stitch(grid, map(row_of_tiles, grid.ys)):
-            levels[top : top + len(band)] = to_levels(band)
+            score_map[top : top + len(band)] = to_score_map(band)
             top += len(band)
-        return levels
+        return score_map

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.inspection import LEVELS, score_levels
+from defectline.components.common.inspection import LEVELS, image_score
 
 AREAS_PX = (5, 10, 20, 40)
 LOWEST, HIGHEST = 50, 950
@@ -40,10 +40,10 @@ class Calibrator:
         self.labels: list[bool] = []
         self.scores: list[tuple[int, ...]] = []
 
-    def see(self, label: str, levels: NDArray[np.uint16]) -> None:
-        """Score one validation picture by its levels (H, W)."""
+    def see(self, label: str, score_map: NDArray[np.uint16]) -> None:
+        """Score one validation picture by its score map (H, W)."""
         self.labels.append(label == "NG")
-        self.scores.append(tuple(score_levels(levels, area) for area in AREAS_PX))
+        self.scores.append(tuple(image_score(score_map, area) for area in AREAS_PX))
 
     def calibrate(self, escape_cost: float) -> OperatingPoint:
         """The operating point with the lowest cost, an escape counting `escape_cost` overkills.
@@ -66,16 +66,16 @@ class Calibrator:
             return _above_the_good(scores)
         if bad.all():
             return _below_the_defective(scores)
-        cuts = np.arange(LOWEST, HIGHEST + 1)
+        levels = np.arange(LOWEST, HIGHEST + 1)
         candidates = []
         for column, area in enumerate(AREAS_PX):
-            escapes = (scores[bad, column, None] < cuts).sum(axis=0)
-            overkills = (scores[~bad, column, None] >= cuts).sum(axis=0)
+            escapes = (scores[bad, column, None] < levels).sum(axis=0)
+            overkills = (scores[~bad, column, None] >= levels).sum(axis=0)
             cost = escape_cost * escapes + overkills
             best = np.flatnonzero(cost == cost.min())
             widest = max(np.split(best, np.flatnonzero(np.diff(best) > 1) + 1), key=len)
-            cut = cuts[widest[int((len(widest) - 1) / (1 + escape_cost))]]
-            candidates.append((cost.min(), -len(widest), area, float(cut) / LEVELS))
+            threshold_level = levels[widest[int((len(widest) - 1) / (1 + escape_cost))]]
+            candidates.append((cost.min(), -len(widest), area, float(threshold_level) / LEVELS))
         _, _, area, threshold = min(candidates)
         return OperatingPoint(threshold, area)
 
@@ -83,14 +83,14 @@ class Calibrator:
 def _above_the_good(scores: NDArray[np.int64]) -> OperatingPoint:
     """The smallest area at which the good pictures (N, areas) stay below an even threshold; where none does,
     the one with the lowest."""
-    cuts = np.clip(scores.max(axis=0) + MARGIN, LOWEST, HIGHEST)
-    column = min(range(len(AREAS_PX)), key=lambda c: (max(cuts[c], EVEN), AREAS_PX[c]))
-    return OperatingPoint(float(cuts[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
+    levels = np.clip(scores.max(axis=0) + MARGIN, LOWEST, HIGHEST)
+    column = min(range(len(AREAS_PX)), key=lambda c: (max(levels[c], EVEN), AREAS_PX[c]))
+    return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
 
 
 def _below_the_defective(scores: NDArray[np.int64]) -> OperatingPoint:
     """The smallest area, which gives every picture its highest score; those that no threshold finds do not
     count."""
     found = scores[scores[:, 0] >= LOWEST, 0]
-    cut = np.clip(found.min(initial=LEVELS) - MARGIN, LOWEST, HIGHEST)
-    return OperatingPoint(float(cut) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)
+    threshold_level = np.clip(found.min(initial=LEVELS) - MARGIN, LOWEST, HIGHEST)
+    return OperatingPoint(float(threshold_level) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)

@@ -89,14 +89,18 @@ def _histogram(counts: Sequence[Count], threshold: float) -> Curve:
 
 def _rates(counts: Sequence[Count], threshold: float) -> Curve:
     figure, axes = _figure("threshold", "rate")
-    scores, cuts = _scores(counts), np.linspace(0, 1, 501)
+    scores, thresholds = _scores(counts), np.linspace(0, 1, 501)
     says = []
     if len(scores["NG"]):
-        axes.plot(cuts, [np.mean(scores["NG"] < t) for t in cuts], color=BAD, label="escape")
+        axes.plot(thresholds, [np.mean(scores["NG"] < t) for t in thresholds], color=BAD, label="escape")
         says.append(f"escape rate {np.mean(scores['NG'] < threshold):.3f}")
     if len(scores["OK"]):
         axes.plot(
-            cuts, [np.mean(scores["OK"] >= t) for t in cuts], color=GOOD, linestyle="-.", label="overkill"
+            thresholds,
+            [np.mean(scores["OK"] >= t) for t in thresholds],
+            color=GOOD,
+            linestyle="-.",
+            label="overkill",
         )
         says.append(f"overkill rate {np.mean(scores['OK'] >= threshold):.3f}")
     axes.set_ylim(-0.02, 1.02)

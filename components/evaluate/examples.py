@@ -48,8 +48,8 @@ class ExampleCollector:
         order = _order(evaluated.counted, evaluated.pair)
         if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
             return
-        levels = evaluated.levels[evaluated.truth > 0] if evaluated.truth.any() else evaluated.levels
-        peak = float(levels.max()) / LEVELS
+        score_map = evaluated.score_map[evaluated.truth > 0] if evaluated.truth.any() else evaluated.score_map
+        peak = float(score_map.max()) / LEVELS
         truth, found = encode_mask(evaluated.truth), encode_mask(evaluated.answer.mask)
         regions = evaluated.answer.regions
         kept.append(Example(evaluated.pair, evaluated.image, evaluated.counted, regions, peak, truth, found))

@@ -30,11 +30,11 @@ class Pixels:
         self.good = np.zeros(LEVELS + 1, np.int64)
         self.bad = np.zeros(LEVELS + 1, np.int64)
 
-    def see(self, levels: NDArray[np.uint16], truth: NDArray[np.uint8]) -> None:
-        """Add one picture's levels (H, W) with its mask (H, W) of 0 and 1."""
+    def see(self, score_map: NDArray[np.uint16], truth: NDArray[np.uint8]) -> None:
+        """Add one picture's score map (H, W) with its mask (H, W) of 0 and 1."""
         true = truth.astype(bool)
-        self.bad += np.bincount(levels[true], minlength=LEVELS + 1)
-        self.good += np.bincount(levels[~true], minlength=LEVELS + 1)
+        self.bad += np.bincount(score_map[true], minlength=LEVELS + 1)
+        self.good += np.bincount(score_map[~true], minlength=LEVELS + 1)
 
     def average_precision(self) -> float | None:
         """Mean precision over the defect pixels, each at the level that just finds it; pixels of one level

@@ -27,7 +27,7 @@ class Evaluated(NamedTuple):
     pair: Pair
     image: bytes
     truth: NDArray[np.uint8]
-    levels: NDArray[np.uint16]
+    score_map: NDArray[np.uint16]
     answer: Answer
     counted: Count
 
@@ -38,7 +38,7 @@ def calibrate(
     """Threshold and least area for the network's answers to `pairs`."""
     calibrator = Calibrator()
     for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
-        calibrator.see(pair.label, network.levels(image))
+        calibrator.see(pair.label, network.score_map(image))
     return calibrator.calibrate(escape_cost)
 
 
@@ -53,11 +53,11 @@ def score(
     """Counts of every picture; `collect` gets each, and may keep some."""
     scored = Scored([], Pixels())
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
-        levels = network.levels(image)
-        truth = decode_truth(mask, levels.shape)
-        given = answer(levels, point.threshold, point.min_area_px)
+        score_map = network.score_map(image)
+        truth = decode_truth(mask, score_map.shape)
+        given = answer(score_map, point.threshold, point.min_area_px)
         scored.counts.append(count(pair.id, pair.label, given, truth))
-        scored.pixels.see(levels, truth)
+        scored.pixels.see(score_map, truth)
         if collect:
-            collect(Evaluated(pair, image, truth, levels, given, scored.counts[-1]))
+            collect(Evaluated(pair, image, truth, score_map, given, scored.counts[-1]))
     return scored

@@ -54,7 +54,7 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
         _network_file(folder, bundle, settings.engine), bundle.imaging, settings.threads, settings.engine
     )
     blank = np.zeros((size, size, channels), np.uint8)
-    encode(answer(network.levels_of(blank), bundle.threshold, bundle.min_area_px).mask, "png")
+    encode(answer(network.score_map_of(blank), bundle.threshold, bundle.min_area_px).mask, "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     return LoadedModel(bundle, network, precision, seal, Drift.of_model(folder, settings.drift_window))
 
@@ -246,11 +246,11 @@ class DefectModel(Model):
         try:
             image = decode_image(picture, bundle.imaging.channels)
             at = self._stage(trace, "decode", begun)
-            levels = loaded.network.levels_of(image)
+            score_map = loaded.network.score_map_of(image)
         except UnreadableImage as error:
             raise ApiError("invalid_image", _describe(error)) from error
         at = self._stage(trace, "infer", at)
-        found = answer(levels, threshold, bundle.min_area_px)
+        found = answer(score_map, threshold, bundle.min_area_px)
         prediction = to_prediction(found, bundle.grades, mask=False)
         mask = encode(found.mask, request.mask)
         ended = self._stage(trace, "answer", at)
@@ -258,7 +258,7 @@ class DefectModel(Model):
             Observation(
                 picture,
                 image,
-                levels,
+                score_map,
                 prediction,
                 found.mask,
                 trace.request_id,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defectline.components.common.classes import defect_probability
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network, answer, to_levels
+from defectline.components.common.inspection import Network, answer, to_score_map
 
 BATCH = 8
 THRESHOLD, MIN_AREA_PX = 0.5, 10
@@ -44,7 +44,7 @@ def compare(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> Parity:
 
 
 def _verdict(probability: NDArray[np.float32]) -> str:
-    return answer(to_levels(probability), THRESHOLD, MIN_AREA_PX).verdict
+    return answer(to_score_map(probability), THRESHOLD, MIN_AREA_PX).verdict
 
 
 def table(found: Mapping[str, Parity]) -> list[str]:

@@ -299,9 +299,9 @@ def test_what_was_done_before_the_endpoint_went_away_is_kept(pictures, monkeypat
 
 
 def test_an_overlay_without_a_mask_shows_boxes(tmp_path):
-    levels = np.zeros((64, 64), np.uint16)
-    levels[20:30, 10:40] = 900
-    found = {**to_prediction(answer(levels, 0.5, 4)), "mask_png": None, "grade": "B"}
+    score_map = np.zeros((64, 64), np.uint16)
+    score_map[20:30, 10:40] = 900
+    found = {**to_prediction(answer(score_map, 0.5, 4)), "mask_png": None, "grade": "B"}
     draw_overlay(encode(np.full((64, 64), 100, np.uint8)), found, tmp_path / "drawn.png")
     red = (np.asarray(Image.open(tmp_path / "drawn.png")) == NG).all(axis=2)[34:]
     rows, columns = np.nonzero(red)

@@ -33,10 +33,10 @@ from defectline.components.common.inspection import (
     answer,
     find_regions,
     grade,
+    image_score,
     judge_score,
-    score_levels,
-    to_levels,
     to_prediction,
+    to_score_map,
 )
 
 # Few different levels and small pictures, so that regions of every size come up.
@@ -50,34 +50,34 @@ AREAS = st.integers(1, 12)
 
 @settings(deadline=None)
 @given(LEVEL_MAPS, st.integers(1, LEVELS), AREAS)
-def test_a_score_reaches_a_threshold_exactly_where_a_region_survives_it(levels, threshold, area):
-    regions, _ = find_regions(levels, threshold, area)
-    assert (score_levels(levels, area) >= threshold) == bool(regions)
+def test_a_score_reaches_a_threshold_exactly_where_a_region_survives_it(score_map, threshold, area):
+    regions, _ = find_regions(score_map, threshold, area)
+    assert (image_score(score_map, area) >= threshold) == bool(regions)
 
 
 @settings(deadline=None)
 @given(LEVEL_MAPS, st.integers(1, LEVELS), AREAS)
-def test_verdict_score_mask_and_regions_agree(levels, threshold, area):
-    judged = answer(levels, threshold / LEVELS, area)
+def test_verdict_score_mask_and_regions_agree(score_map, threshold, area):
+    judged = answer(score_map, threshold / LEVELS, area)
     assert (judged.verdict == "NG") == (judged.score >= threshold / LEVELS) == bool(judged.regions)
-    assert judged.mask.shape == levels.shape
+    assert judged.mask.shape == score_map.shape
     assert judged.mask.sum() == sum(region.area_px for region in judged.regions)
-    assert (levels[judged.mask == 1] >= threshold).all()
+    assert (score_map[judged.mask == 1] >= threshold).all()
     assert all(threshold / LEVELS <= region.score <= 1 for region in judged.regions)
 
 
 @settings(deadline=None)
 @given(LEVEL_MAPS, st.floats(0, 1), AREAS)
-def test_the_score_alone_tells_the_verdict_at_any_threshold(levels, threshold, area):
-    judged = answer(levels, 0.5, area)
-    assert judge_score(judged.score, threshold) == answer(levels, threshold, area).verdict
+def test_the_score_alone_tells_the_verdict_at_any_threshold(score_map, threshold, area):
+    judged = answer(score_map, 0.5, area)
+    assert judge_score(judged.score, threshold) == answer(score_map, threshold, area).verdict
 
 
 @settings(deadline=None)
 @given(LEVEL_MAPS)
-def test_a_picture_with_fewer_pixels_than_a_region_scores_nothing(levels):
-    assert score_levels(levels, levels.size + 1) == 0
-    assert answer(levels, 0.001, levels.size + 1).verdict == "OK"
+def test_a_picture_with_fewer_pixels_than_a_region_scores_nothing(score_map):
+    assert image_score(score_map, score_map.size + 1) == 0
+    assert answer(score_map, 0.001, score_map.size + 1).verdict == "OK"
 
 
 def test_levels_that_are_all_zero_are_no_region_even_at_threshold_zero():
@@ -87,23 +87,23 @@ def test_levels_that_are_all_zero_are_no_region_even_at_threshold_zero():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_thousandths_are_exact(dtype):
     thousandths = (np.arange(LEVELS + 1) / LEVELS).astype(dtype)
-    np.testing.assert_array_equal(to_levels(thousandths), np.arange(LEVELS + 1))
+    np.testing.assert_array_equal(to_score_map(thousandths), np.arange(LEVELS + 1))
     # What lies between is rounded down.
-    np.testing.assert_array_equal(to_levels(thousandths[:-1] + dtype(0.0005)), np.arange(LEVELS))
+    np.testing.assert_array_equal(to_score_map(thousandths[:-1] + dtype(0.0005)), np.arange(LEVELS))
 
 
 def test_levels_outside_of_0_to_1_are_clipped():
-    assert to_levels(np.array([-0.2, 1.3])).tolist() == [0, LEVELS]
+    assert to_score_map(np.array([-0.2, 1.3])).tolist() == [0, LEVELS]
 
 
 def test_regions_are_described_and_come_largest_first():
-    levels = np.zeros((20, 30), np.uint16)
-    levels[2:5, 3:8] = 600
-    levels[3, 4] = 910
-    levels[10:16, 20:24] = 700
-    levels[16, 24] = 700  # touches the corner: diagonals connect
-    levels[18, 2] = 999  # too small
-    regions, mask = find_regions(levels, 600, 4)
+    score_map = np.zeros((20, 30), np.uint16)
+    score_map[2:5, 3:8] = 600
+    score_map[3, 4] = 910
+    score_map[10:16, 20:24] = 700
+    score_map[16, 24] = 700  # touches the corner: diagonals connect
+    score_map[18, 2] = 999  # too small
+    regions, mask = find_regions(score_map, 600, 4)
     assert [r.area_px for r in regions] == [25, 15]
     assert [r.bbox for r in regions] == [(20, 10, 5, 7), (3, 2, 5, 3)]
     assert regions[1].centroid == (5.0, 3.0)
@@ -114,10 +114,10 @@ def test_regions_are_described_and_come_largest_first():
 
 def test_the_peak_of_a_region_is_its_own():
     """A brighter neighbour inside the bounding box belongs to another region."""
-    levels = np.zeros((5, 5), np.uint16)
-    levels[0, :] = levels[:, 0] = 500  # an L around a point
-    levels[3, 3] = 1000
-    regions, _ = find_regions(levels, 500, 1)
+    score_map = np.zeros((5, 5), np.uint16)
+    score_map[0, :] = score_map[:, 0] = 500  # an L around a point
+    score_map[3, 3] = 1000
+    regions, _ = find_regions(score_map, 500, 1)
     assert [(r.area_px, r.score) for r in regions] == [(9, 0.5), (1, 1.0)]
 
 
@@ -130,9 +130,9 @@ def test_masks_survive_the_way_over_the_line(mask):
 
 
 def test_a_prediction_holds_plain_numbers():
-    levels = np.zeros((10, 20), np.uint16)
-    levels[1:4, 2:7] = 800
-    prediction = to_prediction(answer(levels, 0.5, 5))
+    score_map = np.zeros((10, 20), np.uint16)
+    score_map[1:4, 2:7] = 800
+    prediction = to_prediction(answer(score_map, 0.5, 5))
     mask = prediction.pop("mask_png")
     assert prediction == {
         "verdict": "NG",
@@ -141,7 +141,7 @@ def test_a_prediction_holds_plain_numbers():
         "defect_area_ratio": 0.075,
         "regions": [{"bbox": [2, 1, 5, 3], "area_px": 15, "centroid": [4.0, 2.0], "score": 0.8}],
     }
-    np.testing.assert_array_equal(decode_mask(base64.b64decode(mask)), levels > 0)
+    np.testing.assert_array_equal(decode_mask(base64.b64decode(mask)), score_map > 0)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_grades_by_area(verdict, area_px, expected):
 
 
 def test_a_prediction_is_graded_where_there_are_limits():
-    levels = np.zeros((10, 20), np.uint16)
-    levels[1:4, 2:7] = 800
-    judged = answer(levels, 0.5, 5)
+    score_map = np.zeros((10, 20), np.uint16)
+    score_map[1:4, 2:7] = 800
+    judged = answer(score_map, 0.5, 5)
     assert to_prediction(judged, Grades(a_px=15, b_px=15))["grade"] == "A"
     assert to_prediction(judged, Grades(a_px=14, b_px=15))["grade"] == "B"
     assert to_prediction(judged, Grades(a_px=0, b_px=14))["grade"] == "reject"
@@ -247,12 +247,12 @@ def test_a_network_may_be_given_up_in_another_thread_than_it_came_in(tmp_path):
 def test_an_answer_has_the_size_of_its_picture(network, size):
     """Sizes are height and width; the last is longer than OpenCV's remapping takes."""
     image = np.full(size, 100, np.uint8)
-    assert network.levels(_png(image)).shape == size
+    assert network.score_map(_png(image)).shape == size
 
 
 def test_a_defect_is_found_where_it_is_in_a_larger_picture(network):
     image, mask = draw("NG", np.random.default_rng(1), size=3 * SIZE)
-    judged = answer(network.levels(_png(image)), 0.5, 20)
+    judged = answer(network.score_map(_png(image)), 0.5, 20)
     assert mask_iou(judged.mask == 1, mask > 0) > 0.5
     assert len(judged.regions) == 1
 
@@ -264,13 +264,13 @@ def tiled(load) -> Network:
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 150), (31, 400), (7, 7), (1, 1), (65, 64), (3, 40_000)])
 def test_an_answer_in_tiles_has_the_size_of_its_picture(tiled, size):
-    assert tiled.levels(_png(np.full(size, 100, np.uint8))).shape == size
+    assert tiled.score_map(_png(np.full(size, 100, np.uint8))).shape == size
 
 
 def test_a_frame_of_one_tile_is_answered_as_without_tiles(network, tiled):
     for picture in _pictures(4):
         data = _png(picture[..., 0])
-        np.testing.assert_array_equal(tiled.levels(data), network.levels(data))
+        np.testing.assert_array_equal(tiled.score_map(data), network.score_map(data))
 
 
 @pytest.mark.parametrize("at", [(100, 70), (64, 5), (0, 0), (130, 20), (31, 44)])
@@ -279,7 +279,7 @@ def test_a_defect_on_a_seam_is_one_region_with_its_own_area(tiled, at):
     y, x = at
     frame = np.full((200, 180), 100, np.uint8)
     frame[y : y + 3, x : x + 100] = 250
-    judged = answer(tiled.levels(_png(frame)), 0.5, 20)
+    judged = answer(tiled.score_map(_png(frame)), 0.5, 20)
     assert len(judged.regions) == 1
     assert judged.regions[0].bbox == (x, y, 100, 3)
     assert judged.regions[0].area_px == 300
@@ -288,7 +288,7 @@ def test_a_defect_on_a_seam_is_one_region_with_its_own_area(tiled, at):
 def test_colour_frames_in_tiles(load):
     frame = np.full((150, 150, 3), 100, np.uint8)
     frame[60:66, 10:140] = 255
-    judged = answer(load(channels=3, tile=True).levels(_png(frame)), 0.5, 20)
+    judged = answer(load(channels=3, tile=True).score_map(_png(frame)), 0.5, 20)
     assert [region.bbox for region in judged.regions] == [(10, 60, 130, 6)]
 
 
@@ -296,26 +296,26 @@ def test_tiles_go_through_the_network_in_bounded_batches(load, monkeypatch):
     tiled, sizes = load(tile=True), []
     probabilities = tiled.probabilities
     monkeypatch.setattr(tiled, "probabilities", lambda b: sizes.append(len(b)) or probabilities(b))
-    tiled.levels(_png(np.full((70, 1000), 100, np.uint8)))
+    tiled.score_map(_png(np.full((70, 1000), 100, np.uint8)))
     assert max(sizes) == TILE_BATCH
     assert sum(sizes) == len(frame_grid(70, 1000, tiled.imaging).positions)
 
 
 def test_a_frame_too_narrow_for_tiles_is_said_so(tiled):
     with pytest.raises(UnreadableImage, match="long and narrow"):
-        tiled.levels(_png(np.zeros((4_000_000, 1), np.uint8)))
+        tiled.score_map(_png(np.zeros((4_000_000, 1), np.uint8)))
 
 
 def test_colour_pictures(load):
     image = np.full((SIZE, SIZE, 3), 100, np.uint8)
     image[20:26, 10:30] = 255
-    judged = answer(load(channels=3).levels(_png(image)), 0.5, 20)
+    judged = answer(load(channels=3).score_map(_png(image)), 0.5, 20)
     assert judged.regions[0].bbox == (10, 20, 20, 6)
 
 
 def test_what_is_no_picture_is_said_so(network):
     with pytest.raises(UnreadableImage, match="10 bytes"):
-        network.levels(b"no picture")
+        network.score_map(b"no picture")
 
 
 def test_a_network_that_diverged_is_refused(load):
@@ -334,7 +334,7 @@ def test_a_file_that_openvino_cannot_read_is_refused(tmp_path: Path):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_picture_or_are_refused(network, data):
     with pytest.raises(UnreadableImage):
-        network.levels(data)
+        network.score_map(data)
 
 
 @pytest.mark.parametrize(

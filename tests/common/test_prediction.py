@@ -12,9 +12,9 @@ OF_THE_REQUEST = {"model_version": "v1", "latency_ms": 1.0}
 
 
 def test_a_prediction_has_every_field_that_is_declared_and_no_other():
-    levels = np.zeros((40, 40), np.uint16)
-    levels[5:15, 5:15] = 900
-    filled = to_prediction(answer(levels, 0.5, 20), Grades(a_px=1, b_px=2)) | OF_THE_REQUEST
+    score_map = np.zeros((40, 40), np.uint16)
+    score_map[5:15, 5:15] = 900
+    filled = to_prediction(answer(score_map, 0.5, 20), Grades(a_px=1, b_px=2)) | OF_THE_REQUEST
     assert set(filled) == set(Prediction.model_fields)
     read = Prediction.model_validate(filled, strict=False)
     assert read.model_dump(mode="json") == filled
@@ -23,8 +23,8 @@ def test_a_prediction_has_every_field_that_is_declared_and_no_other():
 
 
 def test_what_an_endpoint_may_leave_out_and_what_a_newer_one_may_add():
-    levels = np.zeros((40, 40), np.uint16)
-    filled = to_prediction(answer(levels, 0.5, 20), mask=False) | OF_THE_REQUEST
+    score_map = np.zeros((40, 40), np.uint16)
+    filled = to_prediction(answer(score_map, 0.5, 20), mask=False) | OF_THE_REQUEST
     read = Prediction.model_validate(filled | {"sharpness": 3})
     assert (read.grade, read.mask_png, read.regions) == (None, None, ())
     assert read.model_extra == {"sharpness": 3}

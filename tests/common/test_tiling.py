@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectline.components.common.imaging import ImagingSettings, UnreadableImage, frame_grid
-from defectline.components.common.inspection import LEVELS, to_levels
+from defectline.components.common.inspection import LEVELS, to_score_map
 from defectline.components.common.tiling import OVERLAP, blend_weights, cut_tile, stitch, tile_grid
 from defectline.components.preprocess.tiles import choose_tiles, tiles_with_defects
 
@@ -63,7 +63,7 @@ def test_one_probability_everywhere_gives_one_level_everywhere(height, width, si
     grid = tile_grid(height, width, size)
     maps = np.full((len(grid.xs), size, size), level / LEVELS, np.float32)
     for band in stitch(grid, [maps] * len(grid.ys)):
-        assert (to_levels(band) == level).all()
+        assert (to_score_map(band) == level).all()
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (20, 50, 3), (100, 30, 1), (20, 20)])

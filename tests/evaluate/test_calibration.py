@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from counts import levels
+from counts import score_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.inspection import LEVELS, answer, score_levels
+from defectline.components.common.inspection import LEVELS, answer, image_score
 from defectline.components.evaluate.calibration import (
     AREAS_PX,
     HIGHEST,
@@ -39,9 +39,9 @@ def _wrong(calibrator: Calibrator, pictures: list[tuple[str, np.ndarray]]) -> in
 
 def test_separable_pictures_are_separated_nearer_to_the_good_ones():
     pictures = [
-        ("OK", levels((1, 1, 6, 6, 200))),
-        ("NG", levels((5, 5, 5, 5, 800))),
-        ("NG", levels((5, 5, 5, 5, 700))),
+        ("OK", score_map((1, 1, 6, 6, 200))),
+        ("NG", score_map((5, 5, 5, 5, 800))),
+        ("NG", score_map((5, 5, 5, 5, 700))),
     ]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
@@ -50,7 +50,7 @@ def test_separable_pictures_are_separated_nearer_to_the_good_ones():
 
 
 def test_bright_dust_is_told_from_a_dim_defect_by_its_area():
-    pictures = [("OK", levels((1, 1, 2, 4, 950))), ("NG", levels((5, 5, 5, 5, 500)))]
+    pictures = [("OK", score_map((1, 1, 2, 4, 950))), ("NG", score_map((5, 5, 5, 5, 500)))]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
     assert calibrator.calibrate(ESCAPE_COST).min_area_px in (10, 20)
@@ -58,37 +58,37 @@ def test_bright_dust_is_told_from_a_dim_defect_by_its_area():
 
 def test_inseparable_pictures_get_the_fewest_wrong_verdicts():
     pictures = [
-        ("OK", levels((5, 5, 5, 5, 600))),
-        ("OK", levels((5, 5, 5, 5, 100))),
-        ("NG", levels((5, 5, 5, 5, 550))),
-        ("NG", levels((5, 5, 5, 5, 900))),
+        ("OK", score_map((5, 5, 5, 5, 600))),
+        ("OK", score_map((5, 5, 5, 5, 100))),
+        ("NG", score_map((5, 5, 5, 5, 550))),
+        ("NG", score_map((5, 5, 5, 5, 900))),
     ]
     assert _wrong(_see(*pictures), pictures) == 1
 
 
 def test_the_cost_of_an_escape_moves_the_threshold():
     calibrator = _see(
-        ("OK", levels((5, 5, 5, 5, 600))),
-        ("NG", levels((5, 5, 5, 5, 550))),
-        ("NG", levels((5, 5, 5, 5, 900))),
+        ("OK", score_map((5, 5, 5, 5, 600))),
+        ("NG", score_map((5, 5, 5, 5, 550))),
+        ("NG", score_map((5, 5, 5, 5, 900))),
     )
     assert calibrator.calibrate(escape_cost=10).threshold <= 0.55
     assert 0.6 < calibrator.calibrate(escape_cost=0.1).threshold <= 0.9
 
 
 def test_equal_scores_cannot_be_separated():
-    same = levels((5, 5, 5, 5, 500))
+    same = score_map((5, 5, 5, 5, 500))
     pictures = [("OK", same), ("NG", same)]
     assert _wrong(_see(*pictures), pictures) == 1
 
 
 def _area(pixels: int, level: int) -> np.ndarray:
     """A row of `pixels` at `level`."""
-    return levels((5, 0, 1, pixels, level)) if pixels <= 20 else levels((5, 0, pixels // 20, 20, level))
+    return score_map((5, 0, 1, pixels, level)) if pixels <= 20 else score_map((5, 0, pixels // 20, 20, level))
 
 
 def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a_note():
-    pictures = [("OK", levels((1, 1, 8, 8, 300))), ("OK", levels((1, 1, 8, 8, 200)))]
+    pictures = [("OK", score_map((1, 1, 8, 8, 300))), ("OK", score_map((1, 1, 8, 8, 200)))]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
     assert calibrator.calibrate(ESCAPE_COST) == OperatingPoint(0.35, 5, ONLY_GOOD)
@@ -146,13 +146,13 @@ def test_no_picture_at_all_is_an_error_that_says_so():
     )
 )
 def test_no_other_constants_cost_less(drawn):
-    pictures = [(label, levels((5, 5, side, side, level))) for label, level, side in drawn]
+    pictures = [(label, score_map((5, 5, side, side, level))) for label, level, side in drawn]
     point = _see(*pictures).calibrate(ESCAPE_COST)
     assert LOWEST / LEVELS <= point.threshold <= HIGHEST / LEVELS
     bad = np.array([label == "NG" for label, _ in pictures])
-    cuts = np.arange(LOWEST, HIGHEST + 1)
-    scores = np.array([[score_levels(picture, area) for area in AREAS_PX] for _, picture in pictures])
-    called_bad = scores[..., None] >= cuts
+    levels = np.arange(LOWEST, HIGHEST + 1)
+    scores = np.array([[image_score(picture, area) for area in AREAS_PX] for _, picture in pictures])
+    called_bad = scores[..., None] >= levels
     escapes, overkills = (~called_bad[bad]).sum(axis=0), called_bad[~bad].sum(axis=0)
     given_bad = np.array([_called_bad(point, picture) for _, picture in pictures])
     cost = ESCAPE_COST * np.sum(~given_bad[bad]) + np.sum(given_bad[~bad])

@@ -1,7 +1,7 @@
 """Counting, and the numbers that follow, against values worked out by hand."""
 
 import numpy as np
-from counts import counted, levels
+from counts import counted, score_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,15 +11,15 @@ from defectline.components.evaluate.pixels import Pixels
 
 
 def test_pixels_and_regions_are_counted():
-    truth = (levels((2, 2, 4, 4, 1), (12, 12, 2, 2, 1)) > 0).astype(np.uint8)
-    given_answer = answer(levels((2, 2, 4, 6, 900)), 0.5, 5)
+    truth = (score_map((2, 2, 4, 4, 1), (12, 12, 2, 2, 1)) > 0).astype(np.uint8)
+    given_answer = answer(score_map((2, 2, 4, 6, 900)), 0.5, 5)
     made = count("NG/1", "NG", given_answer, truth)
     assert made == Count("NG/1", "NG", "NG", 0.9, tp=16, fp=8, fn=4, regions=(2, 0, 0), regions_hit=(1, 0, 0))
 
 
 def test_true_regions_that_touch_at_a_corner_are_one():
-    truth = (levels((2, 2, 3, 3, 1), (5, 5, 3, 3, 1)) > 0).astype(np.uint8)
-    assert count("NG/1", "NG", answer(levels(), 0.5, 5), truth).regions == (1, 0, 0)
+    truth = (score_map((2, 2, 3, 3, 1), (5, 5, 3, 3, 1)) > 0).astype(np.uint8)
+    assert count("NG/1", "NG", answer(score_map(), 0.5, 5), truth).regions == (1, 0, 0)
 
 
 def test_regions_belong_to_the_class_below_whose_limit_their_area_is():
@@ -40,7 +40,7 @@ def test_regions_belong_to_the_class_below_whose_limit_their_area_is():
 
 def test_nothing_to_find_and_nothing_found_has_no_pooled_overlap_and_a_perfect_one_per_picture():
     pixels = Pixels()
-    pixels.see(levels((1, 1, 2, 2, 300)), np.zeros((20, 20), np.uint8))
+    pixels.see(score_map((1, 1, 2, 2, 300)), np.zeros((20, 20), np.uint8))
     metrics = summarize([counted("OK", "OK", score=0.1)] * 3, pixels)
     assert metrics == {
         "iou": None,

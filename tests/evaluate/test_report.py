@@ -179,8 +179,8 @@ def _as_of_a_weak_network(folder: Path, pairs: int) -> list[Picture]:
             truth = (truth > 0).astype(np.uint8)
             dust = cv2.GaussianBlur(rng.normal(size=image.shape), (0, 0), 4) * 4
             seen = np.clip(rng.uniform(0.2, 1) * cv2.GaussianBlur(truth.astype(float), (0, 0), 2), 0, 1)
-            levels = np.clip((seen + np.clip(dust - rng.uniform(0.2, 1.2), 0, 1)) * 1000, 0, 1000)
-            pictures.append((f"{label}/{path.stem}", image, truth, levels.astype(np.uint16)))
+            score_map = np.clip((seen + np.clip(dust - rng.uniform(0.2, 1.2), 0, 1)) * 1000, 0, 1000)
+            pictures.append((f"{label}/{path.stem}", image, truth, score_map.astype(np.uint16)))
     return pictures
 
 

@@ -35,7 +35,7 @@ def test_golden_answers_are_those_of_the_network_in_the_bundle(judged):
     network = Network(judged.folder / "openvino/model.xml", bundle.imaging)
     for golden in bundle.golden:
         picture = (judged.folder / "golden" / golden.file).read_bytes()
-        given_answer = answer(network.levels(picture), bundle.threshold, bundle.min_area_px)
+        given_answer = answer(network.score_map(picture), bundle.threshold, bundle.min_area_px)
         assert (given_answer.verdict, given_answer.score) == (golden.verdict, golden.score)
         mask = decode_mask((judged.folder / "golden" / golden.mask_file).read_bytes())
         np.testing.assert_array_equal(given_answer.mask, mask)

@@ -46,7 +46,7 @@ def model(tmp_path_factory) -> Path:
 
 def _says(network: Network, folder: Path, picture: bytes) -> dict:
     bundle = read_bundle(folder)
-    return to_prediction(answer(network.levels(picture), bundle.threshold, bundle.min_area_px))
+    return to_prediction(answer(network.score_map(picture), bundle.threshold, bundle.min_area_px))
 
 
 @pytest.mark.slow

@@ -86,8 +86,8 @@ def _body(*pictures: bytes) -> str:
 def _expected(judged: Judged, picture: bytes) -> dict:
     """What evaluate says about the picture."""
     network = Network(judged.folder / "openvino/model.xml", judged.bundle.imaging)
-    levels = network.levels(picture)
-    return to_prediction(answer(levels, judged.bundle.threshold, judged.bundle.min_area_px))
+    score_map = network.score_map(picture)
+    return to_prediction(answer(score_map, judged.bundle.threshold, judged.bundle.min_area_px))
 
 
 def _judgement(prediction: dict) -> dict:
@@ -362,9 +362,9 @@ def test_defectline_inspect_prints_and_draws_what_was_found(url, tmp_path):
 
 def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
     picture, target = _encode(np.zeros((1000, 1792), np.uint8)), tmp_path / "overlay.png"
-    levels = np.zeros((1000, 1792), np.uint16)
-    levels[400:500, 300:700] = 900
-    draw_overlay(picture, to_prediction(answer(levels, 0.5, 20)), target)
+    score_map = np.zeros((1000, 1792), np.uint16)
+    score_map[400:500, 300:700] = 900
+    draw_overlay(picture, to_prediction(answer(score_map, 0.5, 20)), target)
     drawn = np.asarray(Image.open(target))
     assert drawn.shape == (1000 + 136, 1792, 3)
     red = (drawn == (231, 76, 60)).all(axis=2)

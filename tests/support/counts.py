@@ -42,8 +42,8 @@ def answers(label: str, verdicts: str) -> list[Count]:
     return made
 
 
-def levels(*boxes: tuple[int, int, int, int, int]) -> np.ndarray:
-    """(20, 20) levels with boxes of y, x, height, width, level."""
+def score_map(*boxes: tuple[int, int, int, int, int]) -> np.ndarray:
+    """A score map (20, 20) with boxes of y, x, height, width, level."""
     made = np.zeros((20, 20), np.uint16)
     for y, x, height, width, level in boxes:
         made[y : y + height, x : x + width] = level

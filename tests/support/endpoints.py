@@ -110,7 +110,7 @@ def expected(judged: Judged, picture: bytes, threshold: float | None = None) -> 
     """What evaluate says about a picture."""
     network = Network(judged.folder / judged.bundle.network, judged.bundle.imaging)
     cut = judged.bundle.threshold if threshold is None else threshold
-    return to_prediction(answer(network.levels(picture), cut, judged.bundle.min_area_px))
+    return to_prediction(answer(network.score_map(picture), cut, judged.bundle.min_area_px))
 
 
 def near_and_far(judged: Judged) -> tuple[bytes, bytes]:

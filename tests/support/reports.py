@@ -29,7 +29,7 @@ THRESHOLD, AREA = 0.6, 20
 
 
 Picture = tuple[str, NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]
-"""Id, image (H, W), truth (H, W), levels (H, W)."""
+"""Id, image (H, W), truth (H, W), score map (H, W)."""
 
 
 def report_bundle(grades: Grades | None = None, note: str = "", **metrics) -> Bundle:
@@ -58,10 +58,10 @@ def as_png(image: np.ndarray) -> bytes:
 
 
 def evaluate_picture(picture: Picture) -> Evaluated:
-    id, image, truth, levels = picture
-    given = answer(levels, THRESHOLD, AREA)
+    id, image, truth, score_map = picture
+    given = answer(score_map, THRESHOLD, AREA)
     pair = accepted(0, id[:2])._replace(id=id, pixel_sha256=id)
-    return Evaluated(pair, as_png(image), truth, levels, given, count(id, id[:2], given, truth))
+    return Evaluated(pair, as_png(image), truth, score_map, given, count(id, id[:2], given, truth))
 
 
 def collect(picture: Picture) -> Example:
@@ -76,7 +76,7 @@ def score_pictures(pictures: Sequence[Picture], collector: ExampleCollector) -> 
     for picture in pictures:
         evaluated = evaluate_picture(picture)
         scored.counts.append(evaluated.counted)
-        scored.pixels.see(evaluated.levels, evaluated.truth)
+        scored.pixels.see(evaluated.score_map, evaluated.truth)
         collector.add(evaluated)
     return scored
 
@@ -126,11 +126,11 @@ def box(y: int, x: int, height: int, width: int, value: int = 1, size: int = 224
     return array
 
 
-def make_picture(id: str, truth: np.ndarray, levels: np.ndarray, seed: int = 0) -> Picture:
-    """A drawn picture of which the network gave `levels`."""
-    image, _ = draw("OK", np.random.default_rng(seed), size=levels.shape[0])
+def make_picture(id: str, truth: np.ndarray, score_map: np.ndarray, seed: int = 0) -> Picture:
+    """A drawn picture of which the network gave `score_map`."""
+    image, _ = draw("OK", np.random.default_rng(seed), size=score_map.shape[0])
     image[truth > 0] = 250
-    return id, image, truth, levels
+    return id, image, truth, score_map
 
 
 DEFECT = box(40, 60, 10, 30)

@@ -61,8 +61,8 @@ def test_golden_pictures_get_what_evaluate_sealed(url, judged):
 def test_any_picture_gets_what_evaluate_would_say(url, judged, label, size):
     picture = encode(draw(label, np.random.default_rng(size), size)[0])
     bundle = judged.bundle
-    levels = Network(judged.folder / bundle.network, bundle.imaging).levels(picture)
-    expected = to_prediction(answer(levels, bundle.threshold, bundle.min_area_px))
+    score_map = Network(judged.folder / bundle.network, bundle.imaging).score_map(picture)
+    expected = to_prediction(answer(score_map, bundle.threshold, bundle.min_area_px))
     assert (expected["defect_area_px"] > 0) == (expected["verdict"] == "NG")
     given = _ask(url, picture)
     assert {key: given[key] for key in expected} == expected

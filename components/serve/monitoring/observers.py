@@ -27,7 +27,7 @@ class Observation(NamedTuple):
     """The incoming file, encoded."""
     image: NDArray[np.uint8]
     """(H, W, channels), decoded; not to be changed."""
-    levels: NDArray[np.uint16]
+    score_map: NDArray[np.uint16]
     """(H, W), what the network says in thousandths; not to be changed."""
     prediction: dict[str, Any]
     """What was answered, with its regions and without its mask."""
@@ -42,7 +42,7 @@ class Observation(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.picture) + self.image.nbytes + self.levels.nbytes + self.mask.nbytes
+        return len(self.picture) + self.image.nbytes + self.score_map.nbytes + self.mask.nbytes
 
     @property
     def verdict(self) -> str:
@@ -51,7 +51,7 @@ class Observation(NamedTuple):
 
     def own_prediction(self) -> dict[str, Any]:
         """The answer at the model's own threshold, with mask and version."""
-        found = answer(self.levels, self.bundle.threshold, self.bundle.min_area_px)
+        found = answer(self.score_map, self.bundle.threshold, self.bundle.min_area_px)
         return {**to_prediction(found, self.bundle.grades), "model_version": self.bundle.version}
 
 

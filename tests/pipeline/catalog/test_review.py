@@ -426,7 +426,7 @@ def _line(judged: Judged, store: Storage, *frames: bytes) -> None:
     network = Network(judged.folder / bundle.network, bundle.imaging)
     reviewer = Reviewer(store, "plates", ALL)
     for frame in frames:
-        found = answer(network.levels(frame), bundle.threshold, bundle.min_area_px)
+        found = answer(network.score_map(frame), bundle.threshold, bundle.min_area_px)
         prediction = {**to_prediction(found), "model_version": bundle.version}
         reviewer.offer(frame, found.score, bundle.threshold, lambda said=prediction: said)
     assert reviewer.close(60)

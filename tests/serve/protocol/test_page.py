@@ -46,7 +46,7 @@ def judge(model) -> Callable[[bytes], dict]:
     network = Network(model / bundle.network, bundle.imaging)
 
     def judge(picture: bytes) -> dict:
-        found = answer(network.levels(picture), bundle.threshold, bundle.min_area_px)
+        found = answer(network.score_map(picture), bundle.threshold, bundle.min_area_px)
         return {**to_prediction(found, bundle.grades), "model_version": bundle.version}
 
     return judge

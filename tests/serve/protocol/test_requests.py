@@ -193,9 +193,9 @@ def bundle(tmp_path_factory) -> Bundle:
 @pytest.fixture
 def observe(bundle) -> Callable[..., Observation]:
     def observe(number: int = 0, image: int = 10) -> Observation:
-        pixels, levels = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
+        pixels, score_map = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
         found = {"verdict": "OK", "score": 0.0}
-        return Observation(b"", pixels, levels, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
+        return Observation(b"", pixels, score_map, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
 
     return observe
 
@@ -223,7 +223,7 @@ def test_answers_that_observers_have_no_time_for_are_counted(observe):
         observers.notify(observe(number, side))
     release.set()
     observers.close()
-    # Each holds a picture, its levels and a mask: two fit.
+    # Each holds a picture, its score map and a mask: two fit.
     assert metrics.registry.get_sample_value("defectline_observations_dropped_total") == 3
 
 
