@@ -19,7 +19,7 @@ from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.files import explained
 
-DRAWN_AT = 224
+REFERENCE_SIZE = 224
 MIN_SIZE = 32
 AREA = (50, 900)
 """Fewest and most defect pixels of a 224×224 mask."""
@@ -93,7 +93,7 @@ def draw_pair(
     label: str, rng: np.random.Generator, size: int, plates: Plates = ALIKE
 ) -> tuple[np.ndarray, np.ndarray]:
     """One image and its mask, both uint8 (size, size); the mask is 0/255 and all 0 for label `OK`."""
-    scale = size / DRAWN_AT
+    scale = size / REFERENCE_SIZE
     pitch = _spread(rng, *plates.pitch)
     points = _lattice(rng, pitch, plates)
     light = _render(points, size)
@@ -146,7 +146,7 @@ def _check_at_least(name: str, value: int, least: int) -> None:
 
 def _render(spots: Spots, size: int) -> np.ndarray:
     """The light of all spots, float64 (size, size); what falls outside is cut off."""
-    scale = size / DRAWN_AT
+    scale = size / REFERENCE_SIZE
     y, x = spots[:, :2].T * scale
     # A pixel is an area, so no spot is sharper than about half of one.
     sigma = np.hypot(spots[:, 2:4] * scale, 0.35)
@@ -172,7 +172,7 @@ def _spread(rng: np.random.Generator, low: float, high: float) -> float:
 def _lattice(rng: np.random.Generator, pitch: float, plates: Plates) -> Spots:
     """Columns of points, each shifted against its neighbour by about half a pitch, slightly turned."""
     half = np.arange(
-        -np.ceil(0.75 * DRAWN_AT / (0.85 * pitch)), np.ceil(0.75 * DRAWN_AT / (0.85 * pitch)) + 1
+        -np.ceil(0.75 * REFERENCE_SIZE / (0.85 * pitch)), np.ceil(0.75 * REFERENCE_SIZE / (0.85 * pitch)) + 1
     )
     spacing = pitch * rng.uniform(0.9, 1.05)
     shift = half * rng.uniform(0.35, 0.65) + rng.normal(0, 0.08, half.size)
@@ -184,9 +184,9 @@ def _lattice(rng: np.random.Generator, pitch: float, plates: Plates) -> Spots:
 
     angle = np.radians(rng.normal(0, 1.5))
     turned_y, turned_x = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
-    centres = np.stack([turned_y, turned_x], axis=1) + DRAWN_AT / 2
+    centres = np.stack([turned_y, turned_x], axis=1) + REFERENCE_SIZE / 2
     centres += rng.normal(0, 0.02 * pitch, centres.shape)
-    centres = centres[np.all((centres > -6) & (centres < DRAWN_AT + 6), axis=1)]
+    centres = centres[np.all((centres > -6) & (centres < REFERENCE_SIZE + 6), axis=1)]
 
     count = len(centres)
     sharp = rng.random() < 1 - plates.blurred
@@ -215,7 +215,7 @@ def _dust(rng: np.random.Generator) -> Spots:
     count = rng.poisson(rng.choice([0.5, 5]))
     sigma = np.repeat(rng.uniform(0.8, 1.5, (count, 1)), 2, axis=1)
     return np.column_stack(
-        [rng.uniform(0, DRAWN_AT, (count, 2)), sigma, rng.uniform(0.02, 0.07, count)],
+        [rng.uniform(0, REFERENCE_SIZE, (count, 2)), sigma, rng.uniform(0.02, 0.07, count)],
     )
 
 
@@ -225,7 +225,7 @@ def _camera(
     """A function from light to grey levels 0 to 255, float64, without noise."""
     dark = rng.uniform(5, 10) if rng.random() < 0.3 else rng.uniform(2, 4)
     halo = rng.uniform(*plates.halo)
-    halo_sigma = rng.uniform(3, 5) * size / DRAWN_AT
+    halo_sigma = rng.uniform(3, 5) * size / REFERENCE_SIZE
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     # Dense lattices are lit more evenly: their points light each other.
@@ -249,7 +249,7 @@ def _seen(change: np.ndarray) -> np.ndarray:
 def _touched(change: np.ndarray, points: Spots) -> np.ndarray:
     """The whole of each point that a defect runs into, as people mark it: bool (H, W)."""
     size = len(change)
-    scale = size / DRAWN_AT
+    scale = size / REFERENCE_SIZE
     strength = np.abs(change)
     defect = strength > min(TOUCHING, 0.5 * strength.max())
     distance = cv2.distanceTransform(np.where(defect, 0, 255).astype(np.uint8), cv2.DIST_L2, 5)
@@ -277,10 +277,10 @@ def _defect(rng: np.random.Generator, points: Spots) -> Spots:
     return kinds[rng.choice(len(kinds), p=[0.36, 0.23, 0.24, 0.16, 0.01])](rng, points)
 
 
-def _place(rng: np.random.Generator, points: Spots, beside: float) -> np.ndarray:
-    """A place (y, x) well inside the image; with probability `beside` it is next to a point."""
-    margin = 0.08 * DRAWN_AT
-    anywhere = rng.uniform(margin, DRAWN_AT - margin, 2)
+def _position(rng: np.random.Generator, points: Spots, beside: float) -> np.ndarray:
+    """A position (y, x) well inside the image; with probability `beside` it is next to a point."""
+    margin = 0.08 * REFERENCE_SIZE
+    anywhere = rng.uniform(margin, REFERENCE_SIZE - margin, 2)
     if rng.random() >= beside:
         return anywhere
     nearest = points[np.argmin(np.sum((points[:, :2] - anywhere) ** 2, axis=1)), :2]
@@ -289,14 +289,16 @@ def _place(rng: np.random.Generator, points: Spots, beside: float) -> np.ndarray
 
 
 def _short_scratch(rng: np.random.Generator, points: Spots) -> Spots:
-    place = _place(rng, points, beside=0.7)
-    return _stroke(rng, place, rng.uniform(7, 28), rng.uniform(0.6, 1.9), np.exp(rng.uniform(-0.8, 1.4)), 0.9)
+    position = _position(rng, points, beside=0.7)
+    return _stroke(
+        rng, position, rng.uniform(7, 28), rng.uniform(0.6, 1.9), np.exp(rng.uniform(-0.8, 1.4)), 0.9
+    )
 
 
 def _long_scratch(rng: np.random.Generator, points: Spots) -> Spots:
-    place = _place(rng, points, beside=0.2)
+    position = _position(rng, points, beside=0.2)
     return _stroke(
-        rng, place, rng.uniform(28, 68), rng.uniform(0.6, 1.6), np.exp(rng.uniform(-2.6, 0.9)), 0.6
+        rng, position, rng.uniform(28, 68), rng.uniform(0.6, 1.6), np.exp(rng.uniform(-2.6, 0.9)), 0.6
     )
 
 
@@ -319,7 +321,7 @@ def _stroke(
 
 def _blot(rng: np.random.Generator, points: Spots) -> Spots:
     count = rng.integers(5, 14)
-    centres = _place(rng, points, beside=0.4) + rng.normal(0, rng.uniform(1.5, 4.5, 2), (count, 2))
+    centres = _position(rng, points, beside=0.4) + rng.normal(0, rng.uniform(1.5, 4.5, 2), (count, 2))
     return np.column_stack(
         [centres, rng.uniform(1.0, 2.2, (count, 2)), rng.uniform(0.25, 1.2) * rng.uniform(0.4, 1.4, count)]
     )
@@ -327,11 +329,11 @@ def _blot(rng: np.random.Generator, points: Spots) -> Spots:
 
 def _bright_spot(rng: np.random.Generator, points: Spots) -> Spots:
     sigma = rng.uniform(1.5, 3.2) * rng.uniform(0.8, 1.25, 2)
-    return np.array([[*_place(rng, points, beside=0.7), *sigma, rng.uniform(1, 4)]])
+    return np.array([[*_position(rng, points, beside=0.7), *sigma, rng.uniform(1, 4)]])
 
 
 def _missing_points(rng: np.random.Generator, points: Spots) -> Spots:
     """One to three neighbouring points taken away."""
-    place = _place(rng, points, beside=0)
-    nearest = np.argsort(np.sum((points[:, :2] - place) ** 2, axis=1), kind="stable")[: rng.integers(1, 4)]
+    position = _position(rng, points, beside=0)
+    nearest = np.argsort(np.sum((points[:, :2] - position) ** 2, axis=1), kind="stable")[: rng.integers(1, 4)]
     return points[nearest] * [1, 1, 1, 1, -1]

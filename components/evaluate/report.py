@@ -118,8 +118,8 @@ def verdict(report: Report) -> str:
     test, failed = report.bundle.metrics["test"], [r.name for r in report.rules if not r.passed]
     judged = f"{test['ng']} defective and {test['ok']} good test pictures"
     if not failed:
-        place = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
-        return f"This version passed all {len(report.rules)} rules on {judged}, and {place}."
+        then = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
+        return f"This version passed all {len(report.rules)} rules on {judged}, and {then}."
     stays = f"the champion {report.champion} stays" if report.champion else "nothing is deployed"
     return (
         f"This version failed {len(failed)} of {len(report.rules)} rules on {judged} "

@@ -35,11 +35,11 @@ class ArrayFile(NamedTuple):
         """Raises StoreError where the disk is full."""
         assert row.shape == self.shape
         rest = np.ascontiguousarray(row).data.cast("B")
-        place = self.start + index * len(rest)
+        position = self.start + index * len(rest)
         with local_file(self.path), self.path.open("r+b", buffering=0) as file:
             while rest:
-                written = os.pwrite(file.fileno(), rest, place)
-                rest, place = rest[written:], place + written
+                written = os.pwrite(file.fileno(), rest, position)
+                rest, position = rest[written:], position + written
 
 
 class Arrays(NamedTuple):

@@ -33,7 +33,7 @@ JOB, JOB_PX = 32, 10_000_000
 """Pictures, and pixels, that a worker takes at a time."""
 
 R = TypeVar("R")
-Places = Mapping[str, tuple[int, Sequence[Position]]]
+RowIndex = Mapping[str, tuple[int, Sequence[Position]]]
 """First row, and tiles, of each picture by its id."""
 
 
@@ -63,9 +63,9 @@ def preprocess(
         with Workers(max(map(_pixels, pairs), default=0), sum(map(_pixels, pairs))) as workers:
             tiles = _plan_tiles(workers, storage, pairs, chosen) if chosen.tile else {}
             rows: list[Row] = []
-            places = {}
+            index_of = {}
             for pair in pairs:
-                places[pair.id] = len(rows), tiles.get(pair.id, ())
+                index_of[pair.id] = len(rows), tiles.get(pair.id, ())
                 rows += [
                     Row(id=pair.id, label=pair.label, split=pair.split, tile=tile)
                     for tile in tiles.get(pair.id, [None])
@@ -75,9 +75,9 @@ def preprocess(
             with local_file(index):
                 index.unlink(missing_ok=True)
             arrays = Arrays.new(dataset, len(rows), imaging)
-            looks = _each(workers, partial(prepare, arrays=arrays, imaging=imaging), storage, pairs, places)
+            seen = _each(workers, partial(prepare, arrays=arrays, imaging=imaging), storage, pairs, index_of)
             statistics = Statistics.of(
-                look for look in track(looks, len(pairs), "preparing pictures") if look is not None
+                one for one in track(seen, len(pairs), "preparing pictures") if one is not None
             )
         with local_file(dataset):
             statistics.write(dataset)
@@ -118,20 +118,20 @@ def _each(
     function: Callable[[Job], list[R]],
     storage: Storage,
     pairs: Sequence[Pair],
-    places: Places,
+    index_of: RowIndex,
 ) -> Iterator[R]:
     """What `function` gives for each of the pairs, pack by pack."""
     with tempfile.TemporaryDirectory() as folder:
-        for job, results in workers.map(function, _jobs(storage, pairs, places, Path(folder))):
+        for job, results in workers.map(function, _jobs(storage, pairs, index_of, Path(folder))):
             if job.last and job.pack.parent == Path(folder):
                 job.pack.unlink()
             yield from results
 
 
-def _jobs(storage: Storage, pairs: Sequence[Pair], places: Places, folder: Path) -> Iterator[Job]:
+def _jobs(storage: Storage, pairs: Sequence[Pair], index_of: RowIndex, folder: Path) -> Iterator[Job]:
     size = max(1, min(JOB, JOB_PX // max(map(_pixels, pairs), default=1)))
     for pack, members in find_files(storage, pairs, folder):
-        pictures = [Picture(packed, *places[packed.pair.id]) for packed in members]
+        pictures = [Picture(packed, *index_of[packed.pair.id]) for packed in members]
         for start in range(0, len(pictures), size):
             yield Job(pack, pictures[start : start + size], last=start + size >= len(pictures))
 
@@ -145,8 +145,8 @@ def _plan_tiles(
     """
     grids = {pair.id: _grid(pair, settings) for pair in pairs}
     unsure = [pair for pair in pairs if pair.defect_px and len(grids[pair.id].positions) > 1]
-    places: Places = {pair.id: (0, ()) for pair in unsure}
-    found = _each(workers, partial(find_defects, imaging=settings.imaging), storage, unsure, places)
+    index_of: RowIndex = {pair.id: (0, ()) for pair in unsure}
+    found = _each(workers, partial(find_defects, imaging=settings.imaging), storage, unsure, index_of)
     defects = dict(track(found, len(unsure), "looking for defects"))
     return {
         picture: choose_tiles(picture, grid, defects.get(picture, []), settings.empty_tiles)

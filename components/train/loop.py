@@ -51,7 +51,7 @@ class TrainingState(keras.callbacks.Callback):
         last = len(self.history)
         if not last or last >= self.settings.epochs:
             return bool(last)
-        # What is learned after the thaw gets its time, however long nothing got better before.
+        # What is learned after the encoder is unfrozen gets its time, however long nothing got better before.
         since = max(int(best_epoch(self.history)["epoch"]), self.settings.unfreeze_at_epoch)
         return last - since >= self.settings.patience
 
@@ -158,12 +158,12 @@ def fit(
             state.resume(saved)
             say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
         progress = Progress(settings.epochs, len(batches))
-        thaw = settings.unfreeze_at_epoch - 1
-        for end in (thaw, settings.epochs):
+        unfreeze = settings.unfreeze_at_epoch - 1
+        for end in (unfreeze, settings.epochs):
             start = len(state.history)
             if state.done or not start < end <= settings.epochs:
                 continue
-            if start == thaw > 0:
+            if start == unfreeze > 0:
                 _compile(trainer, settings, len(batches), epoch=start)
             trainer.fit(
                 batches,
@@ -194,8 +194,8 @@ def _compile(trainer: Trainer, settings: TrainSettings, steps_per_epoch: int, ep
 
     An optimizer that it had hands over its state.
     """
-    thawed = settings.unfreeze_at_epoch and epoch >= settings.unfreeze_at_epoch - 1
-    freeze_encoder(trainer.network, "" if thawed else settings.freeze_encoder_until)
+    unfrozen = settings.unfreeze_at_epoch and epoch >= settings.unfreeze_at_epoch - 1
+    freeze_encoder(trainer.network, "" if unfrozen else settings.freeze_encoder_until)
     old = getattr(trainer, "optimizer", None)
     trainer.compile(
         optimizer=make_optimizer(settings, steps_per_epoch),

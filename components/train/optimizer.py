@@ -12,12 +12,13 @@ NAME = "optimizer"
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A linear rise over the first `warm` steps, then half a cosine down to zero, or the same rate.
 
-    From step `thaw` on (0: never) it rises once more from zero, over as many steps: what was frozen has no
-    moments yet, and Adam's first steps without them are three times as long.
+    From step `unfreeze` on (0: never) it rises once more from zero, over as many steps: what was frozen has
+    no moments yet, and Adam's first steps without them are three times as long.
     """
 
-    def __init__(self, highest: float, steps: int, warm: int, cosine: bool = True, thaw: int = 0):
-        self.highest, self.steps, self.warm, self.cosine, self.thaw = highest, steps, warm, cosine, thaw
+    def __init__(self, highest: float, steps: int, warm: int, cosine: bool = True, unfreeze: int = 0):
+        self.highest, self.steps, self.warm = highest, steps, warm
+        self.cosine, self.unfreeze = cosine, unfreeze
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -26,8 +27,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             done = (step - self.warm) / max(1, self.steps - self.warm)
             fall = 0.5 * (1 + ops.cos(3.14159265 * ops.clip(done, 0.0, 1.0)))
             share = ops.where(step < self.warm, share, fall)
-        if self.thaw:
-            share = ops.where(step < self.thaw, share, share * self._rise(step - self.thaw))
+        if self.unfreeze:
+            share = ops.where(step < self.unfreeze, share, share * self._rise(step - self.unfreeze))
         return self.highest * share
 
     def _rise(self, step):
@@ -39,7 +40,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             "steps": self.steps,
             "warm": self.warm,
             "cosine": self.cosine,
-            "thaw": self.thaw,
+            "unfreeze": self.unfreeze,
         }
 
 
@@ -50,7 +51,7 @@ def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.Optim
         steps,
         warm=max(1, int(steps * settings.warmup)) if settings.warmup else 0,
         cosine=settings.schedule == "cosine",
-        thaw=steps_per_epoch * (settings.unfreeze_at_epoch - 1) if settings.unfreeze_at_epoch > 1 else 0,
+        unfreeze=steps_per_epoch * (settings.unfreeze_at_epoch - 1) if settings.unfreeze_at_epoch > 1 else 0,
     )
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(

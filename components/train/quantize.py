@@ -63,12 +63,12 @@ def _make_symmetric_before_transposed(network: Any) -> None:
         ranges = op.input_value(0).get_node() if op.get_type_name() == "ConvolutionBackpropData" else None
         if ranges is None or ranges.get_type_name() != "FakeQuantize":
             continue
-        low, high = (ranges.input_value(place).get_node().get_data() for place in (1, 2))
+        low, high = (ranges.input_value(index).get_node().get_data() for index in (1, 2))
         if (low >= 0).all():
             continue
         # 256 levels: 128 below zero, zero, and 127 above it.
         step = np.maximum(-low / 128, high / 127)
-        for places, end in (((1, 3), -128 * step), ((2, 4), 127 * step)):
+        for indices, end in (((1, 3), -128 * step), ((2, 4), 127 * step)):
             constant = ops.constant(end.astype(np.float32)).output(0)
-            for place in places:
-                ranges.input(place).replace_source_output(constant)
+            for index in indices:
+                ranges.input(index).replace_source_output(constant)

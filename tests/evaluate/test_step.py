@@ -63,11 +63,11 @@ def test_the_run_folder_holds_numbers_gate_and_report(judged):
     assert judged.bundle.calibration_note == metrics["calibration_note"] == ""
     assert sum(point["pixels"] for point in metrics["reliability"]) == 8 * SIZE * SIZE
     assert metrics["test"]["pixel_ap"] == 1
-    # A passed model's story is ended by deploy.
+    # The outcome of a passed model's run is recorded by deploy.
     assert not (run / "outcome.json").exists()
 
 
-def test_a_refused_model_ends_the_story_and_is_sealed_all_the_same(judged, tmp_path):
+def test_a_refused_model_ends_the_run_and_is_sealed_all_the_same(judged, tmp_path):
     bundle, result = run_evaluate(judged, tmp_path, "refused", cut=1000)
     assert not result.passed
     storage = open_storage(str(judged.store))

@@ -33,7 +33,7 @@ def kept(store: FolderStorage) -> list[str]:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("after", [1, 2, 3, 4])
 def test_a_training_that_was_cut_off_comes_to_the_same(splits, store, capsys, after):
-    """With the thaw at epoch 3: before it, at it, after it, and with all done."""
+    """Unfrozen at epoch 3: before it, at it, after it, and with all done."""
     settings = TrainSettings(epochs=4, freeze_encoder_until="bn_Conv1", unfreeze_at_epoch=3)
     whole, history = fit(splits, IMAGING, settings)
     checkpoints = Checkpoints(store, "one")

@@ -67,7 +67,7 @@ def test_training_stops_when_nothing_gets_better(splits):
     _, history = fit(splits, IMAGING, settings)
     best = max(history, key=lambda row: row["val_iou"])
     assert len(history) == best["epoch"] + 2 < 30
-    # Patience counts from the thaw.
+    # Patience counts from the epoch that unfreezes.
     settings = TrainSettings(
         epochs=30, patience=2, learning_rate=1e-12, freeze_encoder_until="Conv1", unfreeze_at_epoch=5
     )

@@ -16,7 +16,7 @@ def rates(schedule: Schedule, *steps: int) -> list[float]:
 def test_schedules():
     assert rates(Schedule(2, 100, 10), 0, 5, 10, 55, 100, 120) == [0, 1, 2, 1, 0, 0]
     assert rates(Schedule(2, 100, 0, cosine=False), 0, 50, 99) == [2, 2, 2]
-    assert rates(Schedule(2, 100, 10, cosine=False, thaw=50), 49, 50, 55, 60) == [2, 0, 1, 2]
+    assert rates(Schedule(2, 100, 10, cosine=False, unfreeze=50), 49, 50, 55, 60) == [2, 0, 1, 2]
 
 
 def test_frozen_layers_stay_and_the_optimizer_keeps_its_state_at_the_thaw(splits):
@@ -37,7 +37,7 @@ def test_frozen_layers_stay_and_the_optimizer_keeps_its_state_at_the_thaw(splits
     new = {v.path: v.numpy() for v in trainer.optimizer.variables}
     assert len(new) > len(old)
     assert all(np.array_equal(new[path], value) for path, value in old.items())
-    # The rate rises from zero again, so that the first step after the thaw moves nothing.
+    # The rate rises from zero again, so that the first step after unfreezing moves nothing.
     for _ in range(3):
         trainer.train_on_batch(batch)
     assert all(not np.array_equal(a, w.numpy()) for a, w in zip(before, frozen, strict=True))

@@ -89,14 +89,14 @@ class FolderStorage(Storage):
             shutil.copyfileobj(source, target, COPY_BYTES)
 
     def fetch(self, key: str, path: Path) -> Path:
-        place = self.root / check_key(key)
-        with _explained(self.root, "read", key), place.open("rb"):
-            return place
+        source = self.root / check_key(key)
+        with _explained(self.root, "read", key), source.open("rb"):
+            return source
 
     def upload(self, path: Path, key: str) -> None:
         with local_file(path):
             source = path.open("rb")
-        with source, self._replaced(key) as place, place.open("wb") as target:
+        with source, self._replaced(key) as partial, partial.open("wb") as target:
             shutil.copyfileobj(source, target, COPY_BYTES)
 
     def delete(self, key: str) -> None:
