@@ -24,7 +24,7 @@ import tensorflow as tf
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
-from defectline.components.train.export import FILES, export
+from defectline.components.train.formats.export import FILES, export
 from defectline.components.train.network import build_network
 
 Ask = Callable[[np.ndarray], object]

@@ -5,7 +5,7 @@ model.keras                 to train on from
 openvino/model.xml, .bin    what the predictor loads, or
 openvino_int8/              the same in INT8, where it loses nothing; `served` says which of the two
 onnx/model.onnx  saved_model/1/
-parity.json                 how far each file's answers are from those of model.keras: see train/parity.py
+parity.json                 how far each file is from model.keras: see train/formats/parity.py
 statistics.json             what the training pictures look like: see common/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
 SHA256SUMS

@@ -23,7 +23,7 @@ from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.train.checkpoints import Checkpoints, digest
 from defectline.components.train.devices import policy, replicate
-from defectline.components.train.export import export
+from defectline.components.train.formats.export import export
 from defectline.components.train.history import best_epoch, history_page, plot_history
 from defectline.components.train.loop import fit
 from defectline.components.train.settings import read_settings

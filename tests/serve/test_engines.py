@@ -22,7 +22,7 @@ from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.inspection import Network, answer, to_prediction
 from defectline.components.serve.model import load
 from defectline.components.serve.settings import ServeSettings
-from defectline.components.train.export import write_float32
+from defectline.components.train.formats.export import write_float32
 
 SIZE = 64
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defectline.components.common.errors import BundleError
-from defectline.components.train.parity import TOLERANCE, Parity, check, compare, table
+from defectline.components.train.formats.parity import TOLERANCE, Parity, check, compare, table
 
 
 def _probabilities(*squares: tuple[int, float]) -> np.ndarray:

@@ -12,9 +12,9 @@ from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import BundleError
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
-from defectline.components.train import export as exporting
+from defectline.components.train.formats import export as exporting
+from defectline.components.train.formats.parity import TOLERANCE
 from defectline.components.train.network import build_network
-from defectline.components.train.parity import TOLERANCE
 
 SIZE = 32
 

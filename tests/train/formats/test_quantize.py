@@ -12,7 +12,7 @@ from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.engine import import_openvino
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.inspection import Network
-from defectline.components.train.quantize import PICTURES, quantize
+from defectline.components.train.formats.quantize import PICTURES, quantize
 
 SIZE = 32
 IMAGING = ImagingSettings(image_size=SIZE)
@@ -159,7 +159,7 @@ def note(*arguments, **options):
     raise OSError("no network")
 socket.getaddrinfo = socket.socket.connect = note
 from defectline.components.common.dataset import Split, ConcatenatedArray
-from defectline.components.train.quantize import quantize
+from defectline.components.train.formats.quantize import quantize
 images = np.zeros((4, 32, 32, 1), np.uint8)
 images[:, 8:16] = 200
 split = Split(ConcatenatedArray([images]), ConcatenatedArray([images[..., 0]]), np.arange(4))

@@ -12,8 +12,8 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.engine import import_openvino
 from defectline.components.common.imaging import ImagingSettings
 from defectline.components.common.steps import say
-from defectline.components.train import parity
-from defectline.components.train.quantize import PICTURES, quantize
+from defectline.components.train.formats import parity
+from defectline.components.train.formats.quantize import PICTURES, quantize
 
 FILES = {**NETWORKS, "onnx": "onnx/model.onnx", "saved_model": "saved_model/1"}
 """All but openvino_int8 are in float32."""
