@@ -23,14 +23,14 @@ from measuring import INGEST, measure
 from PIL import Image
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     decode_image,
     decode_mask,
     prepare_image,
     prepare_mask,
 )
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import read_head
 from defectline.components.common.storage.folder import FolderStorage
 

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from defectline.components.common.dataset import ConcatenatedArray, Split
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Network
 from defectline.components.train.formats.export import FILES, export
 from defectline.components.train.network import build_network
 

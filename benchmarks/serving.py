@@ -38,11 +38,11 @@ import numpy as np
 import psutil
 
 from defectline.components.common.bundle import Bundle, copy_served, read_bundle
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import TILE_BATCH, Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.sample import draw_pair
+from defectline.components.common.images.tiling import cut_tile, tile_grid
+from defectline.components.common.inference.inspection import TILE_BATCH, Network
 from defectline.components.common.ports import free_port
-from defectline.components.common.sample import draw_pair
-from defectline.components.common.tiling import cut_tile, tile_grid
 
 HERE = Path(__file__).parent
 PICTURES = 200

@@ -8,8 +8,8 @@ from pathlib import Path
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, SourceError
+from defectline.components.common.images.sample import VARIOUS, generate_samples
 from defectline.components.common.layout import pretrained_key
-from defectline.components.common.sample import VARIOUS, generate_samples
 from defectline.components.common.snapshot import (
     Pair,
     publish_snapshot,

@@ -13,7 +13,7 @@ def sample(
     size: Annotated[int, typer.Option(max=4096, help="Side of an image in pixels.")] = 224,
 ) -> None:
     """Make synthetic images of light guide plates with masks, to try everything out."""
-    from defectline.components.common.sample import generate_samples
+    from defectline.components.common.images.sample import generate_samples
 
     generate_samples(folder, pairs=pairs, seed=seed, size=size)
     typer.echo(f"{folder}: {pairs} synthetic pairs")

@@ -6,7 +6,7 @@ openvino/model.xml, .bin    what the predictor loads, or
 openvino_int8/              the same in INT8, where it loses nothing; `served` says which of the two
 onnx/model.onnx  saved_model/1/
 parity.json                 how far each file is from model.keras: see train/formats/parity.py
-statistics.json             what the training pictures look like: see common/statistics.py
+statistics.json             what the training pictures look like: see common/images/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
 SHA256SUMS
 """
@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, StoreError
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Grades
-from defectline.components.common.statistics import NAME as STATISTICS
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.statistics import NAME as STATISTICS
+from defectline.components.common.inference.inspection import Grades
 from defectline.components.common.storage import Storage
 
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}

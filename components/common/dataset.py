@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 
 
 class Row(BaseModel):

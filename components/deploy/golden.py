@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle, Golden, mask_iou
 from defectline.components.common.errors import BundleError, ServingError
-from defectline.components.common.imaging import UnreadableImage, decode_mask
+from defectline.components.common.images.imaging import UnreadableImage, decode_mask
 
 SCORE_TOLERANCE = 0.01
 MIN_MASK_IOU = 0.99

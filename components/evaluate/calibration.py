@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.inspection import LEVELS, image_score
+from defectline.components.common.inference.inspection import LEVELS, image_score
 
 AREAS_PX = (5, 10, 20, 40)
 LOWEST, HIGHEST = 50, 950

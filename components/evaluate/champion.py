@@ -8,7 +8,7 @@ from typing import NamedTuple
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import BundleError, StoreError
-from defectline.components.common.inspection import Network
+from defectline.components.common.inference.inspection import Network
 from defectline.components.common.layout import model_folder
 from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from defectline.components.common.classes import LABELS
-from defectline.components.common.inspection import GRADES, Answer, Grades, grade
+from defectline.components.common.inference.inspection import GRADES, Answer, Grades, grade
 from defectline.components.evaluate.pixels import Pixels
 
 EIGHT = np.ones((3, 3))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from defectline.components.common.inspection import LEVELS
+from defectline.components.common.inference.inspection import LEVELS
 
 BINS = 10
 """Of the reliability curve."""

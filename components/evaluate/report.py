@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jinja2
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.drawing import data_uri
+from defectline.components.common.images.drawing import data_uri
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.curves import at_thresholds, draw_curves
 from defectline.components.evaluate.examples import Example, render_example

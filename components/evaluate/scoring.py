@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.imaging import decode_truth
-from defectline.components.common.inspection import Answer, Network, answer
+from defectline.components.common.images.imaging import decode_truth
+from defectline.components.common.inference.inspection import Answer, Network, answer
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage

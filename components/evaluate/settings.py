@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.inspection import Grades
+from defectline.components.common.inference.inspection import Grades
 from defectline.components.common.settings import GradeB
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
 from defectline.components.common.classes import LABELS
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Network
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read_snapshot

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.imaging import Mask, read_image, read_mask
+from defectline.components.common.images.imaging import Mask, read_image, read_mask
 from defectline.components.common.snapshot import Pair
 
 MOST_DEFECT = 0.9

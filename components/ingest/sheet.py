@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.classes import LABELS
-from defectline.components.common.drawing import outline, picture_uri
 from defectline.components.common.errors import SourceError
-from defectline.components.common.imaging import UnreadableImage, decode_image, decode_mask
+from defectline.components.common.images.drawing import outline, picture_uri
+from defectline.components.common.images.imaging import UnreadableImage, decode_image, decode_mask
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Storage
 

@@ -10,7 +10,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from defectline.components.common.errors import StoreError
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.storage.base import local_file
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import cv2
 
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     decode_image,
     decode_mask,
@@ -16,9 +16,9 @@ from defectline.components.common.imaging import (
     prepare_image,
     prepare_mask,
 )
+from defectline.components.common.images.statistics import ImageStats, brightness_and_contrast
+from defectline.components.common.images.tiling import cut_tile
 from defectline.components.common.snapshot import Packed
-from defectline.components.common.statistics import ImageStats, brightness_and_contrast
-from defectline.components.common.tiling import cut_tile
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.tiles import Position, tiles_with_defects
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 
 
 class PreprocessSettings(ImagingSettings):

@@ -15,14 +15,14 @@ from typing import TypeVar
 from defectline.components.common.dataset import Prepared, Row
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
-from defectline.components.common.imaging import ImagingSettings, UnreadableImage, frame_grid
+from defectline.components.common.images.imaging import ImagingSettings, UnreadableImage, frame_grid
+from defectline.components.common.images.statistics import Statistics
+from defectline.components.common.images.tiling import Grid
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, find_files, read_pairs, read_snapshot
-from defectline.components.common.statistics import Statistics
 from defectline.components.common.steps import step, track
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
-from defectline.components.common.tiling import Grid
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.pictures import Job, Picture, find_defects, prepare
 from defectline.components.preprocess.settings import PreprocessSettings

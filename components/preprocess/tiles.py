@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.tiling import Grid
+from defectline.components.common.images.tiling import Grid
 
 Position = tuple[int, int]
 """(y, x) of a tile's upper left corner."""

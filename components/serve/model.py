@@ -11,11 +11,11 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from defectline.components.common.bundle import GPU_NETWORK, Bundle, read_bundle
-from defectline.components.common.engine import EngineName
 from defectline.components.common.errors import BundleError, DefectlineError
-from defectline.components.common.imaging import UnreadableImage, decode_image
-from defectline.components.common.inspection import Network, answer, to_prediction
-from defectline.components.common.statistics import brightness_and_contrast
+from defectline.components.common.images.imaging import UnreadableImage, decode_image
+from defectline.components.common.images.statistics import brightness_and_contrast
+from defectline.components.common.inference.engine import EngineName
+from defectline.components.common.inference.inspection import Network, answer, to_prediction
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.engine import EngineName
-from defectline.components.common.imaging import MAX_PIXELS
+from defectline.components.common.images.imaging import MAX_PIXELS
+from defectline.components.common.inference.engine import EngineName
 from defectline.components.serve.monitoring.drift import LEAST_FRAMES
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
 from defectline.components.train.batches import Batches
 from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints

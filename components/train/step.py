@@ -18,7 +18,7 @@ import keras
 from defectline.components.common import checksums
 from defectline.components.common.dataset import Prepared, open_dataset
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.statistics import read_statistics
+from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.train.checkpoints import Checkpoints, digest

@@ -22,19 +22,12 @@ from pictures import encode
 from PIL import Image
 from servers import free_port, running
 
-from defectline.client.batch import (
-    COLUMNS,
-    Inspected,
-    find_pictures,
-    inspect_all,
-    overlay_names,
-    write_csv,
-)
+from defectline.client.batch import COLUMNS, Inspected, find_pictures, inspect_all, overlay_names, write_csv
 from defectline.client.client import Client
 from defectline.client.overlay import NG, draw_overlay
 from defectline.components.common.bundle import copy_served
 from defectline.components.common.errors import ServingError, SettingsError
-from defectline.components.common.inspection import answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from defectline.components.common.inspection import Grades, answer, to_prediction
+from defectline.components.common.inference.inspection import Grades, answer, to_prediction
 from defectline.components.common.prediction import Prediction, Region
 
 OF_THE_REQUEST = {"model_version": "v1", "latency_ms": 1.0}

@@ -18,7 +18,7 @@ from networks import Judged, judge_model
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder, read_bundle
 from defectline.components.common.errors import BundleError, Conflict, ServingError, SettingsError, StoreError
-from defectline.components.common.imaging import encode_mask
+from defectline.components.common.images.imaging import encode_mask
 from defectline.components.common.records import (
     ChampionRecord,
     GateRecord,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.inspection import LEVELS, answer, image_score
+from defectline.components.common.inference.inspection import LEVELS, answer, image_score
 from defectline.components.evaluate.calibration import (
     AREAS_PX,
     HIGHEST,

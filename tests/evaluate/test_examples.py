@@ -20,7 +20,7 @@ from reports import (
     report_bundle,
 )
 
-from defectline.components.common.inspection import Grades
+from defectline.components.common.inference.inspection import Grades
 from defectline.components.evaluate.examples import (
     SHOWN,
     ExampleCollector,

@@ -5,7 +5,7 @@ from counts import counted, score_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectline.components.common.inspection import Grades, answer
+from defectline.components.common.inference.inspection import Grades, answer
 from defectline.components.evaluate.metrics import Count, count, grade_counts, intervals, summarize
 from defectline.components.evaluate.pixels import Pixels
 

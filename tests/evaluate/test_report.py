@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from reports import BETTER, CHAMPION, PICTURES, Picture, make_report
 
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.evaluate.examples import SHOWN
 from defectline.components.evaluate.report import render, summarize_run
 

@@ -9,8 +9,8 @@ from networks import LIMITS, SIZE, write_model
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import decode_mask
-from defectline.components.common.inspection import Grades, Network, answer
+from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.inference.inspection import Grades, Network, answer
 from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.storage import open_storage

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import Pair
 from defectline.pipeline import pretraining
 from defectline.pipeline.crossval import deal

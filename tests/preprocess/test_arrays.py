@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from defectline.components.common.errors import StoreError
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.preprocess.arrays import Arrays
 
 

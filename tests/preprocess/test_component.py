@@ -9,7 +9,7 @@ from kfp.dsl import Dataset
 from pictures import learned_from
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     decode_image,
     decode_mask,

@@ -6,9 +6,9 @@ import numpy as np
 from pictures import encode, learned_from, take, write_source
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.imaging import decode_image, prepare_image
+from defectline.components.common.images.imaging import decode_image, prepare_image
+from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.snapshot import read_pairs
-from defectline.components.common.statistics import read_statistics
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.preprocess.step import preprocess
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pictures import encode, learned_from, take, write_pair, write_source
 
 from defectline.components.common.dataset import open_dataset
+from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.snapshot import read_pairs
-from defectline.components.common.statistics import read_statistics
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.preprocess.step import preprocess
 

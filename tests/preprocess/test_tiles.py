@@ -7,7 +7,7 @@ from networks import write_source as write_large
 from pictures import learned_from, take
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     decode_image,
     decode_mask,

@@ -29,8 +29,8 @@ from servers import free_port
 from defectline.client.overlay import draw_overlay
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
-from defectline.components.common.imaging import decode_mask
-from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.inference.inspection import Network, answer, to_prediction
 from defectline.components.common.layout import champion_key
 from defectline.components.common.records import ChampionRecord
 from defectline.components.common.storage import open_storage

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from defectline.components.common.bundle import Bundle, Data, Golden, seal_bundle
-from defectline.components.common.imaging import ImagingSettings, encode_mask
+from defectline.components.common.images.imaging import ImagingSettings, encode_mask
 
 SIZE = 64
 

@@ -17,7 +17,7 @@ from networks import SIZE, Judged, draw
 from pictures import encode
 from servers import free_port
 
-from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import Network, answer, to_prediction
 
 START_S = 180
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, read_bundle
-from defectline.components.common.engine import import_openvino
+from defectline.components.common.inference.engine import import_openvino
 from defectline.components.evaluate.step import Result, evaluate
 from defectline.components.ingest.step import ingest
 from defectline.components.train.history import plot_history

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pictures import accepted
 
 from defectline.components.common.bundle import Bundle, Data
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Grades, answer
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Grades, answer
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge

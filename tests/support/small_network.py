@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from defectline.components.common.dataset import ConcatenatedArray, Split
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
 
 IMAGING = ImagingSettings(image_size=32)
 

@@ -9,7 +9,7 @@ from pictures import encode
 from PIL import Image
 
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
-from defectline.components.common.inspection import answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
 from defectline.components.common.layout import champion_key
 from defectline.components.common.records import (
     ChampionRecord,

@@ -11,9 +11,9 @@ import pytest
 from bundles import make_bundle
 from commands import contents, defectline
 
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.ports import free_port
 from defectline.components.common.records import Outcome
-from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage.folder import FolderStorage
 
 

@@ -22,9 +22,9 @@ from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 from stores import only_outcome
 
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.ports import free_port
 from defectline.components.common.records import read_champion, read_gate
-from defectline.components.common.sample import generate_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference

@@ -18,7 +18,7 @@ from containers import BUILT, STRICT, USER, docker, find_engine, make_images  # 
 from servers import S3Server
 from stores import only_outcome
 
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from paths import ROOT
 from PIL import Image
 
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.storage import open_storage
 
 NOTEBOOKS = ROOT / "notebooks"

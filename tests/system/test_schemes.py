@@ -10,8 +10,8 @@ from paths import SHARED
 from pictures import write_pair, write_source
 from servers import GCSServer, S3Server, free_port
 
+from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.records import GateRecord, write_gate
-from defectline.components.common.sample import generate_samples
 from defectline.components.common.snapshot import (
     Snapshot,
     fingerprint,

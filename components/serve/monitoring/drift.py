@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from pydantic import ValidationError
 
 from defectline.components.common.errors import BundleError, SettingsError
-from defectline.components.common.statistics import NAME, Histogram, Statistics, read_statistics
+from defectline.components.common.images.statistics import NAME, Histogram, Statistics, read_statistics
 
 FEATURES = ("brightness", "contrast")
 LEAST_FRAMES = 200

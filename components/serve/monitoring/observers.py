@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.inspection import answer, judge_score, to_prediction
+from defectline.components.common.inference.inspection import answer, judge_score, to_prediction
 from defectline.components.serve.monitoring.logs import log
 from defectline.components.serve.monitoring.metrics import Metrics
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from defectline.components.common.bundle import NETWORKS
 from defectline.components.common.dataset import Split
-from defectline.components.common.engine import import_openvino
-from defectline.components.common.imaging import ImagingSettings
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.engine import import_openvino
 from defectline.components.common.steps import say
 from defectline.components.train.formats import parity
 from defectline.components.train.formats.quantize import PICTURES, quantize

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.classes import defect_probability
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network, answer, to_score_map
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Network, answer, to_score_map
 
 BATCH = 8
 THRESHOLD, MIN_AREA_PX = 0.5, 10

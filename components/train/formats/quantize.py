@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from defectline.components.common.dataset import Split
-from defectline.components.common.engine import import_openvino
+from defectline.components.common.inference.engine import import_openvino
 
 PICTURES = 48
 """Training pictures to calibrate on; each costs a tenth of a second at 224×224. Of 60 synthetic ones 16 did

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from defectline.components.common.bundle import copy_served, read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
-from defectline.components.common.statistics import NAME, ImageStats, Statistics
+from defectline.components.common.images.statistics import NAME, ImageStats, Statistics
 from defectline.components.serve.monitoring.drift import LEAST_FRAMES, Drift, merge, stability
 
 

@@ -32,10 +32,10 @@ from servers import free_port
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served, publish_folder
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.images.statistics import ImageStats, Statistics, brightness_and_contrast
 from defectline.components.common.layout import champion_key
 from defectline.components.common.records import ChampionRecord
 from defectline.components.common.review import frame_id
-from defectline.components.common.statistics import ImageStats, Statistics, brightness_and_contrast
 from defectline.components.common.storage import open_storage
 from defectline.components.serve import __main__ as server
 from defectline.components.serve.model import DefectModel

@@ -19,7 +19,7 @@ from playwright.sync_api import Page, Route, expect
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
-from defectline.components.common.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import Network, answer, to_prediction
 
 SIZE = 320
 MODEL = 'plates "2" & <b>'

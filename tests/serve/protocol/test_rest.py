@@ -19,7 +19,7 @@ from PIL import Image
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import copy_served
-from defectline.components.common.imaging import decode_mask
+from defectline.components.common.images.imaging import decode_mask
 from defectline.components.serve.sdk import messages
 
 PNG = plate()

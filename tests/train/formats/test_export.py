@@ -10,8 +10,8 @@ import pytest
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Network
 from defectline.components.train.formats import export as exporting
 from defectline.components.train.formats.parity import TOLERANCE
 from defectline.components.train.network import build_network

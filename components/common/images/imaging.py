@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.tiling import Grid, tile_grid
+from defectline.components.common.images.tiling import Grid, tile_grid
 
 CLAHE_TILE_PX = 28
 """Side of a tile of the contrast equalisation: the grid grows with the image, the tile does not."""

@@ -18,14 +18,14 @@ from PIL import Image
 
 from defectline.components.common.bundle import mask_iou
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     UnreadableImage,
     decode_mask,
     encode_mask,
     frame_grid,
 )
-from defectline.components.common.inspection import (
+from defectline.components.common.inference.inspection import (
     LEVELS,
     TILE_BATCH,
     Grades,
@@ -225,8 +225,8 @@ def test_several_threads_give_the_same_bits(network):
 GIVEN_UP = """
 import signal, sys, threading
 from pathlib import Path
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.inspection import Network
 signal.signal(signal.SIGHUP, lambda *_: print("heard"))
 networks = [Network(Path(sys.argv[1]), ImagingSettings(image_size=int(sys.argv[2])), threads=2)]
 thread = threading.Thread(target=networks.clear)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectline.components.common.drawing import contours, data_uri, outline, picture_uri
+from defectline.components.common.images.drawing import contours, data_uri, outline, picture_uri
 
 RED = (255, 0, 0)
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.classes import CLASSES
-from defectline.components.common.engine import ENGINES, EngineName
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     ImagingSettings,
     decode_image,
     encode_mask,
@@ -24,8 +23,9 @@ from defectline.components.common.imaging import (
     prepare_frame,
     prepare_image,
 )
+from defectline.components.common.images.tiling import cut_tile, stitch
+from defectline.components.common.inference.engine import ENGINES, EngineName
 from defectline.components.common.prediction import Grade
-from defectline.components.common.tiling import cut_tile, stitch
 
 LEVELS = 1000
 """Probabilities are rounded down to thousandths, so that scores and thresholds compare exactly."""

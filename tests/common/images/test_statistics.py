@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from defectline.components.common.statistics import (
+from defectline.components.common.images.statistics import (
     AREA_EDGES,
     BRIGHTNESS_EDGES,
     CONTRAST_EDGES,

@@ -15,7 +15,7 @@ from pictures import encode, mask, noise, turned
 from PIL import Image
 from pydantic import ValidationError
 
-from defectline.components.common.imaging import (
+from defectline.components.common.images.imaging import (
     MAX_PIXELS,
     ImagingSettings,
     UnreadableImage,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectline.components.common import sample
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import draw_pair, generate_samples
+from defectline.components.common.images import sample
+from defectline.components.common.images.sample import draw_pair, generate_samples
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from networks import write_network
 
-from defectline.components.common.engine import ENGINES, OpenVino, import_openvino
 from defectline.components.common.errors import BundleError
-from defectline.components.common.imaging import ImagingSettings
-from defectline.components.common.inspection import Network
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.inference.engine import ENGINES, OpenVino, import_openvino
+from defectline.components.common.inference.inspection import Network
 
 SIZE = 32
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), np.uint8)
