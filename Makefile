@@ -87,7 +87,7 @@ bench: setup  ## measure speed and memory of the steps
 	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS)
 
 docs: setup  ## build the documentation as a site in build/site; a broken link is an error
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python tools/docs_site.py build
 
 clean:  ## remove what the other targets made, but for the store
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache samples inspected pipeline.yaml

@@ -1,37 +1,63 @@
-"""Pages of the site that come from elsewhere: the README, and the command line's own parser.
+"""The documentation as a site: `python tools/docs_site.py build` makes build/docs and from it build/site.
 
-`mkdocs.yml` names this file as a hook.
+Pages come from docs/, from the files of the root, and from the command line's own parser. A broken link is
+an error.
 """
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 from typer.main import get_command
 
 from defectline.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    pages = {
+def build(folder: Path) -> int:
+    """Make the site in `folder`/site; the exit status, which is not 0 where a link is broken."""
+    pages = folder / "docs"
+    for old in (pages, folder / "site"):
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", pages)
+    for page in pages.glob("*.md"):
+        page.write_text(page.read_text().replace("](../README.md", "](index.md"))
+    for name, content in generated().items():
+        (pages / name).write_text(content)
+    shutil.copy(ROOT / "zensical.toml", folder)
+    broken = list(broken_links(pages))
+    for text in broken:
+        print(text, file=sys.stderr)
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    status = subprocess.run(command, cwd=folder).returncode
+    return status or bool(broken)
+
+
+def generated() -> dict[str, str]:
+    """The pages that are not in docs/, by their file's name."""
+    return {
         "index.md": _for_site((ROOT / "README.md").read_text()),
         "contributing.md": _for_site((ROOT / "CONTRIBUTING.md").read_text()),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         "licence.md": f"# Licence\n\n```\n{(ROOT / 'LICENSE').read_text()}\n```\n",
         "cli.md": "\n".join(command_line()),
     }
-    for name, content in pages.items():
-        files.append(File.generated(config, name, content=content))
-    return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    return markdown.replace("](../README.md", "](index.md")
+def broken_links(pages: Path) -> Iterator[str]:
+    """A line for each link to a file that is not on the site: Zensical looks at pages and anchors only."""
+    for page in sorted(pages.glob("*.md")):
+        for target in LINK.findall(page.read_text()):
+            if not (page.parent / target).resolve().is_relative_to(pages.resolve()):
+                yield f"{page.name}: {target} is outside of the site"
+            elif not (page.parent / target).exists():
+                yield f"{page.name}: {target} does not exist"
 
 
 def _for_site(text: str) -> str:
@@ -83,3 +109,7 @@ def _row(parameter: Any) -> str:
         default = f"`{default}`"
     about = " ".join((parameter.help or "").split()).replace("|", "\\|")
     return f"| {shown} | {default} | {about} |".replace("VERSION|IMAGE", "VERSION\\|IMAGE")
+
+
+if __name__ == "__main__":
+    sys.exit(build(Path(sys.argv[1])))

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from commands import call, defectline
@@ -24,6 +25,9 @@ from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -40,22 +44,18 @@ def blocks(page: Path) -> list[Block]:
     return [Block(found["text"], found["mark"] or "") for found in BLOCK.finditer(page.read_text())]
 
 
-def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-    return subprocess.run(
-        [*command, "--config-file", str(config), "--site-dir", str(site)],
-        capture_output=True,
-        text=True,
-        cwd=config.parent,
-    )
+def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Make the site of a repository in `folder`/site."""
+    command = [sys.executable, str(root / "tools/docs_site.py"), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    done = build(ROOT / "mkdocs.yml", folder)
+    folder = tmp_path_factory.mktemp("docs")
+    done = build(ROOT, folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return folder / "site"
 
 
 def test_every_page_is_on_the_site(site):
@@ -71,34 +71,107 @@ def test_every_field_of_a_bundle_is_described():
     assert sorted(described) == sorted(Bundle.model_fields)
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Each request would be a line above a failure."""
+
+
 @pytest.fixture(scope="module")
 def served(site) -> Iterator[str]:
-    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
-    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    handler = partial(Quiet, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_site_is_read_in_a_browser_and_asks_nobody_else(site, served, browser, width):
-    page, wrong = browser.new_page(viewport={"width": width, "height": 900}), []
+def opened(site: Path, browser: "Browser", width: int, **options: Any) -> "tuple[Page, list[str]]":
+    """A page of a browser, and what will have gone wrong in it: errors, and requests that leave the site."""
+    page, wrong = browser.new_page(viewport={"width": width, "height": 900}, **options), []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(served) else wrong.append(asked.url))
+    page.on("request", lambda asked: None if asked.url.startswith(str(site)) else wrong.append(asked.url))
+    return page, wrong
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_site_is_read_in_a_browser_and_no_request_leaves_it(site, served, browser, width):
+    page, wrong = opened(served, browser, width)
     for path in sorted(site.glob("*.html")):
-        if path.stem in ("404", "search"):
+        if path.stem == "404":
             continue
         page.goto(f"{served}/{path.name}", wait_until="networkidle")
         assert page.locator("h1").first.is_visible(), path.name
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        # The page hides what is wider than itself, so what it holds is looked at too.
+        wide = "[...document.querySelectorAll('article :is(p, pre, table, h2, img)')].filter(e => "
+        wide += f"e.getBoundingClientRect().right > {width} || e.scrollWidth > e.clientWidth + 1)"
+        assert page.evaluate(f"{wide}.map(e => e.textContent)") == [], path.name
         pictures = page.evaluate("[...document.images].map(image => image.naturalWidth)")
         assert all(pictures), path.name
-    page.goto(f"{served}/search.html?q=escape_cost")
-    page.locator("#mkdocs-search-results article").first.wait_for()
     page.close()
     assert not wrong
+
+
+def search(page: "Page", words: str) -> list[str]:
+    """What the page's search finds, best first."""
+    page.keyboard.press("Control+k")
+    dialog = page.get_by_role("dialog", name="Search")
+    dialog.locator("input").fill(words)
+    found = dialog.locator("a")
+    found.first.wait_for()
+    return found.all_inner_texts()
+
+
+def test_the_site_is_searched(served, browser):
+    page, wrong = opened(served, browser, 1280)
+    page.goto(f"{served}/index.html", wait_until="networkidle")
+    assert any("Evaluation and gate" in text for text in search(page, "escape_cost"))
+    page.close()
+    assert not wrong
+
+
+def test_the_site_is_read_and_searched_as_files(site, browser):
+    page, wrong = opened(site.as_uri(), browser, 1280)
+    page.goto((site / "index.html").as_uri(), wait_until="networkidle")
+    page.get_by_role("link", name="Tutorial").first.click()
+    page.get_by_role("heading", name="From your own images to the line").wait_for()
+    assert any("Evaluation and gate" in text for text in search(page, "escape_cost"))
+    page.close()
+    assert not wrong
+
+
+def test_the_site_is_dark_where_the_system_is_and_by_a_switch(served, browser):
+    background = "getComputedStyle(document.body).backgroundColor"
+    light, dark = "rgb(255, 255, 255)", "rgb(11, 12, 15)"
+    for scheme, colour in (("light", light), ("dark", dark)):
+        page, _ = opened(served, browser, 1280, color_scheme=scheme)
+        page.goto(f"{served}/tutorial.html", wait_until="networkidle")
+        assert page.evaluate(background) == colour
+        page.get_by_title("Switch to light").click()
+        assert page.evaluate(background) == light
+        page.get_by_title("Switch to dark").click()
+        assert page.evaluate(background) == dark
+        page.reload(wait_until="networkidle")
+        assert page.evaluate(background) == dark, "the choice is kept"
+        page.get_by_title("Follow the system").click()
+        assert page.evaluate(background) == colour
+        page.close()
+
+
+def test_code_is_highlighted_and_copied(served, browser):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{served}/tutorial.html", wait_until="networkidle")
+    block = page.locator(".highlight", has_text="make setup").first
+    block.hover()
+    block.get_by_title("Copy to clipboard").click()
+    assert page.evaluate("navigator.clipboard.readText()").strip() == "make setup\n. .venv/bin/activate"
+    page.goto(f"{served}/client.html", wait_until="networkidle")
+    code = page.locator(".highlight code").first
+    colours = code.locator("span").evaluate_all("all => all.map(e => getComputedStyle(e).color)")
+    assert len(set(colours)) > 3
+    context.close()
 
 
 def test_the_command_line_is_described_from_its_parser(site):
@@ -130,16 +203,23 @@ def test_the_shell_completes(words, found):
 
 
 def test_broken_links_fail_the_build(tmp_path):
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "mkdocs.yml"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "zensical.toml"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("docs", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
     with (tmp_path / "docs/client.md").open("a") as page:
-        page.write("\n[one](nowhere.md) [two](data.md#nowhere) [three](../pyproject.toml)\n")
-    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+        page.write("\n[one](nowhere.md) [two](data.md#nowhere) [three](../pyproject.toml) ![](no.png)\n")
+    done = build(tmp_path, tmp_path / "build")
     assert done.returncode != 0
-    for link in ("nowhere.md", "#nowhere", "pyproject.toml"):
-        assert link in done.stdout + done.stderr
+    said = re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr)
+    for problem in ("nowhere.md", "anchor does not exist", "data.md#nowhere", "pyproject.toml", "no.png"):
+        assert problem in said
+
+
+def test_every_page_is_in_the_menu(site):
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    listed = set(re.findall(r"'([\w-]+)\.md'", str(nav)))
+    assert listed == {path.stem for path in site.glob("*.html")} - {"404"}
 
 
 def written() -> Iterator[tuple[str, list[str]]]:
