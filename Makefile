@@ -13,7 +13,7 @@ PARTS  := client common ingest preprocess train train-gpu evaluate deploy serve 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-images lint lock images bench docs clean
+.PHONY: help setup run serve test test-images lint lock images bench docs notebooks clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -88,6 +88,11 @@ bench: setup  ## measure speed and memory of the steps
 
 docs: setup  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/python tools/docs_site.py build
+
+notebooks: setup  ## open the notebooks in JupyterLab, which is installed for it
+	@test -x $(BIN)/jupyter-lab || { echo "Installing JupyterLab into .venv (once)"; \
+	  $(UV) pip install --quiet --constraint requirements/dev.txt 'jupyterlab>=4.4'; }
+	$(BIN)/jupyter-lab notebooks
 
 clean:  ## remove what the other targets made, but for the store
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache samples inspected pipeline.yaml

@@ -1,7 +1,7 @@
 """The documentation as a site: `python tools/docs_site.py build` makes build/docs and from it build/site.
 
-Pages come from docs/, from the files of the root, and from the command line's own parser. A broken link is
-an error.
+Pages come from docs/, from the files of the root, from the command line's own parser and from the classes of
+the settings. A broken link is an error.
 """
 
 import re
@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from settings_page import tables
 from typer.main import get_command
 
 from defectline.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLES = "<!-- tables -->"
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -47,6 +49,7 @@ def generated() -> dict[str, str]:
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         "licence.md": f"# Licence\n\n```\n{(ROOT / 'LICENSE').read_text()}\n```\n",
         "cli.md": "\n".join(command_line()),
+        "settings.md": (ROOT / "docs/settings.md").read_text().replace(TABLES, "\n".join(tables())),
     }
 
 
@@ -71,8 +74,8 @@ def command_line() -> Iterator[str]:
     yield "# Command line\n"
     yield "`defectline COMMAND --help` says the same. `defectline --version` tells the versions that matter."
     yield "`defectline --install-completion` sets up completion in bash, zsh, fish and PowerShell.\n"
-    yield "Exit status: 0 done; 2 you can mend it, and the message says how; 3 refused by the gate, with"
-    yield "`--fail-on-gate`; 1 a fault of ours, or a run on a cluster that failed.\n"
+    yield "Exit status: 0 done; 2 you can fix it, and the message says how; 3 refused by the gate, with"
+    yield "`--fail-on-gate`; 1 an internal error, or a run on a cluster that failed.\n"
     for name, command in sorted(commands().items()):
         yield f"## {name}\n"
         yield f"{command.help}\n"

@@ -25,11 +25,17 @@ from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
+from defectline.components.deploy.kserve.manifests import KServeSettings
+from defectline.components.serve.settings import ServeSettings
+from defectline.components.train.settings import TrainSettings
+from defectline.pipeline.images import TARGETS, variable
+from defectline.pipeline.parameters import Parameters
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FLOORS = ("cli", "client", "pipeline", "components")
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
 
@@ -76,6 +82,30 @@ class Quiet(SimpleHTTPRequestHandler):
         """Each request would be a line above a failure."""
 
 
+def test_every_setting_is_on_the_page_of_settings(site):
+    page = (site / "settings.html").read_text()
+    for settings in (Parameters, TrainSettings, KServeSettings):
+        for name in settings.model_fields:
+            assert f"<code>{name}</code>" in page, name
+    for name in ServeSettings.model_fields:
+        assert f"<code>--{name}</code>" in page, name
+    assert re.search(r"<code>min_iou</code></td>\s*<td><code>0.5</code></td>\s*<td>0 to 1</td>", page)
+    assert re.search(r"<code>image_size</code></td>.*?<td>32 to 2048, a multiple of 32</td>", page, re.DOTALL)
+
+
+def test_every_environment_variable_is_described():
+    described = (ROOT / "docs/settings.md").read_text()
+    own = {"DEFECTLINE_REPORTS", "TF_CPP_MIN_LOG_LEVEL", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"}
+    sources = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
+    found = re.compile(r"""(?:environ\.get\(|environ\[|envvar=|_ENV = )\s*"([A-Z][A-Z0-9_]+)\"""")
+    variables = {name for path in sources for name in found.findall(path.read_text())} - own
+    assert {"KFP_HOST", "DEFECTLINE_S3_ANONYMOUS", "MLFLOW_TRACKING_URI"} <= variables
+    for name in sorted(variables):
+        assert f"`{name}`" in described, name
+    for target in TARGETS:
+        assert variable(target).removeprefix("DEFECTLINE_IMAGE") in described, target
+
+
 @pytest.fixture(scope="module")
 def served(site) -> Iterator[str]:
     handler = partial(Quiet, directory=str(site))
@@ -115,8 +145,11 @@ def test_the_site_is_read_in_a_browser_and_no_request_leaves_it(site, served, br
 
 def search(page: "Page", words: str) -> list[str]:
     """What the page's search finds, best first."""
-    page.keyboard.press("Control+k")
     dialog = page.get_by_role("dialog", name="Search")
+    # The key does nothing until the page's script runs, and says nowhere when it does.
+    while not dialog.locator("input").is_visible():
+        page.keyboard.press("Control+k")
+        page.wait_for_timeout(500)
     dialog.locator("input").fill(words)
     found = dialog.locator("a")
     found.first.wait_for()

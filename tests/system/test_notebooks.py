@@ -36,6 +36,18 @@ def test_every_notebook_is_run_here():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(NAMES)
 
 
+def test_development_learns_with_its_defaults(monkeypatch):
+    """64 pairs have 40 images to train on. In 400 steps of batches of 2 the validation IoU rose to 0.67, the
+    first 100 brought none; in 280 steps of batches of 4 it rose to 0.55."""
+    for name in [name for name in os.environ if name.startswith("NOTEBOOK_")]:
+        monkeypatch.delenv(name)
+    notebook = nbformat.read(NOTEBOOKS / "development.ipynb", as_version=4)
+    defaults: dict[str, object] = {}
+    exec(notebook.cells[1].source, defaults)
+    names = ("PAIRS", "IMAGE_SIZE", "EPOCHS", "BATCH_SIZE")
+    assert [defaults[name] for name in names] == [64, 224, 20, 2]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks")
@@ -47,7 +59,7 @@ def place(tmp_path_factory) -> Path:
 def settings(monkeypatch, place) -> None:
     for name in ("KFP_HOST", "KFP_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    small = {"PAIRS": "24", "IMAGE_SIZE": "64", "EPOCHS": "2", "SET": SMALL}
+    small = {"PAIRS": "24", "IMAGE_SIZE": "64", "EPOCHS": "2", "BATCH_SIZE": "8", "SET": SMALL}
     for name, value in small.items():
         monkeypatch.setenv(f"NOTEBOOK_{name}", value)
 
@@ -59,6 +71,8 @@ def run(name: str, folder: Path) -> tuple[str, list[np.ndarray]]:
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
+    for noise in ("absl::", "Warning:", "cuda", " s left", "▸"):
+        assert noise not in text
     pictures = [base64.b64decode(o["data"]["image/png"]) for o in outputs if "image/png" in o.get("data", {})]
     for number, png in enumerate(pictures):
         if keep := os.environ.get("NOTEBOOK_PICTURES"):
@@ -100,6 +114,7 @@ def test_setup_with_a_cluster(place, settings, server, s3_server, monkeypatch):
 def test_development(place, settings):
     text, pictures = run("development", place)
     assert "24 pairs" in text
+    assert "train: 2 epochs" in text
     assert len(pictures) == 5
     for picture in pictures:
         assert picture.std() > 10
