@@ -48,7 +48,7 @@ Epochs = Iterator[float]
 def prepare(source: str, store: str, fold: int) -> dict[str, Split]:
     """One fold's pictures: `train` to learn from, `validation` to measure on."""
     storage = open_storage(store)
-    ingest(source, store, force=True)
+    ingest(source, store, settings={"force": True})
     snapshot = read_head(storage)
     assert snapshot is not None
     accepted = [pair for pair in read_pairs(storage, snapshot) if pair.accepted]

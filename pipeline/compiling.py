@@ -6,7 +6,7 @@ from pathlib import Path
 from kfp.compiler import Compiler, KubernetesManifestOptions
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import checked, did_you_mean
+from defectline.components.common.settings import checked, parse_pairs
 from defectline.components.deploy.kserve.manifests import KServeSettings
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images, reference
@@ -20,18 +20,7 @@ HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "ado
 def parse_kserve(pairs: list[str]) -> dict[str, str]:
     """More fields of KServeSettings from `key=value` texts. Raises SettingsError for an unknown one."""
     known = [name for name in KServeSettings.model_fields if name not in HAVE_OPTIONS]
-    values = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or key not in known:
-            raise SettingsError(
-                f"--kserve {pair} sets nothing.",
-                got=pair,
-                expected=f"key=value, with a key of {', '.join(known)}",
-                fix=did_you_mean(key, known) if equals else f"Write --kserve {key}=…",
-            )
-        values[key] = value
-    return values
+    return parse_pairs(pairs, known, written="--kserve ", what="setting {} for --kserve")
 
 
 def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:

@@ -47,7 +47,8 @@ def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say
     check_weights(parameters)
     store = open_storage(parameters.store)
     with run_lock(store), temporary_workdir() as work:
-        StepRunner(parameters, work, say).run("ingest", parameters.source, parameters.store, "--force")
+        whatever_is_new = parameters.model_copy(update={"force": True})
+        StepRunner(whatever_is_new, work, say).run("ingest", parameters.source, parameters.store)
         snapshot = read_head(store)
         assert snapshot is not None
         pairs = [p for p in read_pairs(store, snapshot) if p.accepted]

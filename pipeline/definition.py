@@ -63,14 +63,32 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     ):
         # On a server the name is what people call a run, which several may share; here it is unique.
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER if target.on_cluster else dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+        imaging = {
+            "image_size": image_size,
+            "channels": channels,
+            "enhance": enhance,
+            "tile": tile,
+            "empty_tiles": empty_tiles,
+        }
+        gate = {
+            "min_iou": min_iou,
+            "max_escape": max_escape,
+            "max_overkill": max_overkill,
+            "escape_cost": escape_cost,
+            "grade_a_px": grade_a_px,
+            "grade_b_px": grade_b_px,
+        }
+        learning = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "seed": seed,
+            "encoder_weights": encoder_weights,
+            "quantize": quantize,
+            "init_from": init_from,
+            "training": training,
+        }
         # Runs with other settings are worth doing without new pictures.
-        settings_key = (
-            f"image_size={image_size} channels={channels} enhance={enhance} epochs={epochs} "
-            f"batch_size={batch_size} seed={seed} encoder_weights={encoder_weights} min_iou={min_iou} "
-            f"max_escape={max_escape} max_overkill={max_overkill} tile={tile} empty_tiles={empty_tiles} "
-            f"escape_cost={escape_cost} grade_a_px={grade_a_px} grade_b_px={grade_b_px} quantize={quantize} "
-            f"init_from={init_from} training={training}"
-        )
+        settings_key = " ".join(f"{key}={value}" for key, value in (imaging | gate | learning).items())
         finished = finish_op(store=store, run=run)
         target.configure(finished, memory="512Mi", timeout_s=HOUR_S)
         with dsl.ExitHandler(finished, name="run"):
@@ -93,25 +111,15 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     prepared = preprocess_op(
                         store=store,
                         snapshot=ingested.outputs["Output"],
-                        image_size=image_size,
-                        channels=channels,
-                        enhance=enhance,
-                        tile=tile,
-                        empty_tiles=empty_tiles,
                         shard=shard,
                         shards=target.shards,
+                        **imaging,
                     )
                     target.configure(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 trained = train_op(
                     store=store,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    seed=seed,
-                    encoder_weights=encoder_weights,
-                    quantize=quantize,
-                    init_from=init_from,
-                    training=training,
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
+                    **learning,
                 )
                 target.configure(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
@@ -123,14 +131,9 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     champion=champion.output,
                     run=run,
                     model_name=model_name,
-                    min_iou=min_iou,
-                    max_escape=max_escape,
-                    max_overkill=max_overkill,
-                    escape_cost=escape_cost,
-                    grade_a_px=grade_a_px,
-                    grade_b_px=grade_b_px,
                     settings_key=settings_key,
                     model=trained.outputs["model"],
+                    **gate,
                 )
                 target.configure(evaluated, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
                 with dsl.If(evaluated.outputs["Output"] == "passed", name="gate-passed"):

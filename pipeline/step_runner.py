@@ -3,18 +3,25 @@
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from defectline.components.common.errors import DefectlineError
+from defectline.components.common.settings import select
 from defectline.components.common.steps import Say
+from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.ingest.settings import IngestSettings
+from defectline.components.preprocess.settings import PreprocessSettings
+from defectline.components.train.settings import TrainParameters
 from defectline.pipeline.local import RunFailed, run_subprocess
 from defectline.pipeline.parameters import Parameters
 
-OPTIONS = {
-    "ingest": ("max_rejected", "masks"),
-    "preprocess": ("image_size", "channels", "enhance", "tile", "empty_tiles"),
-    "train": ("epochs", "batch_size", "seed", "encoder_weights", "init_from", "training", "quantize"),
-    "evaluate": ("min_iou", "max_escape", "max_overkill", "escape_cost", "grade_a_px", "grade_b_px"),
+SETTINGS: dict[str, type[BaseModel]] = {
+    "ingest": IngestSettings,
+    "preprocess": PreprocessSettings,
+    "train": TrainParameters,
+    "evaluate": EvaluateSettings,
 }
-"""The parameters that each step takes."""
+"""What each step takes of the parameters."""
 
 
 class StepRunner:
@@ -39,11 +46,5 @@ class StepRunner:
             raise RunFailed(self.log, self.reports / "fault.txt")
 
     def _options(self, step: str) -> list[str]:
-        options = []
-        for name in OPTIONS[step]:
-            value, flag = getattr(self.parameters, name), name.replace("_", "-")
-            if isinstance(value, bool):
-                options.append(f"--{flag}" if value else f"--no-{flag}")
-            else:
-                options.append(f"--{flag}={value}")
-        return options
+        values = select(SETTINGS[step], self.parameters)
+        return [text for name, value in values.items() for text in ("--set", f"{name}={value}")]

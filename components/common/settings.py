@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ValidationError
 
 from defectline.components.common.errors import SettingsError
 
@@ -13,17 +13,6 @@ _LEADING = re.compile("^(Input should be|Value error,|String should match) ")
 """What pydantic's messages begin with and a list of what is expected does not need."""
 
 T = TypeVar("T", bound=BaseModel)
-
-
-def _not_below_grade_a(grade_b_px: int, others: ValidationInfo) -> int:
-    least = others.data.get("grade_a_px", 0)
-    if grade_b_px < least:
-        raise ValueError(f"at least grade_a_px, which is {least}; or 0 for both, for no grades")
-    return grade_b_px
-
-
-GradeB = Annotated[int, Field(ge=0, validate_default=True), AfterValidator(_not_below_grade_a)]
-"""The type of a setting `grade_b_px` that stands below one called `grade_a_px`."""
 
 
 def checked(kind: type[T], **values: object) -> T:
@@ -36,7 +25,11 @@ def checked(kind: type[T], **values: object) -> T:
         if first["type"] == "extra_forbidden":
             raise unknown(f"setting {name}", name, kind.model_fields) from error
         if not first["loc"]:
-            given = {key: value for key, value in values.items() if value != kind.model_fields[key].default}
+            given = {
+                key: values[key]
+                for key, field in kind.model_fields.items()
+                if key in values and not field.is_required() and values[key] != field.default
+            }
             raise SettingsError(
                 "These settings do not go together.",
                 got=", ".join(f"{key}={value}" for key, value in given.items()),
@@ -57,6 +50,40 @@ def _use_another(kind: type[BaseModel], name: str) -> str:
         return f"Give {name} such a value."
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     return f"Give {name} such a value, or leave it out for its default, {default}."
+
+
+def parse_pairs(
+    pairs: Iterable[str], known: Iterable[str], written: str = "--set ", what: str = "setting {}"
+) -> dict[str, str]:
+    """Texts `key=value` as a dict; of two with the same key the last one counts.
+
+    `written` is what stands before a pair where people write it, `what` what they call one of the `known`
+    keys. Raises SettingsError for a text without a value and for a key that is not known.
+    """
+    known, values = list(known), {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(
+                f"{written}{pair} sets nothing.",
+                got=pair,
+                expected="key=value",
+                fix=f"Write {written}{key}=…",
+            )
+        if key not in known:
+            raise unknown(what.format(key), key, known)
+        values[key] = value
+    return values
+
+
+def list_settings(kind: type[BaseModel]) -> str:
+    """The fields with their defaults, as a help text: `min_iou=0.5 max_escape=0.1 …`."""
+    return " ".join(f"{name}={field.default}" for name, field in kind.model_fields.items())
+
+
+def select(kind: type[BaseModel], settings: BaseModel) -> dict[str, object]:
+    """Those of the `settings` that are fields of `kind`."""
+    return settings.model_dump(include=set(kind.model_fields))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:

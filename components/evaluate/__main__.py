@@ -1,10 +1,15 @@
 """`python -m defectline.components.evaluate STORE SNAPSHOT MODEL BUNDLE REPORT`"""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from defectline.components.common.settings import list_settings, parse_pairs
+from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.evaluate.step import evaluate
+
+HELP = f"A setting: {list_settings(EvaluateSettings)}"
 
 
 def main(
@@ -13,25 +18,13 @@ def main(
     model: Path,
     bundle: Path,
     report: Path,
-    min_iou: float = 0.5,
-    max_escape: float = 0.1,
-    max_overkill: float = 0.1,
-    escape_cost: float = 3.0,
-    grade_a_px: int = 0,
-    grade_b_px: int = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=HELP)] = None,
     run: str = "manual",
     model_name: str = "defects",
     champion: str = "",
 ) -> None:
-    """Judge MODEL on a snapshot's test pictures, seal it into the folder BUNDLE, and write REPORT (HTML)."""
-    settings = {
-        "min_iou": min_iou,
-        "max_escape": max_escape,
-        "max_overkill": max_overkill,
-        "escape_cost": escape_cost,
-        "grade_a_px": grade_a_px,
-        "grade_b_px": grade_b_px,
-    }
+    """Judge MODEL on a snapshot's test images, seal it into the folder BUNDLE, and write REPORT (HTML)."""
+    settings = parse_pairs(set_ or [], EvaluateSettings.model_fields)
     evaluate(store, snapshot, model, bundle, report, settings, run, model_name, champion)
 
 

@@ -23,15 +23,18 @@ def ingest(
 
     from defectline.components.ingest.step import ingest as run_step
 
+    settings = {
+        "min_new_images": min_new_images,
+        "max_rejected": max_rejected,
+        "force": force,
+        "masks": masks,
+    }
     return run_step(
         source,
         store,
         run,
         model_name,
+        settings,
         settings_key,
-        min_new_images,
-        max_rejected,
-        force,
-        masks,
         Path(pictures.path),
     )

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from defectline.components.common.classes import LABELS
-from defectline.components.common.errors import DefectlineError, SettingsError, SourceError
+from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 
@@ -16,8 +16,6 @@ FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kin
 """Folder of the source → label, and 0 for images or 1 for masks."""
 SPLITS_KEY = "splits.csv"
 """A file at the source's root that says which picture goes into which split; it may be missing."""
-MASKS = ("all", "ng_only")
-"""Which pictures need a mask."""
 KIND = re.compile(r"(^|[_\-. ]+|(?<=\d))(image|img|mask|msk)$", re.IGNORECASE)
 """What the names of images and masks may end with: `a_mask`, not `damask`."""
 
@@ -42,25 +40,13 @@ def stem(name: str) -> str:
     return unicodedata.normalize("NFC", (path.parent / base).as_posix())
 
 
-def check_masks(masks: str) -> str:
-    """`masks` itself, if it is one of MASKS; else SettingsError."""
-    if masks not in MASKS:
-        raise SettingsError(
-            f"The parameter masks cannot be {masks!r}.",
-            got=masks,
-            expected="all (every picture has a mask) or ng_only (good pictures need none)",
-            fix="Set masks to one of these.",
-        )
-    return masks
-
-
 def pair_objects(objects: Iterable[Object], masks: str = "all") -> Paired:
     """Pair the objects of a source. Pure; their order does not matter.
 
     With `masks="ng_only"` a good picture without a mask is a pair as well. Raises SourceError where the
     layout is not that of a source, a class has no images, or all masks of a class are missing.
     """
-    needed = LABELS if check_masks(masks) == "all" else ("NG",)
+    needed = LABELS if masks == "all" else ("NG",)
     found: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
     elsewhere = 0
     rejected = []

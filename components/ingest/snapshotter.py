@@ -64,10 +64,10 @@ def take_snapshot(
 
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
-    changes while it is read is listed again. `masks` is one of MASKS. The quarantine table is written even
-    where too many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty class, too few
-    pairs and a split file that cannot be followed raise SourceError, another run that published a snapshot
-    meanwhile Conflict. No pair of an older snapshot changes.
+    changes while it is read is listed again. `masks` is that of IngestSettings. The quarantine table is
+    written even where too many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty
+    class, too few pairs and a split file that cannot be followed raise SourceError, another run that
+    published a snapshot meanwhile Conflict. No pair of an older snapshot changes.
     """
     paired, listed = _list(source, masks)
     # Again later: this one shows before the long reading whether the store can be written.

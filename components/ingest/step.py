@@ -1,15 +1,18 @@
 """The ingest step: take a snapshot of the source, and say whether there is anything new to learn."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.layout import PICTURES, QUARANTINE, run_key, snapshot_key
 from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
+from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.pairing import FOLDERS
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.sheet import draw_sheet
 from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
 
@@ -19,32 +22,32 @@ def ingest(
     store: str,
     run: str = "manual",
     model_name: str = "defects",
+    settings: Mapping[str, object] | None = None,
     settings_key: str = "",
-    min_new_images: int = 1,
-    max_rejected: float = 0.1,
-    force: bool = False,
-    masks: str = "all",
     pictures: Path | None = None,
 ) -> str:
     """Bring the source into the store, and show some of its pictures and of those that were rejected.
 
     Returns the snapshot's id, or "" where the run may end: nothing new since the last gate.
 
-    New are pairs that the snapshot of the last run that reached its gate does not have. Another
-    `settings_key` than that run's, or `force`, counts as new. With `masks="ng_only"` good pictures need no
-    mask. The page of pictures goes to the file `pictures` as well, if one is named.
+    `settings` are fields of IngestSettings. New are pairs that the snapshot of the last run that reached its
+    gate does not have. Another `settings_key` than that run's, or `force`, counts as new; it is a text
+    `key=value key=value …` in any order. The page of pictures goes to the file `pictures` as well, if one is
+    named.
     """
     with step("ingest") as report:
-        _check_numbers(max_rejected, min_new_images)
+        chosen = checked(IngestSettings, **(settings or {}))
         origin, target = open_storage(source), open_storage(store)
         _check_apart(origin, target)
         try:
-            snapshot = take_snapshot(origin, target, max_rejected, run_key(run, QUARANTINE), masks)
+            snapshot = take_snapshot(
+                origin, target, chosen.max_rejected, run_key(run, QUARANTINE), chosen.masks
+            )
         except TooManyRejected as error:
             _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
-        new, reason = _news(target, model_name, snapshot.id, settings_key, min_new_images, force)
+        new, reason = _news(target, model_name, snapshot.id, settings_key, chosen)
         report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
         if new:
@@ -53,20 +56,6 @@ def ingest(
         version = current.version if current else ""
         write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
-
-
-def _check_numbers(max_rejected: float, min_new_images: int) -> None:
-    for name, value, fits, expected in (
-        ("max_rejected", max_rejected, 0 <= max_rejected <= 1, "a share from 0 to 1"),
-        ("min_new_images", min_new_images, min_new_images >= 1, "greater than or equal to 1"),
-    ):
-        if not fits:
-            raise SettingsError(
-                f"The setting {name} is wrong.",
-                got=str(value),
-                expected=expected,
-                fix=f"Give {name} such a value, or leave it out.",
-            )
 
 
 def _check_apart(source: Storage, store: Storage) -> None:
@@ -108,7 +97,7 @@ def _show(page: str, store: Storage, run: str, file: Path | None) -> None:
 
 
 def _news(
-    store: Storage, model_name: str, snapshot: str, settings_key: str, least: int, force: bool
+    store: Storage, model_name: str, snapshot: str, settings_key: str, settings: IngestSettings
 ) -> tuple[bool, str]:
     """Whether to go on, and why in a few words."""
     gated = read_gate(store, model_name)
@@ -117,12 +106,12 @@ def _news(
     before = {p.content for p in read_pairs(store, gated.snapshot) if p.accepted}
     now = {p.content for p in read_pairs(store, snapshot) if p.accepted}
     count = len(now - before)
-    if force:
+    if settings.force:
         return True, f"{count} new, and --force"
-    if gated.settings_key != settings_key:
+    if set(gated.settings_key.split()) != set(settings_key.split()):
         return True, f"{count} new, and other settings"
-    if count >= least:
+    if count >= settings.min_new_images:
         return True, f"{count} new"
     gone = len({id for id, *_ in before} - {id for id, *_ in now})
     removed = f" and {gone} removed" if gone else ""
-    return False, f"{count} new{removed} since run {gated.run}, {least} needed"
+    return False, f"{count} new{removed} since run {gated.run}, {settings.min_new_images} needed"

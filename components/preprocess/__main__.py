@@ -1,32 +1,27 @@
 """`python -m defectline.components.preprocess STORE SNAPSHOT DATASET`"""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from defectline.components.common.settings import list_settings, parse_pairs
+from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.preprocess.step import preprocess
+
+HELP = f"A setting: {list_settings(PreprocessSettings)}"
 
 
 def main(
     store: str,
     snapshot: str,
     dataset: Path,
-    image_size: int = 224,
-    channels: int = 1,
-    enhance: bool = False,
-    tile: bool = False,
-    empty_tiles: float = 0.25,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=HELP)] = None,
     shard: int = 0,
     shards: int = 1,
 ) -> None:
     """Prepare the arrays to train on from a snapshot, or one shard of them, in the folder DATASET."""
-    settings = {
-        "image_size": image_size,
-        "channels": channels,
-        "enhance": enhance,
-        "tile": tile,
-        "empty_tiles": empty_tiles,
-    }
+    settings = parse_pairs(set_ or [], PreprocessSettings.model_fields)
     preprocess(store, snapshot, dataset, settings, shard, shards)
 
 

@@ -1,20 +1,20 @@
 """`python -m defectline.components.train DATASET... MODEL`"""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from defectline.components.common.settings import list_settings, parse_pairs
+from defectline.components.train.settings import TrainParameters
+
+HELP = f"A setting: {list_settings(TrainParameters)}"
 
 
 def main(
     dataset: list[Path],
     model: Path,
-    epochs: int = 60,
-    batch_size: int = 4,
-    seed: int = 0,
-    encoder_weights: str = "none",
-    quantize: bool = True,
-    init_from: str = "none",
-    training: str = "",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=HELP)] = None,
     store: str = "",
     logs: Path | None = None,
 ) -> None:
@@ -23,19 +23,11 @@ def main(
     With --store, checkpoints are kept there, and training goes on from one that was cut off. With --logs,
     event files for TensorBoard are written there.
     """
+    settings = parse_pairs(set_ or [], TrainParameters.model_fields)
     # TensorFlow takes seconds to import, which --help need not wait for.
     from defectline.components.train.step import train
 
-    fields = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "encoder_weights": encoder_weights,
-        "quantize": quantize,
-        "init_from": init_from,
-    }
-    page = model.with_name(f"{model.name}.html")
-    train(dataset, model, page, fields, training=training, store=store, logs=logs)
+    train(dataset, model, model.with_name(f"{model.name}.html"), settings, store=store, logs=logs)
 
 
 if __name__ == "__main__":

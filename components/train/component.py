@@ -30,13 +30,13 @@ def train(
         "encoder_weights": encoder_weights,
         "quantize": quantize,
         "init_from": init_from,
+        "training": training,
     }
     best = run_step(
         [Path(dataset.path) for dataset in datasets],
         Path(model.path),
         Path(history.path),
         settings,
-        training=training,
         store=store,
         logs=Path(logs.path),
     )

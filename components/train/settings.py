@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import checked, unknown
+from defectline.components.common.settings import checked, parse_pairs, select
 from defectline.components.common.storage import Storage, open_storage
 
 WEIGHTS = {
@@ -23,54 +23,34 @@ FINE_TUNE_LEARNING_RATE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
 
-class TrainSettings(BaseModel):
-    """Defaults are for tens to hundreds of pictures from random weights."""
+class _WhatParametersSet(BaseModel):
+    """The settings of training that are parameters of the pipeline as they are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(default=60, ge=1)
-    batch_size: int = Field(default=4, ge=1)
-    """Pictures a step, over all GPUs together."""
-    seed: int = Field(default=0, ge=0)
-    encoder_weights: str = "none"
-    """`none`, `imagenet`, or a path or URI of a weights file, with `#sha256=…` to check it."""
-    init_from: str = "none"
-    """`none`, or a path or URI of the whole network's weights, with `#sha256=…` to check it."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """`sgd` with Nesterov momentum 0.9; it wants a learning rate about ten times as high."""
-    learning_rate: float = Field(default=2e-3, gt=0)
-    """The highest, after the warm-up. From the weights of `init_from` the default is
-    FINE_TUNE_LEARNING_RATE."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """After the warm-up: half a cosine down to zero, or the same rate to the end."""
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of all steps over which the learning rate rises from zero."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    batch_norm_momentum: float = Field(default=0.9, gt=0, lt=1)
-    """Keras' MobileNetV2 has 0.999: over a few hundred steps its moving statistics never arrive, and a
-    network that trains well predicts nothing."""
-    freeze_encoder_until: str = ""
-    """This layer of the encoder and all before it stay as they are, batch norm statistics included."""
-    unfreeze_at_epoch: int = Field(default=0, ge=0)
-    """From this epoch on all is trained; 0: never."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """What the network computes in; its weights are always float32."""
-    patience: int = Field(default=30, ge=1)
-    """Epochs without a better validation IoU before training stops, counted from
-    `unfreeze_at_epoch` at the earliest."""
-    quantize: bool = True
-    """Export in INT8 as well; evaluate serves it where it loses nothing on validation pictures."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_what_was_learned(cls, values: dict[str, object]) -> dict[str, object]:
-        start = values.get("init_from", "none")
-        return values if start == "none" else {"learning_rate": FINE_TUNE_LEARNING_RATE, **values}
+    epochs: int = Field(default=60, ge=1, description="Epochs at most; training stops early by `patience`.")
+    batch_size: int = Field(default=4, ge=1, description="Images a step, over all GPUs together.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="Fixes first weights, the order of images and their augmentation.",
+    )
+    encoder_weights: str = Field(
+        default="none",
+        description="What the encoder starts from: none, imagenet, or a path or URI of a weights file.",
+    )
+    init_from: str = Field(
+        default="none",
+        description="What the whole network starts from: none, or a path or URI of its weights.",
+    )
+    """Like `encoder_weights` perhaps with `#sha256=…`, to check the file."""
+    quantize: bool = Field(
+        default=True, description="Export in INT8 as well; it is served where it loses nothing."
+    )
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
-        if self.unfreeze_at_epoch and not self.freeze_encoder_until:
-            raise ValueError("unfreeze_at_epoch only with freeze_encoder_until: nothing is frozen")
+    def _one_start(self) -> Self:
         if "none" not in (self.encoder_weights, self.init_from):
             raise ValueError("encoder_weights or init_from, not both: the latter has an encoder too")
         return self
@@ -82,6 +62,68 @@ class TrainSettings(BaseModel):
         if mark and not re.fullmatch("[0-9a-fA-F]{64}", digest):
             raise ValueError(f"after #sha256= 64 hex digits, not {len(digest)} characters")
         return reference
+
+
+class TrainParameters(_WhatParametersSet):
+    """What the train step takes: some settings as they are, all others in one text."""
+
+    training: str = Field(default="", description="More settings of training, as `key=value key=value …`.")
+
+
+class TrainSettings(_WhatParametersSet):
+    """Defaults are for tens to hundreds of images from random weights."""
+
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
+    )
+    """SGD wants a learning rate about ten times as high."""
+    learning_rate: float = Field(
+        default=2e-3,
+        gt=0,
+        description=f"Highest rate, after the warm-up; {FINE_TUNE_LEARNING_RATE} with init_from by default.",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine",
+        description="After the warm-up, half a cosine down to zero, or the same rate to the end.",
+    )
+    warmup: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of all steps over which the learning rate rises from zero.",
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="How strongly weights are drawn to zero.")
+    batch_norm_momentum: float = Field(
+        default=0.9, gt=0, lt=1, description="How slowly the moving statistics of batch norm follow."
+    )
+    """Keras' MobileNetV2 has 0.999: over a few hundred steps its moving statistics never arrive, and a
+    network that trains well predicts nothing."""
+    freeze_encoder_until: str = Field(
+        default="",
+        description="This layer of the encoder and all before it stay as they are, batch norm included.",
+    )
+    unfreeze_at_epoch: int = Field(
+        default=0, ge=0, description="From this epoch on all is trained; 0 for never."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="What the network computes in; its weights are always float32."
+    )
+    patience: int = Field(
+        default=30, ge=1, description="Epochs without a better validation IoU before training stops."
+    )
+    """Counted from `unfreeze_at_epoch` at the earliest."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_was_learned(cls, values: dict[str, object]) -> dict[str, object]:
+        start = values.get("init_from", "none")
+        return values if start == "none" else {"learning_rate": FINE_TUNE_LEARNING_RATE, **values}
+
+    @model_validator(mode="after")
+    def _frozen_first(self) -> Self:
+        if self.unfreeze_at_epoch and not self.freeze_encoder_until:
+            raise ValueError("unfreeze_at_epoch only with freeze_encoder_until: nothing is frozen")
+        return self
 
 
 def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
@@ -100,34 +142,25 @@ def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
     return storage, name
 
 
-OWN_PARAMETERS = ("epochs", "batch_size", "seed", "encoder_weights", "init_from", "quantize")
-"""What the pipeline has parameters for; the other settings reach it in one text."""
-
-
-def read_settings(text: str, **own: object) -> TrainSettings:
-    """The settings from the `own` parameters and a text `key=value key=value …`, with spaces or commas
-    between. Raises SettingsError that names the wrong one."""
-    values = dict(own)
-    for pair in filter(None, re.split(r"[\s,]+", text)):
-        key, equals, value = pair.partition("=")
-        if not equals or key in OWN_PARAMETERS:
+def read_settings(training: str = "", **others: object) -> TrainSettings:
+    """All settings of training from the fields of TrainParameters, of which `training` is a text
+    `key=value key=value …` with spaces or commas between. Raises SettingsError that names the wrong one."""
+    pairs = list(filter(None, re.split(r"[\s,]+", training)))
+    for key in (pair.partition("=")[0] for pair in pairs):
+        if key in TrainParameters.model_fields:
             raise SettingsError(
-                f"{pair} does not belong into training.",
-                got=pair,
+                f"The parameter {key} does not belong into training.",
+                got=f"training={training}",
                 expected="key=value, as in learning_rate=1e-3 patience=10",
-                fix=f"Set {key} with --set {key}=… of its own."
-                if key in OWN_PARAMETERS
-                else f"Write {key}=…",
+                fix=f"Set {key} with --set {key}=… of its own.",
             )
-        others = [name for name in TrainSettings.model_fields if name not in OWN_PARAMETERS]
-        if key not in others:
-            raise unknown(f"setting {key} of training", key, others)
-        values[key] = value
-    return checked(TrainSettings, **values)
+    known = [name for name in TrainSettings.model_fields if name not in TrainParameters.model_fields]
+    values = parse_pairs(pairs, known, written="", what="setting {} of training")
+    return checked(TrainSettings, **others, **values)
 
 
 def write_options(settings: TrainSettings) -> str:
     """What differs from the defaults, as a text for `read_settings`; one text for the same settings."""
     values = settings.model_dump()
-    defaults = TrainSettings(**{key: values[key] for key in OWN_PARAMETERS}).model_dump()
+    defaults = TrainSettings(**select(_WhatParametersSet, settings)).model_dump()
     return " ".join(f"{key}={value}" for key, value in values.items() if value != defaults[key])

@@ -34,46 +34,44 @@ def train(
     dataset: Path | Sequence[Path],
     model: Path,
     page: Path,
-    fields: Mapping[str, object],
+    settings: Mapping[str, object],
     *,
-    training: str = "",
     store: str = "",
     logs: Path | None = None,
 ) -> dict[str, float]:
     """Train on the prepared dataset, which is one folder or all its shards in any order; write the model's
     folder, and the HTML `page` of its history.
 
-    `fields` are those of TrainSettings, `training` holds more of them as `key=value key=value …`. With a
-    `store`, training goes on from the checkpoint of a run that was cut off; with `logs`, event files for
-    TensorBoard are written there. Returns the values of the best epoch. The folder holds model.keras,
-    openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json, history.json, history.png, statistics.json,
-    model.json and SHA256SUMS, which is written last.
+    `settings` are fields of TrainParameters. With a `store`, training goes on from the checkpoint of a run
+    that was cut off; with `logs`, event files for TensorBoard are written there. Returns the values of the
+    best epoch. The folder holds model.keras, openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json,
+    history.json, history.png, statistics.json, model.json and SHA256SUMS, which is written last.
     """
     with step("train") as report:
-        settings = read_settings(training, **fields)
+        chosen = read_settings(**settings)
         folders = [dataset] if isinstance(dataset, Path) else dataset
         prepared, splits = open_dataset(folders)
         _check_labels(prepared)
-        precision, replicas = policy(settings.precision), replicate(settings.batch_size).number
-        name = digest(prepared, settings, precision, replicas)
+        precision, replicas = policy(chosen.precision), replicate(chosen.batch_size).number
+        name = digest(prepared, chosen, precision, replicas)
         checkpoints = Checkpoints(open_storage(store), name) if store else None
         what = "tiles" if prepared.imaging.tile else "pictures"
         on = f", on {replicas} GPUs" if replicas > 1 else ""
         count = len(splits["train"].rows)
-        say(f"train: {count} {what}, {settings.epochs} epochs at most, in {precision}{on}")
-        with tracked(name[:12], settings.model_dump(), logs) as trackers:
-            network, history = fit(splits, prepared.imaging, settings, precision, checkpoints, trackers)
+        say(f"train: {count} {what}, {chosen.epochs} epochs at most, in {precision}{on}")
+        with tracked(name[:12], chosen.model_dump(), logs) as trackers:
+            network, history = fit(splits, prepared.imaging, chosen, precision, checkpoints, trackers)
         model.mkdir(parents=True, exist_ok=True)
         (model / checksums.NAME).unlink(missing_ok=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
-        export(network, model, splits, prepared.imaging, settings.seed, settings.quantize)
+        export(network, model, splits, prepared.imaging, chosen.seed, chosen.quantize)
         (model / "history.json").write_text(json.dumps(history))
         plot_history(history, model / "history.png")
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(history_page((model / "history.png").read_bytes()))
         content = {
             "imaging": prepared.imaging.model_dump(),
-            "training": settings.model_dump(),
+            "training": chosen.model_dump(),
             "snapshot": prepared.snapshot,
             "fingerprint": prepared.fingerprint,
             "epochs_run": len(history),

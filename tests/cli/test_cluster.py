@@ -34,7 +34,7 @@ def test_how_kserve_serves_is_compiled_in(package):
         assert value in text
     for pair, says in [
         ("min_replica=2", "Did you mean min_replicas"),
-        ("image=a:1", "image=a:1 sets nothing"),
+        ("image=a:1", "no setting image for --kserve"),
         ("gpu", "Write --kserve gpu="),
     ]:
         with pytest.raises(SettingsError, match=says):

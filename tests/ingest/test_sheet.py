@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def run(source: Path, store: FolderStorage, name: str = "now", **options: object) -> str:
-    return ingest(str(source), str(store.root), **{"run": name, "max_rejected": 1.0, **options})
+    return ingest(str(source), str(store.root), name, settings={"max_rejected": 1.0, **options})
 
 
 def page_of(store: FolderStorage, run: str = "now") -> str:
@@ -229,7 +229,7 @@ def test_a_mask_that_is_there_is_checked_and_ng_needs_one(source: Path, store: F
 def test_an_unknown_choice_of_masks_is_refused(source: Path, store: FolderStorage, capsys):
     with pytest.raises(SystemExit):
         run(source, store, masks="none")
-    assert "The parameter masks cannot be 'none'." in capsys.readouterr().out
+    assert "The setting masks is wrong." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("label", ["OK", "NG"])

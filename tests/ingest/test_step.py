@@ -32,7 +32,7 @@ def test_numbers_that_make_no_sense_are_refused(
     source: Path, store: FolderStorage, numbers: dict[str, float], capfd: pytest.CaptureFixture
 ):
     with pytest.raises(SystemExit) as caught:
-        ingest(str(source), str(store.root), **numbers)
+        ingest(str(source), str(store.root), settings=numbers)
     assert caught.value.code == 2
     assert f"The setting {next(iter(numbers))} is wrong." in capfd.readouterr().out
 
@@ -42,8 +42,10 @@ def gate(store: FolderStorage, snapshot: str, settings: str = "") -> None:
     write_gate(store, "defects", GateRecord(run="earlier", snapshot=snapshot, settings_key=settings))
 
 
-def step(source: Path, store: FolderStorage, **options: object) -> str:
-    return ingest(str(source), str(store.root), **{"run": "now", **options})
+def step(
+    source: Path, store: FolderStorage, key: str = "", model: str = "defects", **settings: object
+) -> str:
+    return ingest(str(source), str(store.root), "now", model, settings, key)
 
 
 def summary(reports: Path) -> str:
@@ -96,23 +98,29 @@ def test_a_new_mask_is_new_but_a_touched_or_lost_pair_is_not(source: Path, store
 
 def test_other_settings_and_force_count_as_new(source: Path, store: FolderStorage, reports: Path):
     gate(store, step(source, store), settings="epochs=1")
-    assert step(source, store, settings_key="epochs=1") == ""
-    assert step(source, store, settings_key="epochs=2") != ""
+    assert step(source, store, key="epochs=1") == ""
+    assert step(source, store, key="epochs=2") != ""
     assert summary(reports).endswith("0 new, and other settings")
-    assert step(source, store, settings_key="epochs=1", force=True) != ""
+    assert step(source, store, key="epochs=1", force=True) != ""
     assert summary(reports).endswith("0 new, and --force")
+
+
+def test_settings_in_another_order_are_the_same(source: Path, store: FolderStorage):
+    gate(store, step(source, store), settings="epochs=1 training=patience=3 learning_rate=0.1 tile=True")
+    assert step(source, store, key="tile=True epochs=1 training=patience=3 learning_rate=0.1") == ""
+    assert step(source, store, key="tile=True epochs=1 training=patience=3") != ""
 
 
 def test_a_gate_whose_settings_have_their_old_name_is_read(source: Path, store: FolderStorage):
     old = {"run": "earlier", "snapshot": step(source, store), "settings": "epochs=1"}
     store.write("models/defects/gated.json", json.dumps(old).encode())
-    assert step(source, store, settings_key="epochs=1") == ""
-    assert step(source, store, settings_key="epochs=2") != ""
+    assert step(source, store, key="epochs=1") == ""
+    assert step(source, store, key="epochs=2") != ""
 
 
 def test_another_models_gate_does_not_count(source: Path, store: FolderStorage):
     gate(store, step(source, store))
-    assert step(source, store, model_name="other") != ""
+    assert step(source, store, model="other") != ""
 
 
 def test_files_that_are_ignored_are_mentioned(

@@ -77,7 +77,9 @@ class Factory(NamedTuple):
         """
         run = f"run-{len(self.runs) + 1}"
         here, store = self.folder / run, self.store
-        snapshot = ingest(str(self.source), str(store.root), run, settings_key=settings, force=True)
+        snapshot = ingest(
+            str(self.source), str(store.root), run, settings={"force": True}, settings_key=settings
+        )
         deployed = [one for one in self.runs if (store.root / f"models/{NAME}/{one.bundle.version}").exists()]
         result = evaluate(
             str(store.root),

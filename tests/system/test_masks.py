@@ -24,7 +24,7 @@ def test_all_readers_see_the_same_truth(tmp_path: Path):
     for path in (source / "NG_MSK").iterdir():
         Image.open(path).save(path, "JPEG", quality=95)
     loose = str(tmp_path / "loose")
-    second = ingest(str(source), loose, "one", masks="ng_only")
+    second = ingest(str(source), loose, "one", settings={"masks": "ng_only"})
 
     rows = [read_pairs(open_storage(store), id) for store, id in ((exact, first), (loose, second))]
     assert [(row.id, row.split, row.defect_px) for row in rows[1]] == [

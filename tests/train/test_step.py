@@ -22,8 +22,9 @@ EPOCHS = 4
 
 def start(dataset: Path, model: Path, store: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "defectline.components.train", dataset, model, "--store", store]
-    options = ["--epochs", str(EPOCHS), "--no-quantize", "--training"]
-    options.append("unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand")
+    training = "unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand"
+    pairs = (f"epochs={EPOCHS}", "quantize=false", f"training={training}")
+    options = [part for pair in pairs for part in ("--set", pair)]
     log = model.with_suffix(".log").open("a")
     return subprocess.Popen([*map(str, command), *options], stdout=log, stderr=subprocess.STDOUT)
 

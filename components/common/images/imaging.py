@@ -6,13 +6,13 @@ network meets on the line what it met in training. Scaling to [-1, 1] is the net
 
 import io
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.tiling import Grid, tile_grid
@@ -38,17 +38,27 @@ MASK_COVER = 0.25
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
+def _as_number(channels: object) -> object:
+    """Pydantic converts a text for an int, but not for one of several numbers."""
+    return int(channels) if isinstance(channels, str) and channels.isdecimal() else channels
+
+
 class ImagingSettings(BaseModel):
     """How a picture becomes the network's input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: int = Field(default=224, ge=32, le=2048, multiple_of=32)
-    channels: Literal[1, 3] = 1
-    """1 for grey, 3 for colour."""
-    enhance: bool = False
-    tile: bool = False
-    """Cut frames into overlapping tiles of image_size at full resolution, instead of resizing them."""
+    image_size: int = Field(
+        default=224, ge=32, le=2048, multiple_of=32, description="Side of the network's input, in pixels."
+    )
+    channels: Annotated[Literal[1, 3], BeforeValidator(_as_number)] = Field(
+        default=1, description="1 for grey images, 3 for colour."
+    )
+    enhance: bool = Field(default=False, description="Bring out weak contrast before the network sees it.")
+    tile: bool = Field(
+        default=False,
+        description="Cut frames into overlapping tiles of full resolution, instead of resizing them.",
+    )
 
 
 class UnreadableImage(SourceError):

@@ -1,0 +1,48 @@
+"""What a cluster is told of each step."""
+
+import dataclasses
+
+import pytest
+import yaml
+from compiled import CLUSTER, STEPS, executors
+
+from defectline.pipeline.compiling import compile_pipeline
+
+
+def test_secrets_are_named_never_held(documents, compiled):
+    _, platform = documents
+    text = compiled.read_text()
+    for word in ("AKIA", "BEGIN PRIVATE KEY", "password"):
+        assert word not in text
+    for step in STEPS:
+        config = platform[f"exec-{step}"]
+        assert [s["secretName"] for s in config["secretAsEnv"]] == ["s3-keys"]
+        assert [s["secretName"] for s in config["secretAsVolume"]] == ["gcs-key"]
+
+
+def test_only_training_takes_a_gpu(documents):
+    spec, platform = documents
+    for step, container in executors(spec).items():
+        accelerator = container.get("resources", {}).get("accelerator")
+        assert bool(accelerator) == (step == "train"), step
+        assert bool(platform[f"exec-{step}"].get("tolerations")) == (step == "train")
+    assert executors(spec)["train"]["image"].count("train-gpu") == 1
+
+
+def test_every_step_has_limits_and_a_timeout(documents):
+    spec, platform = documents
+    for step, container in executors(spec).items():
+        assert container["resources"]["resourceMemoryLimit"], step
+        assert platform[f"exec-{step}"]["activeDeadlineSeconds"], step
+        assert platform[f"exec-{step}"]["securityContext"]["runAsNonRoot"], step
+
+
+@pytest.mark.parametrize(("user", "expected"), [(1000, {1000}), (0, {None})])
+def test_the_user_of_the_steps(tmp_path, user, expected):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, run_as_user=user))
+    _, platform = yaml.safe_load_all(path.read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
+    contexts = [step["securityContext"] for step in steps]
+    assert all(context["runAsNonRoot"] for context in contexts)
+    assert {int(one) if (one := context.get("runAsUser")) else None for context in contexts} == expected
