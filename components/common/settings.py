@@ -77,7 +77,7 @@ def parse_pairs(
 
 
 def list_settings(kind: type[BaseModel]) -> str:
-    """The fields with their defaults, as a help text: `min_iou=0.5 max_escape=0.1 …`."""
+    """The fields with their defaults, as a help text: `masks=all force=False …`."""
     return " ".join(f"{name}={field.default}" for name, field in kind.model_fields.items())
 
 
