@@ -8,7 +8,7 @@ import pytest
 from commands import defectline
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.sample import generate_samples
+from defectline.components.common.images.sample import generate_samples
 from defectline.pipeline import pretraining
 from defectline.pipeline.parameters import Parameters, parse
 
