@@ -1,6 +1,7 @@
 """`defectline inspect`: files, folders and patterns, many at once, and what goes wrong with some of them."""
 
 import csv
+import http.server
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -307,3 +309,78 @@ def test_an_overlay_of_a_narrow_picture_stays_small(tmp_path, size):
     draw_overlay(encode(np.full(size, 100, np.uint8)), found, tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn:
         assert max(drawn.size) < 9000
+
+
+# What was found, drawn; and where nothing is found
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command prints that must exit with 2."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_was_found_is_printed_and_drawn(url, pictures):
+    done = _inspect(url, pictures, "OK/1.png", "NG/1.png", "--overlays", "drawn")
+    assert done.returncode == 0, done.stderr
+    assert _verdicts(done) == [["OK/1.png", "OK"], ["NG/1.png", "NG"]]
+    for label in ("OK", "NG"):
+        overlay = Image.open(pictures / f"drawn/{label}-1.png")
+        assert overlay.size == (448, 448 + 34)
+        red = (np.asarray(overlay) == NG).all(axis=2).sum()
+        assert (red > 100) == (label == "NG")
+
+
+def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
+    picture, target = encode(np.zeros((1000, 1792), np.uint8)), tmp_path / "overlay.png"
+    score_map = np.zeros((1000, 1792), np.uint16)
+    score_map[400:500, 300:700] = 900
+    draw_overlay(picture, to_prediction(answer(score_map, 0.5, 20)), target)
+    drawn = np.asarray(Image.open(target))
+    assert drawn.shape == (1000 + 136, 1792, 3)
+    red = (drawn == (231, 76, 60)).all(axis=2)
+    # The outline grows with the picture.
+    assert red[136 + 450, 250:350].sum() >= 3
+
+
+def test_an_endpoint_that_does_not_answer(pictures):
+    url = f"http://127.0.0.1:{free_port()}"
+    said = _said(_inspect(url, pictures, "OK/0.png", "--overlays", "drawn"))
+    assert f"{url} does not answer" in said
+    assert not (pictures / "drawn").exists()
+
+
+def test_a_file_that_is_not_a_picture_or_missing(url, pictures):
+    (pictures / "notes.png").write_text("no picture")
+    said = _said(_inspect(url, pictures, "notes.png"))
+    assert "does not accept" in said
+    assert "10 bytes" in said
+    assert "cannot be read" in _said(_inspect(url, pictures, "missing.png"))
+
+
+def test_a_web_server_that_says_200_to_everything(pictures):
+    class Anything(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Welcome</html>")
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Anything) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert "no prediction" in _said(_inspect(url, pictures, "OK/0.png"))
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_overlays_that_cannot_be_written(url, pictures):
+    (pictures / "drawn").write_text("a file where the folder should be")
+    assert "cannot be written" in _said(_inspect(url, pictures, "OK/0.png", "--overlays", "drawn"))

@@ -17,7 +17,7 @@ from networks import Judged, judge_model
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder, read_bundle
-from defectline.components.common.errors import BundleError, Conflict, ServingError, SettingsError, StoreError
+from defectline.components.common.errors import BundleError, Conflict, ServingError, StoreError
 from defectline.components.common.images.imaging import encode_mask
 from defectline.components.common.records import (
     ChampionRecord,
@@ -36,7 +36,6 @@ from defectline.components.deploy.local import deploy_local, predictor
 from defectline.components.deploy.rollback import roll_back
 from defectline.components.deploy.status import read_status
 from defectline.components.deploy.step import deploy, find_champion, finish
-from defectline.components.serve.sources import fetch_champion
 
 
 @pytest.fixture(scope="module")
@@ -273,44 +272,7 @@ def test_the_predictor_ends_with_its_block_whatever_happens(judged, tmp_path):
         assert probe.connect_ex((host, int(port))) != 0
 
 
-# What the commands fetch, and how runs end
-
-
-def test_the_champion_is_served_from_a_folder_store_as_it_is(judged, store, tmp_path):
-    version = judged.bundle.version
-    publish_folder(judged.folder, store, f"models/defects/{version}")
-    store.write(
-        "models/defects/current.json", ChampionRecord(version=version, run="r").model_dump_json().encode()
-    )
-    folder, found = fetch_champion(str(tmp_path / "store"), "defects")
-    assert (folder, found) == (tmp_path / f"store/models/defects/{version}", version)
-    (folder / "onnx/model.onnx").write_text("changed")
-    with pytest.raises(BundleError, match="is not what was sealed"):
-        fetch_champion(str(tmp_path / "store"), "defects")
-    with pytest.raises(SettingsError, match="no model others to serve"):
-        fetch_champion(str(tmp_path / "store"), "others")
-
-
-def test_the_champion_is_fetched_from_a_bucket_once(judged, tmp_path, s3_server, monkeypatch):
-    for key, value in s3_server.env.items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    bucket, version = f"s3://{s3_server.new_bucket()}", judged.bundle.version
-    remote = open_storage(bucket)
-    publish_folder(judged.folder, remote, f"models/defects/{version}")
-    remote.write(
-        "models/defects/current.json", ChampionRecord(version=version, run="r").model_dump_json().encode()
-    )
-    folder, found = fetch_champion(bucket, "defects")
-    assert found == version
-    assert read_bundle(folder) == judged.bundle
-    before = (folder / "bundle.json").stat().st_mtime_ns
-    assert fetch_champion(bucket, "defects")[0] == folder
-    assert (folder / "bundle.json").stat().st_mtime_ns == before
-    # Whatever happened to the copy, it is replaced by what the store holds.
-    (folder / "openvino/model.bin").write_bytes(b"damaged")
-    (folder / "more.txt").write_text("not of the bundle")
-    assert read_bundle(fetch_champion(bucket, "defects")[0]) == judged.bundle
+# How runs end
 
 
 def test_finish_writes_the_outcome_that_no_step_could(store, tmp_path):

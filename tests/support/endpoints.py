@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +16,19 @@ from urllib.parse import quote
 import numpy as np
 import requests
 from networks import SIZE, Judged, draw
+from numpy.typing import NDArray
 from pictures import encode
 from servers import free_port
 
+from defectline.components.common import checksums
+from defectline.components.common.bundle import publish_folder
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.layout import champion_key, model_folder
+from defectline.components.common.records import ChampionRecord
+from defectline.components.common.storage import open_storage
 
 START_S = 180
+PREDICT = "/v1/models/plates:predict"
 
 
 class Running(NamedTuple):
@@ -87,6 +96,43 @@ def serving(folder: Path, log: Path, *more: str, name: str = "plates") -> Iterat
         yield Running(url, f"127.0.0.1:{grpc_port}", process, log)
 
 
+def other_version(model: Path, target: Path, version: str) -> Path:
+    """A copy of a published model that has another version."""
+    shutil.copytree(model, target)
+    content = json.loads((target / "bundle.json").read_text())
+    (target / "bundle.json").write_text(json.dumps(content | {"version": version}))
+    checksums.seal(target)
+    return target
+
+
+def publish_champion(folder: Path, version: str, root: Path | str) -> str:
+    """Make the bundle in `folder` the champion of the store `root`; returns its URI."""
+    store = open_storage(str(root))
+    publish_folder(folder, store, model_folder("plates", version))
+    store.write(champion_key("plates"), ChampionRecord(version=version, run="one").model_dump_json().encode())
+    return str(root)
+
+
+def metric(url: str, name: str) -> float:
+    text = requests.get(f"{url}/metrics", timeout=60).text
+    (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found)
+
+
+def wait_for_metric(url: str, name: str, least: float) -> None:
+    """Observers see an answer after it was sent."""
+    deadline = time.monotonic() + START_S
+    while (found := metric(url, name)) < least:
+        assert time.monotonic() < deadline, f"{name} is {found}"
+        time.sleep(0.02)
+
+
+def frame(number: int, darker: int = 0) -> NDArray[np.uint8]:
+    """A picture of the line, (SIZE, SIZE); every other one is NG."""
+    image = draw(("OK", "NG")[number % 2], np.random.default_rng(number))[0]
+    return image - np.uint8(darker)
+
+
 def plate(seed: int = 5, label: str = "NG", size: int = SIZE) -> bytes:
     """A PNG."""
     return encode(draw(label, np.random.default_rng(seed), size)[0])
@@ -111,6 +157,21 @@ def expected(judged: Judged, picture: bytes, threshold: float | None = None) -> 
     network = Network(judged.folder / judged.bundle.network, judged.bundle.imaging)
     cut = judged.bundle.threshold if threshold is None else threshold
     return to_prediction(answer(network.score_map(picture), cut, judged.bundle.min_area_px))
+
+
+def graded(judged: Judged, picture: bytes) -> dict[str, Any]:
+    """What evaluate says about a picture, with the grade."""
+    says = expected(judged, picture)
+    area, grades = says["defect_area_px"], json.loads((judged.folder / "bundle.json").read_text())["grades"]
+    fits = says["verdict"] == "OK" or area <= grades["a_px"]
+    return {**says, "grade": "A" if fits else "B" if area <= grades["b_px"] else "reject"}
+
+
+def plain(prediction: dict[str, Any], judged: Judged) -> dict[str, Any]:
+    """A V1 prediction without what differs from one request to the next."""
+    assert prediction.pop("latency_ms") > 0
+    assert prediction.pop("model_version") == judged.bundle.version
+    return prediction
 
 
 def near_and_far(judged: Judged) -> tuple[bytes, bytes]:
@@ -141,3 +202,29 @@ def post(url: str, body: Any, content_type: str | None = None, **more: Any) -> r
         body, content_type = json.dumps(body).encode(), content_type or "application/json"
     headers = more.pop("headers", {}) | ({"content-type": content_type} if content_type else {})
     return requests.post(url, data=body, headers=headers, timeout=60, **more)
+
+
+def version_of(response: requests.Response) -> str:
+    assert response.status_code == 200, response.text
+    return response.json()["predictions"][0]["model_version"]
+
+
+async def ask_app(app: Any, receive: Callable[[], Awaitable[dict[str, Any]]]) -> list[Any]:
+    """What an app in this process sends for a body that is received so."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"image/png"), (b"content-length", b"500")]
+    scope = {"type": "http", "method": "POST", "path": PREDICT, "query_string": b"", "headers": headers}
+    await app({**scope, "root_path": "", "http_version": "1.1"}, receive, send)
+    return sent
+
+
+def fails(command: list[str]) -> str:
+    """What a command prints that must exit with 2."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr

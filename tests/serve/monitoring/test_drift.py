@@ -2,10 +2,13 @@
 
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
+from endpoints import PREDICT, START_S, frame, metric, post, serving, v1_body, wait_for_metric
 from networks import judge_model
+from pictures import encode
 from prometheus_client import CollectorRegistry, generate_latest
 
 from defectline.components.common.bundle import copy_served, read_bundle
@@ -40,7 +43,7 @@ def test_the_index_is_that_of_its_formula():
 @pytest.mark.parametrize(
     ("counts", "starts"),
     [
-        # What nobody has seen in training is a part of its own, on both sides.
+        # What training has not seen is a part of its own, on both sides.
         ([0, 0, 50, 50, 0, 0], [0, 2, 3, 4]),
         # All in one bin cannot be divided.
         ([0, 100, 0], [0, 1, 2]),
@@ -181,3 +184,33 @@ def test_statistics_of_another_version_are_said_so(tmp_path):
     (tmp_path / NAME).write_text('{"pictures": 3, "sharpness": []}')
     with pytest.raises(BundleError, match=r"statistics\.json cannot be read"):
         Drift.of_model(tmp_path)
+
+
+def test_gauges_follow_the_last_frames_whatever_threshold_a_caller_brings(model, tmp_path):
+    psi = [f'defectline_drift_psi{{feature="{feature}"}}' for feature in ("brightness", "contrast")]
+    with serving(model, tmp_path / "log", "--drift_window", "200") as running:
+        assert metric(running.url, "defectline_drift_frames") == 0
+        assert metric(running.url, "defectline_training_defect_rate") == 0.25
+        assert all(math.isnan(metric(running.url, name)) for name in psi)
+
+        def send(numbers: range, darker: int = 0, **parameters: float) -> None:
+            for start in numbers[::50]:
+                pictures = [encode(frame(number, darker)) for number in range(start, start + 50)]
+                answered = post(running.url + PREDICT, v1_body(*pictures, **parameters))
+                assert answered.status_code == 200, answered.text
+                verdicts = [one["verdict"] for one in answered.json()["predictions"]]
+                assert verdicts.count("NG") == (0 if parameters else 25)
+
+        send(range(1000, 1200))
+        wait_for_metric(running.url, "defectline_drift_frames", 200)
+        assert all(metric(running.url, name) < 0.1 for name in psi)
+        assert metric(running.url, "defectline_defect_rate") == 0.5
+        # By this threshold nothing is NG; by the model's, half is.
+        send(range(2000, 2200), darker=60, threshold=1.0)
+        deadline = time.monotonic() + START_S
+        while metric(running.url, psi[0]) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        # A window that is full and in motion holds as many of both as it holds at rest.
+        assert metric(running.url, "defectline_drift_frames") == 200
+        assert metric(running.url, "defectline_defect_rate") == pytest.approx(0.5, abs=0.01)

@@ -1,233 +1,27 @@
-"""The pure parts of the endpoint: admission, processors, observers, bodies."""
+"""Bodies of every protocol → pictures and parameters."""
 
-import asyncio
 import base64
 import json
-import threading
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from bundles import make_bundle
+from endpoints import (
+    b64,
+    v1_body,
+    v2_body,
+)
 from fuzz import bomb, picture
+from tensors import infer_request
 
-from defectline.components.common.bundle import Bundle
-from defectline.components.serve.admission import Admission, processors
-from defectline.components.serve.monitoring.metrics import Metrics
-from defectline.components.serve.monitoring.observers import HELD_BYTES, Observation, Observers
-from defectline.components.serve.protocol.errors import ERROR_CODES, ApiError
+from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import (
     MAX_PICTURES,
     check_size,
     check_sizes,
+    read_grpc,
     read_v1,
     read_v2,
 )
-
-# Admission
-
-
-class Gate:
-    """Work that ends when it is told to."""
-
-    def __init__(self):
-        self.open, self.begun = threading.Event(), threading.Semaphore(0)
-
-    def __call__(self) -> str:
-        self.begun.release()
-        assert self.open.wait(30)
-        return "done"
-
-
-async def _until(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-def test_who_finds_no_room_is_refused_at_once_and_the_others_are_answered():
-    async def story() -> None:
-        admission, gate = Admission(workers=2, queue=3, deadline_s=60), Gate()
-        accepted = [asyncio.create_task(admission.run(gate)) for _ in range(5)]
-        await _until(lambda: admission.running == 2 and admission.waiting == 3)
-        with pytest.raises(ApiError) as refused:
-            await admission.run(gate)
-        assert refused.value.http == 503
-        assert refused.value.retry_after_s == 1
-        gate.open.set()
-        assert await asyncio.gather(*accepted) == ["done"] * 5
-        await _until(lambda: admission.running == admission.waiting == 0)
-        assert await admission.run(gate) == "done"
-
-    asyncio.run(story())
-
-
-def test_who_waits_too_long_is_refused_and_leaves_his_place():
-    async def story() -> None:
-        admission, gate = Admission(workers=1, queue=1, deadline_s=0.05), Gate()
-        running = asyncio.create_task(admission.run(gate))
-        await _until(lambda: admission.running == 1)
-        with pytest.raises(ApiError, match=r"within 0\.05 s"):
-            await admission.run(gate)
-        assert admission.waiting == 0
-        gate.open.set()
-        assert await running == "done"
-
-    asyncio.run(story())
-
-
-def test_who_goes_away_frees_his_place_but_never_a_thread_at_work():
-    async def story() -> None:
-        admission, gate = Admission(workers=1, queue=1, deadline_s=60), Gate()
-        running = asyncio.create_task(admission.run(gate))
-        await _until(lambda: admission.running == 1)
-        waiting = asyncio.create_task(admission.run(gate))
-        await _until(lambda: admission.waiting == 1)
-        for task in (waiting, running):
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert (admission.waiting, admission.running) == (0, 1)
-        gate.open.set()
-        await _until(lambda: admission.running == 0)
-
-    asyncio.run(story())
-
-
-def test_large_pictures_share_the_room_and_small_ones_pass_those_that_wait_for_it():
-    async def story() -> None:
-        admission, begun, gates = Admission(workers=3, queue=4, deadline_s=60, room=50_000_000), [], {}
-
-        def start(name: str, pixels: int) -> asyncio.Task[str]:
-            gates[name] = Gate()
-
-            def work() -> str:
-                begun.append(name)
-                return gates[name]()
-
-            return asyncio.create_task(admission.run(work, pixels))
-
-        tasks = [start("first", 30_000_000)]
-        await _until(lambda: begun == ["first"])
-        tasks += [start("huge", 50_000_000), start("large", 20_000_000), start("small", 50_000)]
-        await _until(lambda: begun == ["first", "small"])
-        # There is a thread and room for the large one, but the huge one was there before.
-        assert (admission.running, admission.waiting) == (2, 2)
-        gates["first"].open.set()
-        await _until(lambda: begun == ["first", "small", "huge"])
-        assert (admission.running, admission.waiting) == (2, 1)
-        gates["huge"].open.set()
-        await _until(lambda: begun[-1] == "large")
-        for gate in gates.values():
-            gate.open.set()
-        assert await asyncio.gather(*tasks) == ["done"] * 4
-
-    asyncio.run(story())
-
-
-def test_large_pictures_that_wait_for_room_fill_the_queue():
-    async def story() -> None:
-        admission, gate = Admission(workers=4, queue=1, deadline_s=0.2, room=50_000_000), Gate()
-        running = asyncio.create_task(admission.run(gate, 50_000_000))
-        await _until(lambda: admission.running == 1)
-        waiting = asyncio.create_task(admission.run(gate, 2_000_000))
-        await _until(lambda: admission.waiting == 1)
-        with pytest.raises(ApiError, match="1 requests wait already"):
-            await admission.run(gate, 2_000_000)
-        assert not admission.full  # A small one finds a thread.
-        with pytest.raises(ApiError, match=r"within 0\.2 s"):
-            await waiting
-        gate.open.set()
-        assert await running == "done"
-        await _until(lambda: admission.running == 0)
-        assert await admission.run(gate, 50_000_000) == "done"
-
-    asyncio.run(story())
-
-
-def test_what_work_raises_comes_through():
-    async def story() -> None:
-        admission = Admission(workers=1, queue=0, deadline_s=1)
-        for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
-                await admission.run(lambda: 1 // 0)
-            await _until(lambda: admission.running == 0)
-
-    asyncio.run(story())
-
-
-def test_work_without_end_is_noticed(monkeypatch):
-    monkeypatch.setattr("defectline.components.serve.admission.STUCK_S", 0.01)
-
-    async def story() -> None:
-        admission, gate = Admission(workers=1, queue=0, deadline_s=1), Gate()
-        assert not admission.stuck
-        running = asyncio.create_task(admission.run(gate))
-        await _until(lambda: admission.stuck)
-        gate.open.set()
-        await running
-        await _until(lambda: not admission.stuck)
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("limit", "expected"),
-    [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("", None), (None, None)],
-)
-def test_processors_of_a_container(tmp_path: Path, limit, expected):
-    if limit is not None:
-        (tmp_path / "cpu.max").write_text(limit)
-    assert processors(tmp_path) == (expected or processors(tmp_path / "none"))
-
-
-# Observers
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "one")
-
-
-@pytest.fixture
-def observe(bundle) -> Callable[..., Observation]:
-    def observe(number: int = 0, image: int = 10) -> Observation:
-        pixels, score_map = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
-        found = {"verdict": "OK", "score": 0.0}
-        return Observation(b"", pixels, score_map, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
-
-    return observe
-
-
-def test_observers_see_every_answer_and_one_that_fails_stops_nobody(observe):
-    observers, seen = Observers(Metrics()), []
-
-    def fails(_: Observation) -> None:
-        raise RuntimeError("disk full")
-
-    observers.add(fails)
-    observers.add(lambda observation: seen.append(observation.request_id))
-    for number in range(20):
-        observers.notify(observe(number))
-    observers.close()
-    assert seen == [str(number) for number in range(20)]
-
-
-def test_answers_that_observers_have_no_time_for_are_counted(observe):
-    metrics, release = Metrics(), threading.Event()
-    observers = Observers(metrics)
-    observers.add(lambda _: release.wait(30))
-    side = int((HELD_BYTES / 8) ** 0.5)
-    for number in range(5):
-        observers.notify(observe(number, side))
-    release.set()
-    observers.close()
-    # Each holds a picture, its score map and a mask: two fit.
-    assert metrics.registry.get_sample_value("defectline_observations_dropped_total") == 3
-
-
-# Bodies
 
 
 def test_a_picture_is_refused_by_its_header():
@@ -273,9 +67,24 @@ def test_the_body_wins_over_the_query():
     assert (asked.parameters.threshold, asked.parameters.mask) == (0.7, "none")
 
 
-def test_every_refusal_is_the_same_thing_over_http_and_grpc():
-    grpc = pytest.importorskip("grpc")
-    for code in ERROR_CODES:
-        refusal = ApiError(code, "")
-        assert grpc.StatusCode[refusal.grpc]
-        assert (refusal.http >= 500) == (refusal.grpc in ("INTERNAL", "UNAVAILABLE"))
+def test_every_protocol_is_read_into_the_same_request():
+    pictures = [b"one", b"two"]
+    v1 = read_v1(json.dumps(v1_body(*pictures, threshold=0.5)).encode(), {})
+    body = v2_body(*pictures, parameters={"threshold": 0.5}, id="a")
+    v2, id_ = read_v2(json.dumps(body).encode(), None, {})
+    over_grpc, _ = read_grpc(infer_request(*pictures, threshold="0.5"))
+    assert id_ == "a"
+    assert [request.protocol for request in (v1, v2, over_grpc)] == ["v1_json", "v2_json", "grpc"]
+    for request in (v1, v2, over_grpc):
+        assert request._replace(protocol="grpc") == over_grpc
+
+
+def test_the_mask_is_encoded_only_where_it_is_sent():
+    def mask(body: dict[str, Any]) -> str:
+        return read_v2(json.dumps(body).encode(), None, {})[0].mask
+
+    assert mask(v2_body(b"one")) == "png"
+    assert mask(v2_body(b"one", parameters={"mask": "none"})) == "none"
+    assert mask(v2_body(b"one", outputs=[{"name": "verdict"}])) == "none"
+    assert mask(v2_body(b"one", outputs=[{"name": "mask"}])) == "png"
+    assert read_v1(json.dumps({"image": b64(b"one")}).encode(), {}).mask == "bmp"

@@ -1,131 +1,44 @@
-"""Every protocol of the endpoint gives, for the same picture, what evaluate says."""
+"""Over HTTP, V1 and V2 give what evaluate says of the same picture, and errors in words."""
 
+import asyncio
 import base64
 import json
-import shutil
+import re
 import struct
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 import requests
-from endpoints import Running, b64, error_of, expected, plate, post, serving, v1_body, v2_body
-from networks import Judged, draw, judge_model
+from endpoints import (
+    PREDICT,
+    ask_app,
+    b64,
+    error_of,
+    expected,
+    graded,
+    plain,
+    plate,
+    post,
+    v1_body,
+    v2_body,
+)
+from fuzz import bomb
+from networks import SIZE, draw
 from pictures import encode, turned
 from PIL import Image
+from tensors import by_name, from_grpc, from_tensors, infer_request, unpack
 
-from defectline.components.common import checksums
-from defectline.components.common.bundle import copy_served
 from defectline.components.common.images.imaging import decode_mask
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.protocol.rest import Limits, make_app
 from defectline.components.serve.sdk import messages
 
 PNG = plate()
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory) -> Judged:
-    """With limits for grades."""
-    judged = judge_model(tmp_path_factory.mktemp("judged") / "one")
-    content = json.loads((judged.folder / "bundle.json").read_text())
-    area = expected(judged, PNG)["defect_area_px"]
-    content["grades"] = {"a_px": area - 1, "b_px": area}
-    (judged.folder / "bundle.json").write_text(json.dumps(content))
-    checksums.seal(judged.folder)
-    return judged
-
-
-@pytest.fixture(scope="module")
-def served(judged, tmp_path_factory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("served")
-    copy_served(judged.folder, folder / "model")
-    with serving(folder / "model", folder / "log", "--alias", "imagesegmodel") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def call(served) -> Iterator[Any]:
-    """Calls a method of gRPC."""
-    with grpc.insecure_channel(served.grpc) as channel:
-
-        def call(method: str, request: Any, answer: Any = None, **more: Any) -> Any:
-            kind = answer or getattr(messages, type(request).__name__.replace("Request", "Response"))
-            ask = channel.unary_unary(
-                f"/inference.GRPCInferenceService/{method}",
-                request_serializer=lambda r: r if isinstance(r, bytes) else r.SerializeToString(),
-                response_deserializer=kind.FromString,
-            )
-            return ask(request, timeout=30, **more)
-
-        yield call
-
-
-def infer_request(*pictures: bytes, raw: bool = False, **parameters: Any) -> messages.ModelInferRequest:
-    request = messages.ModelInferRequest(model_name="plates")
-    tensor = request.inputs.add(name="image", datatype="BYTES", shape=[len(pictures)])
-    if raw:
-        request.raw_input_contents.append(b"".join(struct.pack("<I", len(p)) + p for p in pictures))
-    else:
-        tensor.contents.bytes_contents.extend(pictures)
-    for key, value in parameters.items():
-        kind = "bool_param" if isinstance(value, bool) else "string_param"
-        request.parameters[key].CopyFrom(messages.InferParameter(**{kind: value}))
-    return request
-
-
-def unpack(data: bytes) -> list[bytes]:
-    elements, at = [], 0
-    while at < len(data):
-        (length,) = struct.unpack_from("<I", data, at)
-        elements.append(data[at + 4 : at + 4 + length])
-        at += 4 + length
-    return elements
-
-
-def graded(judged: Judged, picture: bytes) -> dict[str, Any]:
-    """What evaluate says, with the grade."""
-    says = expected(judged, picture)
-    area, grades = says["defect_area_px"], json.loads((judged.folder / "bundle.json").read_text())["grades"]
-    fits = says["verdict"] == "OK" or area <= grades["a_px"]
-    return {**says, "grade": "A" if fits else "B" if area <= grades["b_px"] else "reject"}
-
-
-def plain(prediction: dict[str, Any], judged: Judged) -> dict[str, Any]:
-    """A V1 prediction without what differs from one request to the next."""
-    assert prediction.pop("latency_ms") > 0
-    assert prediction.pop("model_version") == judged.bundle.version
-    return prediction
-
-
-def from_tensors(outputs: dict[str, list[Any]], number: int = 0) -> dict[str, Any]:
-    """A prediction as V1 has it, out of V2's outputs as Python values."""
-    prediction = {key: values[number] for key, values in outputs.items()}
-    prediction["regions"] = json.loads(prediction["regions"])
-    mask = prediction.pop("mask")
-    prediction["mask_png"] = mask if isinstance(mask, str) else b64(mask)
-    return {key: value.decode() if isinstance(value, bytes) else value for key, value in prediction.items()}
-
-
-def by_name(body: dict[str, Any]) -> dict[str, list[Any]]:
-    assert all(output["shape"] == [len(output["data"])] for output in body["outputs"])
-    return {output["name"]: output["data"] for output in body["outputs"]}
-
-
-def from_grpc(response: messages.ModelInferResponse) -> dict[str, list[Any]]:
-    if not response.raw_output_contents:
-        fields = {"BYTES": "bytes_contents", "FP64": "fp64_contents", "INT64": "int64_contents"}
-        return {o.name: list(getattr(o.contents, fields[o.datatype])) for o in response.outputs}
-    assert len(response.raw_output_contents) == len(response.outputs)
-    numbers = {"FP64": "<f8", "INT64": "<i8"}
-    return {
-        o.name: unpack(raw) if o.datatype == "BYTES" else np.frombuffer(raw, numbers[o.datatype]).tolist()
-        for o, raw in zip(response.outputs, response.raw_output_contents, strict=True)
-    }
-
-
-# The same answer over every protocol
+# Answers
 
 
 @pytest.mark.parametrize(
@@ -146,6 +59,7 @@ def test_raw_bodies(served, judged, kind, content_type):
     response = post(f"{served.url}/v1/models/plates:predict", picture, content_type)
     assert response.status_code == 200, response.text
     (prediction,) = response.json()["predictions"]
+    assert prediction["verdict"] == "NG"
     assert plain(prediction, judged) == graded(judged, picture)
 
 
@@ -179,10 +93,29 @@ def test_pictures_of_every_kind(served, judged, call, picture):
     assert from_tensors(from_grpc(call("ModelInfer", infer_request(picture)))) == says
 
 
+@pytest.mark.parametrize("size", [SIZE, 150, 40])
+@pytest.mark.parametrize("label", ["OK", "NG"])
+def test_other_sizes_and_good_pictures_too(served, judged, label, size):
+    picture = plate(7, label, size)
+    (prediction,) = post(served.url + PREDICT, picture, "image/png").json()["predictions"]
+    assert decode_mask(base64.b64decode(prediction["mask_png"])).shape == (size, size)
+    assert plain(prediction, judged) == graded(judged, picture)
+
+
+def test_golden_pictures_of_the_bundle_get_their_sealed_masks(served, judged):
+    for golden in judged.bundle.golden:
+        picture = (judged.folder / "golden" / golden.file).read_bytes()
+        (prediction,) = post(served.url + PREDICT, picture, golden.content_type).json()["predictions"]
+        assert (prediction["verdict"], prediction["score"]) == (golden.verdict, golden.score)
+        mask = (judged.folder / "golden" / golden.mask_file).read_bytes()
+        assert base64.b64decode(prediction["mask_png"]) == mask
+
+
 def test_v1_json(served, judged):
     pictures = [PNG, plate(7, "OK"), plate(8)]
-    body = post(f"{served.url}/v1/models/plates:predict", v1_body(*pictures)).json()
-    assert [plain(p, judged) for p in body["predictions"]] == [graded(judged, p) for p in pictures]
+    for sent in (pictures[:1], pictures):
+        body = post(f"{served.url}/v1/models/plates:predict", v1_body(*sent)).json()
+        assert [plain(p, judged) for p in body["predictions"]] == [graded(judged, p) for p in sent]
 
 
 def test_v2_json(served, judged):
@@ -239,16 +172,6 @@ def test_v2_with_binary_data(served, judged):
         )
     assert at == len(response.content)
     assert from_tensors(outputs) == graded(judged, PNG)
-
-
-@pytest.mark.parametrize("raw", [False, True], ids=["contents", "raw contents"])
-def test_grpc(call, judged, raw):
-    pictures = [PNG, plate(7, "OK")]
-    response = call("ModelInfer", infer_request(*pictures, raw=raw))
-    assert response.model_version == judged.bundle.version
-    assert bool(response.raw_output_contents) == raw
-    outputs = from_grpc(response)
-    assert [from_tensors(outputs, n) for n in (0, 1)] == [graded(judged, p) for p in pictures]
 
 
 def test_the_body_of_the_predecessor_under_its_name(served, judged):
@@ -356,23 +279,7 @@ def test_v2_sends_the_outputs_that_were_asked_for(served, call):
     assert "mask is none" in error_of(response)["message"]
 
 
-# Descriptions
-
-
-def test_metadata(served, judged, call):
-    meta = requests.get(f"{served.url}/v2/models/plates", timeout=5).json()
-    assert meta["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
-    assert meta["versions"] == [judged.bundle.version]
-    body = post(f"{served.url}/v2/models/plates/infer", v2_body(PNG)).json()
-    assert [(o["name"], o["datatype"]) for o in meta["outputs"]] == [
-        (o["name"], o["datatype"]) for o in body["outputs"]
-    ]
-    told = call("ModelMetadata", messages.ModelMetadataRequest(name="plates"))
-    assert [o.name for o in told.outputs] == [o["name"] for o in meta["outputs"]]
-    assert requests.get(f"{served.url}/v2/models", timeout=5).json() == {
-        "models": ["plates", "imagesegmodel"]
-    }
-    assert call("ServerMetadata", messages.ServerMetadataRequest()).name == "defectline"
+# Health and addresses
 
 
 def test_readiness_over_every_protocol(served, judged, call):
@@ -388,6 +295,15 @@ def test_readiness_over_every_protocol(served, judged, call):
     assert call("ServerLive", messages.ServerLiveRequest()).live
     assert call("ServerReady", messages.ServerReadyRequest()).ready
     assert call("ModelReady", messages.ModelReadyRequest(name="plates")).ready
+
+
+def test_the_model_says_that_it_is_ready_and_others_are_not_found(served):
+    told = requests.get(f"{served.url}/v1/models/plates", timeout=5).json()
+    assert told == {"name": "plates", "ready": True}
+    assert requests.get(f"{served.url}/v2/models/other/ready", timeout=5).status_code == 404
+    response = requests.post(f"{served.url}/v1/models/other:predict", json={}, timeout=5)
+    assert response.status_code == 404
+    assert "other" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -416,25 +332,135 @@ def test_addresses_where_nothing_is(served, method, path, status):
     assert (status == 405) == ("allow" in response.headers)
 
 
-@pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload", "Nothing"])
-def test_nobody_can_load_and_unload_over_grpc(served, call, method):
-    request = messages.RepositoryModelUnloadRequest(model_name="plates")
-    with pytest.raises(grpc.RpcError) as raised:
-        call(method, request)
-    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert from_grpc(call("ModelInfer", infer_request(PNG)))["verdict"] == [b"NG"]
+def test_nobody_can_unload_the_model(served):
+    response = requests.post(f"{served.url}/v2/repository/models/plates/unload", timeout=5)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "not_found"
+    assert post(served.url + PREDICT, PNG, "image/png").status_code == 200
 
 
-def test_grades_are_left_out_without_limits(judged, tmp_path):
-    folder = tmp_path / "model"
-    copy_served(judged.folder, folder)
-    content = json.loads((folder / "bundle.json").read_text())
-    del content["grades"]
-    (folder / "bundle.json").write_text(json.dumps(content))
-    checksums.seal(folder)
-    shutil.copytree(folder, tmp_path / "served")
-    with serving(tmp_path / "served", tmp_path / "log") as running:
-        body = post(f"{running.url}/v2/models/plates/infer", v2_body(PNG)).json()
-        assert "grade" not in by_name(body)
-        response = post(f"{running.url}/v2/models/plates/infer", v2_body(PNG, outputs=[{"name": "grade"}]))
-        assert "no limits" in error_of(response)["message"]
+# Bad bodies
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "says"),
+    [
+        (b"", "image/png", "0 bytes"),
+        (b"", "application/json", "not valid JSON"),
+        (np.random.default_rng(0).bytes(5000), "image/png", "5000 bytes"),
+        (PNG[: len(PNG) // 2], "image/png", "damaged"),
+        (bomb(60_000, 60_000), "image/png", "too large"),
+        (b"{", "application/json", "not valid JSON"),
+        (b"\xff\xd8\xff", "application/json", "not valid JSON"),
+        (b"[]", "application/json", "cannot be used|list|object"),
+        (b"7", "application/json", "cannot be used|object"),
+        (b"{}", "application/json", "Expected"),
+        (b'{"pictures": []}', "application/json", "Expected"),
+        (b'{"instances": 3}', "application/json", "(?i)expected"),
+        (b'{"instances": "abc"}', "application/json", "(?i)expected"),
+        (b'{"instances": {"image": 1}}', "application/json", "(?i)expected"),
+        (b'{"instances": null}', "application/json", "(?i)expected"),
+        (b'{"instances": []}', "application/json", "no picture"),
+        (b'{"instances": [1]}', "application/json", "(?i)expected"),
+        (b'{"instances": [{"image": {"b64": 5}}]}', "application/json", "(?i)expected"),
+        (b'{"instances": [{"image": {"b64": "%%%"}}]}', "application/json", "(?i)expected"),
+        ('{"instances": [{"image": {"b64": "\u00e9"}}]}'.encode(), "application/json", "(?i)expected"),
+        (json.dumps(v1_body(b"no picture")).encode(), "application/json", "10 bytes"),
+        (json.dumps(v1_body(PNG, b"")).encode(), "application/json", "0 bytes"),
+        (PNG, "application/json", "not valid JSON"),
+        (b"no picture", "application/octet-stream", "10 bytes"),
+    ],
+)
+def test_bad_bodies_are_refused_in_words(served, body, content_type, says):
+    response = post(served.url + PREDICT, body, content_type)
+    assert 400 <= response.status_code < 500, response.text
+    error = response.json()["error"]["message"]
+    assert re.search(says, error), error
+    assert "Traceback" not in error
+    assert "Error :" not in error
+    assert len(error) < 500
+
+
+def test_after_all_that_it_still_answers(served):
+    assert post(served.url + PREDICT, PNG, "image/png").status_code == 200
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/models/plates/infer"])
+@pytest.mark.parametrize("how", ["with its length", "in chunks"])
+def test_a_body_that_is_too_large(served, path, how):
+    data = bytes(12_000_000)
+    body = data if how == "with its length" else iter([data[:2_000_000]] * 6)
+    response = requests.post(
+        served.url + path, data=body, headers={"content-type": "application/octet-stream"}, timeout=30
+    )
+    assert response.status_code == 413
+    assert "at most 4 MB" in error_of(response)["message"]
+
+
+def test_a_picture_that_is_too_large(served):
+    for body, content_type in [
+        (encode(np.zeros((4000, 4001), np.uint8)), "image/png"),
+        (bomb(60_000, 60_000), "image/png"),
+        (v1_body(PNG, bomb(4000, 4001)), None),
+    ]:
+        response = post(served.url + PREDICT, body, content_type)
+        assert response.status_code == 413
+        assert "at most 16 megapixels" in error_of(response)["message"]
+
+
+def test_compressed_bodies_are_refused(served):
+    response = post(served.url + PREDICT, PNG, "image/png", headers={"content-encoding": "gzip"})
+    assert response.status_code == 415
+
+
+# Bodies that do not come
+
+
+def test_a_body_that_does_not_come(model):
+    served = DefectModel("plates", model)
+    served.load()
+    app = make_app(served, Limits(1000, body_s=0.05))
+    coming = iter([{"type": "http.request", "body": b"a", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        last = {"type": "http.request", "body": b"", "more_body": False}
+        return next(coming, None) or await asyncio.sleep(0.2, last)
+
+    sent = asyncio.run(ask_app(app, receive))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "body_timeout"
+
+
+def test_bodies_that_do_not_come_to_their_end_fill_no_memory(model):
+    """Two of 900 bytes fit into the room of two of 1000; their senders go away in the end. A small one has
+    room all the while."""
+    served = DefectModel("plates", model)
+    served.load()
+    app = make_app(served, Limits(1000))
+
+    async def scenario() -> list[int]:
+        gone, statuses = asyncio.Event(), []
+
+        async def ask(more: bool, size: int = 900) -> list[Any]:
+            parts = iter([{"type": "http.request", "body": bytes(size), "more_body": more}])
+
+            async def receive() -> dict[str, Any]:
+                if (part := next(parts, None)) is not None:
+                    return part
+                await gone.wait()
+                return {"type": "http.disconnect"}
+
+            return await ask_app(app, receive)
+
+        slow = [asyncio.create_task(ask(True)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        refused = await ask(False)
+        assert json.loads(refused[1]["body"])["error"]["code"] == "overloaded"
+        statuses += [refused[0]["status"], (await ask(False, 10))[0]["status"]]
+        gone.set()
+        await asyncio.gather(*slow)
+        statuses += [(await ask(False))[0]["status"] for _ in range(3)]
+        return statuses
+
+    # Zeros are no picture.
+    assert asyncio.run(scenario()) == [503, 400, 400, 400, 400]

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from small_network import build_small
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS, read_bundle
-from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
 from defectline.components.serve.model import load
 from defectline.components.serve.settings import ServeSettings
@@ -96,13 +94,3 @@ def test_a_bundle_without_the_engines_network_ends_the_start(model, tmp_path):
     assert "--engine openvino" in done.stderr
     assert "Traceback" not in done.stderr
     assert load(folder, ServeSettings()).precision == "INT8"
-
-
-def test_an_engine_that_is_not_installed_or_cannot_read_its_file(tmp_path, monkeypatch):
-    folder = tmp_path / "model"
-    make_bundle(folder)
-    with pytest.raises(BundleError, match=r"onnx/model\.onnx cannot be loaded"):
-        load(folder, ServeSettings(engine="onnxruntime"))
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(SettingsError, match="ONNX Runtime is not installed"):
-        load(folder, ServeSettings(engine="onnxruntime"))
