@@ -19,6 +19,7 @@ from defectline.components.serve.monitoring import logs, review
 from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.protocol import grpc as grpc_service
 from defectline.components.serve.protocol import rest
+from defectline.components.serve.protocol.body import Limits
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
 from defectline.components.serve.settings import ServeSettings
@@ -60,7 +61,7 @@ def main() -> None:
     gc.freeze()
     app = rest.make_app(
         model,
-        rest.Limits(settings.body_bytes),
+        Limits(settings.body_bytes),
         lambda _: lifespan(model, reviewer, arguments),
         not arguments.no_page,
     )

@@ -8,20 +8,14 @@ import weakref
 
 import pytest
 from bundles import make_bundle
-from endpoints import (
-    expected,
-    other_version,
-    plate,
-)
+from endpoints import expected, other_version, plate
 from prometheus_client import generate_latest
 
 from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.serve.model import DefectModel, load
 from defectline.components.serve.protocol.errors import ApiError
-from defectline.components.serve.protocol.requests import (
-    read_raw,
-)
+from defectline.components.serve.protocol.requests import read_raw
 from defectline.components.serve.settings import ServeSettings
 from defectline.components.serve.sources import Folder
 

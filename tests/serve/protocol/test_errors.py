@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endpoints import (
-    ask_app,
-    plate,
-)
+from endpoints import ask_app, plate
 
 from defectline.components.serve.model import DefectModel
+from defectline.components.serve.protocol.body import Limits
 from defectline.components.serve.protocol.errors import ERROR_CODES, ApiError
-from defectline.components.serve.protocol.rest import Limits, make_app
+from defectline.components.serve.protocol.rest import make_app
 
 PNG = plate()
 

@@ -5,11 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from endpoints import (
-    b64,
-    v1_body,
-    v2_body,
-)
+from endpoints import b64, v1_body, v2_body
 from fuzz import bomb, picture
 from tensors import infer_request
 

@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endpoints import (
-    b64,
-    plate,
-    v2_body,
-)
+from endpoints import b64, plate, v2_body
 from PIL import Image
 from tensors import by_name, from_grpc, from_tensors
 
@@ -22,11 +18,7 @@ from defectline.components.common.prediction import Prediction
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.protocol import openapi
 from defectline.components.serve.protocol.errors import ApiError
-from defectline.components.serve.protocol.requests import (
-    InferenceRequest,
-    read_raw,
-    read_v2,
-)
+from defectline.components.serve.protocol.requests import InferenceRequest, read_raw, read_v2
 from defectline.components.serve.protocol.responses import (
     DATATYPES,
     ImageResult,
