@@ -7,14 +7,16 @@ from pydantic import BaseModel
 
 from defectline.components.deploy.kserve.manifests import KServeSettings
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.serve.settings import ServeSettings
-from defectline.components.train.settings import TrainSettings
+from defectline.components.train.settings import TrainParameters, TrainSettings
 from defectline.pipeline.parameters import Parameters
 
 STEPS: dict[str, type[BaseModel]] = {
+    "ingest": IngestSettings,
     "preprocess": PreprocessSettings,
-    "train": TrainSettings,
+    "train": TrainParameters,
     "evaluate": EvaluateSettings,
 }
 BOUNDS = {
@@ -28,15 +30,16 @@ BOUNDS = {
 
 def tables() -> Iterator[str]:
     """A section for each group of settings, as Markdown lines."""
-    parameters = Parameters.model_fields
     of_a_step = {name for settings in STEPS.values() for name in settings.model_fields}
     yield "## Every run\n"
-    yield from table(Parameters, [name for name in parameters if name not in of_a_step])
+    yield from table(Parameters, [n for n in Parameters.model_fields if n not in of_a_step])
     for step, settings in STEPS.items():
         yield f"## {step.capitalize()}\n"
-        yield from table(settings, [name for name in settings.model_fields if name in parameters])
-    yield "### In the parameter training\n"
-    yield from table(TrainSettings, [name for name in TrainSettings.model_fields if name not in parameters])
+        yield from table(settings, settings.model_fields)
+        if settings is TrainParameters:
+            others = [name for name in TrainSettings.model_fields if name not in settings.model_fields]
+            yield "### In the parameter training\n"
+            yield from table(TrainSettings, others)
     yield "## The endpoint on KServe\n"
     yield "Keys of `defectline compile --kserve KEY=VALUE`; some have an option of their own there.\n"
     yield from table(KServeSettings, KServeSettings.model_fields)
@@ -72,10 +75,14 @@ def _allowed(field: dict[str, Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in choices)
     if field.get("type") == "boolean":
         return "`true`, `false`"
-    bounds = [text.format(f"{field[key]:g}") for key, text in BOUNDS.items() if key in field]
+    bounds = [text.format(_number(field[key])) for key, text in BOUNDS.items() if key in field]
     if {"minimum", "maximum"} <= field.keys():
-        bounds = [f"{field['minimum']:g} to {field['maximum']:g}", *bounds[2:]]
+        bounds = [f"{_number(field['minimum'])} to {_number(field['maximum'])}", *bounds[2:]]
     return ", ".join(bounds)
+
+
+def _number(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
 
 
 def _sentence(field: dict[str, Any]) -> str:
