@@ -1,34 +1,31 @@
-"""Ask a running endpoint for the golden pictures, and accept nothing but the answers of the bundle."""
+"""Ask a running endpoint for the golden pictures, and accept only the answers of the bundle."""
 
 import base64
 import binascii
+import ssl
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import httpx
 import numpy as np
-import requests
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle, Golden, mask_iou
 from defectline.components.common.errors import BundleError, ServingError
 from defectline.components.common.images.imaging import UnreadableImage, decode_mask
+from defectline.components.common.waiting import Retry, poll
 
 SCORE_TOLERANCE = 0.01
 MIN_MASK_IOU = 0.99
 SETTLE_S = 60.0
-"""After a rollout, routes still lead nowhere or to the former version for about this long."""
+"""After a rollout, routes still lead nowhere or to the previous version for about this long."""
 PAUSE_S = 0.25
 
 NOT_YET = (404, 502, 503, 504)
 """What gateways and a starting predictor answer before the route leads to a loaded model."""
-
-T = TypeVar("T")
-
-
-class _NotYet(ServingError):
-    """A difference that time may mend."""
 
 
 def wait_until_ready(
@@ -44,14 +41,14 @@ def wait_until_ready(
     def attempt() -> None:
         answer = _send("GET", address, timeout_s, headers)
         if answer.status_code != 200:
-            raise _NotYet(
+            raise Retry(
                 f"{address} does not become ready.",
                 got=_status(answer),
                 expected="HTTP 200",
                 fix="Read the predictor's log for the reason.",
             )
 
-    _until(deadline_s, attempt)
+    poll(attempt, deadline_s, PAUSE_S)
 
 
 def ask(
@@ -87,7 +84,7 @@ def ask(
             answer = _send("POST", address, timeout_s, sent, picture)
             return _prediction(answer, golden, [bundle.version])
 
-        prediction = _until(deadline - time.monotonic(), attempt)
+        prediction = poll(attempt, deadline - time.monotonic(), PAUSE_S)
         _compare(prediction, golden, mask)
 
 
@@ -121,7 +118,7 @@ def watch(
                     answer = _send("POST", address, timeout_s, sent, picture)
                     return _prediction(answer, golden, counts)
 
-                prediction = _until(0 if settled else settle_s, attempt)
+                prediction = poll(attempt, 0 if settled else settle_s, PAUSE_S)
                 settled = True
                 counts[prediction["model_version"]] += 1
                 if prediction["model_version"] == bundle.version:
@@ -131,46 +128,47 @@ def watch(
         time.sleep(PAUSE_S)
 
 
-def _until(deadline_s: float, attempt: Callable[[], T]) -> T:
-    """The result of the first attempt that is not _NotYet; after `deadline_s` the last one's error."""
-    deadline = time.monotonic() + deadline_s
-    while True:
-        try:
-            return attempt()
-        except _NotYet:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(PAUSE_S)
-
-
 def _send(
     method: str, address: str, timeout_s: float, headers: Mapping[str, str] | None, body: bytes | None = None
-) -> requests.Response:
+) -> httpx.Response:
     try:
+        # A connection of its own for each request: all requests of one connection may go to one pod.
         # A redirect would lead to a login page, and turn the POST into a GET.
-        return requests.request(
-            method, address, data=body, headers=headers, timeout=timeout_s, allow_redirects=False
+        return httpx.request(
+            method,
+            address,
+            content=body,
+            headers=headers,
+            timeout=timeout_s,
+            follow_redirects=False,
+            verify=_trusted(),
         )
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise _NotYet(
-            f"{address} does not answer.",
-            got=str(error) or type(error).__name__,
-            expected=f"an answer within {timeout_s:g} s",
-            fix="Check that this machine can reach the address, or set `url` and `host_header`.",
-        ) from error
-    except requests.RequestException as error:
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
         raise ServingError(
             f"{address} cannot be asked.",
             got=str(error),
             expected="an address such as http://defects.vision.example.com",
             fix="Correct `url`.",
         ) from error
+    except httpx.RequestError as error:
+        raise Retry(
+            f"{address} does not answer.",
+            got=str(error) or type(error).__name__,
+            expected=f"an answer within {timeout_s:g} s",
+            fix="Check that this machine can reach the address, or set `url` and `host_header`.",
+        ) from error
 
 
-def _prediction(answer: requests.Response, golden: Golden, versions: Collection[str]) -> dict[str, Any]:
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, which take 30 ms to load."""
+    return httpx.create_ssl_context()
+
+
+def _prediction(answer: httpx.Response, golden: Golden, versions: Collection[str]) -> dict[str, Any]:
     """The one prediction in an answer of one of the right versions."""
     if answer.status_code != 200:
-        kind = _NotYet if answer.status_code in NOT_YET else ServingError
+        kind = Retry if answer.status_code in NOT_YET else ServingError
         raise _refused(golden, _status(answer), "HTTP 200", kind)
     try:
         (prediction,) = answer.json()["predictions"]
@@ -178,7 +176,7 @@ def _prediction(answer: requests.Response, golden: Golden, versions: Collection[
     except (ValueError, KeyError, TypeError) as error:
         raise _refused(golden, _status(answer), "JSON with one prediction and its model_version") from error
     if got not in versions:
-        raise _refused(golden, f"model_version {got}", f"model_version {' or '.join(versions)}", _NotYet)
+        raise _refused(golden, f"model_version {got}", f"model_version {' or '.join(versions)}", Retry)
     return prediction
 
 
@@ -212,7 +210,7 @@ def _refused(
     )
 
 
-def _status(answer: requests.Response) -> str:
+def _status(answer: httpx.Response) -> str:
     return f"HTTP {answer.status_code} {answer.text[:200]}".strip()
 
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from defectline.components.common.ports import free_port
 from defectline.components.common.records import ChampionRecord, read_champion
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.deploy.golden import ask, wait_until_ready
+from defectline.components.common.waiting import poll
+from defectline.components.deploy.golden import PAUSE_S, ask, wait_until_ready
 
 START_S = 120.0
 
@@ -77,8 +77,7 @@ def predictor(served: Path, name: str) -> Iterator[str]:
 
 
 def _wait_until_ready(process: subprocess.Popen, log: Path, url: str, name: str) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
+    def look() -> None:
         if process.poll() is not None:
             lines = log.read_text(errors="replace").strip().splitlines()[-6:]
             raise ServingError(
@@ -87,8 +86,6 @@ def _wait_until_ready(process: subprocess.Popen, log: Path, url: str, name: str)
                 expected="a predictor that loads the bundle",
                 fix="Check memory and disk space of this machine, then run again.",
             )
-        try:
-            return wait_until_ready(url, name, deadline_s=1)
-        except ServingError:
-            if time.monotonic() > deadline:
-                raise
+        wait_until_ready(url, name, deadline_s=0)
+
+    poll(look, START_S, PAUSE_S)
