@@ -14,11 +14,11 @@ def rollback(
     namespace: ServedIn = "",
 ) -> None:
     """Serve an earlier version again, checked as a new one is."""
-    from defectline.components.deploy.rollback import roll_back
-    from defectline.components.deploy.status import read_status
+    from defectline.components.deploy.deployer import open_deployer
 
-    before = read_status(store, name, namespace).version
-    version = roll_back(store, name, namespace, to)
+    deployer = open_deployer(store, name, {"namespace": namespace})
+    before = deployer.status().version
+    version = deployer.roll_back(to)
     typer.echo(
         f"{name}: {version} serves"
         + (", as before" if before == version else f", {before} did before" if before else "")

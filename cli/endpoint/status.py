@@ -17,9 +17,9 @@ def status(
     json_: Json = False,
 ) -> None:
     """What serves, and what is under way."""
-    from defectline.components.deploy.status import read_status
+    from defectline.components.deploy.deployer import open_deployer
 
-    found = read_status(store, name, namespace)
+    found = open_deployer(store, name, {"namespace": namespace}).status()
     typer.echo(found.model_dump_json(indent=2) if json_ else "\n".join(lines(found)))
 
 
@@ -30,7 +30,7 @@ def lines(status: "Status") -> list[str]:
     if status.namespace and status.version:
         rows.append(("pods", f"{status.ready_pods} ready of {status.wanted_pods}"))
         rows.append(("url", status.url or "none yet"))
-    rows.append(("before", status.former or "none to go back to"))
+    rows.append(("before", status.previous or "none to go back to"))
     rows += [("under way", text) for text in status.under_way]
     if status.last_outcome:
         outcome = status.last_outcome

@@ -28,7 +28,7 @@ def main(
         "strategy": strategy,
         "adopt": adopt,
     }
-    deploy(bundle, store, kserve if namespace else {}, run, model_name)
+    deploy(bundle, store, kserve, run, model_name)
 
 
 if __name__ == "__main__":

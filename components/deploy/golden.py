@@ -51,7 +51,7 @@ def wait_until_ready(
     poll(attempt, deadline_s, PAUSE_S)
 
 
-def ask(
+def check(
     url: str,
     model: str,
     bundle_folder: Path,
@@ -88,7 +88,7 @@ def ask(
         _compare(prediction, golden, mask)
 
 
-def watch(
+def monitor(
     url: str,
     model: str,
     served: Sequence[tuple[Path, Bundle]],

@@ -15,41 +15,84 @@ from defectline.components.common.records import ChampionRecord, read_champion
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
-from defectline.components.deploy.golden import PAUSE_S, ask, wait_until_ready
+from defectline.components.deploy.golden import PAUSE_S, check, wait_until_ready
+from defectline.components.deploy.rollback import RUN, fetched
+from defectline.components.deploy.status import Status, last_run
 
 START_S = 120.0
 
 
-def deploy_local(bundle_folder: Path, bundle: Bundle, store: Storage, name: str, run: str) -> None:
-    """Make the sealed bundle the champion `models/<name>/current.json` of the store.
+class Local:
+    """A `Deployer`: the champion `models/<name>/current.json` of the store."""
 
-    Raises ServingError where the predictor does not answer as the bundle says, Conflict where somebody
-    else deployed meanwhile; the former champion then stays. No process is left over.
-    """
-    seen = store.read_versioned(champion_key(name))
-    before = read_champion(store, name) if seen else None
-    publish_folder(bundle_folder, store, model_folder(name, bundle.version))
-    with tempfile.TemporaryDirectory() as temporary:
-        served = Path(temporary, "model")
-        copy_served(bundle_folder, served)
-        with predictor(served, name) as url:
-            ask(url, name, bundle_folder, bundle)
-            say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
-    previous = before.version if before else ""
-    if before and previous == bundle.version:
-        previous = before.previous
-    champion = ChampionRecord(version=bundle.version, run=run, previous=previous)
-    try:
-        store.compare_and_swap(
-            champion_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1]
+    def __init__(self, store: Storage, name: str):
+        self.store, self.name = store, name
+
+    def champion(self) -> str:
+        champion = read_champion(self.store, self.name)
+        return champion.version if champion else ""
+
+    def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
+        """Make the sealed bundle the champion.
+
+        Raises ServingError where the predictor does not answer as the bundle says, Conflict where another
+        process deployed meanwhile; the previous champion then stays. No process is left over.
+        """
+        store, name = self.store, self.name
+        seen = store.read_versioned(champion_key(name))
+        before = read_champion(store, name) if seen else None
+        publish_folder(folder, store, model_folder(name, bundle.version))
+        with tempfile.TemporaryDirectory() as temporary:
+            served = Path(temporary, "model")
+            copy_served(folder, served)
+            with predictor(served, name) as url:
+                check(url, name, folder, bundle)
+                say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
+        previous = before.version if before else ""
+        if before and previous == bundle.version:
+            previous = before.previous
+        champion = ChampionRecord(version=bundle.version, run=run, previous=previous)
+        try:
+            store.compare_and_swap(
+                champion_key(name), champion.model_dump_json(indent=2).encode(), seen and seen[1]
+            )
+        except Conflict as error:
+            raise Conflict(
+                f"{bundle.version} was not deployed: another run deployed {name} at the same time.",
+                got=error.got,
+                expected="one deploying run at a time",
+                fix="Look at the champion that is there now; run again if this one is wanted.",
+            ) from error
+        return "on this machine"
+
+    def roll_back(self, to: str = "") -> str:
+        version = to or self._previous()
+        with fetched(self.store, self.name, version) as (folder, bundle):
+            self.deploy(folder, bundle, RUN)
+        say(f"{self.name}: {version} is the champion")
+        return version
+
+    def status(self) -> Status:
+        champion = read_champion(self.store, self.name)
+        return Status(
+            name=self.name,
+            version=champion.version if champion else "",
+            previous=champion.previous if champion else "",
+            **last_run(self.store, self.name),
         )
-    except Conflict as error:
-        raise Conflict(
-            f"{bundle.version} was not deployed: another run deployed {name} at the same time.",
-            got=error.got,
-            expected="one deploying run at a time",
-            fix="Look at the champion that is there now; run again if this one is wanted.",
-        ) from error
+
+    def _previous(self) -> str:
+        champion = read_champion(self.store, self.name)
+        if champion is None or not champion.previous:
+            raise ServingError(
+                f"{self.name} has no version to go back to.",
+                got=f"nothing before {champion.version}" if champion else "no champion",
+                expected="two versions that were deployed",
+                fix="Name one with --to; `defectline models` lists them."
+                if champion
+                else "Correct --store or --name.",
+            )
+        return champion.previous
 
 
 @contextmanager
@@ -59,7 +102,7 @@ def predictor(served: Path, name: str) -> Iterator[str]:
     log = served.parent / "predictor.log"
     command = [sys.executable, "-m", "defectline.components.serve"]
     arguments = ["--model_dir", str(served), "--model_name", name, "--http_port", str(port)]
-    # Nobody else asks this one, so nobody needs to be told that it ends.
+    # Only this process asks it, so no other needs to be told that it ends.
     arguments += ["--drain_ms", "0"]
     with log.open("wb") as output:
         process = subprocess.Popen(command + arguments, stdout=output, stderr=subprocess.STDOUT)

@@ -1,39 +1,28 @@
 """The deploy step: a sealed bundle becomes the champion, on this machine or on KServe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.records import (
     GateRecord,
     Outcome,
-    read_champion,
     read_outcome,
     write_gate,
     write_outcome,
 )
-from defectline.components.common.settings import checked
 from defectline.components.common.steps import reported_error, step
 from defectline.components.common.storage import open_storage
-from defectline.components.deploy.local import deploy_local
-
-if TYPE_CHECKING:
-    from defectline.components.deploy.kserve.rollout import KServeSettings
+from defectline.components.deploy.deployer import open_deployer
 
 
-def find_champion(store: str, model_name: str, kserve: dict) -> str:
+def find_champion(store: str, model_name: str, kserve: dict[str, Any]) -> str:
     """The version that serves now, "" for none: found where it serves, not remembered.
 
-    `kserve` holds the fields of KServeSettings; an empty dict means this machine.
+    `kserve` contains the fields of KServeSettings; an empty dict means this machine.
     """
     with step("find-champion") as report:
-        if kserve:
-            from defectline.components.deploy.kserve.rollout import find_champion as find_on_kserve
-
-            version = find_on_kserve(model_name, _settings(kserve)) or ""
-        else:
-            current = read_champion(open_storage(store), model_name)
-            version = current.version if current else ""
+        version = open_deployer(store, model_name, kserve).champion()
         report.summary = version or "there is none yet"
         return version
 
@@ -41,38 +30,26 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
 def deploy(
     bundle: Path,
     store: str,
-    kserve: dict,
+    kserve: dict[str, Any],
     run: str = "manual",
     model_name: str = "defects",
     settings_key: str = "",
 ) -> str:
-    """Deploy the sealed `bundle` and end the run; returns its version.
+    """Deploy the sealed `bundle` and record the outcome of the run; returns its version.
 
-    Raises, with the former champion still serving, when the bundle is not what was sealed, when the
+    Raises, with the previous champion still serving, when the bundle is not what was sealed, when the
     endpoint does not give the golden answers, or when another run deploys at the same time.
     """
     with step("deploy") as report:
         storage = open_storage(store)
         sealed = read_bundle(bundle)
-        if kserve:
-            from defectline.components.deploy.kserve.rollout import deploy_kserve
-
-            url = deploy_kserve(bundle, sealed, storage, model_name, _settings(kserve))
-            report.summary = f"{sealed.version} serves at {url}"
-        else:
-            deploy_local(bundle, sealed, storage, model_name, run)
-            report.summary = f"{sealed.version} is the champion"
-        gated = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
-        write_gate(storage, model_name, gated)
+        where = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
+        report.summary = f"{sealed.version} serves {where}"
+        gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
+        write_gate(storage, model_name, gate)
         outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)
         write_outcome(storage, run, outcome)
         return sealed.version
-
-
-def _settings(kserve: dict) -> "KServeSettings":
-    from defectline.components.deploy.kserve.rollout import KServeSettings
-
-    return checked(KServeSettings, **kserve)
 
 
 def finish(store: str, run: str, state: str, message: str) -> None:

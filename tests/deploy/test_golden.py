@@ -14,7 +14,7 @@ from servers import free_port
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import BundleError, ServingError
 from defectline.components.common.images.imaging import encode_mask
-from defectline.components.deploy.golden import ask, wait_until_ready
+from defectline.components.deploy.golden import check, wait_until_ready
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def endpoint(bundle: Bundle, folder: Path) -> Iterator[Endpoint]:
 
 def test_the_sealed_answers_are_accepted(endpoint: Endpoint, folder: Path, bundle: Bundle) -> None:
     wait_until_ready(f"{endpoint.url}/", "defects", 5)
-    ask(endpoint.url, "defects", folder, bundle, headers={"Host": "defects.factory.example"})
+    check(endpoint.url, "defects", folder, bundle, headers={"Host": "defects.factory.example"})
     assert endpoint.hosts[-1] == "defects.factory.example"
 
 
@@ -46,7 +46,7 @@ def test_a_score_within_the_tolerance_is_accepted(endpoint: Endpoint, folder: Pa
     one = bundle.model_copy(update={"golden": [bundle.golden[1]]})
     for score in (bundle.golden[1].score - 0.01, bundle.golden[1].score + 0.01):
         endpoint.changes = {"score": score}
-        ask(endpoint.url, "defects", folder, one)
+        check(endpoint.url, "defects", folder, one)
 
 
 def _mask(rows: int) -> str:
@@ -85,7 +85,7 @@ def test_the_first_picture_that_differs_is_named(
 ) -> None:
     endpoint.changes = changes
     with pytest.raises(ServingError) as caught:
-        ask(endpoint.url, "defects", folder, bundle)
+        check(endpoint.url, "defects", folder, bundle)
     assert picture in caught.value.what
     assert got in caught.value.got
     assert expected in caught.value.expected
@@ -95,7 +95,7 @@ def test_a_route_that_leads_nowhere_yet_is_asked_again(
     endpoint: Endpoint, folder: Path, bundle: Bundle
 ) -> None:
     endpoint.lost = 3
-    ask(endpoint.url, "defects", folder, bundle)
+    check(endpoint.url, "defects", folder, bundle)
     assert endpoint.lost == 0
 
 
@@ -104,14 +104,14 @@ def test_another_version_is_asked_again_and_then_refused(
 ) -> None:
     endpoint.live["defects"] = "v20200101-000000-former"
     with pytest.raises(ServingError, match="model_version v20200101-000000-former"):
-        ask(endpoint.url, "defects", folder, bundle, settle_s=0.6)
+        check(endpoint.url, "defects", folder, bundle, settle_s=0.6)
     assert len(endpoint.hosts) >= 2
 
 
 def test_a_wrong_answer_is_not_asked_again(endpoint: Endpoint, folder: Path, bundle: Bundle) -> None:
     endpoint.changes = {"verdict": "?"}
     with pytest.raises(ServingError):
-        ask(endpoint.url, "defects", folder, bundle, settle_s=60)
+        check(endpoint.url, "defects", folder, bundle, settle_s=60)
     assert len(endpoint.hosts) == 1
 
 
@@ -120,16 +120,16 @@ def test_a_model_that_never_becomes_ready(endpoint: Endpoint) -> None:
         wait_until_ready(endpoint.url, "others", 0.3)
 
 
-def test_nobody_listens(folder: Path, bundle: Bundle) -> None:
+def test_an_address_that_does_not_answer(folder: Path, bundle: Bundle) -> None:
     with pytest.raises(ServingError, match="does not answer"):
-        ask(f"http://127.0.0.1:{free_port()}", "defects", folder, bundle, settle_s=0.3)
+        check(f"http://127.0.0.1:{free_port()}", "defects", folder, bundle, settle_s=0.3)
 
 
-def test_an_address_that_is_none(folder: Path, bundle: Bundle) -> None:
+def test_what_is_not_an_address(folder: Path, bundle: Bundle) -> None:
     with pytest.raises(ServingError, match="cannot be asked"):
-        ask("defects.example.com", "defects", folder, bundle)
+        check("defects.example.com", "defects", folder, bundle)
 
 
 def test_a_bundle_without_golden_pictures_cannot_be_checked(folder: Path, bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="no golden pictures"):
-        ask("http://127.0.0.1", "defects", folder, bundle.model_copy(update={"golden": []}))
+        check("http://127.0.0.1", "defects", folder, bundle.model_copy(update={"golden": []}))

@@ -225,10 +225,10 @@ def test_served_pods_are_the_ones_that_policies_and_monitor_select() -> None:
     from defectline.components.deploy.kserve.manifests import (
         HTTP_PORT,
         VERSION_LABEL,
-        KServeSettings,
         inference_service,
         serving_runtime,
     )
+    from defectline.components.deploy.kserve.settings import KServeSettings
 
     settings = KServeSettings(namespace="defectline", image="r.example/serve:1")
     labels = inference_service("defects", "v1", "s3://b/v1/", settings)["spec"]["predictor"]["labels"]

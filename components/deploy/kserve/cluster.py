@@ -1,4 +1,4 @@
-"""The Kubernetes API as the deployment needs it: dicts in and out, errors that say how to mend them."""
+"""The Kubernetes API as the deployment needs it: dicts in and out, errors that say how to fix them."""
 
 import json
 import os
@@ -13,7 +13,8 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import Conflict, ServingError
-from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings, Manifest
+from defectline.components.deploy.kserve.manifests import GROUP, Manifest
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 REQUEST_S = 30
 PATCH_ATTEMPTS = 10
@@ -29,7 +30,7 @@ Kind = tuple[str, str, str]
 """API group, version and plural of a kind of objects."""
 
 
-class Right(NamedTuple):
+class Permission(NamedTuple):
     """A verb on a resource (`pods` or `pods/log`) of an API group."""
 
     verb: str
@@ -40,22 +41,22 @@ class Right(NamedTuple):
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
 
 
-def needed_rights(settings: KServeSettings) -> list[Right]:
-    """What the deployment does in its namespace."""
-    rights = [
-        *(Right(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
-        *(Right(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
-        Right("list", "", "pods"),
-        Right("get", "", "pods/log"),
-        Right("list", "", "events"),
+def needed_permissions(settings: KServeSettings) -> list[Permission]:
+    """For all that a deployment does in its namespace."""
+    permissions = [
+        *(Permission(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
+        *(Permission(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
+        Permission("list", "", "pods"),
+        Permission("get", "", "pods/log"),
+        Permission("list", "", "events"),
     ]
     group, _, plural = REVISIONS if settings.deployment_mode == "Knative" else DEPLOYMENTS
-    rights.append(Right("get", group, plural))
+    permissions.append(Permission("get", group, plural))
     if settings.strategy == "canary" and settings.deployment_mode == "Standard":
-        rights.append(Right("get", ROUTES[0], ROUTES[2]))
+        permissions.append(Permission("get", ROUTES[0], ROUTES[2]))
     if settings.max_replicas > 1:
-        rights += [Right(verb, BUDGETS[0], BUDGETS[2]) for verb in ("get", "create")]
-    return rights
+        permissions += [Permission(verb, BUDGETS[0], BUDGETS[2]) for verb in ("get", "create")]
+    return permissions
 
 
 class Unavailable(ServingError):
@@ -65,7 +66,7 @@ class Unavailable(ServingError):
 class Cluster:
     """One namespace of the cluster that this process runs in, or else of the one in KUBECONFIG.
 
-    Every method raises ServingError for what the user can mend, and Unavailable for what may pass.
+    Every method raises ServingError for what the user can fix, and Unavailable for what may pass.
     """
 
     def __init__(self, namespace: str):
@@ -91,22 +92,22 @@ class Cluster:
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
-    def allowed(self, right: Right, name: str = "") -> bool:
+    def allowed(self, permission: Permission, name: str = "") -> bool:
         """Whether this account may do so in the namespace, to the object `name` or to any."""
-        resource, _, subresource = right.resource.partition("/")
+        resource, _, subresource = permission.resource.partition("/")
         review = client.V1SelfSubjectAccessReview(
             spec=client.V1SelfSubjectAccessReviewSpec(
                 resource_attributes=client.V1ResourceAttributes(
                     namespace=self.namespace,
-                    verb=right.verb,
-                    group=right.group,
+                    verb=permission.verb,
+                    group=permission.group,
                     resource=resource,
                     subresource=subresource or None,
                     name=name or None,
                 )
             )
         )
-        with _explained(f"ask whether it may {right}"):
+        with _explained(f"ask whether it may {permission}"):
             answer = client.AuthorizationV1Api(self._api).create_self_subject_access_review(
                 review, **_TIMEOUT
             )
@@ -284,16 +285,16 @@ def _event_time(event: Manifest) -> str:
 
 def conflict(kind: Kind, name: str) -> Conflict:
     return Conflict(
-        f"Somebody else is deploying {name}.",
+        f"Another process is deploying {name}.",
         got=f"{kind[2]} {name} is not as it was read or written a moment ago",
-        expected="nobody else changing it",
+        expected="one deployment at a time",
         fix="Wait until the other deployment is done, then start again.",
     )
 
 
 @contextmanager
 def _explained(doing: str) -> Iterator[None]:
-    """Turn what the API server says, or its silence, into an error that the user can mend."""
+    """Turn what the API server says, or its silence, into an error that the user can fix."""
     try:
         yield
     except ApiException as error:
@@ -341,7 +342,7 @@ def _explain(error: ApiException, doing: str) -> ServingError:
         f"The cluster refuses to {doing}.",
         got=f"{error.status} {message}",
         expected="HTTP 200",
-        fix="Change the setting that the message names, or ask whoever runs the cluster.",
+        fix="Change the setting that the message names, or ask the administrators of the cluster.",
     )
 
 

@@ -8,18 +8,14 @@ models/<name>/<version>/                              the whole bundle, with its
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage import Storage
-from defectline.components.deploy.kserve.manifests import (
-    SPEC_LABEL,
-    KServeSettings,
-    Manifest,
-    without_canary,
-)
+from defectline.components.deploy.kserve.manifests import SPEC_LABEL, Manifest, without_canary
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 
 class Deployed(BaseModel):
@@ -27,8 +23,8 @@ class Deployed(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    former: str
-    """The version that served before; "" for none, or one of somebody else."""
+    previous: str = Field(validation_alias=AliasChoices("previous", "former"))
+    """The version that served before; "" for none, or one that defectline did not deploy."""
     settings: KServeSettings
 
 
@@ -58,17 +54,18 @@ class History:
         prefix = layout.deployed_prefix(self.name, self.namespace)
         return sorted(Path(found.key).stem for found in self.store.list(prefix))
 
-    def write_deployed(self, version: str, former: str, settings: KServeSettings) -> None:
+    def write_deployed(self, version: str, previous: str, settings: KServeSettings) -> None:
         """Note that `version` serves, with what served before; a repetition leaves that as it was."""
-        if former == version:
+        if previous == version:
             before = self.deployed(version)
-            former = before.former if before else ""
+            previous = before.previous if before else ""
         key = layout.deployed_key(self.name, self.namespace, version)
-        self.store.write(key, Deployed(former=former, settings=settings).model_dump_json(indent=2).encode())
+        deployed = Deployed(previous=previous, settings=settings)
+        self.store.write(key, deployed.model_dump_json(indent=2).encode())
 
-    def begin(self, writing: Manifest, former: Manifest | None, marks: Manifest) -> None:
+    def begin(self, writing: Manifest, previous: Manifest | None, metadata: Manifest) -> None:
         """Note, before the spec `writing` is put in force, what to go back to."""
-        record = {"former": former, "marks": marks}
+        record = {"previous": previous, "metadata": metadata}
         self.store.write(self._unfinished(writing), json.dumps(record).encode())
 
     def end(self, written: Manifest) -> None:
@@ -77,7 +74,7 @@ class History:
         if self.store.exists(key):
             self.store.delete(key)
 
-    def former(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:
+    def previous(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:
         """What to go back to from `service`: a spec, None for no service, and a patch of the metadata.
 
         It is what is in force, unless the rollout of that never ended.
@@ -86,12 +83,14 @@ class History:
             return None, {}
         if found := self.store.read_versioned(self._unfinished(current["spec"])):
             record = json.loads(found[0])
-            return record["former"], record["marks"]
-        marks = {}
+            # A rollout by an earlier version of defectline noted the same under other names.
+            earlier = "former" in record
+            return record["former" if earlier else "previous"], record["marks" if earlier else "metadata"]
+        metadata = {}
         for part in ("labels", "annotations"):
             there = current["metadata"].get(part) or {}
-            marks[part] = {key: there.get(key) for key in service["metadata"][part]}
-        return without_canary(current["spec"]), marks
+            metadata[part] = {key: there.get(key) for key in service["metadata"][part]}
+        return without_canary(current["spec"]), metadata
 
     def is_unfinished(self, current: Manifest) -> bool:
         """Whether the rollout that put `current` in force has not ended."""

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from kubernetes.utils import parse_quantity
+
 from defectline.components.common.errors import ServingError
 from defectline.components.deploy.kserve.cluster import (
     REVISIONS,
@@ -12,20 +14,16 @@ from defectline.components.deploy.kserve.cluster import (
     RUNTIMES,
     SERVICES,
     Cluster,
-    Right,
+    Permission,
     Unavailable,
-    needed_rights,
+    needed_permissions,
 )
 from defectline.components.deploy.kserve.manifests import (
     CANDIDATE_LABEL,
     GROUP,
     MANAGED_BY,
+    MANAGER,
     MAX_NAME,
-    OURS,
-    REVIEW_GCS_KEY,
-    REVIEW_S3_KEYS,
-    REVIEW_S3_PLACE,
-    KServeSettings,
     Manifest,
     canary_of,
     candidate_name,
@@ -33,19 +31,22 @@ from defectline.components.deploy.kserve.manifests import (
     candidate_settings,
     change_to,
     inference_service,
-    is_ours,
+    is_managed,
     mode_of,
     pod_resources,
     serving_runtime,
+)
+from defectline.components.deploy.kserve.settings import (
+    REVIEW_GCS_KEY,
+    REVIEW_S3_KEYS,
+    REVIEW_S3_PLACE,
+    KServeSettings,
 )
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 GCS_KEY = "gcloud-application-credentials.json"
 OWN_IDENTITY = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account")
 """Annotations of a service account that has rights in the cloud itself, so needs no secret."""
-SUFFIXES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
-    f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)
-}
 
 
 class Finding(NamedTuple):
@@ -67,13 +68,14 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
     groups = cluster.api_groups()
     missing = list(_apis(cluster, groups, settings))
     findings += missing
-    lacking = [right for right in needed_rights(settings) if not cluster.allowed(right)]
+    needed = needed_permissions(settings)
+    lacking = [permission for permission in needed if not cluster.allowed(permission)]
     if lacking:
         findings.append(
             Finding(
                 f"This account may not deploy to namespace {cluster.namespace}.",
                 f"not allowed: {', '.join(map(str, lacking))}",
-                f"a role with these {len(needed_rights(settings))} rights",
+                f"a role with these {len(needed)} permissions",
                 "Apply manifests/base/role.yaml there, with this account in its RoleBinding.",
             )
         )
@@ -157,7 +159,7 @@ def _apis(cluster: Cluster, groups: dict[str, set[str]], settings: KServeSetting
 def _access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSettings) -> Iterator[Finding]:
     """Whether the service account's secrets are such that KServe can use them."""
     name = settings.service_account or "default"
-    if not cluster.allowed(Right("get", "", "serviceaccounts"), name):
+    if not cluster.allowed(Permission("get", "", "serviceaccounts"), name):
         yield _unseen(f"service account {name}", f"get serviceaccounts {name}")
         return
     account = cluster.service_account(name)
@@ -173,7 +175,7 @@ def _access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSetti
         return
     faults, unseen = [], []
     for secret_name in [secret["name"] for secret in account.get("secrets") or []]:
-        if not cluster.allowed(Right("get", "", "secrets"), secret_name):
+        if not cluster.allowed(Permission("get", "", "secrets"), secret_name):
             unseen.append(_unseen(f"secret {secret_name}", f"get secrets {secret_name}"))
             continue
         found = _faults_of_secret(cluster.secret(secret_name), secret_name, store_uri)
@@ -212,17 +214,17 @@ def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> lis
             fix = f"{change}: rename the annotation."
             faults.append(Finding(what, f"annotation {key}, which nothing reads", f"{GROUP}/{rest}", fix))
     endpoint = annotations.get(f"{GROUP}/s3-endpoint", "")
-    ours = _own_endpoint()
+    own = _own_endpoint()
     if "/" in endpoint:
         got, expected = f"annotation {GROUP}/s3-endpoint: {endpoint}", "host:port, without a scheme"
         faults.append(Finding(what, got, expected, f"{change}: write the endpoint so."))
-    elif ours and not endpoint:
+    elif own and not endpoint:
         got = f"no annotation {GROUP}/s3-endpoint, so KServe asks AWS"
-        expected = f"the endpoint that this step uses, {ours}, or how the pods call it"
+        expected = f"the endpoint that this step uses, {own}, or how the pods call it"
         faults.append(Finding(what, got, expected, f"{change}: add the annotation, host:port only."))
-    if ours.startswith("http://") and annotations.get(f"{GROUP}/s3-usehttps", "1") != "0":
+    if own.startswith("http://") and annotations.get(f"{GROUP}/s3-usehttps", "1") != "0":
         got = f"annotation {GROUP}/s3-usehttps: {annotations.get(f'{GROUP}/s3-usehttps', 'none, so 1')}"
-        expected = f'"0", as this step reaches the store by {ours}'
+        expected = f'"0", as this step reaches the store by {own}'
         faults.append(Finding(what, got, expected, f'{change}: set it to "0".'))
     return faults
 
@@ -237,17 +239,17 @@ def _access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterato
     if not name:
         account = settings.service_account or "default"
         # Where it is missing, or may not be read, that was found before.
-        may_look = cluster.allowed(Right("get", "", "serviceaccounts"), account)
+        may_look = cluster.allowed(Permission("get", "", "serviceaccounts"), account)
         found = cluster.service_account(account) if may_look else None
         if found and not _has_own_identity(found):
             yield Finding(
                 f"Nothing lets the pods write to {settings.review}.",
                 f"no `review_secret`, and service account {account} stands for no account of the cloud",
-                "rights to write frames for review, beside those to read the model",
+                "rights to write frames for review, in addition to those to read the model",
                 f"Set `review_secret` to one like {template}, or `review` to nothing.",
             )
         return
-    if not cluster.allowed(Right("get", "", "secrets"), name):
+    if not cluster.allowed(Permission("get", "", "secrets"), name):
         yield _unseen(f"secret {name}", f"get secrets {name}")
         return
     secret = cluster.secret(name)
@@ -263,11 +265,11 @@ def _access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterato
             f"the keys {' and '.join(sorted(wanted))}",
             f"Change secret {name}: rename its keys.",
         )
-    elif on_s3 and (ours := _own_endpoint()) and REVIEW_S3_PLACE[0] not in secret["data"]:
+    elif on_s3 and (own := _own_endpoint()) and REVIEW_S3_PLACE[0] not in secret["data"]:
         yield Finding(
             f"The pods would not write to {settings.review} where this step reads and writes.",
             f"secret {name} without {REVIEW_S3_PLACE[0]}, so they ask AWS",
-            f"the endpoint that this step uses, {ours}, or how the pods call it",
+            f"the endpoint that this step uses, {own}, or how the pods call it",
             f"Change secret {name}: add the key {REVIEW_S3_PLACE[0]}, a URL.",
         )
 
@@ -282,7 +284,7 @@ def _has_own_identity(account: Manifest) -> bool:
 
 def _quota(cluster: Cluster, settings: KServeSettings) -> Iterator[Finding]:
     """Whether one more pod fits: at no time does a rollout need more than that."""
-    if not cluster.allowed(Right("list", "", "resourcequotas")):
+    if not cluster.allowed(Permission("list", "", "resourcequotas")):
         yield _unseen("the namespace's quota", "list resourcequotas")
         return
     one = pod_resources(settings)
@@ -294,20 +296,14 @@ def _quota(cluster: Cluster, settings: KServeSettings) -> Iterator[Finding]:
         for key, hard in (status.get("hard") or {}).items():
             if key not in needs:
                 continue
-            left = amount(hard) - amount((status.get("used") or {}).get(key, "0"))
-            if left < amount(needs[key]):
+            left = parse_quantity(hard) - parse_quantity((status.get("used") or {}).get(key, "0"))
+            if left < parse_quantity(needs[key]):
                 yield Finding(
                     f"Quota {quota['metadata']['name']} has no room for one more pod.",
                     f"{key}: {status.get('used', {}).get(key, '0')} used of {hard}",
-                    f"{needs[key]} free, for the pod of the new version beside those of the former",
+                    f"{needs[key]} free, for the pod of the new version, while the previous pods still run",
                     "Raise the quota, or lower `cpu`, `memory`, `gpu` or the number of pods.",
                 )
-
-
-def amount(quantity: str) -> float:
-    """A Kubernetes quantity (`500m`, `1Gi`, `2e3`) as a number."""
-    number, suffix = re.fullmatch(r"([+-]?[\d.]+(?:[eE][+-]?\d+)?)([a-zA-Z]*)", quantity).groups()  # type: ignore[union-attr]
-    return float(number) * SUFFIXES[suffix]
 
 
 def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator[Finding]:
@@ -316,10 +312,10 @@ def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator
     service = inference_service(name, version, uri, settings)
     candidate = candidate_service(name, version, uri, settings)
     current = cluster.get(SERVICES, name)
-    if current and not settings.adopt and not is_ours(current):
-        yield not_ours(current, cluster.namespace)
-    beside = cluster.get(SERVICES, candidate_name(name))
-    if beside and beside["metadata"].get("labels", {}).get(CANDIDATE_LABEL) != name:
+    if current and not settings.adopt and not is_managed(current):
+        yield not_managed(current, cluster.namespace)
+    present = cluster.get(SERVICES, candidate_name(name))
+    if present and present["metadata"].get("labels", {}).get(CANDIDATE_LABEL) != name:
         yield Finding(
             f"The name {candidate_name(name)}, which the check before a rollout needs, is taken.",
             f"an InferenceService without the label {CANDIDATE_LABEL}={name}",
@@ -341,7 +337,7 @@ def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator
             if cluster.get(RUNTIMES, runtime["metadata"]["name"]) is None:
                 cluster.create(RUNTIMES, runtime, dry_run=True)
         for manifest in tries:
-            if not (manifest is candidate and beside):
+            if not (manifest is candidate and present):
                 cluster.create(SERVICES, manifest, dry_run=True)
         if current:
             cluster.patch(SERVICES, current, change_to(current, service), dry_run=True)
@@ -360,20 +356,20 @@ def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator
             yield Finding("This KServe takes no canary.", f"{error.what} {error.got}", "`spec.canary`", fix)
 
 
-def not_ours(service: Manifest, namespace: str) -> Finding:
+def not_managed(service: Manifest, namespace: str) -> Finding:
     return Finding(
-        f"InferenceService {service['metadata']['name']} in namespace {namespace} is not ours.",
-        f"no label {MANAGED_BY}={OURS}",
-        f"a name that is free, or a service that {OURS} made",
+        f"InferenceService {service['metadata']['name']} in namespace {namespace} was not made by {MANAGER}.",
+        f"no label {MANAGED_BY}={MANAGER}",
+        f"a name that is free, or a service that {MANAGER} made",
         "Choose another name or namespace; or set `adopt` (--adopt) to take that service over.",
     )
 
 
-def _unseen(what: str, right: str) -> Finding:
+def _unseen(what: str, permission: str) -> Finding:
     return Finding(
         f"{what[:1].upper()}{what[1:]} was not looked at.",
-        f"this account may not {right}",
-        "a right that is not needed to deploy",
+        f"this account may not {permission}",
+        "a permission that is not needed to deploy",
         "Nothing to do, unless the model cannot be fetched or no pod starts.",
         looked=False,
     )

@@ -4,12 +4,12 @@ The Ready condition of an InferenceService stays True while a rolling update run
 this looks at what KServe makes of the spec: the Deployment or Knative revision, and its pods.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
+from defectline.components.common.waiting import Retry, poll
 from defectline.components.deploy.kserve.cluster import (
     DEPLOYMENTS,
     REVISIONS,
@@ -28,14 +28,14 @@ from defectline.components.deploy.kserve.manifests import (
 )
 
 LOG_LINES = 5
-HOPELESS = {
+TERMINAL_REASONS = {
     "CrashLoopBackOff": "Read the log, and check that the image is of the same release as the pipeline.",
     "CreateContainerConfigError": "Create what the message names in the namespace.",
     "ErrImagePull": "Check `image`, and the pull secrets of the service account.",
     "ImagePullBackOff": "Check `image`, and the pull secrets of the service account.",
     "InvalidImageName": "Correct `image`.",
 }
-"""Reasons for which a container waits that time does not mend, and what does."""
+"""Reasons why a container waits that do not go away by themselves, with what to do."""
 FETCH_FIX = "Give `service_account` a secret that may read the store; see manifests/secrets."
 
 
@@ -46,15 +46,16 @@ def wait_until_rolled_out(
 
     With `canary`, an entry of its `spec.canary`, only the pods of that one count. Raises ServingError as
     soon as a pod cannot start, and after `timeout_s`; the error names the pod, the reason, the last lines
-    of its log and the latest event. Raises Conflict if somebody else changes the service meanwhile.
+    of its log and the latest event. Raises Conflict if another process changes the service meanwhile.
     """
     name = service["metadata"]["name"]
     predictor = canary["predictor"] if canary else service["spec"]["predictor"]
     labels, version = predictor.get("labels", {}), version_of({"predictor": predictor})
     base = f"{name}-{predictor['name']}" if predictor.get("name") else name
     said = ""
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def look() -> Manifest:
+        nonlocal said
         try:
             latest = cluster.get(SERVICES, name)
             if latest is None or not same_spec(latest, service):
@@ -68,14 +69,21 @@ def wait_until_rolled_out(
         if pending != said:
             say(f"{name} {version}: {pending}")
             said = pending
-        if time.monotonic() >= deadline:
-            raise ServingError(
-                f"Version {version} of {name} did not come up.",
-                got=f"after {timeout_s:g} s {pending}{_circumstances(cluster, name, base)}",
-                expected="all its pods ready",
-                fix="Mend what the event or condition names, or raise `timeout_s`.",
-            )
-        time.sleep(poll_s)
+        raise _Pending(pending)
+
+    try:
+        return poll(look, timeout_s, poll_s, _Pending)
+    except _Pending as pending:
+        raise ServingError(
+            f"Version {version} of {name} did not come up.",
+            got=f"after {timeout_s:g} s {pending}{_diagnostics(cluster, name, base)}",
+            expected="all its pods ready",
+            fix="Fix what the event or condition names, or raise `timeout_s`.",
+        ) from None
+
+
+class _Pending(Exception):
+    """What a rollout still waits for."""
 
 
 def wait_until_gone(cluster: Cluster, name: str, timeout_s: float, poll_s: float) -> None:
@@ -83,21 +91,20 @@ def wait_until_gone(cluster: Cluster, name: str, timeout_s: float, poll_s: float
 
     Until its pods are gone, they count for the namespace's quota.
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def look() -> None:
         left = "the service is" if cluster.get(SERVICES, name) is not None else ""
         if not left and cluster.pods({SERVICE_LABEL: name}, ending=True):
             left = "its pods are"
-        if not left:
-            return
-        if time.monotonic() >= deadline:
-            raise ServingError(
+        if left:
+            raise Retry(
                 f"InferenceService {name} does not go away.",
                 got=f"{left} still there {timeout_s:g} s after it was deleted",
                 expected="KServe's controller to remove it",
                 fix="Look at the log of KServe's controller.",
             )
-        time.sleep(poll_s)
+
+    poll(look, timeout_s, poll_s)
 
 
 def _pending(cluster: Cluster, service: Manifest, base: str, predictor: Manifest, canary: bool) -> str:
@@ -155,7 +162,7 @@ def _knative_pending(cluster: Cluster, service: Manifest, labels: dict[str, str]
 
 
 def _carries(carried: dict[str, str], labels: dict[str, str]) -> bool:
-    """Whether a child with the labels `carried` has the spec with `labels`, which may be none of ours."""
+    """Whether a child with the labels `carried` has the spec with `labels`, which may be of another owner."""
     return labels.items() <= carried.items() and carried.get(SPEC_LABEL) == labels.get(SPEC_LABEL)
 
 
@@ -167,12 +174,12 @@ def _stuck(what: str, condition: Manifest) -> NoReturn:
         expected="its pods to become ready",
         fix="Raise the namespace's quota, or lower `cpu`, `memory` or `gpu`."
         if "quota" in message
-        else "Mend what the message names.",
+        else "Fix what the message names.",
     )
 
 
 def check_pods(cluster: Cluster, name: str, version: str, labels: dict[str, str]) -> None:
-    """Raise ServingError if a pod of this spec has come to a state that time does not mend."""
+    """Raise ServingError if a pod of this spec cannot start any more."""
     for pod in cluster.pods({SERVICE_LABEL: name, **labels}):
         if not _carries(pod["metadata"]["labels"], labels):
             continue
@@ -202,11 +209,11 @@ def _failed_container(status: dict[str, Any]) -> tuple[str, str, str] | None:
         reason, ended = waiting.get("reason"), container["state"].get("terminated")
         if container in init and ended and ended["exitCode"] != 0:
             return container["name"], f"failed ({_ending(ended)})", FETCH_FIX
-        if reason in HOPELESS:
+        if reason in TERMINAL_REASONS:
             last = container.get("lastState", {}).get("terminated")
             details = _ending(last) if last else waiting.get("message", "")
             crashed = container in init and reason == "CrashLoopBackOff"
-            fix = FETCH_FIX if crashed else HOPELESS[reason]
+            fix = FETCH_FIX if crashed else TERMINAL_REASONS[reason]
             return container["name"], f"{reason} ({details})" if details else reason, fix
     return None
 
@@ -216,7 +223,7 @@ def _ending(terminated: dict[str, Any]) -> str:
     return ", ".join(part.strip() for part in parts if part)
 
 
-def _circumstances(cluster: Cluster, name: str, base: str) -> str:
+def _diagnostics(cluster: Cluster, name: str, base: str) -> str:
     """What the service's conditions and the latest event say, as far as the cluster answers."""
     said = [_quietly(lambda: cluster.latest_event(base)), _quietly(lambda: _untrue_conditions(cluster, name))]
     return "".join(f"; {text}" for text in said if text)

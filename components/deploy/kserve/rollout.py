@@ -1,21 +1,17 @@
-"""Deploy a bundle on KServe, and put the former one back whenever anything goes wrong.
+"""One deployment on KServe, from the first write to the last check.
 
-check → publish → candidate: wait for its pods, ask for the golden pictures
-      → write → wait for the pods → ask again; else restore, and ask what serves then.
+candidate: wait for its pods, ask for the golden pictures
+      → write → wait for the pods → ask again; else put the previous spec back, and ask what serves then.
 """
 
 import tempfile
-import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from defectline.components.common import layout
-from defectline.components.common.bundle import Bundle, copy_served, publish_folder
+from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, DefectlineError, ServingError
 from defectline.components.common.steps import say
-from defectline.components.common.storage import Storage
-from defectline.components.deploy import golden
-from defectline.components.deploy.kserve import canary as kserve_canary
+from defectline.components.common.waiting import poll
+from defectline.components.deploy.kserve import canary
 from defectline.components.deploy.kserve.cluster import (
     BUDGETS,
     RUNTIMES,
@@ -26,9 +22,9 @@ from defectline.components.deploy.kserve.cluster import (
     same_spec,
 )
 from defectline.components.deploy.kserve.history import History
+from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (
     VERSION_LABEL,
-    KServeSettings,
     Manifest,
     candidate_name,
     candidate_service,
@@ -36,7 +32,6 @@ from defectline.components.deploy.kserve.manifests import (
     change_to,
     disruption_budget,
     inference_service,
-    is_ours,
     merge_patch,
     mode_of,
     same_content,
@@ -44,101 +39,12 @@ from defectline.components.deploy.kserve.manifests import (
     version_of,
     without_canary,
 )
-from defectline.components.deploy.kserve.preflight import check, not_ours, preflight
-from defectline.components.deploy.kserve.readiness import wait_until_gone, wait_until_rolled_out
-
-__all__ = ["KServeSettings", "deploy_kserve", "find_champion"]
-
-
-def deploy_kserve(
-    bundle_folder: Path,
-    bundle: Bundle,
-    store: Storage,
-    name: str,
-    settings: KServeSettings,
-    poll_s: float = 2.0,
-) -> str:
-    """Serve the sealed bundle as InferenceService `name`, and return the service's URL.
-
-    No client reaches the version before it has given the golden answers: it first serves beside, as
-    `<name>-candidate`, or as a canary where that is asked for. Then the service is updated pod by pod.
-    Raises ServingError, or Conflict where somebody else deploys at the same time; what served before then
-    serves again, was asked, and the error says so. What a deployment that was killed left behind, the next
-    one clears away.
-    """
-    cluster = Cluster(settings.namespace)
-    findings = preflight(cluster, name, store.uri, settings)
-    check(findings, name, settings.namespace)
-    for finding in findings:
-        say(f"{finding.what} {finding.got}")
-    uri = publish(bundle_folder, bundle, store, name)
-    history = History(store, settings.namespace, name)
-    return Rollout(cluster, history, bundle_folder, bundle, settings, uri, poll_s).run()
-
-
-def find_champion(name: str, settings: KServeSettings) -> str | None:
-    """The version that InferenceService `name` serves, or None where there is no such service.
-
-    Raises ServingError if somebody else made it, unless it is to be adopted.
-    """
-    cluster = Cluster(settings.namespace)
-    service = cluster.get(SERVICES, name)
-    if service is None:
-        return None
-    if not is_ours(service) and not settings.adopt:
-        check([not_ours(service, cluster.namespace)], name, cluster.namespace)
-    return service["spec"]["predictor"].get("labels", {}).get(VERSION_LABEL)
-
-
-def publish(bundle_folder: Path, bundle: Bundle, store: Storage, name: str) -> str:
-    """Upload what the predictor reads to `serving/<name>/<version>/`, and return its URI.
-
-    The whole bundle goes to `models/<name>/<version>/`: the next evaluation compares with it, and going
-    back to it needs its golden pictures. SHA256SUMS comes last, so a folder that has it is complete; such a
-    one is used as it is. Raises StoreError if it holds something else.
-    """
-    prefix = layout.serving_folder(name, bundle.version)
-    with tempfile.TemporaryDirectory() as temporary:
-        copy_served(bundle_folder, Path(temporary))
-        publish_folder(Path(temporary), store, prefix)
-    publish_folder(bundle_folder, store, layout.model_folder(name, bundle.version))
-    return f"{store.url(prefix)}/"
-
-
-def settings_of(store: Storage, name: str, namespace: str, to: str) -> tuple[KServeSettings, str]:
-    """How to deploy the version `to` again, or with "" the one that served before; and which that is.
-
-    Everything is as for the version that serves now, but for the image, which is the one that `to` ran in,
-    with the GPUs that it ran on; and without a canary's steps, because whoever goes back is in a hurry.
-    Raises ServingError where that cannot be known.
-    """
-    service = Cluster(namespace).get(SERVICES, name)
-    if service is None or not is_ours(service):
-        raise ServingError(
-            f"Nothing of defectline serves {name} in namespace {namespace}.",
-            got="no InferenceService" if service is None else "an InferenceService of somebody else",
-            expected="a service to roll back",
-            fix="Correct --name or --namespace.",
-        )
-    history = History(store, namespace, name)
-    version = version_of(service["spec"])
-    now = history.deployed(version)
-    to = to or (now.former if now else "")
-    then = history.deployed(to) if to else None
-    if then is None:
-        raise ServingError(
-            f"{name} cannot go back {f'to {to}' if to else 'from ' + version}.",
-            got=f"{to} was never deployed to namespace {namespace}" if to else "no version before it",
-            expected=f"one of {', '.join(history.versions()) or 'those that were deployed'}",
-            fix="Name one with --to.",
-        )
-    changes = {key: getattr(then.settings, key) for key in ("image", "gpu", "gpu_type")}
-    changes |= {"strategy": "candidate", "adopt": False}
-    return (now or then).settings.model_copy(update=changes), to
+from defectline.components.deploy.kserve.readiness import wait_until_gone
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 
 class Rollout:
-    """One deployment of a bundle to the service `name`, from the first write to the last check."""
+    """The deployment of a bundle to the service `name`; `uri` is where KServe fetches the model."""
 
     def __init__(
         self,
@@ -154,102 +60,96 @@ class Rollout:
         self.folder, self.bundle, self.settings, self.poll_s = folder, bundle, settings, poll_s
         self.service = inference_service(self.name, bundle.version, uri, settings)
         self.candidate = candidate_service(self.name, bundle.version, uri, settings)
-        self.current = cluster.get(SERVICES, self.name)
-        """The service as it was last read or written here."""
-        self.former, self.marks = history.former(self.current, self.service)
+        found = cluster.get(SERVICES, self.name)
+        self.live = self._live(found) if found else None
+        """None as long as there is no service."""
+        self.previous, self.metadata = history.previous(found, self.service)
         """The spec to go back to, None where nothing served; and the labels and annotations."""
 
     def run(self) -> str:
-        """Deploy, and return the URL of the service."""
+        """Deploy, and return the URL of the service. Raises ServingError or Conflict, rolled back."""
         try:
             self._remove_candidate()
-            if self.current is None or self.current["spec"] != self.former or not self._is_there():
+            if not self._is_checked():
                 self._write_runtimes()
-                if self.current and self.settings.strategy == "canary":
-                    kserve_canary.try_out(self)
+                if self.live and self.previous and self.settings.strategy == "canary":
+                    self._run_canary(self.live, version_of(self.previous))
                 else:
-                    self._try_candidate()
-            live = self.wait(self._write())
-            self._protect(live)
-            self.ask(live, self.folder, self.bundle)
+                    self._run_candidate()
+            live = self._write()
+            live.wait()
+            self._protect(live.current)
+            live.check(self.folder, self.bundle)
         except BaseException as error:
-            # Also an interrupt must not leave a version behind that nobody has checked.
-            raise self._given_up(error) from error
-        former = self.former["predictor"].get("labels", {}) if self.former else {}
-        self.history.write_deployed(self.bundle.version, former.get(VERSION_LABEL, ""), self.settings)
+            # Also an interrupt must not leave a version behind that was never checked.
+            raise self._fail(error) from error
+        previous = self.previous["predictor"].get("labels", {}) if self.previous else {}
+        self.history.write_deployed(self.bundle.version, previous.get(VERSION_LABEL, ""), self.settings)
         self.history.end(self.service["spec"])
-        url = self.settings.url or live["status"]["url"]
+        url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")
         return url
 
-    def wait(self, service: Manifest, canary: Manifest | None = None) -> Manifest:
-        """The live service, once its pods, or those of its canary, are ready."""
-        return wait_until_rolled_out(self.cluster, service, self.settings.timeout_s, self.poll_s, canary)
+    def _live(self, found: Manifest) -> LiveService:
+        return LiveService(self.cluster, found, self.settings, self.poll_s)
 
-    def address(self, live: Manifest, url: str = "") -> tuple[str, dict[str, str] | None]:
-        """Where the live service, or the part of it that answers at `url`, is asked; with which headers."""
-        status = live.get("status", {})
-        if not self.settings.url:
-            inner = status.get("address", {}).get("url") if self.cluster.inside else None
-            return url or inner or status["url"], None
-        is_service = not url and live["metadata"]["name"] == self.name
-        host = (is_service and self.settings.host_header) or urlsplit(url or status["url"]).netloc
-        return self.settings.url, {"Host": host}
+    def _is_checked(self) -> bool:
+        """Whether the new spec is in force already, by a rollout that has ended."""
+        spec = self.live.current["spec"] if self.live else None
+        return spec is not None and spec == self.previous and same_content(spec, self.service["spec"])
 
-    def ask(self, live: Manifest, folder: Path, bundle: Bundle) -> None:
-        """Ask the live service for the golden pictures of the bundle in `folder`."""
-        url, headers = self.address(live)
-        name = live["metadata"]["name"]
-        golden.wait_until_ready(url, name, golden.SETTLE_S, headers=headers)
-        golden.ask(url, name, folder, bundle, headers=headers)
-        say(f"{name} {bundle.version}: {len(bundle.golden)} golden pictures answered as sealed")
-
-    def change(self, patch: Manifest) -> Manifest:
-        """Change the service, unless somebody else has changed it since."""
-        assert self.current is not None
-        self.current = self.cluster.patch(SERVICES, self.current, patch)
-        return self.current
-
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """From here on, a deployment that finds the new spec in force knows that it was never checked."""
-        self.history.begin(self.service["spec"], self.former, self.marks)
+        self.history.begin(self.service["spec"], self.previous, self.metadata)
 
-    def _is_there(self) -> bool:
-        return self.current is not None and same_content(self.current["spec"], self.service["spec"])
+    # Checks before the service changes for every client.
 
-    # The candidate.
+    def _run_canary(self, live: LiveService, version: str) -> None:
+        """Share requests between the new version and `version`, which serves now."""
+        with tempfile.TemporaryDirectory() as temporary:
+            previous = self.history.fetch_golden(version, Path(temporary))
+            if previous is None:
+                raise ServingError(
+                    f"Whether {self.name} answers well during a canary cannot be told.",
+                    got=f"no bundle of {version} in the store",
+                    expected="the golden pictures of both versions",
+                    fix="Set `strategy` to candidate.",
+                )
+            new = self.folder, self.bundle
+            canary.run_canary(live, self.service, self._begin, new, (Path(temporary), previous))
 
-    def _try_candidate(self) -> None:
-        """Check the version beside the service, in one pod that no client knows.
+    def _run_candidate(self) -> None:
+        """Check the version in a second service of one pod, which no client knows.
 
         It is gone before the service changes, so that a rollout never needs more than one pod more.
         """
-        beside = candidate_name(self.name)
+        candidate = candidate_name(self.name)
         written = None
         try:
             written = self._create(self.candidate)
-            live = self.wait(written)
-            self.ask(live, self.folder, self.bundle)
+            live = LiveService(self.cluster, written, candidate_settings(self.settings), self.poll_s)
+            live.wait()
+            live.check(self.folder, self.bundle)
         except BaseException:
             try:
                 if written:
                     self.cluster.delete(SERVICES, written)
             except ServingError as error:
-                say(f"{beside} is left for the next deployment to clear away: {error.what} {error.got}")
+                say(f"{candidate} is left for the next deployment to remove: {error.what} {error.got}")
             except Conflict:
-                say(f"{beside} is another deployment's by now")
+                say(f"{candidate} is another deployment's by now")
             raise
         self.cluster.delete(SERVICES, written)
-        wait_until_gone(self.cluster, beside, self.settings.timeout_s, self.poll_s)
+        wait_until_gone(self.cluster, candidate, self.settings.timeout_s, self.poll_s)
 
     def _remove_candidate(self) -> None:
         """Remove what another deployment left behind; one that is still at work notices, and gives up."""
-        beside = candidate_name(self.name)
-        found = self.cluster.get(SERVICES, beside)
+        candidate = candidate_name(self.name)
+        found = self.cluster.get(SERVICES, candidate)
         if found:
-            say(f"{beside} is there from another deployment: removing it")
+            say(f"{candidate} is there from another deployment: removing it")
             self.cluster.delete(SERVICES, found)
-            wait_until_gone(self.cluster, beside, self.settings.timeout_s, self.poll_s)
+            wait_until_gone(self.cluster, candidate, self.settings.timeout_s, self.poll_s)
 
     # Writing.
 
@@ -261,70 +161,63 @@ class Rollout:
                 try:
                     self.cluster.create(RUNTIMES, runtime)
                 except Conflict:
-                    say(f"{name} was made by somebody else meanwhile")  # and holds the same: see its name
+                    # With the same content: the name is its digest.
+                    say(f"{name} was made by another process meanwhile")
 
-    def _write(self) -> Manifest:
+    def _write(self) -> LiveService:
         """Create or change the service itself."""
-        self.begin()
-        if self.current is None:
-            self.current = self._create(self.service)
-            return self.current
+        self._begin()
+        if self.live is None:
+            self.live = self._live(self._create(self.service))
+            return self.live
         try:
-            return self.change(change_to(self.current, self.service))
+            self.live.change(change_to(self.live.current, self.service))
         except Unavailable:
-            found = self._after_all(self.service)
+            found = self._written_after_all(self.service)
             if found is None:
                 raise
-            self.current = found
-            return found
+            self.live.current = found
+        return self.live
 
     def _create(self, service: Manifest) -> Manifest:
         try:
             return self.cluster.create(SERVICES, service)
         except Unavailable:
-            found = self._after_all(service)
+            found = self._written_after_all(service)
             if found is None:
                 raise
             return found
 
-    def _after_all(self, service: Manifest) -> Manifest | None:
+    def _written_after_all(self, service: Manifest) -> Manifest | None:
         """The service, if it is there as it was written: the answer was lost, but perhaps not the request."""
         found = self.cluster.get(SERVICES, service["metadata"]["name"])
         return found if found and same_content(found["spec"], service["spec"]) else None
 
-    def _protect(self, live: Manifest) -> None:
+    def _protect(self, service: Manifest) -> None:
         """Have pods taken away one at a time where nodes are drained."""
         if self.settings.max_replicas > 1 and self.cluster.get(BUDGETS, self.name) is None:
             try:
-                self.cluster.create(BUDGETS, disruption_budget(live))
+                self.cluster.create(BUDGETS, disruption_budget(service))
             except Conflict:
-                say(f"the disruption budget {self.name} was made by somebody else meanwhile")
+                say(f"the disruption budget {self.name} was made by another process meanwhile")
 
-    # Going back.
+    # Rolling back.
 
-    def _given_up(self, error: BaseException) -> BaseException:
+    def _fail(self, error: BaseException) -> BaseException:
         """The error to raise, once what served before serves again."""
         if isinstance(error, Conflict):
-            # What is there now is theirs, and they check it.
+            # What is there now is the other deployment's, which checks it.
             return Conflict(
-                f"{self.bundle.version} was not deployed: somebody else is deploying {self.name}.",
+                f"{self.bundle.version} was not deployed: another process is deploying {self.name}.",
                 got=f"{error.what} {error.got}",
                 expected=error.expected,
                 fix=error.fix,
             )
-        say(f"{self.name} {self.bundle.version} failed: going back")
-        deadline = time.monotonic() + self.settings.timeout_s
-        state = ""
+        say(f"{self.name} {self.bundle.version} failed: rolling back")
         try:
-            while not state:
-                try:
-                    state = self._go_back()
-                except Unavailable:
-                    if time.monotonic() >= deadline:
-                        raise
-                    time.sleep(self.poll_s)
+            state = poll(self._roll_back, self.settings.timeout_s, self.poll_s, Unavailable)
         except DefectlineError as another:
-            state = f"going back failed as well. {another.what} {another.got}. {another.fix}"
+            state = f"rolling back failed as well. {another.what} {another.got}. {another.fix}"
         if not isinstance(error, DefectlineError):
             say(state)
             return error
@@ -335,48 +228,52 @@ class Rollout:
             fix=error.fix,
         )
 
-    def _go_back(self) -> str:
+    def _roll_back(self) -> str:
         """Bring back what served before, ask it, and say in a sentence what serves now."""
         found = self.cluster.get(SERVICES, self.name)
-        if self.current is None and found and same_content(found["spec"], self.service["spec"]):
-            self.current = found  # interrupted between the request and its answer
-        if (found is None) != (self.current is None):
+        if self.live is None and found and same_content(found["spec"], self.service["spec"]):
+            self.live = self._live(found)  # interrupted between the request and its answer
+        if (found is None) != (self.live is None):
             raise conflict(SERVICES, self.name)
-        if found is None or self.current is None:
+        if found is None or self.live is None:
             return "nothing serves, as before."
-        # What is there may be of a request of ours whose answer was lost.
-        ours = [found["spec"], *(found["spec"].get("canary") or [])]
+        # What is there may be of a request of this rollout whose answer was lost.
+        written = [found["spec"], *(found["spec"].get("canary") or [])]
         if not (
-            same_spec(found, self.current)
-            or any(same_content(spec, self.service["spec"]) for spec in ours)
-            or without_canary(found["spec"]) == self.former
+            same_spec(found, self.live.current)
+            or any(same_content(spec, self.service["spec"]) for spec in written)
+            or without_canary(found["spec"]) == self.previous
         ):
             raise conflict(SERVICES, self.name)
-        self.current = found
-        if self.former is None:
+        self.live.current = found
+        if self.previous is None:
             self.cluster.delete(SERVICES, found)
             wait_until_gone(self.cluster, self.name, self.settings.timeout_s, self.poll_s)
             self.history.end(self.service["spec"])
             return "nothing serves, as before."
-        if found["spec"] != self.former:
-            if mode_of(found) == "Knative":
-                kserve_canary.go_back(self, self.former)
+        return self._restore(self.live, self.previous)
+
+    def _restore(self, live: LiveService, previous: Manifest) -> str:
+        """Put the spec `previous` back in force, with the metadata; the sentence of `_roll_back`."""
+        if live.current["spec"] != previous:
+            if mode_of(live.current) == "Knative":
+                canary.roll_back(live, previous)
             else:
-                self.change({"spec": merge_patch(found["spec"], self.former)})
-        there = self.current["metadata"]
+                live.change({"spec": merge_patch(live.current["spec"], previous)})
+        there = live.current["metadata"]
         if any(
             (there.get(part) or {}).get(key) != value
-            for part, marks in self.marks.items()
-            for key, value in marks.items()
+            for part, entries in self.metadata.items()
+            for key, value in entries.items()
         ):
-            self.change({"metadata": self.marks})
-        live = self.wait(self.current)
-        version = version_of(self.former)
+            live.change({"metadata": self.metadata})
+        live.wait()
+        version = version_of(previous)
         with tempfile.TemporaryDirectory() as temporary:
             bundle = self.history.fetch_golden(version, Path(temporary))
             if bundle:
-                self.ask(live, Path(temporary), bundle)
+                live.check(Path(temporary), bundle)
         self.history.end(self.service["spec"])
         if bundle:
             return f"{version} still serves."
-        return f"{version} still serves; the store holds no golden pictures to ask it for."
+        return f"{version} still serves; the store contains no golden pictures to check it with."

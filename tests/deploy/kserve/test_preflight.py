@@ -1,25 +1,19 @@
 """What stands in the way of a deployment is found beforehand, all of it at once, and nothing is written."""
 
+import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.world import (
-    ACCOUNT,
-    IMPATIENT,
-    KNATIVE,
-    NAME,
-    NAMESPACE,
-    SECRET,
-    SETTINGS,
-    TWO,
-    World,
-    make_world,  # noqa: F401
-)
+from cluster.api import Failure
+from cluster.world import ACCOUNT, IMPATIENT, KNATIVE, NAME, NAMESPACE, SECRET, SETTINGS, TWO, World, kserve
 
 from defectline.components.common.errors import ServingError
+from defectline.components.common.storage import open_storage
 from defectline.components.deploy.kserve.cluster import Cluster
-from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings
-from defectline.components.deploy.kserve.preflight import Finding, amount, preflight
+from defectline.components.deploy.kserve.manifests import GROUP
+from defectline.components.deploy.kserve.preflight import Finding, preflight
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 
 def findings(world: World, settings: KServeSettings = SETTINGS, name: str = NAME) -> list[Finding]:
@@ -100,6 +94,8 @@ def secret(world: World, annotations: dict[str, str], *keys: str) -> None:
 
 
 ENDPOINT, HTTPS = f"{GROUP}/s3-endpoint", f"{GROUP}/s3-usehttps"
+
+
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -137,12 +133,6 @@ def test_secrets_and_accounts_that_are_missing(world: World) -> None:
     role = {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"}}}
     world.api.put("serviceaccounts", NAMESPACE, ACCOUNT, role)
     assert findings(world) == []
-
-
-def test_no_value_of_a_secret_is_kept(world: World) -> None:
-    found = Cluster(NAMESPACE).secret(SECRET)
-    assert found is not None
-    assert set(found["data"].values()) == {""}
 
 
 @pytest.mark.parametrize(
@@ -186,8 +176,13 @@ def test_quota(world: World, hard: dict[str, str], used: dict[str, str], got: st
     ("quantity", "number"),
     [("2", 2), ("500m", 0.5), ("1Gi", 2**30), ("1.5G", 1.5e9), ("2e3", 2000), ("128Mi", 2**27), ("1k", 1000)],
 )
-def test_quantities(quantity: str, number: float) -> None:
-    assert amount(quantity) == number
+def test_quantities(world: World, quantity: str, number: float) -> None:
+    """A pod fits where exactly its memory is free, and not where a thousandth less is."""
+    settings = SETTINGS.model_copy(update={"memory": quantity})
+    quota(world, {"limits.memory": f"{number:g}" if number < 1 else f"{number:.0f}"}, {})
+    assert findings(world, settings) == []
+    quota(world, {"limits.memory": f"{number * 1000 - 1:.0f}m"}, {})
+    assert the_one(world, settings).got.startswith("limits.memory: 0 used of ")
 
 
 @pytest.mark.parametrize("name", ["Defects", "a" * 44, "1a", "a_b"])
@@ -196,7 +191,6 @@ def test_names_that_kserve_cannot_use(world: World, name: str) -> None:
 
 
 def test_what_a_webhook_refuses_is_found(world: World) -> None:
-    from cluster.api import Failure
 
     def refuse(method: str, target: Any, query: dict[str, str]) -> None:
         if method == "POST" and target.plural == "inferenceservices":
@@ -212,3 +206,104 @@ def test_a_candidates_name_that_is_taken(world: World) -> None:
     with pytest.raises(ServingError, match="is taken"):
         world.deploy(0, IMPATIENT)
     assert world.candidate() is not None
+
+
+def test_every_missing_permission_is_named_before_anything_is_done(world: World) -> None:
+    world.api.denied = {("patch", "inferenceservices"), ("get", "pods/log"), ("list", "events")}
+    with pytest.raises(ServingError) as caught:
+        world.deploy(0)
+    assert caught.value.got == (
+        "not allowed: patch inferenceservices.serving.kserve.io, get pods/log, list events"
+    )
+    assert world.writes() == []
+    assert list(world.store.list()) == []
+
+
+def test_a_store_that_no_cluster_can_read_is_refused(world: World, tmp_path: Path) -> None:
+    store = open_storage(str(tmp_path / "store"))
+    with pytest.raises(ServingError, match="an s3:// or gs:// store"):
+        kserve(store, SETTINGS).deploy(world.folders[0], world.bundles[0], "run")
+    assert world.writes() == []
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World) -> None:
+    world.deploy(0)
+    previous, writes = world.spec(), world.writes()
+    with pytest.raises(ServingError, match="it runs in Standard mode, `deployment_mode` is Knative"):
+        world.deploy(1, KNATIVE)
+    assert world.writes() == writes
+    assert world.spec() == previous
+
+
+# Frames for review.
+
+REVIEW_SECRET = "defectline-review"
+
+
+ON_S3 = SETTINGS.model_copy(update={"review": "s3://plates/store", "review_secret": REVIEW_SECRET})
+
+
+ON_GCS = ON_S3.model_copy(update={"review": "gs://plates/store"})
+
+
+BY_ACCOUNT = ON_S3.model_copy(update={"review_secret": ""})
+
+
+REVIEW_KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+def put_secret(world: World, **values: str) -> None:
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    world.api.put("secrets", NAMESPACE, REVIEW_SECRET, {"data": data})
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys", "what", "expected"),
+    [
+        (ON_S3, None, f"Secret {REVIEW_SECRET} is missing.", "`review_secret`"),
+        (
+            ON_S3,
+            {"accesskey": "k"},
+            "by secret defectline-review.",
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            ON_S3,
+            REVIEW_KEYS,
+            "would not write to s3://plates/store where this step",
+            "the endpoint that this step uses",
+        ),
+        (ON_GCS, REVIEW_KEYS, "cannot write to gs://plates/store", "key.json"),
+        (BY_ACCOUNT, None, "Nothing lets the pods write to s3://plates/store.", "rights to write frames"),
+    ],
+)
+def test_keys_that_would_not_do_are_found_before_anything_is_written(
+    world: World, settings: KServeSettings, keys: dict[str, str] | None, what: str, expected: str
+) -> None:
+    if keys is not None:
+        put_secret(world, **keys)
+    [found] = findings(world, settings)
+    assert found.looked
+    assert what in found.what
+    assert expected in found.expected
+
+
+def test_nothing_is_found_where_the_pods_can_write(world: World) -> None:
+    put_secret(world, **REVIEW_KEYS, AWS_ENDPOINT_URL_S3="http://s3:9000")
+    assert (
+        findings(world, TWO.model_copy(update={"review": "s3://b/s", "review_secret": REVIEW_SECRET})) == []
+    )
+    put_secret(world, **{"key.json": "{}"})
+    assert findings(world, ON_GCS) == []
+    role = {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/models"}}}
+    world.api.put("serviceaccounts", NAMESPACE, ACCOUNT, role)
+    assert findings(world, BY_ACCOUNT) == []
+
+
+def test_a_secret_that_may_not_be_read_stops_nothing(world: World) -> None:
+    put_secret(world, **REVIEW_KEYS)
+    world.api.denied = {("get", "secrets")}
+    models, review = findings(world, ON_S3)
+    assert not models.looked
+    assert (review.what, review.looked) == (f"Secret {REVIEW_SECRET} was not looked at.", False)

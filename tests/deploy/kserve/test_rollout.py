@@ -1,130 +1,15 @@
-"""Deploying on KServe through the real client and an S3 server, on a stand-in of a cluster."""
+"""A rollout ends with the new version checked, or with what served before checked again."""
 
 import _thread
-import copy
-import json
 import signal
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from bundles import make_bundle
-from cluster.api import ApiServer, Failure, Target, crd_validators, merge, sdk_validators
-from cluster.world import (
-    IMPATIENT,
-    KNATIVE,
-    NAME,
-    NAMESPACE,
-    SETTINGS,
-    TWO,
-    World,
-    make_world,  # noqa: F401
-)
-from paths import ROOT
-from pydantic import ValidationError
-from servers import free_port
+from cluster.api import Failure, Target
+from cluster.world import IMPATIENT, KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 
-from defectline.components.common import checksums
-from defectline.components.common.errors import Conflict, ServingError, StoreError
-from defectline.components.common.storage import open_storage
-from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve.cluster import needed_rights
-from defectline.components.deploy.kserve.manifests import (
-    GROUP,
-    KServeSettings,
-    canary_of,
-    candidate_service,
-    inference_service,
-    merge_patch,
-    serving_runtime,
-)
-from defectline.components.deploy.kserve.rollout import deploy_kserve, find_champion, publish
-
-MANIFESTS = ROOT / "manifests/base"
-LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
-"""Rights that are not needed to deploy."""
-
-
-def unfinished(world: World) -> list[str]:
-    return [found.key for found in world.store.list(f"serving/{NAME}/unfinished/")]
-
-
-@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
-def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -> None:
-    assert find_champion(NAME, settings) is None
-    for which in (0, 1):
-        assert world.deploy(which, settings) == world.endpoint.url
-        world.ask(which)
-        version = world.bundles[which].version
-        assert find_champion(NAME, settings) == version
-        assert world.spec()["predictor"]["model"]["storageUri"] == world.store.url(
-            f"serving/{NAME}/{version}/"
-        )
-    assert unfinished(world) == []
-
-
-def test_what_is_published_is_what_the_predictor_reads_sealed(world: World, tmp_path: Path) -> None:
-    world.deploy(0)
-    version = world.bundles[0].version
-    world.store.download_folder(f"serving/{NAME}/{version}", tmp_path / "pulled")
-    checksums.verify(tmp_path / "pulled")
-    names = {p.relative_to(tmp_path / "pulled").as_posix() for p in (tmp_path / "pulled").rglob("*.*")}
-    assert names == {"bundle.json", "openvino/model.xml", "openvino/model.bin", "onnx/model.onnx"}
-
-
-def test_a_second_deployment_of_the_same_version_changes_nothing(world: World) -> None:
-    world.deploy(0)
-    before = {found.key: found.version for found in world.store.list("serving/")}
-    generation = world.service()["metadata"]["generation"]
-    world.deploy(0)
-    assert {found.key: found.version for found in world.store.list("serving/")} == before
-    assert world.service()["metadata"]["generation"] == generation
-
-
-def test_a_publication_that_was_cut_off_is_completed(world: World) -> None:
-    prefix = f"serving/{NAME}/{world.bundles[0].version}"
-    world.store.write(f"{prefix}/openvino/model.bin", b"half")
-    world.deploy(0)
-    assert (
-        world.store.read(f"{prefix}/openvino/model.bin")
-        == (world.folders[0] / "openvino/model.bin").read_bytes()
-    )
-
-
-class Recording(FolderStorage):
-    """A folder that remembers the order of what was stored."""
-
-    def __init__(self, root: Path):
-        super().__init__(root)
-        self.order: list[str] = []
-
-    def upload(self, path: Path, key: str) -> None:
-        self.order.append(Path(key).name)
-        super().upload(path, key)
-
-    def write(self, key: str, data: bytes) -> None:
-        self.order.append(Path(key).name)
-        super().write(key, data)
-
-
-def test_the_checksums_are_published_last(tmp_path: Path) -> None:
-    bundle, store = make_bundle(tmp_path / "bundle"), Recording(tmp_path / "store")
-    publish(tmp_path / "bundle", bundle, store, NAME)
-    assert store.order[:5] == ["bundle.json", "model.onnx", "model.bin", "model.xml", "SHA256SUMS"]
-    # After what the predictor reads, the whole bundle.
-    assert store.order[5:].count("SHA256SUMS") == 1
-    assert store.order[-1] == "SHA256SUMS"
-    assert "OK_mask.png" in store.order
-
-
-def test_a_published_version_is_never_replaced(world: World) -> None:
-    world.store.write(f"serving/{NAME}/{world.bundles[0].version}/SHA256SUMS", b"another\n")
-    with pytest.raises(StoreError, match="holds another model under this version"):
-        world.deploy(0)
-    assert world.writes() == []
-
+from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 FAILURES = [
     (
@@ -143,11 +28,11 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("script", "texts"), FAILURES, ids=[script for script, _ in FAILURES])
-def test_a_failed_update_leaves_the_former_version_serving(
+def test_a_failed_update_leaves_the_previous_version_serving(
     world: World, script: str, texts: list[str]
 ) -> None:
     world.deploy(0)
-    former = world.spec()
+    previous = world.spec()
     world.script(1, script)
     with pytest.raises(ServingError) as caught:
         world.deploy(1, IMPATIENT)
@@ -156,10 +41,10 @@ def test_a_failed_update_leaves_the_former_version_serving(
     )
     for text in texts:
         assert text in caught.value.got
-    assert world.spec() == former
+    assert world.spec() == previous
     world.ask(0)
-    assert find_champion(NAME, SETTINGS) == world.bundles[0].version
-    assert unfinished(world) == []
+    assert kserve(world.store, SETTINGS).champion() == world.bundles[0].version
+    assert world.unfinished() == []
     # Nothing of the failure stands in the way of a better try.
     world.script(1, "healthy")
     world.deploy(1)
@@ -173,11 +58,11 @@ def test_a_failed_first_deployment_leaves_nothing_behind(world: World, script: s
         world.deploy(0, IMPATIENT)
     assert world.service() == {}
     assert world.endpoint.live == {}
-    assert unfinished(world) == []
+    assert world.unfinished() == []
 
 
 @pytest.mark.parametrize("script", ["crash", "spoiled"])
-def test_knative_goes_back_too(world: World, script: str) -> None:
+def test_knative_rolls_back_too(world: World, script: str) -> None:
     world.deploy(0, KNATIVE)
     world.script(1, script)
     with pytest.raises(ServingError, match=f"{world.bundles[0].version} still serves"):
@@ -185,40 +70,7 @@ def test_knative_goes_back_too(world: World, script: str) -> None:
     world.ask(0)
 
 
-def test_a_service_stays_ready_while_its_new_pods_crash(world: World) -> None:
-    """The trap that the waiting avoids, so that the tests above mean something."""
-    world.deploy(0)
-    world.script(1, "crash")
-    seen = []
-
-    def watch(method: str, target: Target, query: dict[str, str]) -> None:
-        if (method, target.part) == ("GET", "log"):
-            seen.append({c["type"]: c["status"] for c in world.service()["status"]["conditions"]}["Ready"])
-
-    world.api.before = watch
-    with pytest.raises(ServingError):
-        world.deploy(1)
-    assert set(seen) == {"True"}
-
-
-def test_a_route_that_lags_behind_is_no_failure(world: World) -> None:
-    world.deploy(0)
-    world.script(1, "lost")
-    world.deploy(1)
-    assert world.endpoint.lost == 0
-    world.ask(1)
-
-
-def test_a_gateway_is_asked_by_its_host_header(world: World) -> None:
-    settings = {"url": world.endpoint.url, "host_header": "defects.vision.example"}
-    assert world.deploy(0, SETTINGS.model_copy(update=settings)) == world.endpoint.url
-    # The candidate has a host of its own.
-    netloc = world.endpoint.url.removeprefix("http://")
-    assert set(world.endpoint.hosts) == {netloc, "defects.vision.example"}
-    assert world.endpoint.hosts[-1] == "defects.vision.example"
-
-
-def test_what_somebody_else_tuned_survives_update_and_failure(world: World) -> None:
+def test_what_was_tuned_by_hand_survives_update_and_failure(world: World) -> None:
     world.deploy(0)
     service = world.service()
     service["spec"]["predictor"]["nodeSelector"] = {"disk": "fast"}
@@ -232,70 +84,6 @@ def test_what_somebody_else_tuned_survives_update_and_failure(world: World) -> N
     assert world.spec()["predictor"]["nodeSelector"] == {"disk": "fast"}
 
 
-def test_a_service_of_somebody_else_is_not_touched(world: World) -> None:
-    service = inference_service(NAME, "v1", "s3://theirs/", SETTINGS)
-    service["metadata"]["labels"] = {}
-    world.api.put("inferenceservices", NAMESPACE, NAME, copy.deepcopy(service))
-    with pytest.raises(ServingError, match="is not ours"):
-        world.deploy(0)
-    with pytest.raises(ServingError, match="is not ours"):
-        find_champion(NAME, SETTINGS)
-    assert world.writes() == []
-    assert list(world.store.list()) == []
-
-
-def test_every_missing_right_is_named_before_anything_is_done(world: World) -> None:
-    world.api.denied = {("patch", "inferenceservices"), ("get", "pods/log"), ("list", "events")}
-    with pytest.raises(ServingError) as caught:
-        world.deploy(0)
-    assert caught.value.got == (
-        "not allowed: patch inferenceservices.serving.kserve.io, get pods/log, list events"
-    )
-    assert world.writes() == []
-    assert list(world.store.list()) == []
-
-
-@pytest.mark.parametrize("settings", [TWO, KNATIVE], ids=["Standard", "Knative"])
-def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settings: KServeSettings) -> None:
-    role = next(
-        doc for doc in yaml.safe_load_all((MANIFESTS / "role.yaml").read_text()) if doc["kind"] == "Role"
-    )
-    granted = {
-        (verb, group, resource)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    rights = {tuple(right) for right in needed_rights(settings)}
-    assert rights | LOOKED_AT <= granted
-    canary = TWO.model_copy(update={"strategy": "canary"})
-    assert granted == {*needed_rights(TWO), *needed_rights(KNATIVE), *needed_rights(canary)} | LOOKED_AT
-    used = set()
-
-    def watch(method: str, target: Target, query: dict[str, str]) -> None:
-        verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method)
-        resource = f"{target.plural}/{target.part}" if target.part else target.plural
-        used.add((verb or ("get" if target.name else "list"), target.group, resource))
-
-    world.api.before = watch
-    world.script(0, "crash")
-    with pytest.raises(ServingError):
-        world.deploy(0, settings)
-    world.script(0, "healthy")
-    world.deploy(0, settings)
-    world.script(1, "crash", only=NAME)
-    with pytest.raises(ServingError):
-        world.deploy(1, settings)
-    assert used == rights | LOOKED_AT
-
-
-def test_kserve_is_not_installed(world: World) -> None:
-    world.api.missing = {"serving.kserve.io"}
-    with pytest.raises(ServingError, match="KServe is not installed"):
-        world.deploy(0)
-
-
 def test_two_deployments_at_once_the_second_writer_loses(world: World) -> None:
     world.deploy(0)
 
@@ -307,29 +95,13 @@ def test_two_deployments_at_once_the_second_writer_loses(world: World) -> None:
             world.api.put("inferenceservices", NAMESPACE, NAME, theirs)
 
     world.api.before = interfere
-    with pytest.raises(Conflict, match="Somebody else is deploying"):
+    with pytest.raises(Conflict, match="Another process is deploying"):
         world.deploy(1)
     assert world.spec()["predictor"]["minReplicas"] == 7
     world.ask(0)
 
 
-def test_a_status_that_changes_all_the_time_is_no_conflict(world: World) -> None:
-    world.deploy(0)
-    left = 3
-
-    def churn(method: str, target: Target, query: dict[str, str]) -> None:
-        nonlocal left
-        if method == "PATCH" and left > 0:
-            left -= 1
-            world.api.put("inferenceservices", NAMESPACE, NAME, world.service(), spec_changed=False)
-
-    world.api.before = churn
-    world.deploy(1)
-    assert left == 0
-    world.ask(1)
-
-
-def test_going_back_does_not_undo_what_somebody_else_wrote_meanwhile(world: World) -> None:
+def test_rolling_back_does_not_undo_what_another_process_wrote_meanwhile(world: World) -> None:
     world.deploy(0)
     world.script(1, "crash")
 
@@ -341,31 +113,15 @@ def test_going_back_does_not_undo_what_somebody_else_wrote_meanwhile(world: Worl
             world.api.put("inferenceservices", NAMESPACE, NAME, theirs)
 
     world.api.before = interfere
-    with pytest.raises(ServingError, match=r"going back failed as well\. Somebody else is deploying"):
+    with pytest.raises(ServingError, match=r"rolling back failed as well\. Another process is deploying"):
         world.deploy(1)
     assert world.spec()["predictor"]["minReplicas"] == 7
-
-
-def test_a_server_that_is_away_for_a_moment_does_not_end_the_rollout(world: World) -> None:
-    world.deploy(0)
-    left = 3
-
-    def stumble(method: str, target: Target, query: dict[str, str]) -> None:
-        nonlocal left
-        if target.plural == "deployments" and left > 0:
-            left -= 1
-            raise Failure(503, "ServiceUnavailable", "apiserver is shutting down")
-
-    world.api.before = stumble
-    world.deploy(1)
-    assert left == 0
-    world.ask(1)
 
 
 def test_a_write_whose_answer_got_lost_is_followed_up(world: World) -> None:
     world.deploy(0)
     world.script(1, "crash")
-    former = world.spec()
+    previous = world.spec()
     answer = world.api.answer
 
     def lose(method: str, raw: str, *rest: Any) -> tuple[int, Any, list[str]]:
@@ -378,32 +134,32 @@ def test_a_write_whose_answer_got_lost_is_followed_up(world: World) -> None:
     world.api.answer = lose
     with pytest.raises(ServingError, match="still serves"):
         world.deploy(1)
-    assert world.spec() == former
+    assert world.spec() == previous
 
 
 @pytest.mark.parametrize("with_champion", [True, False])
 def test_the_next_deployment_makes_good_one_that_was_killed(world: World, with_champion: bool) -> None:
-    """The former version is still known, though the spec in force is that of the killed rollout."""
+    """The previous version is still known, though the spec in force is that of the killed rollout."""
     if with_champion:
         world.deploy(0)
-    former = world.spec() if with_champion else None
+    previous = world.spec() if with_champion else None
     world.script(1, "pending", only=NAME)
-    world.kill_deployment(1, lambda: world.service().get("spec") != former)
-    assert unfinished(world)
-    assert world.spec() != former
+    world.kill_deployment(1, lambda: world.service().get("spec") != previous)
+    assert world.unfinished()
+    assert world.spec() != previous
     with pytest.raises(ServingError, match="still serves" if with_champion else "nothing serves"):
         world.deploy(1, IMPATIENT)
-    if former:
-        assert world.spec() == former
+    if previous:
+        assert world.spec() == previous
         world.ask(0)
     else:
         assert world.service() == {}
-    assert unfinished(world) == []
+    assert world.unfinished() == []
 
 
-def test_an_interrupt_goes_back_first(world: World) -> None:
+def test_an_interrupt_rolls_back_first(world: World) -> None:
     world.deploy(0)
-    former = world.spec()
+    previous = world.spec()
     world.script(1, "pending")
 
     def interrupt(method: str, target: Target, query: dict[str, str]) -> None:
@@ -419,136 +175,122 @@ def test_an_interrupt_goes_back_first(world: World) -> None:
             world.deploy(1)
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert world.spec() == former
+    assert world.spec() == previous
     world.ask(0)
 
 
-def test_a_store_that_no_cluster_can_read_is_refused(world: World, tmp_path: Path) -> None:
-    store = open_storage(str(tmp_path / "store"))
-    with pytest.raises(ServingError, match="an s3:// or gs:// store"):
-        deploy_kserve(world.folders[0], world.bundles[0], store, NAME, SETTINGS)
-    assert world.writes() == []
-    assert not (tmp_path / "store").exists()
+def test_several_pods_are_spread_and_not_taken_away_at_once(world: World) -> None:
+    world.deploy(0, TWO)
+    (constraint,) = world.spec()["predictor"]["topologySpreadConstraints"]
+    assert constraint["labelSelector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": NAME}
+    budget = world.api.find("poddisruptionbudgets", NAMESPACE, NAME)
+    assert budget is not None
+    assert budget["spec"]["maxUnavailable"] == 1
+    (owner,) = budget["metadata"]["ownerReferences"]
+    assert owner["uid"] == world.service()["metadata"]["uid"]
+    world.deploy(1, TWO)
+    # What one deployment set and the next has no use for is taken away.
+    world.deploy(0, SETTINGS)
+    assert "topologySpreadConstraints" not in world.spec()["predictor"]
 
 
-def test_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ServingError, match="No cluster is configured"):
-        find_champion(NAME, SETTINGS)
+# The candidate: no client reaches a version before it was checked.
+
+CANDIDATE = f"{NAME}-candidate"
 
 
-def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    api = ApiServer()
-    api.url = f"http://127.0.0.1:{free_port()}"
-    api.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ServingError, match="The cluster cannot be reached"):
-        find_champion(NAME, SETTINGS)
+QUICK = {"timeout_s": 3}
 
 
-def test_credentials_that_the_cluster_does_not_know(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    text = (tmp_path / "kubeconfig").read_text().replace("token-of", "expired-token-of")
-    (tmp_path / "expired").write_text(text)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "expired"))
-    with pytest.raises(ServingError, match="401 Unauthorized"):
-        find_champion(NAME, SETTINGS)
+SCRIPTS = ["crash", "image", "storage", "pending", "quota", "idle", "spoiled"]
 
 
-def test_the_mode_of_a_service_cannot_change_and_nothing_is_written(world: World) -> None:
+def asked(world: World, name: str) -> set[str]:
+    """The versions of which the service `name` answered pictures."""
+    return {version for model, version in world.endpoint.asked if model == name}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_candidate_that_fails_never_touches_the_service(world: World, script: str) -> None:
     world.deploy(0)
-    former, writes = world.spec(), world.writes()
-    with pytest.raises(ServingError, match="it runs in Standard mode, `deployment_mode` is Knative"):
-        world.deploy(1, KNATIVE)
-    assert world.writes() == writes
-    assert world.spec() == former
+    generation = world.service()["metadata"]["generation"]
+    world.endpoint.asked.clear()
+    world.script(1, script)
+    with pytest.raises(ServingError, match=f"{world.bundles[0].version} still serves"):
+        world.deploy(1, IMPATIENT)
+    assert world.service()["metadata"]["generation"] == generation
+    assert world.candidate() is None
+    # That it still serves was not assumed.
+    assert asked(world, NAME) == {world.bundles[0].version}
+    world.ask(0)
 
 
-AUTOSCALED = SETTINGS.model_copy(update={"cpu_target": 60, "max_replicas": 3, "gpu": 1})
-ON_S3 = SETTINGS.model_copy(update={"review": "s3://plates/store", "review_secret": "review"})
-ON_GCS = ON_S3.model_copy(update={"review": "gs://plates/store"})
-SERVERLESS = KNATIVE.model_copy(update={"min_replicas": 0, "concurrency": 4})
-
-
-@pytest.mark.parametrize("validators", [crd_validators, sdk_validators])
-@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE, TWO, AUTOSCALED, SERVERLESS, ON_S3, ON_GCS])
-def test_manifests_are_valid_by_the_custom_resource_definitions(
-    settings: KServeSettings, validators: Callable[[], dict]
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
+def test_whatever_fails_after_the_candidate_the_champion_serves(
+    world: World, settings: KServeSettings, script: str
 ) -> None:
-    place = NAME, "v20261122-101530-3fa9c1", "s3://bucket/serving/defects/v1/", settings
-    service = inference_service(*place)
-    manifests = [service, candidate_service(*place), serving_runtime(settings)]
-    manifests.append({**service, "spec": {**service["spec"], "canary": canary_of(service, 0)}})
-    for manifest in manifests:
-        validator = validators()[manifest["apiVersion"], manifest["kind"]]
-        # Through JSON, as it is sent.
-        assert [e.message for e in validator.iter_errors(json.loads(json.dumps(manifest)))] == []
-    service["spec"]["predictor"]["minReplica"] = 1
-    assert not validators()[service["apiVersion"], service["kind"]].is_valid(service)
+    world.deploy(0, settings)
+    previous = world.spec()
+    world.script(1, script, only=NAME)
+    with pytest.raises(ServingError, match=f"{world.bundles[0].version} still serves"):
+        world.deploy(1, settings.model_copy(update=QUICK))
+    assert world.spec() == previous
+    assert world.candidate() is None
+    world.ask(0)
 
 
-@pytest.mark.parametrize(
-    ("settings", "wanted"),
-    [
-        (SETTINGS, {"minReplicas": 1, "maxReplicas": 1}),
-        (AUTOSCALED, {"scaleMetric": "cpu", "scaleTarget": 60, "maxReplicas": 3}),
-        (SERVERLESS, {"scaleMetric": "concurrency", "scaleTarget": 4, "minReplicas": 0}),
-    ],
-)
-def test_autoscaling(settings: KServeSettings, wanted: dict[str, Any]) -> None:
-    service = inference_service(NAME, "v1", "s3://b/", settings)
-    assert wanted.items() <= service["spec"]["predictor"].items()
-    classes = {"Standard": "hpa" if settings.cpu_target else "none"}
-    got = service["metadata"]["annotations"].get(f"{GROUP}/autoscalerClass")
-    assert got == classes.get(settings.deployment_mode)
+def test_the_candidate_is_one_pod_and_gone_before_the_service_changes(world: World) -> None:
+    world.deploy(0, TWO)
+    seen: list[tuple[str, bool]] = []
+
+    def watch(method: str, target: Target, query: dict[str, str]) -> None:
+        if method in ("POST", "PATCH") and target.plural == "inferenceservices" and not query.get("dryRun"):
+            seen.append((method, world.candidate() is None))
+        if method == "GET" and target.name == CANDIDATE and (candidate := world.candidate()):
+            assert candidate["spec"]["predictor"]["maxReplicas"] == 1
+
+    world.api.before = watch
+    world.deploy(1, TWO)
+    assert seen == [("POST", True), ("PATCH", True)]
+    assert world.endpoint.live.keys() == {NAME}
 
 
-def test_with_a_gpu_the_network_runs_in_onnx_runtime() -> None:
-    (container,) = serving_runtime(AUTOSCALED)["spec"]["containers"]
-    assert "--engine=onnxruntime" in container["args"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    (container,) = serving_runtime(SETTINGS)["spec"]["containers"]
-    assert not any(argument.startswith("--engine") for argument in container["args"])
+def test_the_first_version_is_checked_as_a_candidate_too(world: World) -> None:
+    world.script(0, "spoiled", only=CANDIDATE)
+    with pytest.raises(ServingError, match="nothing serves, as before"):
+        world.deploy(0)
+    assert NAME not in world.endpoint.live
+    assert asked(world, NAME) == set()
 
 
-def test_a_runtime_changes_its_name_with_its_spec() -> None:
-    name = serving_runtime(SETTINGS)["metadata"]["name"]
-    assert serving_runtime(SETTINGS)["metadata"]["name"] == name
-    others = [{"image": "registry.example/serve:2"}, {"memory": "2Gi"}, {"gpu": 1}]
-    names = {serving_runtime(SETTINGS.model_copy(update=other))["metadata"]["name"] for other in others}
-    assert len(names | {name}) == 4
+def test_two_at_once_the_one_whose_candidate_was_replaced_says_so(world: World) -> None:
+    world.deploy(0)
+
+    def replace(method: str, target: Target, query: dict[str, str]) -> None:
+        if target.plural == "deployments" and target.name.startswith(CANDIDATE):
+            world.api.before = lambda method, target, query: None
+            theirs = dict(world.candidate() or {})
+            world.api.remove("inferenceservices", NAMESPACE, CANDIDATE)
+            theirs["metadata"] = {"labels": theirs["metadata"]["labels"]}
+            world.api.put("inferenceservices", NAMESPACE, CANDIDATE, theirs)
+
+    world.api.before = replace
+    with pytest.raises(Conflict, match="another process is deploying defects"):
+        world.deploy(1)
+    assert world.candidate() is not None  # theirs
+    world.ask(0)
 
 
-@pytest.mark.parametrize("current", [{}, {"a": 1}, {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": {"c": 1}}}])
-@pytest.mark.parametrize("wanted", [{}, {"a": 2}, {"a": {"b": 1}, "e": {"f": 1}}, {"a": {"b": 2, "c": [2]}}])
-def test_a_merge_patch_leads_from_one_spec_to_the_other(current: dict, wanted: dict) -> None:
-    assert merge(current, merge_patch(current, wanted)) == wanted
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"image": "registry.example:5000/serve"}, "may change under a running service"),
-        ({"image": "registry.example/serve:latest"}, "may change under a running service"),
-        ({"min_replicas": 2}, "exceeds max_replicas"),
-        ({"max_replicas": 3}, "fixed number of pods"),
-        ({"min_replicas": 0}, "only Knative mode scales to zero"),
-        ({"concurrency": 4}, "in Standard mode set cpu_target"),
-        ({"deployment_mode": "Knative", "cpu_target": 60}, "in Knative mode set concurrency"),
-        ({"strategy": "canary"}, "needs min_replicas ≥ 2"),
-        ({"canary_steps": (50, 10)}, "must rise"),
-        ({"canary_steps": (100,)}, "less than or equal to 99"),
-        ({"replicas": 2}, "Extra inputs are not permitted"),
-    ],
-)
-def test_settings_that_cannot_be_kept_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        KServeSettings(**{"namespace": NAMESPACE, "image": "registry.example/serve:1", **settings})
-
-
-def test_a_digest_is_as_good_as_a_tag() -> None:
-    image = f"registry.example:5000/serve@sha256:{'0' * 64}"
-    assert KServeSettings(namespace=NAMESPACE, image=image).image == image
+def test_a_candidate_that_a_killed_deployment_left_is_removed(world: World) -> None:
+    world.deploy(0)
+    world.script(1, "pending")
+    world.kill_deployment(1, lambda: world.candidate() is not None)
+    assert world.candidate() is not None
+    world.ask(0)
+    status = world.status()
+    assert status.under_way == [f"candidate {world.bundles[1].version}"]
+    world.script(1, "healthy")
+    world.deploy(1)
+    assert world.candidate() is None
+    world.ask(1)

@@ -10,7 +10,8 @@ from stores import NAME
 
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service
+from defectline.components.deploy.kserve.manifests import inference_service
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.pipeline.catalog.inventory import read_models, read_runs
 
 

@@ -34,7 +34,8 @@ from defectline.components.common.records import (
 from defectline.components.common.snapshot import list_snapshots, read_files, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve.manifests import KServeSettings, inference_service
+from defectline.components.deploy.kserve.manifests import inference_service
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.ingest import packing
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.pipeline.catalog.prune import make_plan, prune, read_stock

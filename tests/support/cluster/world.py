@@ -18,8 +18,10 @@ from cluster.endpoint import Endpoint
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.deploy import golden
-from defectline.components.deploy.kserve.manifests import GROUP, KServeSettings
-from defectline.components.deploy.kserve.rollout import deploy_kserve
+from defectline.components.deploy.kserve.deployer import KServe
+from defectline.components.deploy.kserve.manifests import GROUP
+from defectline.components.deploy.kserve.settings import KServeSettings
+from defectline.components.deploy.status import Status
 
 NAME, NAMESPACE = "defects", "vision"
 ACCOUNT, SECRET = "defectline-models", "defectline-models"
@@ -30,9 +32,14 @@ SETTINGS = KServeSettings(
     timeout_s=60,
 )
 IMPATIENT = SETTINGS.model_copy(update={"timeout_s": 3})
-"""For rollouts that come to no end; long enough to go back on a busy machine."""
+"""For rollouts that come to no end; long enough to roll back on a busy machine."""
 KNATIVE = SETTINGS.model_copy(update={"deployment_mode": "Knative"})
 TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
+
+
+def kserve(store: Storage, settings: KServeSettings) -> KServe:
+    """The model `defects`, which is looked at without pauses that a test would wait for."""
+    return KServe(store, NAME, dict(settings), poll_s=0.01)
 
 
 @dataclass
@@ -47,9 +54,14 @@ class World:
     bundles: list[Bundle]
 
     def deploy(self, which: int, settings: KServeSettings = SETTINGS) -> str:
-        return deploy_kserve(
-            self.folders[which], self.bundles[which], self.store, NAME, settings, poll_s=0.01
-        )
+        """Deploy a bundle, and return where it serves."""
+        return kserve(self.store, settings).deploy(self.folders[which], self.bundles[which], "run")
+
+    def roll_back(self, name: str = NAME, to: str = "") -> str:
+        return KServe(self.store, name, {"namespace": NAMESPACE}, poll_s=0.01).roll_back(to)
+
+    def status(self) -> Status:
+        return KServe(self.store, NAME, {"namespace": NAMESPACE}).status()
 
     def script(self, which: int, script: str, only: str = "") -> None:
         """How the rollout of a bundle goes, everywhere or only for the service `only`."""
@@ -57,7 +69,7 @@ class World:
         self.controller.scripts[(only, version) if only else version] = script
 
     def ask(self, which: int) -> None:
-        golden.ask(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
+        golden.check(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
 
     def kill_deployment(self, which: int, reached: Callable[[], bool]) -> None:
         """Deploy a bundle in a process of its own, and kill it as soon as it waits for pods where `reached`
@@ -91,6 +103,10 @@ class World:
     def spec(self) -> dict[str, Any]:
         return self.service()["spec"]
 
+    def unfinished(self) -> list[str]:
+        """The keys that say that a rollout is under way."""
+        return [found.key for found in self.store.list(f"serving/{NAME}/unfinished/")]
+
     def writes(self) -> list[str]:
         """The requests that changed something."""
         changing = [line for line in self.api.requests if not line.startswith("GET")]
@@ -98,7 +114,7 @@ class World:
 
 
 def _deploy(folder: Path, bundle: Bundle, store: str) -> None:
-    deploy_kserve(folder, bundle, open_storage(store), NAME, SETTINGS, poll_s=0.01)
+    kserve(open_storage(store), SETTINGS).deploy(folder, bundle, "run")
 
 
 def put_account(api: ApiServer, endpoint: str) -> None:

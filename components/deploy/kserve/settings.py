@@ -1,0 +1,120 @@
+"""How and where a model serves on KServe."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+REVIEW_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+REVIEW_S3_PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+"""Keys that such a secret may have besides, where the server is not Amazon's or the region another."""
+REVIEW_GCS_KEY = "key.json"
+
+
+class KServeSettings(BaseModel):
+    """How and where the endpoint runs on KServe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str = Field(min_length=1)
+    image: str
+    """The serve image, with a digest or a tag that never moves; serve-gpu where `gpu` is set."""
+    service_account: str = ""
+    """Its secrets let KServe fetch the model; empty for the namespace's default."""
+    deployment_mode: Literal["Standard", "Knative"] = "Standard"
+    min_replicas: int = Field(default=1, ge=0)
+    """0, in Knative mode only, stops the last pod when no requests come: the next one waits for a start."""
+    max_replicas: int = Field(default=1, ge=1)
+    cpu_target: int = Field(default=0, ge=0, le=100)
+    """Standard mode: load in percent of `cpu` that the number of pods follows; 0 keeps the number fixed."""
+    concurrency: int = Field(default=0, ge=0)
+    """Knative mode: requests at once per pod that the number of pods follows; 0 for Knative's default."""
+    cpu: str = "1"
+    memory: str = "1Gi"
+    gpu: int = Field(default=0, ge=0)
+    """GPUs a pod; with any, the network runs in ONNX Runtime."""
+    gpu_type: str = "nvidia.com/gpu"
+    review: str = ""
+    """Store, s3:// or gs://, where the pods keep frames for people to review; empty for none."""
+    review_secret: str = ""
+    """Secret with REVIEW_S3_KEYS or REVIEW_GCS_KEY, by which they write there; empty where the service
+    account itself has the rights."""
+    spread_over: str = "kubernetes.io/hostname"
+    """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
+    strategy: Literal["candidate", "canary"] = "candidate"
+    """How a new version gets its first requests: only from checks, or also from clients, step by step."""
+    canary_steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = (10, 50)
+    """Percent of the requests on the way from 0 to 100."""
+    canary_step_s: float = Field(default=60, ge=0)
+    """How long each of these is watched."""
+    adopt: bool = False
+    """Take over a service of this name that defectline did not make."""
+    url: str = ""
+    """Where to ask the service instead of the address in its status, for example a gateway."""
+    host_header: str = ""
+    """The Host that such a gateway routes by; empty for the one in the service's status."""
+    timeout_s: float = Field(default=600, gt=0)
+    """For each wait of a rollout; going back after a failed one gets the same time again."""
+
+    @field_validator("image")
+    @classmethod
+    def _pinned(cls, image: str) -> str:
+        name, _, tag = image.rpartition("/")[2].partition(":")
+        if "@sha256:" not in image and (not name or tag in ("", "latest")):
+            raise ValueError(f"{image!r} may change under a running service: name a digest or a tag")
+        return image
+
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _amount(cls, amount: str) -> str:
+        if not re.fullmatch(r"\d+(\.\d+)?([eE]\d+|m|[kMGTPE]|[KMGTPE]i)?", amount):
+            raise ValueError(f"{amount!r} is not an amount: write one such as 2, 500m or 1Gi")
+        return amount
+
+    @field_validator("review")
+    @classmethod
+    def _reachable(cls, review: str) -> str:
+        if review and not re.match("(s3|gs)://[^/]", review):
+            raise ValueError(f"{review!r} is not a store that pods can write to: name one on s3:// or gs://")
+        return review
+
+    @field_validator("canary_steps", mode="before")
+    @classmethod
+    def _split(cls, steps: Any) -> Any:
+        return steps.split(",") if isinstance(steps, str) else steps
+
+    @field_validator("canary_steps")
+    @classmethod
+    def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError(f"{steps} must rise: each step sends more requests to the new version")
+        return steps
+
+    @model_validator(mode="after")
+    def _reviewed(self) -> Self:
+        if self.review_secret and not self.review:
+            raise ValueError("review_secret is for writing to review, which is not set")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} exceeds max_replicas {self.max_replicas}")
+        if self.deployment_mode == "Knative":
+            if self.cpu_target:
+                raise ValueError("cpu_target is for Standard mode: in Knative mode set concurrency")
+            return self
+        if self.concurrency:
+            raise ValueError("concurrency is for Knative mode: in Standard mode set cpu_target")
+        if self.min_replicas < 1:
+            raise ValueError("Standard mode keeps at least one pod: only Knative mode scales to zero")
+        # KServe takes the canary's pods off those of the previous version.
+        if self.strategy == "canary" and self.min_replicas < 2:
+            raise ValueError(
+                "a canary in Standard mode needs min_replicas ≥ 2: it takes the place of one pod"
+            )
+        if self.min_replicas != self.max_replicas and not self.cpu_target:
+            raise ValueError(
+                "Standard mode without cpu_target keeps a fixed number of pods: min_replicas = max_replicas"
+            )
+        return self

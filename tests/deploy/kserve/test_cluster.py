@@ -1,0 +1,111 @@
+"""The Kubernetes API: permissions, conflicts, and what is said where it does not answer."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster.api import ApiServer, Target
+from cluster.world import KNATIVE, NAME, NAMESPACE, SECRET, SETTINGS, TWO, World, kserve
+from paths import ROOT
+from servers import free_port
+
+from defectline.components.common.errors import ServingError
+from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, needed_permissions
+from defectline.components.deploy.kserve.settings import KServeSettings
+
+MANIFESTS = ROOT / "manifests/base"
+
+
+LOOKED_AT = {("get", "", "serviceaccounts"), ("get", "", "secrets"), ("list", "", "resourcequotas")}
+"""Permissions that are not needed to deploy."""
+
+
+@pytest.mark.parametrize("settings", [TWO, KNATIVE], ids=["Standard", "Knative"])
+def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settings: KServeSettings) -> None:
+    role = next(
+        doc for doc in yaml.safe_load_all((MANIFESTS / "role.yaml").read_text()) if doc["kind"] == "Role"
+    )
+    granted = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    needed = {tuple(permission) for permission in needed_permissions(settings)}
+    assert needed | LOOKED_AT <= granted
+    canary = TWO.model_copy(update={"strategy": "canary"})
+    all_settings = (TWO, KNATIVE, canary)
+    assert granted == {one for each in all_settings for one in needed_permissions(each)} | LOOKED_AT
+    used = set()
+
+    def watch(method: str, target: Target, query: dict[str, str]) -> None:
+        verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(method)
+        resource = f"{target.plural}/{target.part}" if target.part else target.plural
+        used.add((verb or ("get" if target.name else "list"), target.group, resource))
+
+    world.api.before = watch
+    world.script(0, "crash")
+    with pytest.raises(ServingError):
+        world.deploy(0, settings)
+    world.script(0, "healthy")
+    world.deploy(0, settings)
+    world.script(1, "crash", only=NAME)
+    with pytest.raises(ServingError):
+        world.deploy(1, settings)
+    assert used == needed | LOOKED_AT
+
+
+def test_kserve_is_not_installed(world: World) -> None:
+    world.api.missing = {"serving.kserve.io"}
+    with pytest.raises(ServingError, match="KServe is not installed"):
+        world.deploy(0)
+
+
+def test_a_status_that_changes_all_the_time_is_not_a_conflict(world: World) -> None:
+    world.deploy(0)
+    left = 3
+
+    def churn(method: str, target: Target, query: dict[str, str]) -> None:
+        nonlocal left
+        if method == "PATCH" and left > 0:
+            left -= 1
+            world.api.put("inferenceservices", NAMESPACE, NAME, world.service(), spec_changed=False)
+
+    world.api.before = churn
+    world.deploy(1)
+    assert left == 0
+    world.ask(1)
+
+
+def test_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ServingError, match="No cluster is configured"):
+        Cluster(NAMESPACE)
+
+
+def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    api = ApiServer()
+    api.url = f"http://127.0.0.1:{free_port()}"
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ServingError, match="The cluster cannot be reached"):
+        Cluster(NAMESPACE).get(SERVICES, NAME)
+
+
+def test_credentials_that_the_cluster_does_not_know(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (tmp_path / "kubeconfig").read_text().replace("token-of", "expired-token-of")
+    (tmp_path / "expired").write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "expired"))
+    with pytest.raises(ServingError, match="401 Unauthorized"):
+        kserve(world.store, SETTINGS).champion()
+
+
+def test_no_value_of_a_secret_is_kept(world: World) -> None:
+    found = Cluster(NAMESPACE).secret(SECRET)
+    assert found is not None
+    assert set(found["data"].values()) == {""}

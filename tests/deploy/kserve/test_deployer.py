@@ -1,0 +1,198 @@
+"""Deploying to KServe, rolling back and the status, through the real client and an S3 server."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import make_bundle
+from cluster.api import Target
+from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
+from commands import defectline
+
+from defectline.components.common import checksums
+from defectline.components.common.errors import BundleError, ServingError, StoreError
+from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.deploy.kserve.deployer import publish
+from defectline.components.deploy.kserve.manifests import inference_service, serving_runtime
+from defectline.components.deploy.kserve.settings import KServeSettings
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
+def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -> None:
+    assert kserve(world.store, settings).champion() == ""
+    for which in (0, 1):
+        assert world.deploy(which, settings) == f"at {world.endpoint.url}"
+        world.ask(which)
+        version = world.bundles[which].version
+        assert kserve(world.store, settings).champion() == version
+        assert world.spec()["predictor"]["model"]["storageUri"] == world.store.url(
+            f"serving/{NAME}/{version}/"
+        )
+    assert world.unfinished() == []
+
+
+def test_what_is_published_is_what_the_predictor_reads_sealed(world: World, tmp_path: Path) -> None:
+    world.deploy(0)
+    version = world.bundles[0].version
+    world.store.download_folder(f"serving/{NAME}/{version}", tmp_path / "pulled")
+    checksums.verify(tmp_path / "pulled")
+    names = {p.relative_to(tmp_path / "pulled").as_posix() for p in (tmp_path / "pulled").rglob("*.*")}
+    assert names == {"bundle.json", "openvino/model.xml", "openvino/model.bin", "onnx/model.onnx"}
+
+
+def test_a_second_deployment_of_the_same_version_changes_nothing(world: World) -> None:
+    world.deploy(0)
+    before = {found.key: found.version for found in world.store.list("serving/")}
+    generation = world.service()["metadata"]["generation"]
+    world.deploy(0)
+    assert {found.key: found.version for found in world.store.list("serving/")} == before
+    assert world.service()["metadata"]["generation"] == generation
+
+
+def test_a_publication_that_was_cut_off_is_completed(world: World) -> None:
+    prefix = f"serving/{NAME}/{world.bundles[0].version}"
+    world.store.write(f"{prefix}/openvino/model.bin", b"half")
+    world.deploy(0)
+    assert (
+        world.store.read(f"{prefix}/openvino/model.bin")
+        == (world.folders[0] / "openvino/model.bin").read_bytes()
+    )
+
+
+class Recording(FolderStorage):
+    """A folder that remembers the order of what was stored."""
+
+    def __init__(self, root: Path):
+        super().__init__(root)
+        self.order: list[str] = []
+
+    def upload(self, path: Path, key: str) -> None:
+        self.order.append(Path(key).name)
+        super().upload(path, key)
+
+    def write(self, key: str, data: bytes) -> None:
+        self.order.append(Path(key).name)
+        super().write(key, data)
+
+
+def test_the_checksums_are_published_last(tmp_path: Path) -> None:
+    bundle, store = make_bundle(tmp_path / "bundle"), Recording(tmp_path / "store")
+    publish(tmp_path / "bundle", bundle, store, NAME)
+    assert store.order[:5] == ["bundle.json", "model.onnx", "model.bin", "model.xml", "SHA256SUMS"]
+    # After what the predictor reads, the whole bundle.
+    assert store.order[5:].count("SHA256SUMS") == 1
+    assert store.order[-1] == "SHA256SUMS"
+    assert "OK_mask.png" in store.order
+
+
+def test_a_published_version_is_never_replaced(world: World) -> None:
+    world.store.write(f"serving/{NAME}/{world.bundles[0].version}/SHA256SUMS", b"another\n")
+    with pytest.raises(StoreError, match="holds another model under this version"):
+        world.deploy(0)
+    assert world.writes() == []
+
+
+def test_a_service_of_another_owner_is_not_touched(world: World) -> None:
+    service = inference_service(NAME, "v1", "s3://theirs/", SETTINGS)
+    service["metadata"]["labels"] = {}
+    world.api.put("inferenceservices", NAMESPACE, NAME, copy.deepcopy(service))
+    with pytest.raises(ServingError, match="was not made by defectline"):
+        world.deploy(0)
+    with pytest.raises(ServingError, match="was not made by defectline"):
+        kserve(world.store, SETTINGS).champion()
+    assert world.writes() == []
+    assert list(world.store.list()) == []
+
+
+def test_a_service_is_adopted_only_where_that_is_asked_for(world: World) -> None:
+    theirs: dict[str, Any] = inference_service(NAME, "v1", "s3://theirs/", SETTINGS)
+    theirs["metadata"]["labels"] = {"team": "glass"}
+    theirs["spec"] = {"predictor": {"sklearn": {"storageUri": "s3://theirs/"}, "minReplicas": 1}}
+    world.api.put("inferenceservices", NAMESPACE, NAME, theirs)
+    world.controller._on_write(Target("", "", "inferenceservices", NAMESPACE, NAME), theirs)
+    with pytest.raises(ServingError, match="was not made by defectline") as caught:
+        world.deploy(0)
+    assert "--adopt" in caught.value.fix
+    adopting = SETTINGS.model_copy(update={"adopt": True})
+    world.script(0, "crash", only=NAME)
+    with pytest.raises(ServingError, match="an unknown version still serves; the store contains no golden"):
+        world.deploy(0, adopting)
+    assert world.spec() == theirs["spec"]
+    assert world.service()["metadata"]["labels"] == {"team": "glass"}
+    world.script(0, "healthy", only=NAME)
+    world.deploy(0, adopting)
+    assert "sklearn" not in world.spec()["predictor"]
+    assert world.service()["metadata"]["labels"]["team"] == "glass"
+    world.ask(0)
+
+
+def test_back_to_the_version_before_and_forth_again(world: World) -> None:
+    other = SETTINGS.model_copy(update={"image": "registry.example/defectline-serve:0.0.9"})
+    world.deploy(0, other)
+    with pytest.raises(ServingError, match="cannot go back from"):
+        world.roll_back()
+    world.deploy(1, TWO)
+    first, second = (bundle.version for bundle in world.bundles)
+    assert world.roll_back() == first
+    world.ask(0)
+    predictor = world.spec()["predictor"]
+    # The image that it ran in, and the number of pods as it was last.
+    assert predictor["model"]["runtime"] == serving_runtime(other)["metadata"]["name"]
+    assert predictor["minReplicas"] == 2
+    assert world.status().previous == second
+    assert world.roll_back() == second
+    world.ask(1)
+    assert world.roll_back(to=first) == first
+
+
+def test_an_image_goes_back_with_the_gpus_that_it_ran_on(world: World) -> None:
+    world.deploy(0)
+    gpus = {"image": "registry.example/defectline-serve-gpu:0.1.0", "gpu": 1, "memory": "4Gi"}
+    world.deploy(1, SETTINGS.model_copy(update=gpus))
+    assert world.roll_back() == world.bundles[0].version
+    expected = serving_runtime(SETTINGS.model_copy(update={"memory": "4Gi"}))
+    assert world.spec()["predictor"]["model"]["runtime"] == expected["metadata"]["name"]
+
+
+def test_a_rollback_that_fails_leaves_what_serves(world: World) -> None:
+    for which in (0, 1):
+        world.deploy(which)
+    first, second = (bundle.version for bundle in world.bundles)
+    world.script(0, "spoiled")
+    with pytest.raises(ServingError, match=f"{first} was not deployed: {second} still serves"):
+        world.roll_back()
+    world.store.write(f"models/{NAME}/{first}/onnx/model.onnx", b"changed")
+    with pytest.raises(BundleError, match=r"model\.onnx is not what was sealed"):
+        world.roll_back()
+    with pytest.raises(ServingError, match="was never deployed to namespace vision") as caught:
+        world.roll_back(to="v1")
+    assert first in caught.value.expected
+    with pytest.raises(ServingError, match="Nothing of defectline serves others"):
+        world.roll_back("others")
+    world.ask(1)
+
+
+def test_the_commands(world: World) -> None:
+    world.deploy(0)
+    world.deploy(1, TWO)
+    first, second = (bundle.version for bundle in world.bundles)
+    write_gate(world.store, NAME, GateRecord(run="run-7", snapshot="s", settings_key="{}"))
+    write_outcome(world.store, "run-7", Outcome(state="refused", reason="max_escape"))
+    where = ("--store", world.store.uri, "--namespace", NAMESPACE)
+    shown = defectline("status", *where)
+    assert shown.returncode == 0, shown.stderr
+    for text in (second, "ready of 2", world.endpoint.url, first, "run-7: refused, max_escape"):
+        assert text in shown.stdout
+    done = defectline("rollback", *where)
+    assert done.returncode == 0, done.stderr
+    assert f"defects: {first} serves, {second} did before" in done.stdout
+    world.ask(0)
+    found = json.loads(defectline("status", *where, "--json").stdout)
+    assert (found["version"], found["previous"], found["under_way"]) == (first, second, [])
+    refused = defectline("rollback", *where, "--to", "v1")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert "was never deployed" in refused.stderr

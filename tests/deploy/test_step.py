@@ -1,0 +1,38 @@
+"""The deploy step, and the outcome that every run gets."""
+
+import shutil
+
+import pytest
+
+from defectline.components.common.records import Outcome, read_outcome, write_outcome
+from defectline.components.deploy.step import deploy, find_champion, finish
+
+
+def test_before_the_first_deployment_there_is_no_champion(tmp_path):
+    assert find_champion(str(tmp_path / "store"), "defects", {}) == ""
+
+
+def test_a_changed_bundle_is_not_even_published(judged, tmp_path, capsys):
+    folder, store = tmp_path / "bundle", tmp_path / "store"
+    shutil.copytree(judged.folder, folder)
+    with (folder / "onnx/model.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(SystemExit) as caught:
+        deploy(folder, str(store), {}, "run")
+    assert caught.value.code == 2
+    assert "onnx/model.onnx is not what was sealed" in capsys.readouterr().out
+    assert not store.exists()
+
+
+def test_finish_writes_the_outcome_that_no_step_could(store, tmp_path):
+    root = str(tmp_path / "store")
+    finish(root, "lost", "FAILED", "")
+    assert read_outcome(store, "lost") == Outcome(
+        state="failed", reason="the pipeline ended as FAILED without an outcome"
+    )
+    finish(root, "said", "FAILED", "task train failed")
+    assert read_outcome(store, "said").reason == "task train failed"
+    refused = Outcome(state="refused", reason="max_escape")
+    write_outcome(store, "ended", refused)
+    finish(root, "ended", "SUCCEEDED", "")
+    assert read_outcome(store, "ended") == refused
