@@ -76,16 +76,9 @@ def check(
     address = f"{url.rstrip('/')}/v1/models/{model}:predict"
     deadline = time.monotonic() + settle_s
     for golden in bundle.golden:
-        picture = (bundle_folder / "golden" / golden.file).read_bytes()
-        mask = decode_mask((bundle_folder / "golden" / golden.mask_file).read_bytes())
-        sent = {**(headers or {}), "Content-Type": golden.content_type}
-
-        def attempt(golden: Golden = golden, picture: bytes = picture, sent: dict = sent) -> dict[str, Any]:
-            answer = _send("POST", address, timeout_s, sent, picture)
-            return _prediction(answer, golden, [bundle.version])
-
-        prediction = poll(attempt, deadline - time.monotonic(), PAUSE_S)
-        _compare(prediction, golden, mask)
+        left_s = deadline - time.monotonic()
+        prediction = _ask(address, bundle_folder, golden, [bundle.version], timeout_s, headers, left_s)
+        _compare(prediction, golden, bundle_folder)
 
 
 def monitor(
@@ -110,22 +103,34 @@ def monitor(
     while True:
         for folder, bundle in served:
             for golden in bundle.golden:
-                picture = (folder / "golden" / golden.file).read_bytes()
-                mask = decode_mask((folder / "golden" / golden.mask_file).read_bytes())
-                sent = {**(headers or {}), "Content-Type": golden.content_type}
-
-                def attempt(golden: Golden = golden, picture: bytes = picture, sent: dict = sent) -> dict:
-                    answer = _send("POST", address, timeout_s, sent, picture)
-                    return _prediction(answer, golden, counts)
-
-                prediction = poll(attempt, 0 if settled else settle_s, PAUSE_S)
+                left_s = 0 if settled else settle_s
+                prediction = _ask(address, folder, golden, counts, timeout_s, headers, left_s)
                 settled = True
                 counts[prediction["model_version"]] += 1
                 if prediction["model_version"] == bundle.version:
-                    _compare(prediction, golden, mask)
+                    _compare(prediction, golden, folder)
         if time.monotonic() >= end:
             return counts
         time.sleep(PAUSE_S)
+
+
+def _ask(
+    address: str,
+    folder: Path,
+    golden: Golden,
+    versions: Collection[str],
+    timeout_s: float,
+    headers: Mapping[str, str] | None,
+    settle_s: float,
+) -> dict[str, Any]:
+    """The prediction of one of the `versions` for a golden picture of the bundle in `folder`."""
+    picture = (folder / "golden" / golden.file).read_bytes()
+    sent = {**(headers or {}), "Content-Type": golden.content_type}
+    return poll(
+        lambda: _prediction(_send("POST", address, timeout_s, sent, picture), golden, versions),
+        settle_s,
+        PAUSE_S,
+    )
 
 
 def _send(
@@ -180,8 +185,9 @@ def _prediction(answer: httpx.Response, golden: Golden, versions: Collection[str
     return prediction
 
 
-def _compare(prediction: Mapping[str, Any], golden: Golden, mask: NDArray[np.uint8]) -> None:
-    """Raise ServingError for the first thing that is not as `golden` and its `mask` (H, W) say."""
+def _compare(prediction: Mapping[str, Any], golden: Golden, folder: Path) -> None:
+    """Raise ServingError for the first thing that is not as `golden` of the bundle in `folder` says."""
+    mask = decode_mask((folder / "golden" / golden.mask_file).read_bytes())
     try:
         verdict, score = prediction["verdict"], float(prediction["score"])
         answered = decode_mask(base64.b64decode(prediction["mask_png"], validate=True))

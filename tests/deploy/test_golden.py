@@ -14,7 +14,7 @@ from servers import free_port
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import BundleError, ServingError
 from defectline.components.common.images.imaging import encode_mask
-from defectline.components.deploy.golden import check, wait_until_ready
+from defectline.components.deploy.golden import check, monitor, wait_until_ready
 
 
 @pytest.fixture
@@ -133,3 +133,35 @@ def test_what_is_not_an_address(folder: Path, bundle: Bundle) -> None:
 def test_a_bundle_without_golden_pictures_cannot_be_checked(folder: Path, bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="no golden pictures"):
         check("http://127.0.0.1", "defects", folder, bundle.model_copy(update={"golden": []}))
+
+
+def test_a_monitored_endpoint_is_asked_for_the_pictures_of_each_version(
+    endpoint: Endpoint, folder: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    other = make_bundle(tmp_path / "other", seed=1)
+    endpoint.add(tmp_path / "other", other)
+    endpoint.lost = 2
+    counts = monitor(endpoint.url, "defects", [(folder, bundle), (tmp_path / "other", other)], for_s=0)
+    # Both versions' pictures once, and every answer from the one that serves.
+    assert counts == {bundle.version: 4, other.version: 0}
+
+
+def test_once_one_was_answered_every_failure_counts(endpoint: Endpoint, folder: Path, bundle: Bundle) -> None:
+    answer = endpoint.answer
+
+    def lose_the_route(host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
+        endpoint.lost = len(endpoint.asked)
+        return answer(host, path, picture)
+
+    endpoint.answer = lose_the_route  # type: ignore[method-assign]
+    with pytest.raises(ServingError, match="HTTP 404"):
+        monitor(endpoint.url, "defects", [(folder, bundle)], for_s=0)
+    assert len(endpoint.asked) == 1
+
+
+def test_an_answer_of_a_version_that_should_not_serve_ends_the_monitoring(
+    endpoint: Endpoint, folder: Path, bundle: Bundle
+) -> None:
+    endpoint.live["defects"] = "v20200101-000000-former"
+    with pytest.raises(ServingError, match="model_version v20200101-000000-former"):
+        monitor(endpoint.url, "defects", [(folder, bundle)], for_s=0, settle_s=0)
