@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from defectline.components.deploy.kserve.manifests import KServeSettings
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.preprocess.settings import PreprocessSettings

@@ -102,7 +102,7 @@ class Factory(NamedTuple):
 def deploy(
     store: FolderStorage, folder: Path, bundle: Bundle, run: str, snapshot: str, settings: str = ""
 ) -> None:
-    """What `deploy_local` leaves in the store."""
+    """What a deployment on this machine leaves in the store."""
     publish_folder(folder, store, f"models/{NAME}/{bundle.version}")
     current = ChampionRecord(version=bundle.version, run=run)
     store.write(champion_key(NAME), current.model_dump_json(indent=2).encode())

@@ -25,7 +25,7 @@ from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
-from defectline.components.deploy.kserve.manifests import KServeSettings
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.serve.settings import ServeSettings
 from defectline.components.train.settings import TrainSettings
 from defectline.pipeline.images import TARGETS, variable
