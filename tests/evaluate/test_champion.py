@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from judging import gate_rows, resplit, run_evaluate, tested_pairs
-from networks import SIZE, Judged, judge_model, write_network
+from networks import SIZE, Judged, gate_rows, judge_model, resplit, run_evaluate, tested_pairs, write_network
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle

@@ -5,9 +5,8 @@ import math
 from pathlib import Path
 
 import pytest
-from judging import resplit
 from kfp import dsl
-from networks import LIMITS, Judged, write_model
+from networks import LIMITS, Judged, resplit, write_model
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.evaluate import component

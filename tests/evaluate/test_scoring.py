@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from judging import resplit, run_evaluate
-from networks import LIMITS, write_model
+from networks import LIMITS, resplit, run_evaluate, write_model
 
 from defectline.components.common import checksums
 from defectline.components.common.snapshot import Pair

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from judging import gate_rows, resplit, run_evaluate, tested_pairs
-from networks import LIMITS, SIZE, write_model
+from networks import LIMITS, SIZE, gate_rows, resplit, run_evaluate, tested_pairs, write_model
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError
