@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from defectline.components.common.classes import CLASSES
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.images.imaging import ImagingSettings
 
@@ -22,7 +23,7 @@ def build_small(
     y = layers.ReLU(name="Conv1_relu")(y)
     y = layers.Conv2D(8, 3, padding="same", name="block_1_project")(y)
     x = keras.Model(first, y, name="encoder")(x)
-    x = layers.Conv2DTranspose(2, 3, strides=2, padding="same", name="logits")(x)
+    x = layers.Conv2DTranspose(CLASSES, 3, strides=2, padding="same", name="logits")(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32")(x), name="unet")
 
 
