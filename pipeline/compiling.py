@@ -8,9 +8,9 @@ from kfp.compiler import Compiler, KubernetesManifestOptions
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, parse_pairs
 from defectline.components.deploy.kserve.settings import KServeSettings
+from defectline.pipeline import PIPELINE
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images, reference
-from defectline.pipeline.kfp_server.client import PIPELINE
 from defectline.pipeline.targets import Target
 
 HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")

@@ -11,10 +11,10 @@ from defectline.components.evaluate.component import evaluate
 from defectline.components.ingest.component import ingest
 from defectline.components.preprocess.component import preprocess
 from defectline.components.train.component import train
+from defectline.pipeline import PIPELINE
 from defectline.pipeline.images import Images
 from defectline.pipeline.targets import LOCAL, Target
 
-NAME = "defectline"
 HOUR_S = 3600
 
 
@@ -33,7 +33,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     finish_op = component(deploying.finish, base_image=images.deploy)
     kserve = {**target.kserve, "image": images.serve} if target.kserve else {}
 
-    @dsl.pipeline(name=NAME, description="Labelled product images become a gated defect endpoint.")
+    @dsl.pipeline(name=PIPELINE, description="Labelled product images become a gated defect endpoint.")
     def defectline(
         source: str,
         store: str,

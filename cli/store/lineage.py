@@ -7,7 +7,7 @@ import typer
 from defectline.cli.options import Json, Store
 
 if TYPE_CHECKING:
-    from defectline.pipeline.catalog.lineage import Origin, Traces
+    from defectline.pipeline.catalog.lineage import ImageLineage, ModelLineage
 
 
 def lineage(
@@ -27,21 +27,21 @@ def lineage(
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.lineage import (
+        as_json,
         is_version,
-        origin_as_json,
+        trace_image,
         trace_model,
-        trace_picture,
     )
 
     opened = open_storage(store)
     if is_version(what):
         origin = trace_model(opened, what, ui.warn)
         if json_:
-            ui.print_json(origin_as_json(origin, images))
+            ui.print_json(as_json(origin, images))
         else:
             show_origin(origin, images)
     else:
-        traces = trace_picture(opened, what, ui.warn)
+        traces = trace_image(opened, what, ui.warn)
         if json_:
             ui.print_json(
                 {name: [one._asdict() for one in found] for name, found in traces._asdict().items()}
@@ -50,7 +50,7 @@ def lineage(
             show_traces(traces)
 
 
-def show_origin(origin: "Origin", images: bool) -> None:
+def show_origin(origin: "ModelLineage", images: bool) -> None:
     """A model's run, snapshot, pictures and gate."""
     from defectline.cli import ui
     from defectline.pipeline.catalog.lineage import count
@@ -94,7 +94,7 @@ def show_origin(origin: "Origin", images: bool) -> None:
         )
 
 
-def show_traces(traces: "Traces") -> None:
+def show_traces(traces: "ImageLineage") -> None:
     """The snapshots, models and frame of a picture."""
     from defectline.cli import ui
 

@@ -9,7 +9,7 @@ import typer
 from defectline.cli.options import Json, Store
 
 if TYPE_CHECKING:
-    from defectline.pipeline.catalog.inventory import Run
+    from defectline.pipeline.catalog.runs import Run
 
 
 def metrics(

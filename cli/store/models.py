@@ -16,8 +16,8 @@ def models(
     """List the versions of the models, with their test metrics and what became of them."""
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.catalog.inventory import read_models, read_runs
-    from defectline.pipeline.catalog.serving import ask_cluster
+    from defectline.pipeline.catalog.models import ask_cluster, read_models
+    from defectline.pipeline.catalog.runs import read_runs
 
     opened = open_storage(store)
     found = read_models(opened, read_runs(opened, ui.warn), ui.warn)

@@ -29,15 +29,14 @@ def prune(
 
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.catalog.inventory import read_models
-    from defectline.pipeline.catalog.prune import make_plan, prune, read_stock
-    from defectline.pipeline.catalog.serving import versions_in_use
+    from defectline.pipeline.catalog.models import read_models, versions_in_use
+    from defectline.pipeline.catalog.prune import make_plan, prune, read_state
 
     opened, old = open_storage(store), timedelta(days=age)
     in_use = None
     if namespace:
         in_use = versions_in_use(read_models(opened, [], ui.warn), namespace)
-    plan = make_plan(read_stock(opened, in_use, ui.warn), keep, datetime.now(UTC) - old)
+    plan = make_plan(read_state(opened, in_use, ui.warn), keep, datetime.now(UTC) - old)
     items = prune(opened, keep, old, in_use, ui.warn) if yes else plan.items
     if json_:
         ui.print_json(

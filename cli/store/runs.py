@@ -19,7 +19,8 @@ def runs(
     """List the runs: when, how they ended and why. KFP_TOKEN holds the server's bearer token."""
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.catalog.runs import list_cluster_runs, list_runs
+    from defectline.pipeline.catalog.runs import list_runs
+    from defectline.pipeline.kfp_server.runs import list_cluster_runs
 
     if host:
         rows = list_cluster_runs(host, namespace, token(), limit)

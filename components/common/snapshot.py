@@ -97,11 +97,20 @@ class Snapshot(BaseModel):
     id: str
     fingerprint: str
     source: str
+    """Where it was taken last; the keys and versions of its index are of this source."""
+    earlier_sources: tuple[str, ...] = ()
+    """Other sources that were in the same state when they were taken."""
     created: str
+    """When it was taken first: ISO 8601, UTC."""
     accepted: int
     rejected: int
     software: str = ""
     """The version of defectline that judged the pairs."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources that were in this state, the last one last."""
+        return (*self.earlier_sources, self.source)
 
 
 @cache
@@ -194,8 +203,10 @@ def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snaps
         rejected=sum(row.status == "rejected" for row in rows),
     )
     with suppress(StoreError):
-        # The same state again, perhaps elsewhere: it is as old as it was.
-        snapshot = snapshot.model_copy(update={"created": read_snapshot(store, snapshot.id).created})
+        # The same state again, perhaps of another source: it is as old as it was.
+        before = read_snapshot(store, snapshot.id)
+        earlier = tuple(one for one in before.sources if one != source)
+        snapshot = snapshot.model_copy(update={"created": before.created, "earlier_sources": earlier})
     with tempfile.TemporaryDirectory() as temporary:
         index = Path(temporary, INDEX)
         write_index(index, rows)

@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, StoreError
-from defectline.components.common.layout import COUNTS, REVIEW, parse_frame_key, run_key
-from defectline.components.common.review import Decision, Frame
+from defectline.components.common.layout import COUNTS, run_key
 from defectline.components.common.snapshot import (
     SPLITS,
     Pair,
@@ -24,7 +21,10 @@ from defectline.components.common.snapshot import (
 )
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
-from defectline.pipeline.catalog.inventory import Model, Run, read_models, read_runs, resolve
+from defectline.pipeline.catalog.models import Model, read_models
+from defectline.pipeline.catalog.reading import leave_out, resolve
+from defectline.pipeline.catalog.review import list_frames
+from defectline.pipeline.catalog.runs import Run, read_runs
 
 USES = {"train": "trained on", "validation": "calibrated on", "test": "judged on"}
 """What a picture of each split is to a model of its snapshot."""
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
     score: float | None
 
 
-class Origin(NamedTuple):
+class ModelLineage(NamedTuple):
     """A model, and what it came from."""
 
     model: Model
@@ -57,7 +57,7 @@ class Origin(NamedTuple):
     pictures: list[Picture]
 
 
-class Presence(NamedTuple):
+class SnapshotEntry(NamedTuple):
     """A picture in a snapshot."""
 
     snapshot: str
@@ -71,7 +71,7 @@ class Presence(NamedTuple):
     image_sha256: str
 
 
-class Use(NamedTuple):
+class ModelUse(NamedTuple):
     """What a picture was to a model."""
 
     name: str
@@ -97,15 +97,15 @@ class Reviewed(NamedTuple):
     verdict: str
     """What that version answered."""
     decided: str
-    """What people said that the part is; empty where nobody has decided."""
+    """What people said that the part is; empty where that is not decided."""
     exported: tuple[str, ...]
 
 
-class Traces(NamedTuple):
+class ImageLineage(NamedTuple):
     """Where a picture is and was."""
 
-    snapshots: list[Presence]
-    models: list[Use]
+    snapshots: list[SnapshotEntry]
+    models: list[ModelUse]
     frames: list[Reviewed]
 
 
@@ -114,21 +114,21 @@ def is_version(text: str) -> bool:
     return len(text) > 1 and text[0] == "v" and text[1:].replace("-", "").isalnum() and text[1].isdigit()
 
 
-def trace_model(store: Storage, start: str, say: Say) -> Origin:
+def trace_model(store: Storage, start: str, say: Say) -> ModelLineage:
     """What the version `start`, or the one that begins so, was made of. Raises SettingsError for another."""
     runs = read_runs(store, say)
     models = {model.version: model for model in read_models(store, runs, say)}
     model = models[resolve(start, list(models), "version", "defectline models")]
     run = next((run for run in runs if run.id == model.run), None)
     if not model.snapshot:
-        return Origin(model, run, None, [])
+        return ModelLineage(model, run, None, [])
     try:
         snapshot, rows = read_snapshot(store, model.snapshot), read_pairs(store, model.snapshot)
     except StoreError as error:
         say(str(error).splitlines()[0])
-        return Origin(model, run, None, [])
+        return ModelLineage(model, run, None, [])
     verdicts = _verdicts(store, model.run, say)
-    return Origin(model, run, snapshot, [_picture(row, verdicts) for row in rows if row.accepted])
+    return ModelLineage(model, run, snapshot, [_picture(row, verdicts) for row in rows if row.accepted])
 
 
 def _picture(row: Pair, verdicts: Mapping[str, tuple[str, float]]) -> Picture:
@@ -142,7 +142,7 @@ def count(pictures: Iterable[Picture]) -> dict[str, dict[str, int]]:
     return {split: {label: found[split, label] for label in LABELS} for split in SPLITS}
 
 
-def trace_picture(store: Storage, text: str, say: Say) -> Traces:
+def trace_image(store: Storage, text: str, say: Say) -> ImageLineage:
     """Where a picture is, named by its pair's id, its key in the source, a file, or the start of its SHA-256.
 
     A frame of the line is found by its id as well. Raises SettingsError where nothing is known of it.
@@ -156,7 +156,7 @@ def trace_picture(store: Storage, text: str, say: Say) -> Traces:
         except StoreError as error:
             say(str(error).splitlines()[0])
             continue
-        snapshots += [_presence(snapshot, head, row) for row in rows if fits(row)]
+        snapshots += [_entry(snapshot, head, row) for row in rows if fits(row)]
     frames = _find_frames(store, text, {one.image_sha256 for one in snapshots}, say)
     if not snapshots and not frames:
         raise SettingsError(
@@ -166,7 +166,7 @@ def trace_picture(store: Storage, text: str, say: Say) -> Traces:
             f"{LEAST_DIGITS} digits of its SHA-256",
             fix="Check --store; `defectline lineage VERSION --images` lists the pictures of a model.",
         )
-    return Traces(snapshots, _uses(store, snapshots, say), frames)
+    return ImageLineage(snapshots, _uses(store, snapshots, say), frames)
 
 
 def _finder(text: str) -> Callable[[Pair], bool]:
@@ -185,8 +185,8 @@ def _is_checksum(text: str) -> bool:
     return LEAST_DIGITS <= len(text) <= 64 and not set(text.lower()) - set("0123456789abcdef")
 
 
-def _presence(snapshot: Snapshot, head: str | None, row: Pair) -> Presence:
-    return Presence(
+def _entry(snapshot: Snapshot, head: str | None, row: Pair) -> SnapshotEntry:
+    return SnapshotEntry(
         snapshot.id,
         snapshot.created,
         snapshot.id == head,
@@ -198,7 +198,7 @@ def _presence(snapshot: Snapshot, head: str | None, row: Pair) -> Presence:
     )
 
 
-def _uses(store: Storage, found: Sequence[Presence], say: Say) -> list[Use]:
+def _uses(store: Storage, found: Sequence[SnapshotEntry], say: Say) -> list[ModelUse]:
     runs = read_runs(store, say)
     accepted = [one for one in found if one.status == "accepted"]
     uses = []
@@ -208,7 +208,7 @@ def _uses(store: Storage, found: Sequence[Presence], say: Say) -> list[Use]:
                 judged = _verdicts(store, model.run, say) if one.split == "test" else {}
                 verdict, score = judged.get(one.id, ("", None))
                 uses.append(
-                    Use(model.name, model.version, model.state, USES[one.split], one.id, verdict, score)
+                    ModelUse(model.name, model.version, model.state, USES[one.split], one.id, verdict, score)
                 )
     return uses
 
@@ -221,7 +221,7 @@ def _verdicts(store: Storage, run: str, say: Say) -> dict[str, tuple[str, float]
     except KeyError:
         return {}
     except (ValueError, TypeError):
-        say(f"{store.url(key)} cannot be read and is left out")
+        leave_out(store, key, say)
         return {}
 
 
@@ -231,37 +231,28 @@ def _find_frames(store: Storage, text: str, digests: set[str], say: Say) -> list
     if Path(text).is_file():
         wanted.add(sha256_file(Path(text))[:32])
     start = text.lower()[:32] if _is_checksum(text) else "no checksum"
-    keys = [key for one in store.list(REVIEW) if (key := parse_frame_key(one.key))]
-    frames = []
-    for key in sorted(keys):
-        if key.id in wanted or key.id.startswith(start):
-            try:
-                frame = Frame.model_validate_json(store.read(key.frame))
-                decided = store.read_versioned(key.decision)
-                decision = Decision.model_validate_json(decided[0]) if decided else None
-            except (KeyError, ValidationError):
-                say(f"{store.url(key.frame)} cannot be read and is left out")
-                continue
-            frames.append(
-                Reviewed(
-                    frame.id,
-                    frame.model,
-                    frame.version,
-                    frame.taken,
-                    frame.reason,
-                    str(frame.prediction.get("verdict", "")),
-                    decision.verdict if decision else "",
-                    decision.exported if decision else (),
-                )
-            )
-    return frames
+    return [
+        Reviewed(
+            frame.id,
+            frame.model,
+            frame.version,
+            frame.taken,
+            frame.reason,
+            str(frame.prediction.get("verdict", "")),
+            decision.verdict if decision else "",
+            decision.exported if decision else (),
+        )
+        for _, frame, decision in list_frames(
+            store, "", say, lambda key: key.id in wanted or key.id.startswith(start)
+        )
+    ]
 
 
-def origin_as_json(origin: Origin, images: bool) -> dict[str, Any]:
+def as_json(lineage: ModelLineage, images: bool) -> dict[str, Any]:
     """What `lineage VERSION --json` prints."""
-    run = origin.run
+    run = lineage.run
     return {
-        **origin.model._asdict(),
+        **lineage.model._asdict(),
         "run": run
         and {
             "id": run.id,
@@ -272,7 +263,7 @@ def origin_as_json(origin: Origin, images: bool) -> dict[str, Any]:
         },
         "compared_with": run and str(run.metrics.get("champion", "")),
         "gate": run.gate if run else [],
-        "snapshot": origin.snapshot and origin.snapshot.model_dump(),
-        "images": count(origin.pictures),
-        **({"pictures": [one._asdict() for one in origin.pictures]} if images else {}),
+        "snapshot": lineage.snapshot and lineage.snapshot.model_dump(),
+        "images": count(lineage.pictures),
+        **({"pictures": [one._asdict() for one in lineage.pictures]} if images else {}),
     }

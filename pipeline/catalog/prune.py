@@ -1,11 +1,11 @@
-"""What of a store nothing needs any more, and removing it.
+"""Find what nothing in a store needs any more, and remove it.
 
 Kept are, of each model, the champion, what it was compared with, what KServe serves and the last few
 versions; the newest snapshot, the one of the last gate and those of the kept models; and every pack that
 one of these snapshots names. Nothing of a run that may be under way is touched.
 
 A run that begins meanwhile writes a file of its own below runs/ before it reads anything. So things go in
-rounds: first what refers to others, then, if no run has begun by then, what nothing refers to any more. A run
+phases: first what refers to others, then, if no run has begun by then, what nothing refers to any more. A run
 that begins later cannot have seen the former.
 """
 
@@ -18,20 +18,16 @@ from typing import NamedTuple
 
 from defectline.components.common import checksums, layout
 from defectline.components.common.errors import Conflict, StoreError
-from defectline.components.common.records import read_gate
+from defectline.components.common.records import GateRecord, read_gate
 from defectline.components.common.snapshot import find_head, read_pairs
+from defectline.components.common.steps import Say
 from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.catalog.inventory import (
-    Model,
-    Run,
-    Say,
-    read_models,
-    read_runs,
-)
+from defectline.pipeline.catalog.models import Model, read_models
+from defectline.pipeline.catalog.runs import Run, read_runs
 
 PLACES = (layout.MODELS, layout.SERVING, layout.SNAPSHOTS, layout.CHECKPOINTS, layout.PRETRAINED)
-ROUNDS = (("model",), ("journal", "snapshot"), ("pack", "checkpoint", "weights", "upload"))
+PHASES = (("model",), ("journal", "snapshot"), ("pack", "checkpoint", "weights", "upload"))
 """Kinds of things: what refers goes before what it refers to."""
 
 
@@ -56,54 +52,54 @@ class Plan(NamedTuple):
     """Runs that have not ended; while there are any, nothing may be removed."""
 
 
-class Stock(NamedTuple):
+class StoreState(NamedTuple):
     """All of a store that a plan rests on."""
 
     objects: Mapping[str, Object]
     models: Sequence[Model]
     """Those of which there are files."""
     runs: Sequence[Run]
-    mentions: Mapping[str, str]
+    references: Mapping[str, str]
     """Name of a model → the text of its records, in which versions stand."""
     in_use: Mapping[str, set[str]] | None
     """Name of a model → the versions that KServe uses; None where it was not asked."""
     head: str | None
-    gated: Mapping[str, tuple[str, str]]
-    """Name of a model → snapshot and settings of the last run that reached its gate."""
+    gates: Mapping[str, GateRecord]
+    """Name of a model → the last run that reached its gate."""
     packs: Mapping[str, set[str] | None]
     """Snapshot → its packs; None where its index cannot be read."""
     unfinished: Sequence[Object]
 
 
-def read_stock(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) -> Stock:
+def read_state(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) -> StoreState:
     """Read the store; nothing is changed. Raises StoreError where a record that decides is damaged."""
     objects = {one.key: one for place in PLACES for one in store.list(place)}
     runs = read_runs(store, say)
     models = [one for one in read_models(store, runs, say) if _files(objects, one)]
-    mentions: dict[str, str] = defaultdict(str)
+    references: dict[str, str] = defaultdict(str)
     for key in objects:
         name = layout.parse_name(key)
         if key == layout.champion_key(name) or key.startswith(layout.unfinished_prefix(name)):
-            mentions[name] += _text(store, key)
+            references[name] += _text(store, key)
     for name, versions in (in_use or {}).items():
         for key in objects:
             if key.startswith(layout.deployed_prefix(name)) and layout.stem(key) in versions:
-                mentions[name] += _text(store, key)
-    gated = {}
+                references[name] += _text(store, key)
+    gates = {}
     for name in {layout.parse_name(key) for key in objects if key.startswith(layout.MODELS)}:
-        if found := read_gate(store, name):
-            gated[name] = (found.snapshot, found.settings_key)
+        if record := read_gate(store, name):
+            gates[name] = record
     snapshots = {
         id for key in objects if (id := layout.parse_snapshot(key)) and key.endswith(f"/{layout.INDEX}")
     }
-    return Stock(
+    return StoreState(
         objects,
         models,
         runs,
-        mentions,
+        references,
         in_use,
         find_head(store).snapshot,
-        gated,
+        gates,
         {snapshot: _packs(store, snapshot, say) for snapshot in sorted(snapshots)},
         list(store.incomplete_uploads()),
     )
@@ -123,40 +119,40 @@ def _packs(store: Storage, snapshot: str, say: Say) -> set[str] | None:
         return None
 
 
-def make_plan(stock: Stock, keep: int, before: datetime) -> Plan:
+def make_plan(state: StoreState, keep: int, before: datetime) -> Plan:
     """What can go, with the last `keep` versions of each model staying. Pure.
 
-    Unfinished work that was last written before the time `before` counts as given up.
+    Unfinished work that was last written before the time `before` counts as abandoned.
     """
-    under_way = [run.id for run in stock.runs if run.state == "unfinished" and not _old(run.ended, before)]
-    versions = _kept_versions(stock, keep)
-    snapshots = _kept_snapshots(stock, versions)
+    under_way = [run.id for run in state.runs if run.state == "unfinished" and not _old(run.ended, before)]
+    versions = _kept_versions(state, keep)
+    snapshots = _kept_snapshots(state, versions)
     kept = {f"{name} {version}": why for (name, version), why in versions.items()}
-    kept |= {snapshot: why for snapshot, why in snapshots.items() if snapshot in stock.packs}
+    kept |= {snapshot: why for snapshot, why in snapshots.items() if snapshot in state.packs}
     items = [
-        *_models(stock, versions, before),
-        *_snapshots(stock, snapshots, before),
-        *_packs_to_remove(stock, snapshots, before),
-        *_given_up(stock, before),
-        *_weights(stock, versions, before),
+        *_models(state, versions, before),
+        *_snapshots(state, snapshots, before),
+        *_packs_to_remove(state, snapshots, before),
+        *_abandoned(state, before),
+        *_weights(state, versions, before),
     ]
     return Plan(items, kept, under_way)
 
 
-def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
+def _kept_versions(state: StoreState, keep: int) -> dict[tuple[str, str], str]:
     kept: dict[tuple[str, str], str] = {}
     by_name: dict[str, list[Model]] = defaultdict(list)
-    compared = {run.judged: str(run.metrics.get("champion", "")) for run in stock.runs}
-    for model in stock.models:
+    compared = {run.judged: str(run.metrics.get("champion", "")) for run in state.runs}
+    for model in state.models:
         by_name[model.name].append(model)
     for name, models in by_name.items():
         there = {model.version: model for model in models}
         published = [model.version for model in models if model.state in ("champion", "published")]
-        in_use = stock.in_use.get(name, set()) if stock.in_use is not None else set()
+        in_use = state.in_use.get(name, set()) if state.in_use is not None else set()
         served = {
             m.version
             for m in models
-            if any(one.key.startswith(layout.SERVING) for one in _files(stock.objects, m))
+            if any(one.key.startswith(layout.SERVING) for one in _files(state.objects, m))
         }
         why: dict[str, str] = {}
         for model in models:
@@ -167,9 +163,9 @@ def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
             if version in in_use:
                 why[version] = "KServe uses it"
                 why.setdefault(compared.get(version, ""), "what KServe uses was compared with it")
-            elif version in stock.mentions.get(name, ""):
+            elif version in state.references.get(name, ""):
                 why.setdefault(version, "a record of the deployment names it")
-            elif stock.in_use is None and version in served:
+            elif state.in_use is None and version in served:
                 why.setdefault(version, "KServe may use it; --namespace asks")
         for version in published[-keep:]:
             why.setdefault(version, f"one of the last {keep}")
@@ -177,25 +173,25 @@ def _kept_versions(stock: Stock, keep: int) -> dict[tuple[str, str], str]:
     return kept
 
 
-def _kept_snapshots(stock: Stock, versions: Mapping[tuple[str, str], str]) -> dict[str, str]:
-    models = {(model.name, model.version): model for model in stock.models}
+def _kept_snapshots(state: StoreState, versions: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    models = {(model.name, model.version): model for model in state.models}
     kept: dict[str, str] = {}
     for key in versions:
         if models[key].snapshot:
             kept.setdefault(models[key].snapshot, f"{key[1]} was made of it")
         elif models[key].state != "incomplete":
             # Whatever it was made of must stay.
-            kept |= dict.fromkeys(stock.packs, f"{key[1]} does not say what it was made of")
-    for name, (snapshot, _) in stock.gated.items():
-        kept[snapshot] = f"the last gate of {name}"
-    if stock.head:
-        kept[stock.head] = "the newest"
+            kept |= dict.fromkeys(state.packs, f"{key[1]} does not say what it was made of")
+    for name, record in state.gates.items():
+        kept[record.snapshot] = f"the last gate of {name}"
+    if state.head:
+        kept[state.head] = "the newest"
     return kept
 
 
-def _models(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
-    for model in stock.models:
-        objects = _files(stock.objects, model)
+def _models(state: StoreState, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
+    for model in state.models:
+        objects = _files(state.objects, model)
         if (model.name, model.version) in versions:
             continue
         if model.state == "incomplete" and not _all_old(objects, before):
@@ -217,9 +213,9 @@ def _files(objects: Mapping[str, Object], model: Model) -> list[Object]:
     return found
 
 
-def _snapshots(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
+def _snapshots(state: StoreState, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
     folders: dict[str, list[Object]] = defaultdict(list)
-    for key, one in stock.objects.items():
+    for key, one in state.objects.items():
         if snapshot := layout.parse_snapshot(key):
             folders[snapshot].append(one)
     for snapshot, objects in folders.items():
@@ -231,41 +227,41 @@ def _snapshots(stock: Stock, kept: Mapping[str, str], before: datetime) -> Itera
         yield _item("snapshot", snapshot, reason, ordered)
 
 
-def _packs_to_remove(stock: Stock, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
-    journals = [one for key, one in stock.objects.items() if key.startswith(layout.JOURNAL)]
+def _packs_to_remove(state: StoreState, kept: Mapping[str, str], before: datetime) -> Iterable[Item]:
+    journals = [one for key, one in state.objects.items() if key.startswith(layout.JOURNAL)]
     going_on = [one for one in journals if not _old(one.modified, before)]
     for one in journals:
         if one not in going_on:
-            yield _item("journal", layout.stem(one.key), "nobody went on with that ingest", (one,))
+            yield _item("journal", layout.stem(one.key), "no run went on with that ingest", (one,))
     needed = {layout.stem(one.key) for one in going_on}
     for snapshot in kept:
-        packs = stock.packs.get(snapshot, set())
+        packs = state.packs.get(snapshot, set())
         if packs is None:
-            # Which ones it needs nobody knows.
+            # Which ones it needs is not known.
             return
         needed |= packs
-    for key, one in stock.objects.items():
+    for key, one in state.objects.items():
         if key == layout.pack_key(layout.stem(key)) and layout.stem(key) not in needed:
             yield _item("pack", layout.stem(key), "no kept snapshot has pictures in it", (one,))
 
 
-def _given_up(stock: Stock, before: datetime) -> Iterable[Item]:
+def _abandoned(state: StoreState, before: datetime) -> Iterable[Item]:
     trainings: dict[str, list[Object]] = defaultdict(list)
-    for key, one in stock.objects.items():
+    for key, one in state.objects.items():
         if key.startswith(layout.CHECKPOINTS):
             trainings[layout.parse_name(key)].append(one)
     for name, objects in trainings.items():
         if _all_old(objects, before):
-            yield _item("checkpoint", name, "nobody went on with that training", tuple(objects))
-    for one in stock.unfinished:
+            yield _item("checkpoint", name, "no run went on with that training", tuple(objects))
+    for one in state.unfinished:
         if _old(one.modified, before):
             yield _item("upload", one.key, "it was cut off", (one,))
 
 
-def _weights(stock: Stock, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
-    used = "\n".join(settings for _, settings in stock.gated.values())
-    used += "\n".join(m.starts_from for m in stock.models if (m.name, m.version) in versions)
-    for key, one in stock.objects.items():
+def _weights(state: StoreState, versions: Mapping[tuple[str, str], str], before: datetime) -> Iterable[Item]:
+    used = "\n".join(record.settings_key for record in state.gates.values())
+    used += "\n".join(m.starts_from for m in state.models if (m.name, m.version) in versions)
+    for key, one in state.objects.items():
         if key.startswith(layout.PRETRAINED) and key not in used and _old(one.modified, before):
             yield _item(
                 "weights", key.removeprefix(layout.PRETRAINED), "no kept model started from them", (one,)
@@ -297,16 +293,16 @@ def prune(
     planned: set[Object] | None = None
     with run_lock(store):
         before = datetime.now(UTC) - age
-        for kinds in ROUNDS:
-            stock = read_stock(store, in_use, say)
-            plan = make_plan(stock, keep, before)
+        for kinds in PHASES:
+            state = read_state(store, in_use, say)
+            plan = make_plan(state, keep, before)
             _check_idle(plan)
             if planned is None:
                 planned = {one for item in plan.items for one in item.objects}
-            # Also those of a snapshot that was written anew meanwhile, and so was not removed.
-            needed = set[str]().union(*(packs or set() for packs in stock.packs.values()))
+            # Also those of a snapshot that was written again meanwhile, and so was not removed.
+            needed = set[str]().union(*(packs or set() for packs in state.packs.values()))
             for item in plan.items:
-                free = item.kind != "pack" or (item.name not in needed and None not in stock.packs.values())
+                free = item.kind != "pack" or (item.name not in needed and None not in state.packs.values())
                 if item.kind in kinds and free and planned.issuperset(item.objects):
                     removed += [item] * _remove(store, item, say)
     return removed
@@ -323,7 +319,7 @@ def _check_idle(plan: Plan) -> None:
 
 
 def _remove(store: Storage, item: Item, say: Say) -> bool:
-    """Whether all of it is gone; not where somebody has written it anew since the plan was made."""
+    """Whether all of it is gone; not where it was written again since the plan was made."""
     if item.kind == "upload":
         store.abort_upload(item.objects[0])
         return True
@@ -337,7 +333,7 @@ def _remove(store: Storage, item: Item, say: Say) -> bool:
         if found is None:
             continue
         if found.version != one.version:
-            say(f"{one.key} was written anew meanwhile: kept")
+            say(f"{one.key} was written again meanwhile: kept")
             return False
         with suppress(KeyError):
             store.delete(one.key)

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.images.imaging import UnreadableImage, decode_mask, encode_mask
-from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
+from defectline.components.common.layout import REVIEW, FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import Decision, Frame, Verdict
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
+from defectline.pipeline.catalog.reading import leave_out, resolve
 
 READERS = 8
 
@@ -47,11 +48,14 @@ class Exported(NamedTuple):
     """Frames that the source has under the other label."""
 
 
-def list_frames(store: Storage, model: str, say: Say) -> list[Item]:
-    """The frames of a model with what was decided, the oldest first. What cannot be read is named and left
-    out."""
+def list_frames(
+    store: Storage, model: str, say: Say, wanted: Callable[[FrameKey], bool] = lambda _: True
+) -> list[Item]:
+    """The wanted frames of a model, or with "" of all, with what was decided, the oldest first. What cannot
+    be read is named and left out."""
+    keys = filter(wanted, _keys(store, model))
     with ThreadPoolExecutor(READERS) as readers:
-        items = list(readers.map(lambda key: _read(store, key, say), _keys(store, model)))
+        items = list(readers.map(lambda key: _read(store, key, say), keys))
     return sorted((item for item in items if item), key=lambda item: (item.frame.taken, item.frame.id))
 
 
@@ -60,9 +64,10 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
 
     A defective part's mask is the predicted one unless the file of another is given. Deciding again replaces
     what was decided, until it is exported. Raises SettingsError for what cannot be decided like that, and
-    Conflict where somebody else decides at the same time.
+    Conflict where another process decides at the same time.
     """
-    key = _resolve(start, _keys(store, model))
+    keys = {key.id: key for key in _keys(store, model)}
+    key = keys[resolve(start, list(keys), "frame", "defectline review list")]
     frame = _frame(store, key)
     before = store.read_versioned(key.decision)
     old = Decision.model_validate_json(before[0]) if before else None
@@ -88,13 +93,13 @@ def accept(store: Storage, model: str, start: str, verdict: Verdict, mask: bytes
 def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
     """Add the accepted frames of a model to a source; what it has already, it does not get again.
 
-    Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` is
-    none.
+    Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` has
+    no pictures.
     """
     labelled = _Labelled(source)
     if not labelled.sizes:
         raise SourceError(
-            f"{source.uri} is no source.",
+            f"{source.uri} is not a source of labelled images.",
             got="no picture in OK/ or NG/",
             expected="the labelled images that the pipeline learns from",
             fix="Correct --source; a new source needs its first pictures before frames are added.",
@@ -107,7 +112,7 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             done = done._replace(there=done.there + 1)
             continue
         picture = _file(store, item.picture_key)
-        # Under its own name it counts as there even where somebody has retouched it since.
+        # Under its own name it counts as there even where it was retouched since.
         labels = labelled.labels_of(picture)
         labels |= {label for label in LABELS if _exported_key(item, label) in labelled.sizes}
         if labels - {item.decision.verdict}:
@@ -118,7 +123,7 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             done = done._replace(there=done.there + 1)
         else:
             mask, key = _mask(store, item), _exported_key(item, item.decision.verdict)
-            # In this order nobody reads a picture without its mask.
+            # In this order no run reads a picture without its mask.
             source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
             source.write(key, picture)
             _note(store, item, source)
@@ -148,12 +153,13 @@ class _Labelled:
 
 
 def _keys(store: Storage, model: str) -> Iterator[FrameKey]:
-    """Every whole frame once; of one that came on two days the first."""
-    keys = [key for found in store.list(review_prefix(model)) if (key := parse_frame_key(found.key))]
-    seen: set[str] = set()
+    """Every whole frame of a model, or with "" of all, once; of one that came on two days the first."""
+    prefix = review_prefix(model) if model else REVIEW
+    keys = [key for found in store.list(prefix) if (key := parse_frame_key(found.key))]
+    seen: set[tuple[str, str]] = set()
     for key in sorted(keys):
-        if key.id not in seen:
-            seen.add(key.id)
+        if (key.model, key.id) not in seen:
+            seen.add((key.model, key.id))
             yield key
 
 
@@ -163,7 +169,7 @@ def _read(store: Storage, key: FrameKey, say: Say) -> Item | None:
         decided = store.read_versioned(key.decision)
         return Item(key, frame, Decision.model_validate_json(decided[0]) if decided else None)
     except (StoreError, ValidationError) as error:
-        say(f"{store.url(key.frame)} cannot be read and is left out: {str(error).splitlines()[0]}")
+        leave_out(store, key.frame, say, str(error).splitlines()[0])
         return None
 
 
@@ -177,20 +183,6 @@ def _frame(store: Storage, key: FrameKey) -> Frame:
             expected=f"the fields {', '.join(Frame.model_fields)}",
             fix="Remove the frame, its picture and its JSON.",
         ) from error
-
-
-def _resolve(start: str, keys: Iterator[FrameKey]) -> FrameKey:
-    known = list(keys)
-    matching = [key for key in known if key.id.startswith(start)] if start else []
-    if len(matching) == 1:
-        return matching[0]
-    ids = ", ".join(key.id for key in (matching or known)[-5:])
-    raise SettingsError(
-        f"Several frames begin with {start}." if matching else f"There is no frame {start}.",
-        got=start or "an empty id",
-        expected=f"one of {ids}" if ids else "the id of a frame; there are none",
-        fix="Write more of the id." if matching else "`defectline review list` lists them.",
-    )
 
 
 def _check_predicted(frame: Frame, verdict: Verdict) -> None:
@@ -216,7 +208,7 @@ def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
         drawn = decode_mask(mask)
     except UnreadableImage as error:
         raise SettingsError(
-            f"The file of --mask is no mask for {frame.id}.",
+            f"The file of --mask is not a mask for {frame.id}.",
             got=error.got,
             expected="a PNG with the defect white on black",
             fix="Draw it at the frame's own size.",
@@ -264,14 +256,14 @@ def _exported_key(item: Item, label: str) -> str:
 
 
 def _note(store: Storage, item: Item, source: Storage) -> None:
-    """Write into the decision where its pair went, unless it was decided anew meanwhile."""
+    """Write into the decision where its pair went, unless it was decided again meanwhile."""
     assert item.decision
     found = store.read_versioned(item.key.decision)
     if found is None or Decision.model_validate_json(found[0]) != item.decision:
         raise Conflict(
-            f"{item.key.id} was decided anew while it was exported as {item.decision.verdict}.",
+            f"{item.key.id} was decided again while it was exported as {item.decision.verdict}.",
             got="another decision",
-            expected="nobody deciding about it at that moment",
+            expected="no other decision about it at that moment",
             fix=f"Look at review-{item.key.id} in {source.uri}, and correct it there.",
         )
     noted = item.decision.model_copy(update={"exported": (*item.decision.exported, source.uri)})

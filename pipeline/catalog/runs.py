@@ -1,27 +1,59 @@
-"""The runs of a store or of a Kubeflow Pipelines server, and how they compare."""
+"""The runs of a store: how they ended, how they compare, and where their reports are."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from itertools import islice
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from defectline.components.common import layout
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.files import replaced
+from defectline.components.common.records import Outcome, read_outcome
 from defectline.components.common.steps import Say
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.catalog.inventory import Run, read_runs, resolve
+from defectline.pipeline.catalog.reading import leave_out, resolve
 
 PLOTTED = {"iou": "IoU", "escape": "escape", "overkill": "overkill"}
 """Metrics with intervals → how they are called."""
 COMMAND = "defectline runs"
 
 
-class Row(NamedTuple):
-    """A run, wherever it ran."""
+class Run(NamedTuple):
+    id: str
+    outcome: Outcome | None
+    """None while it is under way, and permanently where it was killed together with its last step."""
+    metrics: dict[str, Any]
+    """The content of metrics.json; empty for a run that did not reach its gate."""
+    gate: list[dict[str, Any]]
+    began: str
+    ended: str
+    """When the first and the last of its files were written: ISO 8601, UTC."""
+    files: tuple[str, ...]
+    """Names below runs/<id>/."""
+
+    @property
+    def is_fold(self) -> bool:
+        """Whether it is a fold of a cross-validation."""
+        return self.id.startswith(layout.CROSSVAL)
+
+    @property
+    def state(self) -> str:
+        if self.outcome:
+            return self.outcome.state
+        return "judged" if self.is_fold and self.metrics else "unfinished"
+
+    @property
+    def judged(self) -> str:
+        """The version that it judged, or empty."""
+        return str(self.metrics.get("version", ""))
+
+
+class RunRow(NamedTuple):
+    """What `runs` shows of a run, wherever it ran."""
 
     run: str
     name: str
@@ -38,59 +70,59 @@ class Row(NamedTuple):
     """The version that it judged; empty where it judged none, and of a server."""
 
 
-def list_runs(store: Storage, limit: int, say: Say) -> list[Row]:
+def read_runs(store: Storage, say: Say) -> list[Run]:
+    """Every run, the oldest first; `say` gets what cannot be read and is left out."""
+    found: dict[str, list[Object]] = defaultdict(list)
+    for one in store.list(layout.RUNS):
+        _, run, *rest = one.key.split("/")
+        if rest:
+            found[run].append(one)
+    runs = [_read_run(store, run, files, say) for run, files in found.items()]
+    return sorted(runs, key=lambda run: (run.began, run.id))
+
+
+def _read_run(store: Storage, run: str, files: Sequence[Object], say: Say) -> Run:
+    times = sorted(one.modified for one in files)
+    names = tuple(sorted(one.key.removeprefix(layout.run_key(run, "")) for one in files))
+    outcome = None
+    if layout.OUTCOME in names:
+        try:
+            outcome = read_outcome(store, run)
+        except StoreError:
+            leave_out(store, layout.run_key(run, layout.OUTCOME), say)
+    metrics = _json(store, run, layout.METRICS, {}, say) if layout.METRICS in names else {}
+    gate = _json(store, run, layout.GATE, [], say) if layout.GATE in names else []
+    return Run(run, outcome, metrics, gate, times[0], times[-1], names)
+
+
+def _json(store: Storage, run: str, name: str, otherwise: Any, say: Say) -> Any:
+    key = layout.run_key(run, name)
+    try:
+        found = json.loads(store.read(key))
+    except (KeyError, ValueError):
+        found = None
+    if isinstance(found, type(otherwise)):
+        return found
+    leave_out(store, key, say)
+    return otherwise
+
+
+def list_runs(store: Storage, limit: int, say: Say) -> list[RunRow]:
     """The last `limit` runs of a store, the newest first."""
     return [_row(run) for run in reversed(read_runs(store, say)[-limit:])]
 
 
-def _row(run: Run) -> Row:
-    ended = None if run.state == "unfinished" else _minutes(run.began, run.ended)
-    return Row(
-        run.id, run.id, run.began, ended, run.state, run.outcome.reason if run.outcome else "", run.judged
+def _row(run: Run) -> RunRow:
+    began, ended = (datetime.fromisoformat(time) for time in (run.began, run.ended))
+    took = None if run.state == "unfinished" else minutes(began, ended)
+    return RunRow(
+        run.id, run.id, run.began, took, run.state, run.outcome.reason if run.outcome else "", run.judged
     )
 
 
-def _minutes(began: str, ended: str) -> float:
-    return round((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() / 60, 1)
-
-
-def list_cluster_runs(host: str, namespace: str, token: str, limit: int) -> list[Row]:
-    """The last `limit` runs of the pipeline `defectline` on a server, the newest first.
-
-    Raises SettingsError or ServingError for a server or token that the user can mend.
-    """
-    from defectline.pipeline.kfp_server.client import Server
-
-    server = Server(host, namespace, token)
-    pipeline_id = server.pipeline_id()
-    found = server.pages(
-        "list runs",
-        server.runs.run_service_list_runs_with_http_info,
-        "runs",
-        namespace=namespace,
-        sort_by="created_at desc",
-    )
-    return list(islice(_ours(found, pipeline_id), limit))
-
-
-def _ours(runs: Iterator[Any], pipeline_id: str | None) -> Iterator[Row]:
-    from defectline.pipeline.kfp_server.client import PIPELINE
-
-    for run in runs:
-        reference, spec = run.pipeline_version_reference, run.pipeline_spec or {}
-        # Uploaded with settings for Kubernetes, the specification lies one level deeper.
-        named = spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name")
-        if named == PIPELINE or (reference and pipeline_id and reference.pipeline_id == pipeline_id):
-            yield _cluster_row(run)
-
-
-def _cluster_row(run: Any) -> Row:
-    began = run.created_at.astimezone(UTC).isoformat(timespec="seconds")
-    # A server gives a run that has not ended a time before all others.
-    ended = run.finished_at if run.finished_at and run.finished_at >= run.created_at else None
-    minutes = _minutes(began, ended.astimezone(UTC).isoformat(timespec="seconds")) if ended else None
-    reason = run.error.message if run.error and run.error.message else ""
-    return Row(run.run_id, run.display_name, began, minutes, run.state or "PENDING", reason, "")
+def minutes(began: datetime, ended: datetime) -> float:
+    """To one digit behind the point. Pure."""
+    return round((ended - began).total_seconds() / 60, 1)
 
 
 def find_judged(store: Storage, starts: Sequence[str], say: Say) -> list[Run]:

@@ -4,15 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from defectline.components.common import layout
-from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
-from defectline.pipeline.catalog.inventory import resolve
+from defectline.pipeline.catalog.models import read_published
+from defectline.pipeline.catalog.reading import resolve
 
 
 class SnapshotRow(NamedTuple):
@@ -91,15 +89,9 @@ def _all(store: Storage) -> list[Snapshot]:
 def _models(store: Storage, say: Say) -> dict[str, list[str]]:
     """Id of a snapshot → the models that were trained on it."""
     found: dict[str, list[str]] = defaultdict(list)
-    for key in sorted(found.key for found in store.list(layout.MODELS)):
-        parts = key.split("/")
-        if len(parts) == 4 and parts[3] == "bundle.json":
-            try:
-                bundle = Bundle.model_validate_json(store.read(key))
-            except ValidationError:
-                say(f"{store.url(key)} cannot be read and is left out")
-                continue
-            found[bundle.data.snapshot].append(f"{parts[1]} {parts[2]}")
+    for one in sorted(read_published(store, say), key=lambda one: (one.name, one.version)):
+        if one.bundle:
+            found[one.bundle.data.snapshot].append(f"{one.name} {one.version}")
     return found
 
 

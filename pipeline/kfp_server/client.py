@@ -9,8 +9,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +17,8 @@ import urllib3
 from urllib3 import exceptions as http
 
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
-
-PIPELINE = "defectline"
-"""The pipeline that holds every uploaded version; only schedules of this pipeline are listed or deleted."""
+from defectline.pipeline import PIPELINE
+from defectline.pipeline.kfp_server.package import Package
 
 REQUEST_TIMEOUT_S = (10, 60)
 """Connect and read timeouts of one request."""
@@ -33,17 +30,6 @@ OLDEST = (2, 17)
 """The oldest backend that all of this was written for."""
 
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
-
-
-@dataclass(frozen=True)
-class Package:
-    """A compiled pipeline."""
-
-    path: Path
-    spec: dict[str, Any]
-    version: str
-    """Named by its content."""
-    steps: frozenset[str]
 
 
 class Server:
@@ -76,7 +62,7 @@ class Server:
         """The server's own version; empty where it does not tell."""
 
     def ask(self, purpose: str, method: Callable[..., Any], *args: object, **options: object) -> Any:
-        """The answer of a `..._with_http_info` method; `purpose` completes "could not ..."."""
+        """The answer of a `..._with_http_info` method; `purpose` completes "Could not ..."."""
         try:
             answer, _, headers = method(*args, _request_timeout=REQUEST_TIMEOUT_S, **options)
         except api.ApiException as error:
@@ -133,10 +119,10 @@ class Server:
             )
         elif experiment.storage_state == api.V2beta1ExperimentStorageState.ARCHIVED:
             raise SettingsError(
-                f"the experiment {name} is archived",
-                got="an experiment whose runs nobody would see",
+                f"The experiment {name} is archived.",
+                got="an experiment whose runs are hidden",
                 expected="an experiment in use",
-                fix="restore it in the user interface or name another with --experiment",
+                fix="Restore it in the user interface, or name another with --experiment.",
             )
         return experiment.experiment_id
 
@@ -190,14 +176,14 @@ class Server:
         newest = next(found).display_name
         if newest != package.version:
             raise SettingsError(
-                f"{package.path} is not the latest version of the pipeline {PIPELINE}",
+                f"{package.path} is not the latest version of the pipeline {PIPELINE}.",
                 got=f"{package.version}, after which {newest} was uploaded",
                 expected="a new package, which would be the latest",
-                fix="compile it anew, or leave out --latest to have just this version run",
+                fix="Compile it again, or leave out --latest to run this version alone.",
             )
 
     def jobs(self, pipeline_id: str | None) -> list[Any]:
-        """The recurring runs of that pipeline; those of other pipelines are none of our business."""
+        """The recurring runs of that pipeline; those of other pipelines are left alone."""
         found = self.pages(
             "list schedules",
             self.recurring_runs.recurring_run_service_list_recurring_runs_with_http_info,
@@ -228,10 +214,10 @@ class Server:
             raise self._not_kfp(f"an answer of another form: {str(health)[:80]}")
         if health.get("multi_user") and not self.namespace:
             raise SettingsError(
-                f"{self.host} keeps the runs of each namespace apart",
+                f"{self.host} keeps the runs of each namespace apart.",
                 got="no namespace",
                 expected="the namespace of your Kubeflow profile",
-                fix="name it with --namespace",
+                fix="Name it with --namespace.",
             )
         return str(health.get("tag_name") or "")
 
@@ -241,7 +227,7 @@ class Server:
             return self._not_kfp(f"404, {message}")
         kind, expected, fix = REFUSALS.get(error.status, SERVER_FAULT)
         return kind(
-            f"{self.host}: could not {purpose}",
+            f"Could not {purpose} at {self.host}.",
             got=f"{error.status}, {message}",
             expected=expected + (f" in the namespace {self.namespace}" if self.namespace else ""),
             fix=fix,
@@ -267,21 +253,21 @@ class Server:
         kind: type[DefectlineError] = ServingError
         if isinstance(reason, http.NameResolutionError):
             kind, got = SettingsError, f"no address for the name {name}"
-            fix = "correct --host, or connect to the network that knows the name"
+            fix = "Correct --host, or connect to the network that knows the name."
         elif isinstance(reason, http.SSLError):
             kind, got = SettingsError, f"no secure connection: {reason}"
-            fix = "set SSL_CERT_FILE to your certificate authority's file, or use http:// where TLS is off"
+            fix = "Set SSL_CERT_FILE to your certificate authority's file, or use http:// where TLS is off."
         elif isinstance(reason, http.NewConnectionError):
-            got = f"nobody listens there ({str(reason).rpartition(': ')[2]})"
-            fix = "start the server or its port-forward, or correct --host"
+            got = f"no server listens there ({str(reason).rpartition(': ')[2]})"
+            fix = "Start the server or its port-forward, or correct --host."
         elif isinstance(reason, http.TimeoutError):
             got = f"no answer within {REQUEST_TIMEOUT_S[-1]} s"
-            fix = "look in the user interface whether it happened all the same, then try again"
+            fix = "Look in the user interface whether it happened all the same, then try again."
         else:
             got = f"a broken connection: {reason}"
-            fix = "look in the user interface whether it happened all the same, then try again"
+            fix = "Look in the user interface whether it happened all the same, then try again."
         return kind(
-            f"{self.host}: could not {purpose}",
+            f"Could not {purpose} at {self.host}.",
             got=got,
             expected="a Kubeflow Pipelines server that answers",
             fix=fix,
@@ -289,24 +275,24 @@ class Server:
 
     def _not_kfp(self, got: str) -> SettingsError:
         return SettingsError(
-            f"{self.host} does not answer as a Kubeflow Pipelines 2 server does",
+            f"{self.host} does not answer as a Kubeflow Pipelines 2 server does.",
             got=got,
             expected=f"the address of its API, such as {HOST_EXAMPLE}",
-            fix="correct --host, and set KFP_TOKEN where a login stands before the server",
+            fix="Correct --host, and set KFP_TOKEN where the server needs a login.",
         )
 
 
 REFUSALS: dict[int, tuple[type[DefectlineError], str, str]] = {
-    400: (SettingsError, "a request that the server accepts", "correct what the server names"),
-    401: (SettingsError, "a token that is valid now", "get a new token and set KFP_TOKEN to it"),
-    403: (SettingsError, "a token that may do this", "ask for edit rights, or name another --namespace"),
-    404: (SettingsError, "something that the server knows", "check --namespace and --experiment"),
-    409: (ServingError, "nobody else creating the same at this moment", "run the command again"),
+    400: (SettingsError, "a request that the server accepts", "Correct what the server names."),
+    401: (SettingsError, "a token that is valid now", "Get a new token and set KFP_TOKEN to it."),
+    403: (SettingsError, "a token that may do this", "Ask for edit rights, or name another --namespace."),
+    404: (SettingsError, "something that the server knows", "Check --namespace and --experiment."),
+    409: (ServingError, "no other process creating the same at this moment", "Run the command again."),
 }
 SERVER_FAULT: tuple[type[DefectlineError], str, str] = (
     ServingError,
     "a server in working order",
-    "try again later; `kubectl logs -n kubeflow deployment/ml-pipeline` shows the server's side",
+    "Try again later; `kubectl logs -n kubeflow deployment/ml-pipeline` shows the server's side.",
 )
 
 
@@ -324,10 +310,10 @@ def _checked_host(host: str) -> str:
         usable = False
     if not usable:
         raise SettingsError(
-            "this is no address of a Kubeflow Pipelines server",
+            "This is not the address of a Kubeflow Pipelines server.",
             got="an address with a user name or password" if "@" in host else repr(host),
             expected=f"an address such as {HOST_EXAMPLE}",
-            fix="correct --host",
+            fix="Correct --host.",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -337,9 +323,9 @@ def _checked_token(token: str) -> str:
     # The HTTP library would show a token that it cannot put into a header.
     if not re.fullmatch(r"[!-~]*", token):
         raise SettingsError(
-            "the token cannot be sent",
+            "The token cannot be sent.",
             got=f"{len(token)} characters with a blank, a line break or a letter outside ASCII",
             expected="one word",
-            fix="set KFP_TOKEN to the token alone, without the word Bearer",
+            fix="Set KFP_TOKEN to the token alone, without the word Bearer.",
         )
     return token

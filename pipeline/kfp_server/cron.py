@@ -66,10 +66,10 @@ def _is_cron_term(term: str, low: int, high: int, names: tuple[str, ...]) -> boo
 
 def _bad_cron(text: str, got: str) -> SettingsError:
     return SettingsError(
-        f"the cron expression {text!r} cannot be used",
+        f"The cron expression {text!r} cannot be used.",
         got=got,
         expected="minute, hour, day of the month, month, day of the week, and optionally the second before",
-        fix=f"write for instance '{CRON_EXAMPLE}' for 02:00 on working days",
+        fix=f"Write for instance '{CRON_EXAMPLE}' for 02:00 on working days.",
     )
 
 

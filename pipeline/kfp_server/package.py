@@ -1,13 +1,25 @@
 """Compiled pipelines in files, read and checked before anything is sent to a server."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.kfp_server.client import Package
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline."""
+
+    path: Path
+    spec: dict[str, Any]
+    version: str
+    """Named by its content."""
+    steps: frozenset[str]
+    """Names of the tasks that run a container."""
 
 
 def read_package(path: Path, parameters: dict[str, object]) -> Package:
@@ -27,7 +39,7 @@ def read_package(path: Path, parameters: dict[str, object]) -> Package:
         root, components = pipeline["root"], pipeline["components"]
     except (UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"{path} is no compiled pipeline.",
+            f"{path} is not a compiled pipeline.",
             got=f"{type(error).__name__}: {error}",
             expected="a YAML file written by `defectline compile`",
             fix=f"Write it with `defectline compile -o {path}`.",
@@ -41,10 +53,10 @@ def _check_parameters(declared: dict[str, dict[str, Any]], given: dict[str, obje
     unknown = sorted(given.keys() - declared.keys())
     if unknown:
         raise SettingsError(
-            "the pipeline does not have all of these parameters",
+            "The pipeline does not have all of these parameters.",
             got=", ".join(unknown),
             expected=", ".join(sorted(declared)) or "no parameter",
-            fix="correct or remove what the pipeline does not have",
+            fix="Correct or remove what the pipeline does not have.",
         )
     optional = {
         name for name, about in declared.items() if "defaultValue" in about or about.get("isOptional")
@@ -52,10 +64,10 @@ def _check_parameters(declared: dict[str, dict[str, Any]], given: dict[str, obje
     missing = sorted(declared.keys() - optional - given.keys())
     if missing:
         raise SettingsError(
-            "the pipeline needs more parameters",
+            "The pipeline needs more parameters.",
             got=", ".join(sorted(given)) or "no parameter",
             expected=f"also {', '.join(missing)}",
-            fix=f"give {' and '.join(missing)}",
+            fix=f"Give {' and '.join(missing)}.",
         )
 
 

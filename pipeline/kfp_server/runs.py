@@ -1,16 +1,19 @@
-"""Start runs on a Kubeflow Pipelines server, and follow them."""
+"""Start runs on a Kubeflow Pipelines server, follow them, and list them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import kfp_server_api as api
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import Say
+from defectline.pipeline import PIPELINE
+from defectline.pipeline.catalog.runs import RunRow, minutes
 from defectline.pipeline.kfp_server.client import Server
 from defectline.pipeline.kfp_server.package import read_package
 
@@ -67,7 +70,7 @@ def submit(
     returned.
 
     Raises SettingsError or ServingError for a package, parameter, address or token that the user can
-    mend, for a server that does not answer, and when the run has not ended after `timeout_s` seconds.
+    fix, for a server that does not answer, and when the run has not ended after `timeout_s` seconds.
     """
     compiled = read_package(package, parameters)
     server = Server(host, namespace, token)
@@ -113,7 +116,7 @@ def _wait(
         except ServingError as error:
             # The run goes on without us, so neither a restarted server nor a lost tunnel ends the wait.
             if last != error.what:
-                say(f"{error.what} ({error.got}): asking again")
+                say(f"{error.what} Got {error.got}; asking again.")
             last = error.what
         else:
             last = f"state {run.state}"
@@ -123,10 +126,10 @@ def _wait(
         left = deadline - time.monotonic()
         if left <= 0:
             raise ServingError(
-                f"the run {run_id} did not end in time",
+                f"The run {run_id} did not end in time.",
                 got=f"{last} after {timeout_s:,.0f} s",
                 expected=" or ".join(sorted(FINAL_STATES)),
-                fix=f"watch it at {url}, it goes on by itself, or wait for longer",
+                fix=f"Watch it at {url}: it goes on by itself. Or wait for longer.",
             )
         time.sleep(min(poll_s, left))
         poll_s = min(poll_s * 1.5, MAX_POLL_S)
@@ -140,15 +143,15 @@ def _read_steps(run: api.V2beta1Run, names: frozenset[str]) -> list[Step]:
             task.task_id,
             task.display_name,
             task.state,
-            _minutes(task.start_time or task.create_time, task.end_time),
+            _minutes_so_far(task.start_time or task.create_time, task.end_time),
             (task.error.message or "") if task.error else "",
         )
         for task in sorted(tasks, key=lambda task: str(task.create_time))
     ]
 
 
-def _minutes(began: datetime | None, ended: datetime | None) -> float | None:
-    return ((ended or datetime.now(UTC)) - began).total_seconds() / 60 if began else None
+def _minutes_so_far(began: datetime | None, ended: datetime | None) -> float | None:
+    return minutes(began, ended or datetime.now(UTC)) if began else None
 
 
 def _sayer(say: Say) -> Watch:
@@ -165,3 +168,43 @@ def _sayer(say: Say) -> Watch:
             say(f"run: {state}")
 
     return watch
+
+
+def list_cluster_runs(host: str, namespace: str, token: str, limit: int) -> list[RunRow]:
+    """The last `limit` runs of the pipeline `defectline` on a server, the newest first.
+
+    Raises SettingsError or ServingError for a server or token that the user can fix.
+    """
+    server = Server(host, namespace, token)
+    pipeline_id = server.pipeline_id()
+    found = server.pages(
+        "list runs",
+        server.runs.run_service_list_runs_with_http_info,
+        "runs",
+        namespace=namespace,
+        sort_by="created_at desc",
+    )
+    return list(islice(_ours(found, pipeline_id), limit))
+
+
+def _ours(runs: Iterator[Any], pipeline_id: str | None) -> Iterator[RunRow]:
+    for run in runs:
+        reference, spec = run.pipeline_version_reference, run.pipeline_spec or {}
+        # Uploaded with settings for Kubernetes, the specification lies one level deeper.
+        named = spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name")
+        if named == PIPELINE or (reference and pipeline_id and reference.pipeline_id == pipeline_id):
+            yield _row(run)
+
+
+def _row(run: Any) -> RunRow:
+    # A server gives a run that has not ended a time before all others.
+    ended = run.finished_at if run.finished_at and run.finished_at >= run.created_at else None
+    return RunRow(
+        run.run_id,
+        run.display_name,
+        run.created_at.astimezone(UTC).isoformat(timespec="seconds"),
+        minutes(run.created_at, ended) if ended else None,
+        run.state or "PENDING",
+        run.error.message if run.error and run.error.message else "",
+        "",
+    )

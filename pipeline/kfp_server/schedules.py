@@ -11,7 +11,8 @@ import kfp_server_api as api
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import Say
-from defectline.pipeline.kfp_server.client import PIPELINE, Server
+from defectline.pipeline import PIPELINE
+from defectline.pipeline.kfp_server.client import Server
 from defectline.pipeline.kfp_server.cron import normalise_cron, times
 from defectline.pipeline.kfp_server.package import read_package
 
@@ -20,10 +21,10 @@ from defectline.pipeline.kfp_server.package import read_package
 class Schedule:
     """A recurring run.
 
-    `cron` has six fields, seconds first, or is empty where somebody made a periodic one by hand.
+    `cron` has six fields, seconds first, or is empty for a periodic one that was made by hand.
     `created` is False where nothing had to be changed. `follows_latest` tells that it runs the newest
-    version of the pipeline at each time, instead of one for ever. `next_times` are the next three starts,
-    in the time zone that was asked for: KFP reads cron in its controller's, which is UTC unless
+    version of the pipeline at each time, instead of one. `next_times` are the next three starts, in the time
+    zone that was asked for: KFP reads cron in its controller's, which is UTC unless
     CRON_SCHEDULE_TIMEZONE is set there, and does not tell which that is. They are empty for a schedule
     that is switched off.
     """
@@ -74,7 +75,7 @@ def apply_schedule(
     this package because they follow the newest. Missed times are not caught up and never do two runs
     overlap. Where a schedule of that name
     differs, or is switched off, its successor is created before it is deleted: KFP cannot change one,
-    and this way a failure leaves at least one behind. Running the same command again mends the rest.
+    and this way a failure leaves at least one behind. Running the same command again does the rest.
 
     Raises SettingsError or ServingError, as `submit` does, and SettingsError for an unusable `cron`
     and, with `latest`, for a package that is older than the newest version.
@@ -157,7 +158,7 @@ def delete_schedule(*, host: str, name: str, namespace: str = "", token: str = "
 def run_request(*, host: str, name: str, namespace: str = "", token: str = "") -> dict[str, Any]:
     """The JSON body that, posted to /apis/v2beta1/runs, starts what the schedule of that name starts.
 
-    For whatever notices new images: it needs an HTTP client and a token, and nothing of ours. Raises
+    For whatever notices new images: it needs an HTTP client and a token, and no defectline. Raises
     SettingsError if there is no such schedule.
     """
     server = Server(host, namespace, token)
@@ -180,10 +181,10 @@ def _named(server: Server, name: str) -> list[api.V2beta1RecurringRun]:
     named = [job for job in jobs if job.display_name == name]
     if not named:
         raise SettingsError(
-            f"there is no schedule named {name}",
+            f"There is no schedule named {name}.",
             got=", ".join(sorted({job.display_name for job in jobs})) or "no schedule at all",
             expected=f"a schedule of the pipeline {PIPELINE}",
-            fix="name one that `defectline schedule list` shows",
+            fix="Name one that `defectline schedule list` shows.",
         )
     return named
 

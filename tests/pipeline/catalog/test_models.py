@@ -12,7 +12,8 @@ from defectline.components.common.bundle import publish_folder
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve.manifests import inference_service
 from defectline.components.deploy.kserve.settings import KServeSettings
-from defectline.pipeline.catalog.inventory import read_models, read_runs
+from defectline.pipeline.catalog.models import read_models
+from defectline.pipeline.catalog.runs import read_runs
 
 
 def test_each_version_has_its_state_and_its_run(factory):

@@ -38,7 +38,7 @@ from defectline.components.deploy.kserve.manifests import inference_service
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.ingest import packing
 from defectline.components.ingest.snapshotter import take_snapshot
-from defectline.pipeline.catalog.prune import make_plan, prune, read_stock
+from defectline.pipeline.catalog.prune import make_plan, prune, read_state
 from defectline.pipeline.local import run_lock
 
 WEEK = timedelta(days=7)
@@ -190,7 +190,7 @@ def plant(tmp_path: Path) -> Plant:
 
 
 def kinds(store: Storage, keep: int, in_use=None) -> dict[str, list[str]]:
-    plan = make_plan(read_stock(store, in_use, pytest.fail), keep, datetime.now(UTC) - WEEK)
+    plan = make_plan(read_state(store, in_use, pytest.fail), keep, datetime.now(UTC) - WEEK)
     found: dict[str, list[str]] = {}
     for item in plan.items:
         found.setdefault(item.kind, []).append(item.name)
@@ -337,13 +337,13 @@ def test_what_cannot_be_read_keeps_all_that_it_might_need(plant):
     whole = path.read_bytes()
     path.write_bytes(b"{")
     said: list[str] = []
-    plan = make_plan(read_stock(plant.store, None, said.append), 1, datetime.now(UTC))
+    plan = make_plan(read_state(plant.store, None, said.append), 1, datetime.now(UTC))
     assert {item.kind for item in plan.items}.isdisjoint({"snapshot", "pack"})
     assert "cannot be read" in said[0]
     path.write_bytes(whole)
     head = plant.store.root / f"snapshots/{read_head(plant.store)}/index.parquet"
     head.write_bytes(b"no index")
-    plan = make_plan(read_stock(plant.store, None, said.append), 1, datetime.now(UTC))
+    plan = make_plan(read_state(plant.store, None, said.append), 1, datetime.now(UTC))
     assert "pack" not in {item.kind for item in plan.items}
 
 

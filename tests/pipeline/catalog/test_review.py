@@ -406,7 +406,7 @@ def test_a_frame_whose_picture_is_gone(kept, source):
 
 def test_only_a_source_is_exported_to(kept, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="is no source"):
+    with pytest.raises(SourceError, match="is not a source"):
         export(kept, "plates", FolderStorage(tmp_path / "empty"), print)
     with pytest.raises(StoreError, match="cannot be read"):
         export(kept, "plates", FolderStorage(tmp_path / "missing"), print)

@@ -2,12 +2,9 @@
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import kfp_server_api as api
 from commands import call, contents
-from kfp_api import KfpApi, running
 from PIL import Image
 from servers import S3Server
 from stores import Factory
@@ -47,36 +44,6 @@ def test_a_run_under_way_and_one_that_failed(tmp_path: Path):
     assert "a run that ended as failed" in done.stderr
     assert call("metrics", "--store", store.root).returncode == 2
     assert call("report", "now", "--store", store.root).returncode == 2
-
-
-def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory):
-    server = KfpApi()
-    first = datetime(2026, 11, 1, tzinfo=UTC)
-    for number in range(250):
-        ours = number % 2 == 0
-        spec = {"pipelineInfo": {"name": "defectline" if ours else "another"}, "root": {}}
-        server.runs[f"id-{number}"] = api.V2beta1Run(
-            run_id=f"id-{number}",
-            display_name=f"defects-run {number}",
-            # Those with settings for Kubernetes lie one level deeper.
-            pipeline_spec={"pipeline_spec": spec, "platform_spec": {}} if number % 4 else spec,
-            created_at=first + timedelta(hours=number),
-            finished_at=first + timedelta(hours=number, minutes=30) if number < 240 else None,
-            state="SUCCEEDED" if number < 240 else "RUNNING",
-        )
-    server.runs["id-0"].error = api.GoogleRpcStatus(message="no node has a GPU")
-    server.runs["id-0"].state = "FAILED"
-    with running(server):
-        done = call("runs", "--host", server.host, "--limit", "1000", "--json")
-        last = call("runs", "--host", server.host, "--limit", "3")
-    rows = json.loads(done.stdout)
-    assert [row["run"] for row in rows] == [f"id-{number}" for number in range(248, -1, -2)]
-    assert (rows[0]["state"], rows[0]["minutes"]) == ("RUNNING", None)
-    assert (rows[-1]["state"], rows[-1]["reason"], rows[-1]["minutes"]) == ("FAILED", "no node has a GPU", 30)
-    assert (
-        rows[0].keys() == json.loads(call("runs", "--store", factory.store.root, "--json").stdout)[0].keys()
-    )
-    assert [line.split()[2] for line in last.stdout.splitlines()[1:]] == ["id-248", "id-246", "id-244"]
 
 
 def test_metrics_side_by_side(factory: Factory, tmp_path: Path):

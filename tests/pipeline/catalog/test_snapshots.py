@@ -64,13 +64,43 @@ def test_the_table_counts_pairs_and_names_models(source: Path, store: FolderStor
     assert contents(store.root) == before
 
 
+def test_a_snapshot_keeps_the_sources_that_it_was_taken_from(
+    source: Path, store: FolderStorage, tmp_path: Path
+):
+    first = take(source, store, 1)
+    twin = tmp_path / "twin"
+    shutil.copytree(source, twin)
+    uris = [FolderStorage(folder).uri for folder in (source, twin)]
+    assert take(twin, store, 1) == first
+    (row,) = summarize(store, print)
+    assert (row.snapshot.source, list(row.snapshot.sources)) == (uris[1], uris)
+    assert take(source, store, 1) == first
+    (row,) = summarize(store, print)
+    assert (row.snapshot.source, sorted(row.snapshot.sources)) == (uris[0], sorted(uris))
+    write_pair(twin, "OK", 50)
+    take(twin, store, 2)
+    first_row, second_row = summarize(store, print)
+    assert (first_row.snapshot.source, second_row.snapshot.sources) == (uris[0], (uris[1],))
+    (found, _) = json.loads(call("snapshots", "--store", store.root, "--json").stdout)
+    assert (found["source"], found["earlier_sources"]) == (uris[0], [uris[1]])
+
+
+def test_a_snapshot_of_the_release_before_opens(source: Path, store: FolderStorage):
+    first = take(source, store, 1)
+    key = f"snapshots/{first}/snapshot.json"
+    written = json.loads(store.read(key))
+    del written["earlier_sources"]
+    store.write(key, json.dumps(written).encode())
+    assert read_snapshot(store, first).sources == (FolderStorage(source).uri,)
+
+
 def test_a_damaged_bundle_is_left_out_and_named(source: Path, store: FolderStorage):
     take(source, store, 1)
-    store.write("models/defects/v1/bundle.json", b"{")
+    store.write("models/defects/v20260101-000000-aaaaaa/bundle.json", b"{")
     said: list[str] = []
     (row,) = summarize(store, said.append)
     assert row.models == []
-    assert "models/defects/v1/bundle.json cannot be read and is left out" in said[0]
+    assert "models/defects/v20260101-000000-aaaaaa/bundle.json cannot be read and is left out" in said[0]
 
 
 def test_a_difference_is_counted_and_listed(source: Path, store: FolderStorage):
