@@ -43,6 +43,12 @@ def test_a_champion_of_the_release_before_opens(store):
     assert champion.model_dump() == {"version": "v2", "run": "two", "previous": "v1"}
 
 
+def test_a_gate_of_the_release_before_opens(store):
+    """Its record calls the key of the settings `settings`."""
+    store.write(gate_key("m"), b'{"run": "one", "snapshot": "0a", "settings": "epochs=1"}')
+    assert read_gate(store, "m") == GateRecord(run="one", snapshot="0a", settings_key="epochs=1")
+
+
 def test_a_damaged_champion_says_how_to_go_on(store):
     store.write(champion_key("m"), b'{"version": "v2"')
     with pytest.raises(StoreError, match=r"current\.json is damaged") as caught:
