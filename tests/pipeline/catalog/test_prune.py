@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,13 +32,14 @@ from defectline.components.common.records import (
     write_gate,
     write_outcome,
 )
-from defectline.components.common.snapshot import list_snapshots, read_files, read_head, read_pairs
+from defectline.components.common.snapshot import SPLITS, list_snapshots, read_files, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve.manifests import inference_service
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.ingest import packing
 from defectline.components.ingest.snapshotter import take_snapshot
+from defectline.components.ingest.splits import LEAST as LEAST_OF_SPLIT
 from defectline.pipeline.catalog.prune import make_plan, prune, read_state
 from defectline.pipeline.local import run_lock
 
@@ -61,7 +63,12 @@ class Plant:
         write_pair(self.source, "OK", self.numbers)
 
     def take_away(self) -> None:
-        if (self.source / f"OK/{self.numbers:05d}_OK_Image.png").exists() and self.numbers > LEAST:
+        """A picture that was added leaves the source, where each split keeps enough for the next ingest."""
+        id, head = f"OK/{self.numbers:05d}_OK", read_head(self.store) if self.store.root.exists() else None
+        rows = read_pairs(self.store, head) if head else []
+        left = Counter(row.split for row in rows if row.accepted and row.label == "OK" and row.id != id)
+        there = (self.source / f"{id}_Image.png").exists() and self.numbers > LEAST
+        if there and (not rows or min(left[split] for split in SPLITS) >= LEAST_OF_SPLIT):
             remove_pair(self.source, "OK", self.numbers)
 
     def ingest(self, run: str) -> str:
