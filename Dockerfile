@@ -159,7 +159,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/serve.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt \
-    # 40 MB that nobody runs here.
+    # 40 MB of tests.
     && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
@@ -178,7 +178,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/serve-gpu.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt \
-    # 40 MB that nobody runs here.
+    # 40 MB of tests.
     && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl

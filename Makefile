@@ -3,13 +3,13 @@ PYTHON ?= python3.11
 STORE  ?= store
 SOURCE ?=
 SET    ?=
-# Images of one's own start from weights of drawn ones, which take some minutes once; PRETRAIN= does without.
+# Your own images start from weights trained on synthetic ones, made once in the store; PRETRAIN= leaves it out.
 PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
 UV     := $(BIN)/uv
 PARTS  := client common ingest preprocess train train-gpu evaluate deploy serve serve-gpu
 
-# Every step is a process of its own, which starts seconds sooner from compiled modules.
+# Every step is a process, which starts seconds sooner from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -21,6 +21,7 @@ help:  ## list the targets
 setup: .venv/installed  ## install everything into .venv
 
 .venv/installed: pyproject.toml requirements/dev.txt
+	@echo "Installing about 250 Python packages into .venv, TensorFlow, OpenVINO and Kubeflow Pipelines among them: 3.8 GB"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet uv==0.13.9
 	$(UV) pip install --quiet --require-hashes --requirement requirements/dev.txt

@@ -1,0 +1,27 @@
+"""Asks an endpoint about images, from a camera PC or another program.
+
+>>> from defectline.client import Client
+>>> with Client("http://localhost:8080", "defects") as client:
+...     found = client.inspect(Path("plate.png"))
+...     print(found.verdict, found.score, [region.bbox for region in found.regions])
+
+Needs httpx and pydantic alone: `pip install "defectline[client]"`. The modules of common that it imports
+are errors, files and prediction.
+"""
+
+from defectline.client.client import AsyncClient, Client, Refused
+from defectline.client.retry import Unavailable
+from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
+from defectline.components.common.prediction import Prediction, Region
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DefectlineError",
+    "Prediction",
+    "Refused",
+    "Region",
+    "ServingError",
+    "SettingsError",
+    "Unavailable",
+]

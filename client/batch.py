@@ -1,29 +1,28 @@
-"""`defectline inspect`: many pictures at once, of which one bad one does not stop the others."""
+"""Many images at once, of which a bad one does not stop the others: what `defectline inspect` does."""
 
 import csv
 import glob
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from defectline.client.client import Client, Refused
-from defectline.client.overlay import draw_overlay
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.files import explained, read_file, replaced
 from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-COLUMNS = ("picture", *(name for name in Prediction.model_fields if name != "mask_png"), "error")
+COLUMNS = ("image", *(name for name in Prediction.model_fields if name != "mask_png"), "error")
 AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
-"""A file's name may be no UTF-8; its bytes are written as they are."""
+"""A file's name need not be UTF-8; its bytes are written as they are."""
 
 
 class Inspected(NamedTuple):
-    picture: Path
+    image: Path
     prediction: Prediction | None
     error: DefectlineError | None
     """Why there is no prediction; just one of both is None."""
@@ -31,15 +30,15 @@ class Inspected(NamedTuple):
 
 class Inspection(NamedTuple):
     done: list[Inspected]
-    """In the order of the pictures; of a run that was stopped, what was done until then."""
+    """In the order of the images; of a run that was stopped, what was done until then."""
     stopped: DefectlineError | None
-    """What would have failed for every other picture too."""
+    """What would have failed for every other image too."""
 
 
-def find_pictures(named: Sequence[str]) -> list[Path]:
+def find_images(named: Sequence[str]) -> list[Path]:
     """The files, those in folders (not in folders below), and those that globs match, each once.
 
-    Raises SettingsError for a folder without pictures and for a glob that matches nothing.
+    Raises SettingsError for a folder without images and for a glob that matches nothing.
     """
     found: dict[str, Path] = {}
     for name in named:
@@ -53,46 +52,51 @@ def find_pictures(named: Sequence[str]) -> list[Path]:
             matching = sorted(p for p in map(Path, glob.glob(name, recursive=True)) if p.is_file())
         if not matching:
             raise SettingsError(
-                f"There are no pictures in {name}.",
+                f"There are no images in {name}.",
                 got="a folder without any" if path.is_dir() else "no file of that pattern",
                 expected=f"files that end with {', '.join(SUFFIXES)}",
                 fix="Check the path; a pattern with ** looks into folders below.",
             )
-        for picture in matching:
-            found.setdefault(os.path.abspath(picture), picture)
+        for image in matching:
+            found.setdefault(os.path.abspath(image), image)
     return list(found.values())
 
 
 def inspect_all(
     client: Client,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     jobs: int = 4,
     overlays: Path | None = None,
     on_done: Callable[[], object] = lambda: None,
 ) -> Inspection:
-    """Ask about the pictures, `jobs` at once, and draw what was found into the folder `overlays`."""
-    stop = threading.Event()
-    targets = overlay_names(pictures)
+    """Ask about the images, `jobs` at once, and draw what was found into the folder `overlays`.
 
-    def ask(picture: Path) -> Inspected | None:
+    Raises SettingsError where what draws is not installed.
+    """
+    if overlays:
+        draw_overlay = _import_draw_overlay()
+    stop = threading.Event()
+    targets = overlay_names(images)
+
+    def ask(image: Path) -> Inspected | None:
         if stop.is_set():
             return None
         try:
-            data = read_file(picture, "a picture file")
+            data = read_file(image, "an image file")
         except SettingsError as error:
-            return Inspected(picture, None, error)
+            return Inspected(image, None, error)
         try:
             prediction = client.inspect(data)
         except Refused as error:
-            return Inspected(picture, None, error)
+            return Inspected(image, None, error)
         if overlays:
-            draw_overlay(data, prediction.model_dump(), overlays / targets[picture])
-        return Inspected(picture, prediction, None)
+            draw_overlay(data, prediction.model_dump(), overlays / targets[image])
+        return Inspected(image, prediction, None)
 
     done: dict[Path, Inspected] = {}
     stopped = None
     with ThreadPoolExecutor(jobs) as pool:
-        for future in as_completed([pool.submit(ask, picture) for picture in pictures]):
+        for future in as_completed([pool.submit(ask, image) for image in images]):
             try:
                 one = future.result()
             except DefectlineError as error:
@@ -100,58 +104,72 @@ def inspect_all(
                 stopped = stopped or error
             else:
                 if one:
-                    done[one.picture] = one
+                    done[one.image] = one
             on_done()
-    return Inspection([done[picture] for picture in pictures if picture in done], stopped)
+    return Inspection([done[image] for image in images if image in done], stopped)
 
 
-def overlay_names(pictures: Iterable[Path]) -> dict[Path, str]:
-    """A name of its own for each picture's overlay: OK/1.png and NG/1.png are two pictures."""
+def _import_draw_overlay() -> Callable[[bytes, Mapping[str, Any], Path], None]:
+    """Of all that the client does, only this needs NumPy and OpenCV."""
+    try:
+        from defectline.client.overlay import draw_overlay
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "Overlays need packages that are not installed.",
+            got=f"no {error.name}",
+            expected="NumPy, OpenCV and Pillow",
+            fix='Install them with `pip install "defectline[common]"`, or leave --overlays out.',
+        ) from error
+    return draw_overlay
+
+
+def overlay_names(images: Iterable[Path]) -> dict[Path, str]:
+    """A name of its own for each image's overlay: OK/1.png and NG/1.png are two images."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
-    for picture in pictures:
-        base = f"{picture.absolute().parent.name}-{picture.stem}"
+    for image in images:
+        base = f"{image.absolute().parent.name}-{image.stem}"
         number, name = 1, f"{base}.png"
         while name.lower() in taken:
             number += 1
             name = f"{base}-{number}.png"
         taken.add(name.lower())
-        names[picture] = name
+        names[image] = name
     return names
 
 
 def as_lines(done: Iterable[Inspected]) -> Iterator[str]:
-    """One JSON object a picture: `picture`, and `prediction` or `error`."""
+    """One JSON object an image: `image`, and `prediction` or `error`."""
     for one in done:
         if one.error:
-            said: dict[str, Any] = {"error": json.loads(one.error.to_json())}
+            result: dict[str, Any] = {"error": json.loads(one.error.to_json())}
         else:
             assert one.prediction
-            said = {"prediction": one.prediction.model_dump(exclude_none=True)}
-        yield json.dumps({"picture": str(one.picture), **said}, ensure_ascii=False)
+            result = {"prediction": one.prediction.model_dump(exclude_none=True)}
+        yield json.dumps({"image": str(one.image), **result}, ensure_ascii=False)
 
 
 def write_rows(done: Iterable[Inspected], file: TextIO) -> None:
-    """As CSV: one row a picture, with COLUMNS."""
+    """As CSV: one row an image, with COLUMNS."""
     rows = csv.DictWriter(file, COLUMNS)
     rows.writeheader()
     rows.writerows(map(_row, done))
 
 
-def check_csv(target: Path, pictures: Iterable[Path]) -> None:
-    """Raise SettingsError where rows cannot go to `target`, before anybody has been asked for them."""
+def check_csv(target: Path, images: Iterable[Path]) -> None:
+    """Raise SettingsError where rows cannot go to `target`, before an image is sent."""
     folder = target.is_dir()
-    if folder or (target.exists() and any(one.exists() and one.samefile(target) for one in pictures)):
+    if folder or (target.exists() and any(one.exists() and one.samefile(target) for one in images)):
         raise SettingsError(
             f"{target} cannot be written.",
-            got="a folder" if folder else "one of the pictures",
+            got="a folder" if folder else "one of the images",
             expected="a file for the rows",
             fix="Name another one with --csv.",
         )
 
 
 def write_csv(done: Iterable[Inspected], target: Path) -> None:
-    """The rows in a file, whole or not at all; in what is no regular file, as they come. Raises
+    """The rows in a file, whole or not at all; in what is not a regular file, as they come. Raises
     SettingsError."""
     with explained(
         f"{target} cannot be written.",
@@ -170,8 +188,8 @@ def write_csv(done: Iterable[Inspected], target: Path) -> None:
 
 def _row(one: Inspected) -> dict[str, object]:
     if one.error:
-        return {"picture": one.picture, "error": f"{one.error.what} Got {one.error.got}."}
+        return {"image": one.image, "error": f"{one.error.what} Got {one.error.got}."}
     assert one.prediction
     row = {name: getattr(one.prediction, name) for name in COLUMNS[1:-1]}
     row["regions"] = json.dumps([[*region.bbox, region.area_px] for region in one.prediction.regions])
-    return {"picture": one.picture, **row}
+    return {"image": one.image, **row}

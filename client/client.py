@@ -1,21 +1,14 @@
-"""Asks an endpoint about pictures, from a camera PC or another program.
+"""Client and AsyncClient: an image is sent, a Prediction comes back.
 
->>> with Client("http://localhost:8080", "defects") as client:
-...     found = client.inspect(Path("plate.png"))
-...     print(found.verdict, found.score, [region.bbox for region in found.regions])
-
-Needs httpx and pydantic, and neither KServe nor OpenVINO. What is worth another try is tried again: a
-connection that fails, an answer that does not come in time, and HTTP 429, 502, 503 and 504, as Retry-After
-says or with pauses that double and vary by chance, so that many cameras do not come back at once.
+What may succeed a moment later is sent again: a connection that fails, an answer that does not come in time,
+and HTTP 429, 502, 503 and 504, after the server's Retry-After or the pauses of `retry`.
 """
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import quote
@@ -23,150 +16,123 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from defectline.client.retry import Retry, Unavailable, attempts, parse_retry_after
 from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.files import read_file
 from defectline.components.common.prediction import Prediction
 
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
 BUSY = (429, 502, 503, 504)
 REFUSED = (400, 413, 415, 422)
-"""What is said of a picture, and not of the endpoint."""
+"""What is said of an image, and not of the endpoint."""
+
+Image = bytes | bytearray | memoryview | Path
+"""An image file, or its content."""
 
 
 class Refused(ServingError):
-    """The endpoint does not accept this picture; it may accept others."""
+    """The endpoint does not accept this image; it may accept others."""
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-class _Tries:
-    """When there is another try, for one picture."""
-
-    def __init__(self, retries: int, timeout_s: float, deadline_s: float):
-        self._left, self._timeout_s = retries, timeout_s
-        self._end = time.monotonic() + deadline_s
-        self._pause_s = FIRST_PAUSE_S
-
-    def timeout_s(self) -> float:
-        """How long the next try may take."""
-        return max(min(self._timeout_s, self._end - time.monotonic()), 0.001)
-
-    def pause_s(self, failure: ServingError, asked_s: float | None = None) -> float:
-        """How long to wait before it, at least `asked_s`; raises `failure` where there is none."""
-        pause = self._pause_s * random.uniform(0.5, 1)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        if asked_s is not None:
-            pause += asked_s
-        if not self._left or time.monotonic() + pause >= self._end:
-            raise failure
-        self._left -= 1
-        return pause
-
-
-Picture = bytes | bytearray | memoryview | Path
-"""A picture file, or its content."""
-
-
+@dataclass(eq=False)
 class _Endpoint:
-    """What both clients have in common."""
+    """What both clients have in common. Raises SettingsError for what is not a URL."""
 
-    def __init__(
-        self,
-        url: str,
-        name: str = "defects",
-        timeout_s: float = 10.0,
-        retries: int = 10,
-        deadline_s: float = 30.0,
-        headers: Mapping[str, str] | None = None,
-    ):
-        """`timeout_s` is for one try and `deadline_s` for all of them, pauses included.
+    url: str
+    name: str = "defects"
+    _: KW_ONLY
+    timeout_s: float = 10.0
+    """For one attempt."""
+    retries: int = 10
+    deadline_s: float = 30.0
+    """For all attempts, pauses included."""
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    """Sent with each image: Authorization, or Host where a gateway routes by it."""
 
-        `headers` are sent with each picture: Authorization, or Host where a gateway goes by it. Raises
-        SettingsError for what is no URL.
-        """
+    def __post_init__(self) -> None:
         try:
-            parsed = httpx.URL(url)
+            parsed = httpx.URL(self.url)
         except httpx.InvalidURL:
             parsed = httpx.URL("")
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise SettingsError(
                 "The endpoint's URL cannot be used.",
-                got=url,
+                got=self.url,
                 expected="http://host:port or https://host, perhaps with a path",
                 fix="Correct the URL.",
             )
-        self.url, self.name = url.rstrip("/"), name
-        self.address = f"{self.url}/v1/models/{quote(name, safe='')}:predict"
-        self._told = (retries, timeout_s, deadline_s)
-        self._headers = {"Content-Type": "image/*", **(headers or {})}
-        self._open()
+        self.url = self.url.rstrip("/")
+        self.address = f"{self.url}/v1/models/{quote(self.name, safe='')}:predict"
+        self._retry = Retry(self.retries, self.timeout_s, self.deadline_s)
+        self._headers = {"Content-Type": "image/*", **(self.headers or {})}
 
-    def _open(self) -> None:
-        raise NotImplementedError
-
-    def _unreachable(self, error: Exception) -> ServingError:
-        return ServingError(
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return Unavailable(
             f"{self.url} does not answer.",
             got=f"{type(error).__name__}: {error}".rstrip(": "),
             expected="a running endpoint",
-            fix="Start one with `make serve`, or correct the URL.",
+            fix="Start one with `defectline serve`, or correct the URL.",
         )
 
-    def _busy(self, answer: _Answer) -> ServingError | None:
-        if answer.status not in BUSY:
-            return None
-        return ServingError(
+    def _check_busy(self, response: _Response) -> _Response:
+        """The response itself. Raises Unavailable."""
+        if response.status not in BUSY:
+            return response
+        error = Unavailable(
             f"{self.url} is too busy, or not ready.",
-            got=f"HTTP {answer.status}: {_message(answer.body)}",
+            got=f"HTTP {response.status}: {_message(response.body)}",
             expected="HTTP 200",
-            fix="Try again later, ask less at once, or let more replicas serve.",
+            fix="Try again later, send less at once, or let more replicas serve.",
         )
+        error.retry_after_s = parse_retry_after(response.headers)
+        raise error
 
-    def _prediction(self, answer: _Answer, what: str) -> Prediction:
-        got = f"HTTP {answer.status}: {_message(answer.body)}"
-        if answer.status == 400 and _code(answer.body) == "invalid_request":
+    def _parse(self, response: _Response, what: str) -> Prediction:
+        got = f"HTTP {response.status}: {_message(response.body)}"
+        if response.status == 400 and _code(response.body) == "invalid_request":
             raise ServingError(
-                "The endpoint does not accept what is asked with the picture.",
+                "The endpoint does not accept the parameters that were sent with the image.",
                 got=got,
                 expected="a threshold from 0.001 to 1, a request_id of letters, digits and . : _ -",
-                fix="Correct it; the picture was not looked at.",
+                fix="Correct them; the image was not inspected.",
             )
-        if answer.status in REFUSED:
+        if response.status in REFUSED:
             raise Refused(
                 f"The endpoint does not accept {what}.",
                 got=got,
-                expected="a picture: PNG, JPEG, BMP, TIFF or WebP",
-                fix="Check the picture.",
+                expected="an image: PNG, JPEG, BMP, TIFF or WebP",
+                fix="Check the image.",
             )
-        if answer.status == 404:
+        if response.status == 404:
             raise ServingError(
                 f"There is no model {self.name} at {self.url}.",
                 got=got,
                 expected="the name that the endpoint serves",
                 fix="Correct the name, or the URL.",
             )
-        if answer.status != 200:
-            gateway = answer.status in (401, 403) or 300 <= answer.status < 400
+        if response.status in (401, 403) or 300 <= response.status < 400:
             raise ServingError(
-                f"{self.url} lets nobody through." if gateway else f"{self.url} fails.",
+                f"{self.url} refuses access.",
                 got=got,
                 expected="HTTP 200",
-                fix="Send what the gateway before it asks for, with `headers`: Authorization, or Host."
-                if gateway
-                else "Look into the endpoint's log.",
+                fix="Send what the gateway in front of it asks for, with `headers`: Authorization, or Host.",
+            )
+        if response.status != 200:
+            raise ServingError(
+                f"{self.url} fails.", got=got, expected="HTTP 200", fix="Look into the endpoint's log."
             )
         try:
-            return Prediction.model_validate(json.loads(answer.body)["predictions"][0])
+            return Prediction.model_validate(json.loads(response.body)["predictions"][0])
         except (ValueError, KeyError, TypeError, IndexError) as error:
             wrong = isinstance(error, ValidationError) and error.errors()[0]
             raise ServingError(
                 f"{self.address} gives no prediction.",
-                got=f"{wrong['loc'][0]}: {wrong['msg']}" if wrong else _message(answer.body),
+                got=f"{wrong['loc'][0]}: {wrong['msg']}" if wrong else _message(response.body),
                 expected="an endpoint of defectline",
                 fix="Correct the URL.",
             ) from error
@@ -175,52 +141,49 @@ class _Endpoint:
 class Client(_Endpoint):
     """Asks one endpoint; safe to use from several threads, which share its connections."""
 
-    def _open(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._http = httpx.Client()
 
     def inspect(
-        self, picture: Picture, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+        self, image: Image, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
     ) -> Prediction:
-        """The prediction for a picture file or its content.
+        """The prediction for an image file or its content.
 
-        `mask=False` leaves the mask out, `threshold` judges by another one than the model's, `request_id` is
-        what the endpoint's log calls the request. Raises Refused for what is no picture, SettingsError for a
-        file that cannot be read, ServingError where the endpoint gives no answer before the deadline, and
+        `mask=False` leaves the mask out, `threshold` replaces the model's own, `request_id` is the name of
+        the request in the endpoint's log. Raises Refused for what is not an image, SettingsError for a file
+        that cannot be read, ServingError where the endpoint gives no answer before the deadline, and
         TypeError for what is neither a file nor its content.
         """
-        body, what = _content(picture)
-        asked = _query(mask, threshold, request_id)
-        tries = _Tries(*self._told)
-        while True:
-            try:
-                answer = self._post(body, asked, tries.timeout_s())
-            except httpx.TransportError as error:
-                pause = tries.pause_s(self._unreachable(error))
-            else:
-                busy = self._busy(answer)
-                if busy is None:
-                    return self._prediction(answer, what)
-                pause = tries.pause_s(busy, _retry_after(answer.headers))
-            time.sleep(pause)
+        body, what = _content(image)
+        params = _params(mask, threshold, request_id)
+        for attempt in attempts(self._retry):
+            time.sleep(attempt.pause_s)
+            with attempt:
+                response = self._check_busy(self._post(body, params, attempt.timeout_s))
+        return self._parse(response, what)
 
-    def _post(self, body: bytes, asked: Mapping[str, str], timeout_s: float) -> _Answer:
+    def _post(self, body: bytes, params: Mapping[str, str], timeout_s: float) -> _Response:
         end = time.monotonic() + timeout_s
         parts = []
         request = self._http.stream(
-            "POST", self.address, params=asked, content=body, headers=self._headers, timeout=timeout_s
+            "POST", self.address, params=params, content=body, headers=self._headers, timeout=timeout_s
         )
-        with request as answer:
-            # httpx limits the wait for each piece, not for the whole.
-            for part in answer.iter_bytes():
-                parts.append(part)
-                if time.monotonic() > end:
-                    raise httpx.ReadTimeout("the answer comes too slowly")
-        return _Answer(answer.status_code, answer.headers, b"".join(parts))
+        try:
+            with request as response:
+                # httpx limits the wait for each piece, not for the whole.
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    if time.monotonic() > end:
+                        raise httpx.ReadTimeout("the answer comes too slowly")
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        return _Response(response.status_code, response.headers, b"".join(parts))
 
     def check_reachable(self) -> None:
-        """Raise ServingError where nothing answers at the URL; whatever answers will do. Tries once."""
+        """Raise Unavailable where nothing answers at the URL; any answer will do. Tries once."""
         try:
-            self._http.get(self.url, timeout=self._told[1])
+            self._http.get(self.url, timeout=self.timeout_s)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
@@ -237,34 +200,31 @@ class Client(_Endpoint):
 class AsyncClient(_Endpoint):
     """As Client, for asyncio."""
 
-    def _open(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._http = httpx.AsyncClient()
 
     async def inspect(
-        self, picture: Picture, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+        self, image: Image, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
     ) -> Prediction:
         """As Client.inspect."""
-        body, what = await asyncio.to_thread(_content, picture)
-        asked = _query(mask, threshold, request_id)
-        tries = _Tries(*self._told)
-        while True:
-            try:
-                answer = await self._post(body, asked, tries.timeout_s())
-            except (httpx.TransportError, TimeoutError) as error:
-                pause = tries.pause_s(self._unreachable(error))
-            else:
-                busy = self._busy(answer)
-                if busy is None:
-                    return self._prediction(answer, what)
-                pause = tries.pause_s(busy, _retry_after(answer.headers))
-            await asyncio.sleep(pause)
+        body, what = await asyncio.to_thread(_content, image)
+        params = _params(mask, threshold, request_id)
+        for attempt in attempts(self._retry):
+            await asyncio.sleep(attempt.pause_s)
+            with attempt:
+                response = self._check_busy(await self._post(body, params, attempt.timeout_s))
+        return self._parse(response, what)
 
-    async def _post(self, body: bytes, asked: Mapping[str, str], timeout_s: float) -> _Answer:
-        async with asyncio.timeout(timeout_s):
-            answer = await self._http.post(
-                self.address, params=asked, content=body, headers=self._headers, timeout=timeout_s
-            )
-        return _Answer(answer.status_code, answer.headers, answer.content)
+    async def _post(self, body: bytes, params: Mapping[str, str], timeout_s: float) -> _Response:
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._http.post(
+                    self.address, params=params, content=body, headers=self._headers, timeout=timeout_s
+                )
+        except (httpx.TransportError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        return _Response(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -276,16 +236,16 @@ class AsyncClient(_Endpoint):
         await self.close()
 
 
-def _content(picture: Picture) -> tuple[bytes, str]:
+def _content(image: Image) -> tuple[bytes, str]:
     """The bytes to send, and what they are called in errors."""
-    if isinstance(picture, Path):
-        return read_file(picture, "a picture file"), str(picture)
-    if not isinstance(picture, bytes | bytearray | memoryview):
-        raise TypeError(f"a picture is a pathlib.Path or a file's bytes, not {type(picture).__name__}")
-    return bytes(picture), "the picture"
+    if isinstance(image, Path):
+        return read_file(image, "an image file"), str(image)
+    if not isinstance(image, bytes | bytearray | memoryview):
+        raise TypeError(f"an image is a pathlib.Path or a file's bytes, not {type(image).__name__}")
+    return bytes(image), "the image"
 
 
-def _query(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:
+def _params(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:
     chosen = {
         "mask": "" if mask else "none",
         "threshold": "" if threshold is None else str(threshold),
@@ -295,15 +255,15 @@ def _query(mask: bool, threshold: float | None, request_id: str) -> dict[str, st
 
 
 def _message(body: bytes) -> str:
-    """What an error's body says, in one short line."""
+    """The message of an error's body, in one short line."""
     try:
-        said = json.loads(body)["error"]
-        if isinstance(said, dict):
-            request = f" (request {said['request_id']})" if said.get("request_id") else ""
-            said = f"{said['message']}{request}"
+        message = json.loads(body)["error"]
+        if isinstance(message, dict):
+            request = f" (request {message['request_id']})" if message.get("request_id") else ""
+            message = f"{message['message']}{request}"
     except (ValueError, KeyError, TypeError):
-        said = body.decode(errors="replace")
-    return " ".join(str(said).split())[:300] or "an empty answer"
+        message = body.decode(errors="replace")
+    return " ".join(str(message).split())[:300] or "an empty answer"
 
 
 def _code(body: bytes) -> str:
@@ -312,14 +272,3 @@ def _code(body: bytes) -> str:
         return str(json.loads(body)["error"]["code"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that the server asks to wait, which it may say as a number or as a date."""
-    said = headers.get("Retry-After", "").strip()
-    if said.isdecimal():
-        return float(said)
-    try:
-        return max((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None

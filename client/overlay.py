@@ -1,4 +1,4 @@
-"""Pictures with what the endpoint found in them."""
+"""Images with what the endpoint found in them; needs NumPy, OpenCV and Pillow."""
 
 import base64
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from defectline.components.common.files import explained
 from defectline.components.common.images.imaging import decode_image, decode_mask
 
 HEAD_WIDTH = 448
-"""Pixels that the line of text above a picture needs."""
+"""Pixels that the line of text above an image needs."""
 LONGEST = 4096
-"""Side in pixels up to which a picture is enlarged."""
+"""Side in pixels up to which an image is enlarged."""
 DARK = 24
 OUTLINE = NG = (231, 76, 60)
 OK = (46, 160, 90)
 
 
-def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) -> None:
-    """Write the picture with the found regions outlined and the verdict above, as PNG.
+def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path) -> None:
+    """Write the image with the found regions outlined and the verdict above, as PNG.
 
-    `picture` is the content of its file. Regions get their boxes where the prediction has no mask. Raises
+    `data` is the content of its file. Regions get their boxes where the prediction has no mask. Raises
     SettingsError where `target` cannot be written.
     """
-    image = decode_image(picture, channels=3)
-    # Small pictures are enlarged to the head's width; of narrow ones that would take gigabytes.
+    image = decode_image(data, channels=3)
+    # Small images are enlarged to the head's width; of narrow ones that would take gigabytes.
     scale = max(1, min(round(HEAD_WIDTH / image.shape[1]), LONGEST // max(image.shape)))
     mask = _mask(prediction, image.shape[:2])
     image = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
@@ -38,8 +38,8 @@ def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) ->
     unit = max(1.0, image.shape[1] / HEAD_WIDTH)
     line = round(unit)
     image = cv2.drawContours(image.copy(), contours, -1, OUTLINE, line)
-    beside = max(0, HEAD_WIDTH - image.shape[1])
-    image = cv2.copyMakeBorder(image, 0, 0, 0, beside, cv2.BORDER_CONSTANT, value=(DARK,) * 3)
+    margin = max(0, HEAD_WIDTH - image.shape[1])
+    image = cv2.copyMakeBorder(image, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=(DARK,) * 3)
     head = np.full((round(34 * unit), image.shape[1], 3), DARK, np.uint8)
     colour = NG if prediction["verdict"] == "NG" else OK
     cv2.rectangle(head, (0, 0), (round(6 * unit), head.shape[0]), colour, cv2.FILLED)
@@ -47,8 +47,10 @@ def draw_overlay(picture: bytes, prediction: Mapping[str, Any], target: Path) ->
     text = (
         f"{prediction['verdict']}{graded}  score {prediction['score']:.3f}  {prediction['defect_area_px']} px"
     )
-    place = (round(16 * unit), round(23 * unit))
-    cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA)
+    position = (round(16 * unit), round(23 * unit))
+    cv2.putText(
+        head, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.55 * unit, (255, 255, 255), line, cv2.LINE_AA
+    )
     with explained(
         f"{target} cannot be written.",
         expected="a folder that this user may write to",

@@ -41,15 +41,15 @@ def inspect(
     are answered all the same, and the bad ones named at the end.
     """
     from defectline.cli import ui
+    from defectline.client import Client
     from defectline.client.batch import (
         as_lines,
         check_csv,
-        find_pictures,
+        find_images,
         inspect_all,
         write_csv,
         write_rows,
     )
-    from defectline.client.client import Client
 
     print_rows = csv == Path("-")
     if print_rows and json_:
@@ -61,7 +61,7 @@ def inspect(
         )
     if overlays is None and not (csv or json_):
         overlays = Path("inspected")
-    pictures = find_pictures(images)
+    pictures = find_images(images)
     if csv and not print_rows:
         check_csv(csv, pictures)
     with (
@@ -81,7 +81,7 @@ def inspect(
         show_predictions(inspected.done, overlays, csv)
     bad = [one for one in inspected.done if one.error]
     for one in bad:
-        ui.warn(f"{one.picture}: {one.error}", bad=True)
+        ui.warn(f"{one.image}: {one.error}", bad=True)
     if inspected.stopped:
         left = len(pictures) - len(inspected.done)
         if inspected.done:
@@ -96,7 +96,7 @@ def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Pa
     """One line a picture with its regions, and where the drawn findings lie."""
     from defectline.cli import ui
 
-    answered = [(one.picture, one.prediction) for one in done if one.prediction]
+    answered = [(one.image, one.prediction) for one in done if one.prediction]
     if answered:
         graded = any(found.grade for _, found in answered)
         rows = [

@@ -34,8 +34,7 @@ from pictures import encode
 from servers import free_port
 from tensors import infer
 
-from defectline.client.client import Client
-from defectline.components.common.prediction import Prediction
+from defectline.client import Client, Prediction
 
 PNG = plate()
 

@@ -6,6 +6,7 @@ The tests marked `images` need a Docker engine: `make test-images` starts one.
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,11 +14,16 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
+import numpy as np
 import pytest
 from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
 from paths import ROOT
+from pictures import encode
+from servers import free_port
 
+from defectline.client import Client
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference
 
 
@@ -230,6 +236,31 @@ for found in distributions():
 def test_the_server_is_small(registry):
     size = int(docker("inspect", "--format", "{{.Size}}", reference("serve", registry)).stdout)
     assert size <= 850e6
+
+
+@pytest.mark.images
+def test_the_docs_way_to_serve_a_models_folder(registry, tmp_path):
+    from networks import draw, judge_model
+
+    model = judge_model(tmp_path / "judged", pairs=24).folder
+    (block,) = re.findall(r"^docker run (.*?)^curl", (ROOT / "docs/install.md").read_text(), re.M | re.S)
+    words = shlex.split(block.replace("\\\n", " "))
+    name, port = f"defectline-test-{uuid4().hex[:8]}", free_port()
+    assert words[:3] == ["--rm", "--publish", "8080:8080"]
+    # The engine of the tests has no bridge, so nothing is published: the server takes the port itself.
+    words[1:3] = ["--network", "host", "--detach", "--name", name]
+    assert words[-3:] == ["defectline-serve", "--model_name", "defects"]
+    words[-3:] = [reference("serve", registry), "--model_name", "defects", "--http_port", str(port)]
+    (volume,) = [word for word in words if word.endswith(":/mnt/models:ro")]
+    words[words.index(volume)] = f"{model}:/mnt/models:ro"
+    started = docker("run", *words)
+    try:
+        assert started.returncode == 0, started.stderr
+        image = encode(draw("NG", np.random.default_rng(0))[0])
+        with Client(f"http://127.0.0.1:{port}", "defects", retries=100, deadline_s=120) as client:
+            assert client.inspect(image).verdict == "NG"
+    finally:
+        docker("rm", "--force", name)
 
 
 @pytest.fixture
