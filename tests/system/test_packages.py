@@ -162,20 +162,6 @@ def test_an_image_is_inspected(installed: str, request, url: str, image: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [["run", "--source", "."], ["sample", "samples"], ["models"], ["serve"], ["doctor"], ["crossval", "."]],
-    ids=lambda arguments: arguments[0],
-)
-def test_a_command_without_its_packages_names_the_extra(client: Path, arguments: list[str], tmp_path: Path):
-    done = run(client / "defectline", *arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert 'pip install "defectline[local]"' in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
 def test_overlays_without_their_packages_name_the_extra(client: Path, url: str, image: Path):
     done = run(
         client / "defectline", "inspect", image.name, "--url", url, "--overlays", "drawn", cwd=image.parent
