@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 STORE  ?= store
 SOURCE ?=
 SET    ?=
+CONFIG ?=
 # Your own images start from weights trained on synthetic ones, made once in the store; PRETRAIN= leaves it out.
 PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
@@ -28,8 +29,11 @@ setup: .venv/installed  ## install everything into .venv
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: setup  ## run the pipeline: make run [SOURCE=uri] [STORE=uri] [PRETRAIN=] [SET="epochs=80 seed=1"]
-ifeq ($(SOURCE),)
+run: setup  ## run the pipeline: make run [CONFIG=plates.yaml] [SOURCE=uri] [STORE=uri] [PRETRAIN=] [SET="epochs=80 seed=1"]
+ifneq ($(CONFIG),)
+	$(BIN)/defectline run --config "$(CONFIG)" $(addprefix --set ,$(SET)) $(if $(SOURCE),--source "$(SOURCE)") \
+	  $(if $(filter file,$(origin STORE)),,--store "$(STORE)")
+else ifeq ($(SOURCE),)
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
 	$(BIN)/defectline run --source samples --store "$(STORE)" $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
 else

@@ -13,13 +13,14 @@ from typer.core import TyperGroup
 
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, review, rollback, serve, status
-from defectline.cli.pipeline import crossval, pretrain, run, sample
+from defectline.cli.pipeline import config, crossval, pretrain, run, sample
 from defectline.cli.store import lineage, metrics, models, prune, report, runs, snapshots
 from defectline.components.common.errors import DefectlineError
 
 PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Pipeline": {
         "run": run.run,
+        "config": config.config,
         "crossval": crossval.crossval,
         "pretrain": pretrain.pretrain,
         "sample": sample.sample,

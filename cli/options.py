@@ -11,7 +11,57 @@ SOURCE_HELP = "s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/."
 Source = Annotated[str, typer.Option(help=SOURCE_HELP)]
 Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
 Name = Annotated[str, typer.Option(help="The model's name.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A pipeline parameter.")]
+
+
+OWN = {
+    "crossval": ("store",),
+    "pretrain": ("epochs", "batch_size", "quantize", "init_from", "encoder_weights"),
+}
+"""What these commands have values of their own for, whatever the file of a run says."""
+
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make what the file says the defaults of the command's other options."""
+    if path is None or context.resilient_parsing:
+        return path
+    from defectline.pipeline.config import as_pairs, read_config
+
+    file, own = read_config(path), OWN.get(context.info_name or "", ())
+    run = {name: getattr(file, name) for name in ("source", "store", "name") if name in file.model_fields_set}
+    of_compile = {name: value for name, value in file.cluster.items() if name != "kserve"}
+    defaults = of_compile if context.info_name == "compile" else run
+    context.default_map = {name: value for name, value in defaults.items() if value != "" and name not in own}
+    context.meta["set_"] = as_pairs({name: v for name, v in file.parameters.items() if name not in own})
+    context.meta["kserve_"] = as_pairs(file.cluster.get("kserve", {}))
+    return path
+
+
+def _after_the_file(
+    context: typer.Context, option: typer.CallbackParam, pairs: list[str] | None
+) -> list[str]:
+    """Of two pairs with the same key the last one counts."""
+    return [*context.meta.get(option.name or "", []), *(pairs or [])]
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        is_eager=True,
+        callback=_read_config,
+        help="A file of settings, as `defectline config` prints one; options and --set win over it.",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", callback=_after_the_file, help="A pipeline parameter."),
+]
+KServe = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kserve", metavar="KEY=VALUE", callback=_after_the_file, help="More of how KServe serves."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
 Pretrain = Annotated[
     bool, typer.Option("--pretrain", help="Start from weights of synthetic plates, made once in the store.")

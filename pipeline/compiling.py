@@ -1,26 +1,25 @@
 """From the definition to the YAML that a Kubeflow Pipelines server runs."""
 
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
 from kfp.compiler import Compiler, KubernetesManifestOptions
 
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.files import explained, replaced
 from defectline.components.common.settings import checked, parse_pairs
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.pipeline import PIPELINE
+from defectline.pipeline.config import KSERVE
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images, reference
 from defectline.pipeline.targets import Target
 
-HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")
-"""Settings of KServe that come from options of their own, or from the lock file."""
-
 
 def parse_kserve(pairs: list[str]) -> dict[str, str]:
     """More fields of KServeSettings from `key=value` texts. Raises SettingsError for an unknown one."""
-    known = [name for name in KServeSettings.model_fields if name not in HAVE_OPTIONS]
-    return parse_pairs(pairs, known, written="--kserve ", what="setting {} for --kserve")
+    return parse_pairs(pairs, KSERVE, written="--kserve ", what="setting {} for --kserve")
 
 
 def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:
@@ -62,23 +61,19 @@ def _images(lock: Path | None, target: Target) -> Images:
 
 
 def _write(output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None) -> None:
-    beside = output.with_name(f".{output.name}.yaml")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    expected = "a file's name in a folder that this user may write to"
+    # KFP's compiler insists on the suffix.
+    with (
+        explained(f"{output} cannot be written.", expected=expected, fix="Choose another file."),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        compiled = Path(folder, "pipeline.yaml")
         Compiler().compile(
             build(images, target),
-            str(beside),
+            str(compiled),
             kubernetes_manifest_format=manifests is not None,
             kubernetes_manifest_options=manifests,
         )
-        beside.replace(output)
-    except OSError as error:
-        raise SettingsError(
-            f"{output} cannot be written.",
-            got=error.strerror or str(error),
-            expected="a file's name in a folder that this user may write to",
-            fix="Choose another file.",
-        ) from error
-    finally:
-        if output.parent.is_dir():
-            beside.unlink(missing_ok=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(output) as path:
+            shutil.copyfile(compiled, path)

@@ -62,6 +62,8 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
             expected="one name",
             fix="Leave one of them out.",
         )
+    if others.get("force"):
+        values.pop("force", None)
     parameters = checked(Parameters, source=source, store=store, **{**others, **values})
     for uri in (parameters.source, parameters.store):
         open_storage(uri)

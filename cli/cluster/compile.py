@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from defectline.cli.options import Config, KServe
+
 
 def compile_(
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
@@ -13,6 +15,7 @@ def compile_(
     images: Annotated[
         Path | None, typer.Option(help="Lock file with digests; default images.lock.json, if there.")
     ] = None,
+    config: Config = None,
     namespace: Annotated[str, typer.Option(help="Where KServe serves the model.")] = "defectline",
     service_account: Annotated[str, typer.Option(help="Of the served pods.")] = "",
     mode: Annotated[str, typer.Option(help="KServe's mode: Standard or Knative.")] = "Standard",
@@ -21,17 +24,15 @@ def compile_(
         str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     ] = "",
     s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
-    s3_region: Annotated[str, typer.Option()] = "",
+    s3_region: Annotated[str, typer.Option(help="Region of the S3 server.")] = "",
     gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
     retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Take over an InferenceService that somebody else made.")
+        bool, typer.Option("--adopt", help="Take over an InferenceService that another tool made.")
     ] = False,
-    kserve_: Annotated[
-        list[str] | None, typer.Option("--kserve", metavar="KEY=VALUE", help="More of how KServe serves.")
-    ] = None,
+    kserve_: KServe = None,
     run_as_user: Annotated[
         int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
     ] = 1000,

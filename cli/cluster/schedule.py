@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defectline.cli.options import Experiment, Host, Json, Name, Namespace, Package, Set, Source, Store, token
+from defectline.cli.options import (
+    Config,
+    Experiment,
+    Host,
+    Json,
+    Name,
+    Namespace,
+    Package,
+    Set,
+    Source,
+    Store,
+    token,
+)
 
 if TYPE_CHECKING:
     from defectline.pipeline.kfp_server.schedules import Schedule
@@ -26,6 +38,7 @@ def apply(
     store: Store,
     cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller.")],
     name: Name = "defects",
+    config: Config = None,
     set_: Set = None,
     package: Package = Path("pipeline.yaml"),
     latest: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defectline.cli.options import (
+    Config,
     Experiment,
     FailOnGate,
     Force,
@@ -32,6 +33,7 @@ def submit(
     source: Source,
     store: Store,
     name: Name = "defects",
+    config: Config = None,
     set_: Set = None,
     force: Force = False,
     package: Package = Path("pipeline.yaml"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defectline.cli.options import SOURCE_HELP, Pretrain, Set
+from defectline.cli.options import SOURCE_HELP, Config, Pretrain, Set
 
 if TYPE_CHECKING:
     from defectline.pipeline.crossval import Judged
@@ -21,6 +21,7 @@ def crossval(
     ),
     folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
+    config: Config = None,
     set_: Set = None,
     pretrain: Pretrain = False,
 ) -> None:

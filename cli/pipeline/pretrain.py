@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from defectline.cli.options import Set, Store
+from defectline.cli.options import Config, Set, Store
 
 
 def pretrain(
     store: Store = "./store",
     pairs: Annotated[int, typer.Option(min=20, help="Synthetic light guide plates to train on.")] = 6000,
+    config: Config = None,
     set_: Set = None,
 ) -> None:
     """Train on synthetic samples, for weights to start from; prints what `init_from` takes."""

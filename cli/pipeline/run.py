@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from defectline.cli.options import FailOnGate, Force, Name, Pretrain, Set, Source, Store
+from defectline.cli.options import Config, FailOnGate, Force, Name, Pretrain, Set, Source, Store
 
 if TYPE_CHECKING:
     from defectline.pipeline.local import LocalRun
@@ -24,6 +24,7 @@ def run(
     source: Source,
     store: Store = "./store",
     name: Name = "defects",
+    config: Config = None,
     set_: Set = None,
     force: Force = False,
     pretrain: Pretrain = False,

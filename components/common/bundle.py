@@ -8,6 +8,7 @@ onnx/model.onnx  saved_model/1/
 parity.json                 how far each file is from model.keras: see train/formats/parity.py
 statistics.json             what the training pictures look like: see common/images/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
+config.yaml                 the settings of the run, if ingest left them: `defectline run --config` reads them
 SHA256SUMS
 """
 

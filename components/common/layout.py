@@ -27,7 +27,7 @@ HEAD, PACKS, JOURNAL = f"{SNAPSHOTS}head.json", f"{SNAPSHOTS}packs/", f"{SNAPSHO
 INDEX, SNAPSHOT, PICTURES = "index.parquet", "snapshot.json", "pictures.html"
 """Names below snapshots/<id>/."""
 OUTCOME, GATE, METRICS, COUNTS = "outcome.json", "gate.json", "metrics.json", "counts.json"
-REPORT, SUMMARY, QUARANTINE = "report.html", "summary.md", "quarantine.csv"
+REPORT, SUMMARY, QUARANTINE, CONFIG = "report.html", "summary.md", "quarantine.csv", "config.yaml"
 """Names below runs/<run>/, with PICTURES."""
 CROSSVAL = "crossval-"
 """Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""

@@ -134,7 +134,9 @@ def evaluate(
             served=served,
             served_reason=reason,
         )
-        sealed = _seal(model, bundle, draft, collector.examples)
+        config = layout.run_key(run, layout.CONFIG)
+        settings_file = storage.read(config) if storage.exists(config) else b""
+        sealed = _seal(model, bundle, draft, collector.examples, settings_file)
         reported = Report(
             run=run,
             bundle=sealed,
@@ -190,10 +192,13 @@ def _candidates(
     return found
 
 
-def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Example]) -> Bundle:
-    """Copy the model into `bundle`, add golden pictures, and seal it."""
+def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Example], settings_file: bytes) -> Bundle:
+    """Copy the model into `bundle`, add golden pictures and, if the run has one, its file of settings, and
+    seal it."""
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
     (bundle / "golden").mkdir()
+    if settings_file:
+        (bundle / layout.CONFIG).write_bytes(settings_file)
     # Verdicts far from the threshold stay what they are on every processor.
     steady = sorted(shown, key=lambda example: -abs(example.counted.score - draft.threshold))
     golden = []

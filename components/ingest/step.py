@@ -1,10 +1,12 @@
 """The ingest step: take a snapshot of the source, and say whether there is anything new to learn."""
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.layout import PICTURES, QUARANTINE, run_key, snapshot_key
+from defectline.components.common.layout import CONFIG, PICTURES, QUARANTINE, run_key, snapshot_key
 from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import read_pairs
@@ -47,6 +49,7 @@ def ingest(
             _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
+        target.write(run_key(run, CONFIG), _config(source, store, model_name, chosen, settings_key).encode())
         new, reason = _news(target, model_name, snapshot.id, settings_key, chosen)
         report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
@@ -56,6 +59,39 @@ def ingest(
         version = current.version if current else ""
         write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
+
+
+def _config(source: str, store: str, model_name: str, settings: IngestSettings, settings_key: str) -> str:
+    """The settings of the run as YAML, for `defectline run --config`.
+
+    >>> print(_config("in", "out", "plates", IngestSettings(), "epochs=3 tile=True init_from=a b.keras"))
+    source: "in"
+    store: "out"
+    name: "plates"
+    parameters:
+      min_new_images: 1
+      max_rejected: 0.1
+      force: false
+      masks: "all"
+      epochs: 3
+      tile: true
+      init_from: "a b.keras"
+    <BLANKLINE>
+    """
+    # Only the text of training, which is the last one, has more of the form key=value in it.
+    others, _, training = settings_key.partition(" training=")
+    pairs = re.findall(r"(\w+)=(.*?)(?= \w+=|$)", others) + ([("training", training)] if training else [])
+    parameters = settings.model_dump() | {key: _typed(value) for key, value in pairs}
+    run = {"source": source, "store": store, "name": model_name}
+    lines = [f"{key}: {json.dumps(value)}" for key, value in run.items()] + ["parameters:"]
+    return "\n".join(lines + [f"  {key}: {json.dumps(value)}" for key, value in parameters.items()]) + "\n"
+
+
+def _typed(text: str) -> object:
+    try:
+        return json.loads(text.lower())
+    except ValueError:
+        return text
 
 
 def _check_apart(source: Storage, store: Storage) -> None:

@@ -14,7 +14,7 @@ REVIEW_GCS_KEY = "key.json"
 class KServeSettings(BaseModel):
     """How and where the endpoint runs on KServe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     namespace: str = Field(min_length=1)
     image: str
@@ -25,15 +25,19 @@ class KServeSettings(BaseModel):
     min_replicas: int = Field(default=1, ge=0)
     """0, in Knative mode only, stops the last pod when no requests come: the next one waits for a start."""
     max_replicas: int = Field(default=1, ge=1)
+    """Pods at most; with more than `min_replicas` their number follows the load."""
     cpu_target: int = Field(default=0, ge=0, le=100)
     """Standard mode: load in percent of `cpu` that the number of pods follows; 0 keeps the number fixed."""
     concurrency: int = Field(default=0, ge=0)
     """Knative mode: requests at once per pod that the number of pods follows; 0 for Knative's default."""
     cpu: str = "1"
+    """Processors a pod."""
     memory: str = "1Gi"
+    """Memory a pod."""
     gpu: int = Field(default=0, ge=0)
     """GPUs a pod; with any, the network runs in ONNX Runtime."""
     gpu_type: str = "nvidia.com/gpu"
+    """The resource that a GPU is for Kubernetes."""
     review: str = ""
     """Store, s3:// or gs://, where the pods keep frames for people to review; empty for none."""
     review_secret: str = ""

@@ -1,0 +1,214 @@
+"""One file for a run's settings: what `--config` reads and `defectline config` prints.
+
+source: s3://plates/images      labelled images
+store: s3://plates/store        where snapshots, models and runs are kept
+name: plates                    the model's name
+parameters: {epochs: 80, …}     fields of the steps' settings
+cluster: {gpus: 1, …}           what `compile` takes, with `kserve: {…}` for `--kserve`
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.files import read_file
+from defectline.components.common.settings import checked, unknown
+from defectline.components.deploy.kserve.settings import KServeSettings
+from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.step_runner import SETTINGS
+
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
+"""Names of pydantic's bounds, and what people read."""
+HEAD = """\
+# Settings of defectline, with their defaults: keep what you change, and remove the rest.
+# `defectline run --config FILE` reads them. An option of the command, and --set, win over the file.
+# Folders are relative to where the command is typed.
+"""
+
+
+HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")
+"""Settings of KServe that come from options of their own, or from the lock file."""
+KSERVE = [name for name in KServeSettings.model_fields if name not in HAVE_OPTIONS]
+"""The settings that `--kserve` takes."""
+
+
+class Cluster(BaseModel):
+    """What `compile` can be told, but for the files that it reads and writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str = Field(default="defectline", min_length=1, description="Where KServe serves the model.")
+    service_account: str = Field(default="", description="Of the served pods.")
+    mode: Literal["Standard", "Knative"] = Field(
+        default="Standard", description="KServe's mode: Standard or Knative."
+    )
+    gpus: int = Field(default=1, ge=0, description="For training.")
+    s3_secret: str = Field(default="", description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    s3_endpoint: str = Field(default="", description="URL of an S3 server other than AWS.")
+    s3_region: str = Field(default="", description="Region of the S3 server.")
+    gcs_secret: str = Field(default="", description="Secret with key.json of a service account.")
+    pull_secret: str = Field(default="", description="Secret for a private image registry.")
+    retries: int = Field(default=2, ge=0, description="For a step that fails.")
+    shards: int = Field(default=1, ge=1, description="Pods that prepare the dataset at the same time.")
+    adopt: bool = Field(default=False, description="Take over an InferenceService that another tool made.")
+    kserve: dict[str, Any] = {}
+    run_as_user: int = Field(
+        default=1000, ge=0, description="User id of the steps; 0: the cluster's choice, as on OpenShift."
+    )
+
+
+class Config(BaseModel):
+    """The content of a file; what it leaves out is not in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(default="", description=str(Parameters.model_fields["source"].description))
+    store: str = Field(default="./store", description=str(Parameters.model_fields["store"].description))
+    name: str = Field(
+        default=Parameters.model_fields["model_name"].default,
+        description=str(Parameters.model_fields["model_name"].description),
+    )
+    parameters: dict[str, Any] = {}
+    cluster: dict[str, Any] = {}
+
+
+class Setting(NamedTuple):
+    """A setting as people and other programs see it."""
+
+    key: str
+    """Where it is in the file: `parameters.epochs`."""
+    step: str
+    """Whose it is: a step's, `run`, `cluster` or `kserve`."""
+    type: str
+    default: Any
+    choices: list[Any]
+    """All values that it may have; empty where they are not so few."""
+    bounds: dict[str, float]
+    """`ge`, `gt`, `le`, `lt`, `multiple_of`."""
+    description: str
+
+
+def read_config(path: Path) -> Config:
+    """The settings in a file. Raises SettingsError that names the file and the key."""
+    text = read_file(path, "a YAML file of settings, as `defectline config` prints one")
+    try:
+        content = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} is not valid YAML.",
+            got=" ".join(str(error).split()),
+            expected="settings as `defectline config` prints them",
+            fix="Correct the file there.",
+        ) from None
+    if not isinstance(content, dict):
+        content = {"": content}
+    settable = [name for kind in SETTINGS.values() for name in kind.model_fields]
+    _check_keys(path, "", content, Config.model_fields)
+    _check_mapping(path, content, "parameters")
+    _check_mapping(path, content, "cluster")
+    _check_mapping(path, content["cluster"], "kserve")
+    _check_keys(path, "parameters.", content["parameters"], settable)
+    _check_keys(path, "cluster.", content["cluster"], Cluster.model_fields)
+    _check_keys(path, "cluster.kserve.", content["cluster"].get("kserve", {}), KSERVE)
+    try:
+        config = checked(Config, **{key: value for key, value in content.items() if value is not None})
+        named = {"model_name": config.name}
+        checked(Parameters, source="source", store="store", **named, **config.parameters)
+        cluster = checked(Cluster, **config.cluster)
+        where = {"namespace": cluster.namespace, "image": "any:1", "deployment_mode": cluster.mode}
+        checked(KServeSettings, **where, **cluster.kserve)
+    except SettingsError as error:
+        raise SettingsError(
+            f"{path}: {error.what}", got=error.got, expected=error.expected, fix=error.fix
+        ) from None
+    return config
+
+
+def _check_mapping(path: Path, content: dict[str, Any], key: str) -> None:
+    # A heading without anything below it is null in YAML.
+    if not isinstance(values := content.get(key) or {}, dict):
+        raise SettingsError(
+            f"{path}: {key} is not a mapping.",
+            got=repr(values),
+            expected="key: value, one a line, further to the right",
+            fix="Compare with what `defectline config` prints.",
+        )
+    content[key] = values
+
+
+def _check_keys(path: Path, prefix: str, found: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in found:
+        if key not in known:
+            raise unknown(f"key {prefix}{key} in {path}", str(key), known)
+
+
+def as_pairs(values: Mapping[str, Any]) -> list[str]:
+    """`key=value` texts, as people write them after --set and --kserve."""
+    return [f"{key}={_as_text(value)}" for key, value in values.items()]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def describe() -> list[Setting]:
+    """Every setting, in the order of the file."""
+    groups: list[tuple[str, str, type[BaseModel], Iterable[str]]] = [
+        ("", "run", Config, ("source", "store", "name")),
+        *(("parameters.", step, kind, kind.model_fields) for step, kind in SETTINGS.items()),
+        ("cluster.", "cluster", Cluster, (name for name in Cluster.model_fields if name != "kserve")),
+        ("cluster.kserve.", "kserve", KServeSettings, KSERVE),
+    ]
+    return [
+        _describe(f"{prefix}{name}", step, kind.model_fields[name])
+        for prefix, step, kind, names in groups
+        for name in names
+    ]
+
+
+def _describe(key: str, step: str, field: FieldInfo) -> Setting:
+    several = get_origin(field.annotation) is Literal
+    choices = list(get_args(field.annotation)) if several else []
+    kind = type(choices[0]) if several else get_origin(field.annotation) or field.annotation
+    bounds = {
+        name: value
+        for one in field.metadata
+        for name in BOUNDS
+        if (value := getattr(one, name, None)) is not None
+    }
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    return Setting(
+        key,
+        step,
+        getattr(kind, "__name__", str(kind)),
+        default,
+        choices,
+        bounds,
+        " ".join((field.description or "").split()),
+    )
+
+
+def as_yaml() -> str:
+    """Every setting with its default, its bounds and a sentence, as a file for `read_config`."""
+    lines, heading = [HEAD], ""
+    for setting in describe():
+        prefix, _, name = setting.key.rpartition(".")
+        above, _, last = prefix.rpartition(".")
+        margin = "  " * len(prefix.split(".")) if prefix else ""
+        if prefix != heading:
+            lines.append(f"{margin[2:]}{last}:" if above else f"\n{last}:")
+            heading = prefix
+        allowed = [f"{BOUNDS[bound]} {value}" for bound, value in setting.bounds.items()]
+        allowed += [f"one of {', '.join(map(str, setting.choices))}"] if setting.choices else []
+        bounds = f" ({', '.join(allowed)})" if allowed else ""
+        lines.append(f"{margin}# {setting.description}{bounds}")
+        lines.append(f"{margin}{name}: {json.dumps(setting.default)}")
+    return "\n".join(lines) + "\n"
