@@ -6,11 +6,12 @@ Heavy packages are imported by the commands that need them.
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, pretrain, run, sample
@@ -54,6 +55,15 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
 class Commands(TyperGroup):
     """All commands, in the order of PANELS: typer would list groups before the others."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if not ctx.resilient_parsing and name not in self.commands and not name.startswith("-"):
+            near = " or ".join(f"'{one}'" for one in hints.nearest(name, self.list_commands(ctx)))
+            ctx.fail(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""))
+        if not ctx.resilient_parsing and "--help" not in args:
+            hints.check_installed(name)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: object) -> list[str]:
         return [name for commands in PANELS.values() for name in commands]
 
@@ -92,8 +102,18 @@ def main() -> None:
     error."""
     # So that a run that is told to end takes its steps and its temporary files with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    completion.answer_bash()
     try:
         app()
     except DefectlineError as error:
-        typer.secho(str(error), err=True, fg=typer.colors.RED)
-        raise SystemExit(2) from None
+        _end(error)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == "defectline":
+            raise
+        typed = next((name for commands in PANELS.values() for name in commands if name in sys.argv), "")
+        _end(hints.missing(typed, error.name))
+
+
+def _end(error: DefectlineError) -> NoReturn:
+    typer.secho(hints.typed(str(error)), err=True, fg=typer.colors.RED)
+    raise SystemExit(2) from None

@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from defectline.cli import completion
+
 SOURCE_HELP = "s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/."
 
 Source = Annotated[str, typer.Option(help=SOURCE_HELP)]
-Store = Annotated[str, typer.Option(help="Where snapshots, models and runs are kept.")]
-Name = Annotated[str, typer.Option(help="The model's name.")]
+Store = Annotated[
+    str, typer.Option(envvar="DEFECTLINE_STORE", help="Where snapshots, models and runs are kept.")
+]
+Name = Annotated[str, typer.Option(help="The model's name.", autocompletion=completion.models)]
 
 
 OWN = {
@@ -49,12 +53,18 @@ Config = Annotated[
         "--config",
         is_eager=True,
         callback=_read_config,
-        help="A file of settings, as `defectline config` prints one; options and --set win over it.",
+        help="A file of settings, as `defectline config` prints one; options, variables and --set win.",
     ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", callback=_after_the_file, help="A pipeline parameter."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        callback=_after_the_file,
+        help="A pipeline parameter; repeatable.",
+        autocompletion=completion.pairs,
+    ),
 ]
 KServe = Annotated[
     list[str] | None,
@@ -68,7 +78,9 @@ Pretrain = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
-Namespace = Annotated[str, typer.Option(help="Profile namespace, on multi-user Kubeflow.")]
+Namespace = Annotated[
+    str, typer.Option(envvar="KFP_NAMESPACE", help="Profile namespace, on multi-user Kubeflow.")
+]
 ServedIn = Annotated[
     str, typer.Option("--namespace", help="Where KServe serves the model; else this machine.")
 ]

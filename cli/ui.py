@@ -28,7 +28,7 @@ COLOURS = {
     **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "NG", "FAILED", "CANCELED"), "red"),
     **dict.fromkeys(("unfinished", "running", "RUNNING"), "yellow"),
 }
-"""Of the words that say how something stands."""
+"""Of the words that tell a state."""
 BELOW_WIDTH = 50
 """The room that the columns which may come below want beside the others."""
 

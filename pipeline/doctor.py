@@ -20,13 +20,16 @@ PYTHONS = ("3.11", "3.12")
 VARIABLES = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"),
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "GOOGLE_APPLICATION_CREDENTIALS"),
-    *("KFP_HOST", "KFP_TOKEN", "KUBECONFIG", "MLFLOW_TRACKING_URI", "SSL_CERT_FILE"),
+    *("KFP_HOST", "KFP_NAMESPACE", "KFP_TOKEN", "KUBECONFIG", "MLFLOW_TRACKING_URI", "SSL_CERT_FILE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
 """Besides those that begin with DEFECTLINE_. Values are never told: some are secrets."""
 FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "KUBECONFIG")
 """Variables that name a file."""
 
+
+CLONE = (Path(__file__).parents[1] / "Makefile").is_file()
+"""Whether this is installed from a clone, where make installs."""
 
 ROOM = 2e9
 """Bytes that should be free. A run on 100 synthetic pairs leaves 92 MB in the store, 80 of them a model."""
@@ -57,14 +60,13 @@ def examine(source: str, store: str, host: str, namespace: str, token: str) -> I
 
 
 def _versions() -> Iterator[Finding]:
+    install = "Run `make setup`." if CLONE else 'Run `pip install "defectline[local]"`.'
     for name, version in versions():
         if name == "python":
             fits = version.rpartition(".")[0] in PYTHONS
             yield Finding(name, fits, version, "" if fits else f"Install Python {' or '.join(PYTHONS)}.")
         else:
-            yield Finding(
-                name, bool(version), version or "not installed", "" if version else "Run `make setup`."
-            )
+            yield Finding(name, bool(version), version or "not installed", "" if version else install)
 
 
 def _environment() -> Iterator[Finding]:

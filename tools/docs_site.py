@@ -104,12 +104,12 @@ def _row(parameter: Any) -> str:
     default = parameter.default
     if parameter.required:
         default = "needed"
-    elif parameter.envvar:
-        default = f"`{parameter.envvar}`"
     elif default in (None, "", False, []) or parameter.name == "help":
         default = ""
     else:
         default = f"`{default}`"
+    if parameter.envvar:
+        default = f"{default} or `{parameter.envvar}`".removeprefix(" or ")
     about = " ".join((parameter.help or "").split()).replace("|", "\\|")
     return f"| {shown} | {default} | {about} |".replace("VERSION|IMAGE", "VERSION\\|IMAGE")
 

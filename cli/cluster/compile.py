@@ -43,6 +43,7 @@ def compile_(
 ) -> None:
     """Compile the pipeline for a cluster."""
     from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
+    from defectline.pipeline.images import LOCK
     from defectline.pipeline.targets import Target
 
     kserve: dict[str, Any] = {
@@ -69,6 +70,11 @@ def compile_(
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
+    if not (images or LOCK.exists()):
+        typer.echo(
+            f"There is no {LOCK}: these are names of this version, and such images may not exist. "
+            "`make images PUSH=1` builds them and writes it."
+        )
     if gitops:
         version = compile_manifests(gitops, output, images, target, pipeline_namespace)
         typer.echo(f"{gitops}: the pipeline and its version {version}, for namespace {pipeline_namespace}")

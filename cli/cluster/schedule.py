@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defectline.cli import hints
 from defectline.cli.options import (
     Config,
     Experiment,
@@ -89,7 +90,7 @@ def pause(host: Host, name: Name = "defects", namespace: Namespace = "") -> None
     from defectline.pipeline.kfp_server import schedules
 
     schedules.switch_schedule(host=host, name=name, enabled=False, namespace=namespace, token=token())
-    typer.echo(f"schedule {name} paused; `defectline schedule resume` goes on with it")
+    typer.echo(f"schedule {name} paused; `{hints.program()} schedule resume` goes on with it")
 
 
 @app.command("resume")

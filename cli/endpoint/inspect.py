@@ -1,6 +1,7 @@
 """`defectline inspect`"""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,9 +25,7 @@ def inspect(
     name: Name = "defects",
     overlays: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for the pictures with the findings; default inspected/, with --csv or --json none."
-        ),
+        typer.Option(help="Also draw the findings, into this folder."),
     ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Write a row a picture to this file; - prints them.")
@@ -35,9 +34,11 @@ def inspect(
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30.0,
 ) -> None:
-    """Ask the endpoint about pictures; print what it found and draw it.
+    """Ask the endpoint about images; print what it found, and how many are OK and NG.
 
-    Exit status 0: all were answered, whatever the verdicts. 2: a picture or the endpoint failed; the others
+    Nothing is drawn unless --overlays names a folder.
+
+    Exit status 0: all were answered, whatever the verdicts. 2: an image or the endpoint failed; the others
     are answered all the same, and the bad ones named at the end.
     """
     from defectline.cli import ui
@@ -59,8 +60,6 @@ def inspect(
             expected="one of them, or a file for --csv",
             fix="Name a file with --csv, or leave --json out.",
         )
-    if overlays is None and not (csv or json_):
-        overlays = Path("inspected")
     pictures = find_images(images)
     if csv and not print_rows:
         check_csv(csv, pictures)
@@ -79,6 +78,9 @@ def inspect(
             typer.echo(line)
     else:
         show_predictions(inspected.done, overlays, csv)
+    said = summary(inspected.done)
+    # Where programs read stdout, people read stderr.
+    ui.warn(said) if print_rows or json_ else typer.echo(said)
     bad = [one for one in inspected.done if one.error]
     for one in bad:
         ui.warn(f"{one.image}: {one.error}", bad=True)
@@ -90,6 +92,13 @@ def inspect(
     if bad:
         ui.warn(f"{len(bad)} of {len(pictures)} pictures failed", bad=True)
         raise typer.Exit(2)
+
+
+def summary(done: Sequence["Inspected"]) -> str:
+    """`50 images: 48 NG, 2 OK`"""
+    counts = Counter(one.prediction.verdict if one.prediction else "failed" for one in done)
+    kinds = [f"{counts[kind]:,} {kind}" for kind in ("NG", "OK", "failed") if counts[kind]]
+    return f"{len(done):,} image{'' if len(done) == 1 else 's'}: {', '.join(kinds) or 'none answered'}"
 
 
 def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Path | None = None) -> None:

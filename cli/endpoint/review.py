@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Json, Name, Source, Store
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def list_(
 
 @app.command("accept")
 def accept(
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="ID prefixes are accepted.")],
+    ids: Annotated[
+        list[str],
+        typer.Argument(metavar="ID…", help="ID prefixes are accepted.", autocompletion=completion.frames),
+    ],
     as_: Annotated[Literal["OK", "NG"], typer.Option("--as", help="What the part really is.")],
     mask: Annotated[
         Path | None, typer.Option(help="Its defects, white on black; otherwise the predicted mask is taken.")

@@ -4,13 +4,21 @@ from typing import Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Name, ServedIn, Store
 
 
 def rollback(
     store: Store = "./store",
     name: Name = "defects",
-    to: Annotated[str, typer.Option(metavar="VERSION", help="Default: the version that served before.")] = "",
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION",
+            help="Default: the version that served before.",
+            autocompletion=completion.versions,
+        ),
+    ] = "",
     namespace: ServedIn = "",
 ) -> None:
     """Serve an earlier version again, checked as a new one is."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from defectline.cli import hints
 from defectline.cli.options import Name, Store
 
 
@@ -36,7 +37,7 @@ def serve(
     check_port(port)
     url = f"http://localhost:{port}"
     typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
-    typer.echo(f"  defectline inspect IMAGE --url {url} --name {name}")
+    typer.echo(f"  {hints.program()} inspect IMAGE --url {url} --name {name}")
     if page:
         typer.echo(f"or open {url} in a browser.")
     sys.stdout.flush()

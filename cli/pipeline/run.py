@@ -2,11 +2,11 @@
 
 import json
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from defectline.cli import hints
 from defectline.cli.options import Config, FailOnGate, Force, Name, Pretrain, Set, Source, Store
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
         return "open the report; add pictures or correct masks; then run again"
     options = [] if parameters.store in ("./store", "store") else ["--store", parameters.store]
     options += [] if parameters.model_name == "defects" else ["--name", parameters.model_name]
-    return shlex.join([sys.argv[0], "serve", *options]) if options else "make serve"
+    return f"{hints.program()} {shlex.join(['serve', *options])}"
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Json, Store
 
 if TYPE_CHECKING:
@@ -16,9 +17,11 @@ def lineage(
         typer.Argument(
             metavar="VERSION|IMAGE",
             help="A model's version; or a picture: the pair's id, its key in the source, a file, or its "
-            "SHA-256. Starts of versions and checksums do.",
+            "SHA-256. Prefixes of versions and checksums are accepted. Default: the latest champion, or the "
+            "latest version where there is none.",
+            autocompletion=completion.versions,
         ),
-    ],
+    ] = "",
     store: Store = "./store",
     images: Annotated[bool, typer.Option("--images", help="Of a version: list its pictures.")] = False,
     json_: Json = False,
@@ -34,7 +37,7 @@ def lineage(
     )
 
     opened = open_storage(store)
-    if is_version(what):
+    if not what or is_version(what):
         origin = trace_model(opened, what, ui.warn)
         if json_:
             ui.print_json(as_json(origin, images))
@@ -65,7 +68,7 @@ def show_origin(origin: "ModelLineage", images: bool) -> None:
             ("compared with", run.metrics.get("champion") if run else ""),
             ("snapshot", snapshot.id if snapshot else f"{model.snapshot or 'not known'} (gone)"),
             ("taken", f"{ui.day(snapshot.created)} UTC" if snapshot else ""),
-            ("source", snapshot.source if snapshot else ""),
+            ("source", ", ".join(snapshot.sources) if snapshot else ""),
         ]
     )
     if snapshot:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Json, Store
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 def metrics(
     run: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN…", help="Starts of names do; default the last five.")
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN…",
+            help="ID prefixes are accepted. Default: the latest five that were judged.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     store: Store = "./store",
     plot: Annotated[Path | None, typer.Option(help="Draw bars with intervals to this PNG.")] = None,

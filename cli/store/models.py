@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Json, Store
 
 
 def models(
     store: Store = "./store",
-    name: Annotated[str, typer.Option(help="Only this model.")] = "",
+    name: Annotated[str, typer.Option(help="Only this model.", autocompletion=completion.models)] = "",
     namespace: Annotated[str, typer.Option(help="Also ask KServe in this namespace what serves there.")] = "",
     json_: Json = False,
 ) -> None:

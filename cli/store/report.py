@@ -5,16 +5,23 @@ from typing import Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Store
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="The run; a start of its name does.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="The run; an ID prefix is accepted. Default: the latest with a report.",
+            autocompletion=completion.runs,
+        ),
+    ] = "",
     store: Store = "./store",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to put a copy.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Print where the report of a run lies; one of a remote store is fetched first."""
+    """Print where the report of a run is; one of a remote store is fetched first."""
     import webbrowser
 
     from defectline.cli import ui

@@ -8,9 +8,15 @@ from defectline.cli.options import Json, Namespace, Store, token
 
 
 def runs(
+    context: typer.Context,
     store: Store = "./store",
     host: Annotated[
-        str, typer.Option(help="Instead of a store's, the runs of this Kubeflow Pipelines server.")
+        str,
+        typer.Option(
+            envvar="KFP_HOST",
+            help="The runs of this Kubeflow Pipelines server, instead of a store's. A --store that is typed "
+            "wins over the variable.",
+        ),
     ] = "",
     namespace: Namespace = "",
     limit: Annotated[int, typer.Option(min=1, help="The last ones.")] = 20,
@@ -22,6 +28,9 @@ def runs(
     from defectline.pipeline.catalog.runs import list_runs
     from defectline.pipeline.kfp_server.runs import list_cluster_runs
 
+    typed = {name for name in ("store", "host") if _is_typed(context, name)}
+    if typed == {"store"}:
+        host = ""
     if host:
         rows = list_cluster_runs(host, namespace, token(), limit)
     else:
@@ -47,3 +56,9 @@ def runs(
         whole=("run", "state"),
         below=("version", "reason"),
     )
+
+
+def _is_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option is on the command line, and not from the environment or the default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"

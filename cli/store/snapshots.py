@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from defectline.cli import completion
 from defectline.cli.options import Json, Store
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ def snapshots(
     store: Store = "./store",
     diff: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="A B", help="What B has other than A. ID prefixes are accepted."),
+        typer.Option(
+            metavar="A B",
+            help="What B has other than A. ID prefixes are accepted.",
+            autocompletion=completion.snapshots,
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -54,7 +59,7 @@ def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:
     from defectline.cli import ui
 
     ui.table(
-        ("", "snapshot", "date", "pairs", "new", "rejected", "models"),
+        ("", "snapshot", "date", "pairs", "new", "rejected", "models", "source"),
         [
             (
                 "→" if row.head else "",
@@ -64,11 +69,13 @@ def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:
                 row.new,
                 row.snapshot.rejected,
                 "\n".join(row.models),
+                "\n".join(row.snapshot.sources),
             )
             for row in rows
         ],
         numbers=("pairs", "new", "rejected"),
         whole=("snapshot", "date"),
+        below=("source",),
     )
     ui.note("→ is the newest; dates are UTC; new: pairs that the one before has not")
 

@@ -58,7 +58,7 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
             f"There is no model {name} to serve.",
             got=f"no champion in {storage.uri}",
             expected="a model that passed the gate",
-            fix="Run the pipeline first (`make run`), or correct --store and --name.",
+            fix="Run the pipeline first with `defectline run`, or correct --store and --name.",
         )
     prefix = model_folder(name, current.version)
     if isinstance(storage, FolderStorage):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, StoreError
-from defectline.components.common.layout import COUNTS, run_key
+from defectline.components.common.layout import COUNTS, MODELS, run_key
 from defectline.components.common.snapshot import (
     SPLITS,
     Pair,
@@ -115,10 +115,15 @@ def is_version(text: str) -> bool:
 
 
 def trace_model(store: Storage, start: str, say: Say) -> ModelLineage:
-    """What the version `start`, or the one that begins so, was made of. Raises SettingsError for another."""
+    """What the version `start`, or the one that begins so, was made of; empty stands for the latest champion,
+    or the latest version where there is none. Raises SettingsError for another."""
     runs = read_runs(store, say)
     models = {model.version: model for model in read_models(store, runs, say)}
-    model = models[resolve(start, list(models), "version", "defectline models")]
+    if start:
+        model = models[resolve(start, list(models), "version", "defectline models")]
+    else:
+        model = _latest(store, models.values())
+        say(f"{model.name} {model.version}, the latest {'champion' if model.champion else 'version'}")
     run = next((run for run in runs if run.id == model.run), None)
     if not model.snapshot:
         return ModelLineage(model, run, None, [])
@@ -129,6 +134,17 @@ def trace_model(store: Storage, start: str, say: Say) -> ModelLineage:
         return ModelLineage(model, run, None, [])
     verdicts = _verdicts(store, model.run, say)
     return ModelLineage(model, run, snapshot, [_picture(row, verdicts) for row in rows if row.accepted])
+
+
+def _latest(store: Storage, models: Iterable[Model]) -> Model:
+    if latest := max(models, key=lambda model: (model.champion, model.version), default=None):
+        return latest
+    raise SettingsError(
+        "The store holds no models.",
+        got=f"nothing in {store.url(MODELS)}",
+        expected="a store in which a run reached its gate",
+        fix="Run the pipeline first, or correct --store.",
+    )
 
 
 def _picture(row: Pair, verdicts: Mapping[str, tuple[str, float]]) -> Picture:

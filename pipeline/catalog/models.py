@@ -38,6 +38,10 @@ class Model(NamedTuple):
     starts_from: str = ""
     """The weights that its training began with, as its settings name them; empty for random ones."""
 
+    @property
+    def champion(self) -> bool:
+        return self.state == "champion"
+
 
 class Published(NamedTuple):
     """A version of which there are files."""

@@ -197,11 +197,16 @@ def plot(runs: Sequence[Run], file: Path) -> None:
 
 
 def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> Path:
-    """The report of a run as a file: where it lies on this machine, else a copy, by default in this folder.
+    """The report of a run as a file: where it is on this machine, else a copy, by default in this folder.
 
-    Raises SettingsError where there is no such run or it has none.
+    An empty `start` stands for the latest run with a report. Raises SettingsError where there is no such run
+    or it has none.
     """
     runs = {run.id: run for run in read_runs(store, say)}
+    reported = [run.id for run in runs.values() if layout.REPORT in run.files]
+    if not start and reported:
+        start = reported[-1]
+        say(f"run {start}, the latest with a report")
     run = runs[resolve(start, list(runs), "run", COMMAND)]
     if layout.REPORT not in run.files:
         raise SettingsError(

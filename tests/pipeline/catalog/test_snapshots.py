@@ -57,10 +57,11 @@ def test_the_table_counts_pairs_and_names_models(source: Path, store: FolderStor
     done = defectline("snapshots", "--store", store.root)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["snapshot", "date", "pairs", "new", "rejected", "models"]
-    assert lines[1].split() == [first, "2026-01-01", "05:00:00", "40", "40", "0", "defects", bundle.version]
-    assert lines[2].split() == [second, "2026-01-02", "05:00:00", "42", "3", "1"]
-    assert lines[3].split() == ["→", third, "2026-01-03", "05:00:00", "41", "0", "1"]
+    assert lines[0].split() == ["snapshot", "date", "pairs", "new", "rejected", "models", "source"]
+    model, uri = ["defects", bundle.version], source.as_uri()
+    assert lines[1].split() == [first, "2026-01-01", "05:00:00", "40", "40", "0", *model, uri]
+    assert lines[2].split() == [second, "2026-01-02", "05:00:00", "42", "3", "1", uri]
+    assert lines[3].split() == ["→", third, "2026-01-03", "05:00:00", "41", "0", "1", uri]
     assert contents(store.root) == before
 
 

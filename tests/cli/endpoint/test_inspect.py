@@ -71,14 +71,24 @@ def _verdicts(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
 
 
 def test_folders_patterns_and_files_in_the_order_they_were_named(url, pictures):
-    done = _inspect(url, pictures, "NG", "OK/[01].png", "OK/2.png", "NG/0.png", "--jobs", "3")
+    done = _inspect(
+        url, pictures, "NG", "OK/[01].png", "OK/2.png", "NG/0.png", "--jobs", "3", "--overlays", "inspected"
+    )
     assert done.returncode == 0, done.stderr
     named = [f"{label}/{number}.png" for label in ("NG", "OK") for number in range(3)]
     assert _verdicts(done) == [[name, name[:2]] for name in named]
     drawn = sorted(path.name for path in (pictures / "inspected").iterdir())
     assert drawn == sorted(name.replace("/", "-") for name in named)
-    # No bar where nobody watches.
+    assert done.stdout.splitlines()[-1] == "6 images: 3 NG, 3 OK"
+    # No bar where there is no terminal.
     assert done.stderr == ""
+
+
+def test_nothing_is_drawn_unless_a_folder_is_named(url, pictures):
+    before = sorted(pictures.rglob("*"))
+    done = _inspect(url, pictures, "OK/0.png")
+    assert done.stdout.splitlines()[-1] == "1 image: 1 OK"
+    assert sorted(pictures.rglob("*")) == before
 
 
 def test_one_bad_file_does_not_stop_the_others(url, pictures):
@@ -94,6 +104,7 @@ def test_one_bad_file_does_not_stop_the_others(url, pictures):
     ]
     assert "NG/1.png: The endpoint does not accept the image." in done.stderr
     assert "missing.png: missing.png cannot be read." in done.stderr
+    assert done.stdout.splitlines()[-1] == "7 images: 2 NG, 3 OK, 2 failed"
     assert done.stderr.splitlines()[-1] == "2 of 7 pictures failed"
     assert "Traceback" not in done.stderr
     with (pictures / "all.csv").open(newline="") as file:
@@ -113,6 +124,7 @@ def test_json_has_a_line_for_each_picture(url, pictures):
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["image"], set(first["error"])) == ("OK/0.png", {"what", "got", "expected", "fix"})
     assert (second["image"], second["prediction"]["verdict"]) == ("NG/0.png", "NG")
+    assert done.stderr.splitlines()[0] == "2 images: 1 NG, 1 failed"
     assert [path.name for path in (pictures / "drawn").iterdir()] == ["NG-0.png"]
 
 
@@ -163,11 +175,13 @@ def test_a_csv_takes_no_pictures_place(url, pictures, target):
 def test_an_endpoint_that_starts_again_is_waited_for(model, pictures):
     many, port, log = pictures / "many", free_port(), pictures / "serve.log"
     many.mkdir()
+    # However slow this machine is, the deadline of a picture does not end while the endpoint starts.
+    options = ["--csv", "all.csv", "--timeout", "150"]
     for number in range(300):
         shutil.copy(pictures / "OK/0.png", many / f"{number}.png")
     with ThreadPoolExecutor() as pool:
         with _serving(model, port, log) as process:
-            asked = pool.submit(_inspect, f"http://127.0.0.1:{port}", pictures, "many", "--csv", "all.csv")
+            asked = pool.submit(_inspect, f"http://127.0.0.1:{port}", pictures, "many", *options)
             while not asked.done() and '"request"' not in log.read_text():
                 time.sleep(0.01)
             process.kill()

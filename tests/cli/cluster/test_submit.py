@@ -1,6 +1,5 @@
-"""compile → submit → schedule by the command line, against the stand-in of the KFP API."""
+"""`defectline submit` against the stand-in of the KFP API."""
 
-import json
 import os
 import pty
 import sys
@@ -12,33 +11,16 @@ import pytest
 from commands import call, defectline
 from kfp_api import KfpApi, on, running
 
-from defectline.components.common.errors import SettingsError
-from defectline.components.common.ports import free_port
 from defectline.components.common.records import Outcome, write_outcome
 from defectline.components.common.storage import open_storage
-from defectline.pipeline.compiling import parse_kserve
 
 RUNS = "/runs"
-SCHEDULES = "/recurringruns"
 
 
 @pytest.fixture
 def server() -> Iterator[KfpApi]:
     with running(KfpApi()) as server:
         yield server
-
-
-def test_how_kserve_serves_is_compiled_in(package):
-    text = package.read_text()
-    for value in ("adopt: true", "min_replicas: '2'", "canary_steps: 5,50"):
-        assert value in text
-    for pair, says in [
-        ("min_replica=2", "Did you mean min_replicas"),
-        ("image=a:1", "no setting image for --kserve"),
-        ("gpu", "Write --kserve gpu="),
-    ]:
-        with pytest.raises(SettingsError, match=says):
-            parse_kserve([pair])
 
 
 def test_submit_and_wait(server, package):
@@ -110,54 +92,8 @@ def test_exit_status_by_what_the_gate_said(package, s3_server, monkeypatch):
     assert "left no outcome" in done.stderr
 
 
-def test_runs_on_a_cluster_are_kept_apart_by_id(package):
-    assert "pipeline_job_uuid" in package.read_text()
-    assert "pipeline_job_name" not in package.read_text()
-
-
 def test_parameters_are_checked_before_anything_is_sent(server, package):
     done = defectline("submit", *on(server, package), "--set", "epochs=none")
     assert done.returncode == 2
     assert "epochs" in done.stderr
     assert not server.bodies(RUNS)
-
-
-def test_schedule_apply_list_delete(server, package):
-    apply = ["schedule", "apply", *on(server, package), "--name", "plates", "--cron"]
-    first = call(*apply, "0 5 * * *")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "0 0 5 * * *" in first.stdout
-    assert first.stdout.count(" UTC") == 3
-    assert call(*apply, "0 5 * * *").returncode == 0
-    (body,) = server.bodies(SCHEDULES)
-    assert (body["no_catchup"], body["max_concurrency"]) == (True, "1")
-    assert "plates" in call("schedule", "list", "--host", server.host).stdout
-    (listed,) = json.loads(call("schedule", "list", "--host", server.host, "--json").stdout)
-    assert (listed["name"], listed["cron"], len(listed["next_times"])) == ("plates", "0 0 5 * * *", 3)
-    assert listed["follows_latest"] is False
-    told = call("schedule", "list", "--host", server.host, "--time-zone", "Asia/Tokyo").stdout
-    assert told.count(" 05:00:00 Asia/Tokyo, 20:00:00 UTC") == 3
-    assert call("schedule", "list", "--host", server.host, "--time-zone", "Tokio").returncode == 2
-    which = ["--host", server.host, "--name", "plates"]
-    assert "paused" in call("schedule", "pause", *which).stdout
-    assert "paused" in call("schedule", "list", "--host", server.host).stdout
-    assert call("schedule", "resume", *which).stdout.count(" UTC") == 3
-    request = json.loads(call("schedule", "request", *which).stdout)
-    assert request["runtime_config"]["parameters"]["source"] == "s3://plates/a"
-    assert call("schedule", "pause", "--host", server.host, "--name", "other").returncode == 2
-    assert call("schedule", "delete", "--host", server.host, "--name", "plates").returncode == 0
-    assert "no schedules" in call("schedule", "list", "--host", server.host).stdout
-
-
-def test_wrong_cron(server, package):
-    done = call("schedule", "apply", *on(server, package), "--cron", "every day")
-    assert done.returncode == 2
-    assert "fix:" in done.stderr
-    assert not server.bodies(SCHEDULES)
-
-
-def test_nobody_answers(package):
-    done = defectline("schedule", "list", "--host", f"http://127.0.0.1:{free_port()}")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "fix:" in done.stderr

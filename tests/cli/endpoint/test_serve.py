@@ -1,5 +1,6 @@
-"""`defectline serve`: the champion of a store, as a process."""
+"""`defectline serve`: what it says, and the champion of a store, served by a process."""
 
+import os
 import signal
 import socket
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from commands import defectline
+from commands import call, defectline
 from endpoints import (
     PREDICT,
     START_S,
@@ -25,6 +26,7 @@ from endpoints import (
 from networks import Judged, judge_model
 from servers import free_port
 
+from defectline.cli import hints
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.layout import champion_key
 from defectline.components.common.records import ChampionRecord
@@ -126,3 +128,43 @@ def test_defectline_serve_keeps_frames_in_its_store(judged, tmp_path):
     listed = defectline("review", "list", *where)
     assert listed.returncode == 0, listed.stderr
     assert frame_id(near)[:8] in listed.stdout
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[list[str]]:
+    """The commands that took the place of this process."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: found.append(command))
+    return found
+
+
+def test_the_predictor_serves_the_champion(factory, started):
+    port = str(free_port())
+    done = call(
+        "serve", "--store", factory.store.root, "--port", port, "--alias", "plates", "--grpc-port", "9"
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Serving defects {factory.versions[1]} on http://localhost:{port}" in done.stdout
+    assert f"{hints.program()} inspect IMAGE --url http://localhost:{port} --name defects" in done.stdout
+    assert "in a browser" in done.stdout
+    (command,) = started
+    assert command[:3] == [sys.executable, "-m", "defectline.components.serve"]
+    options = dict(zip(command[3::2], command[4::2], strict=True))
+    assert options["--store"] == options["--review"] == str(factory.store.root)
+    assert (options["--http_port"], options["--grpc_port"], options["--alias"]) == (port, "9", "plates")
+
+
+def test_without_a_page_and_review(factory, started):
+    port = str(free_port())
+    done = call("serve", "--store", factory.store.root, "--port", port, "--no-page", "--no-review")
+    assert done.returncode == 0, done.stderr
+    assert "in a browser" not in done.stdout
+    (command,) = started
+    assert "--no_page" in command
+    assert "--review" not in command
+
+
+def test_no_champion(tmp_path, started):
+    done = call("serve", "--store", tmp_path)
+    assert (done.returncode, done.stdout, started) == (2, "", [])
+    assert f"`{hints.program()} run`" in done.stderr

@@ -1,0 +1,109 @@
+"""How to go on: the command as it is typed here, the right word for a wrong one, what to install."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from defectline.components.common.errors import SettingsError
+
+WORDS = {
+    **dict.fromkeys(("train", "fit", "retrain", "execute", "pipeline"), ("run",)),
+    **dict.fromkeys(("start", "launch"), ("run", "serve")),
+    **dict.fromkeys(("deploy", "publish"), ("run", "submit")),
+    **dict.fromkeys(("predict", "infer", "detect", "classify", "segment", "ask", "client"), ("inspect",)),
+    **dict.fromkeys(("evaluate", "eval", "score", "compare"), ("metrics", "crossval")),
+    **dict.fromkeys(("list", "ls", "show"), ("models", "runs", "snapshots")),
+    **dict.fromkeys(("data", "dataset", "datasets"), ("snapshots",)),
+    **dict.fromkeys(("history", "log", "logs"), ("runs",)),
+    **dict.fromkeys(("champion", "info", "ps"), ("status",)),
+    **dict.fromkeys(("server", "api", "endpoint", "up"), ("serve",)),
+    **dict.fromkeys(("undo", "revert", "restore"), ("rollback",)),
+    **dict.fromkeys(("gc", "clean", "cleanup", "delete", "remove", "rm"), ("prune",)),
+    **dict.fromkeys(("label", "annotate", "export", "accept"), ("review",)),
+    **dict.fromkeys(("trace", "provenance", "origin"), ("lineage",)),
+    **dict.fromkeys(("demo", "example", "examples", "generate", "draw"), ("sample",)),
+    **dict.fromkeys(("build", "package"), ("compile",)),
+    **dict.fromkeys(("upload", "kfp"), ("submit",)),
+    **dict.fromkeys(("cron", "recurring"), ("schedule",)),
+    **dict.fromkeys(("check", "diagnose", "debug"), ("doctor",)),
+    "cv": ("crossval",),
+    "version": ("--version",),
+    "help": ("--help",),
+}
+"""What people type who know other tools → what does it here."""
+
+COMMON = ("boto3", "cv2", "filelock", "google.cloud.storage", "numpy", "PIL", "pydantic")
+SERVE = (*COMMON, "kserve", "orjson", "prometheus_client", "starlette")
+LOCAL = (
+    *SERVE,
+    *("h5py", "jinja2", "keras", "kfp", "kubernetes", "matplotlib", "nncf", "onnx", "openvino", "pyarrow"),
+    *("requests", "scipy", "sklearn", "tensorflow", "tf2onnx"),
+)
+NEEDED = {"run": LOCAL, "crossval": LOCAL, "pretrain": LOCAL, "serve": SERVE}
+"""The modules of commands whose work is done by other processes, which would miss them only on their way."""
+CLIENT = ("httpx", "pydantic")
+
+
+def program() -> str:
+    """How `defectline` is typed where the user is.
+
+    `defectline` where that finds this installation, `.venv/bin/defectline` in a clone whose environment is
+    not activated, else the module.
+    """
+    script, found = Path(sys.executable).with_name("defectline"), shutil.which("defectline")
+    if found and script.is_file() and os.path.samefile(found, script):
+        return "defectline"
+    if script.is_file():
+        below = script.is_relative_to(Path.cwd())
+        return shlex.quote(str(script.relative_to(Path.cwd()) if below else script))
+    return f"{shlex.quote(sys.executable)} -m defectline.cli"
+
+
+def typed(text: str) -> str:
+    """A text in which every `defectline …` is written as it is typed here."""
+    return text.replace("`defectline ", f"`{program()} ")
+
+
+def nearest(word: str, commands: Sequence[str]) -> list[str]:
+    """The commands that may be meant by a word that is not one, the nearest first. Pure."""
+    word = word.lower()
+    if word in WORDS:
+        return list(WORDS[word])
+    if near := get_close_matches(word, commands, n=2, cutoff=0.7):
+        return near
+    near = get_close_matches(word, [*WORDS, *commands], n=1)
+    return list(WORDS.get(near[0], near)) if near else []
+
+
+def check_installed(command: str) -> None:
+    """Raise SettingsError where a module of a command that starts other processes is missing."""
+    for module in NEEDED.get(command, ()):
+        if not _is_there(module):
+            raise missing(command, module)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def missing(command: str, module: str) -> SettingsError:
+    """What to say where a command lacks a module of another project."""
+    extra = "local"
+    if command == "serve":
+        extra = "serve"
+    elif command == "inspect" and module.split(".")[0] in CLIENT:
+        extra = "client"
+    return SettingsError(
+        f"`defectline {command}` needs packages that are not installed.",
+        got=f"no module {module}",
+        expected=f"the packages of the extra {extra}",
+        fix=f'Run `pip install "defectline[{extra}]"`.',
+    )

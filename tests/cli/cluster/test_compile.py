@@ -1,0 +1,43 @@
+"""`defectline compile`: what the pipeline for a cluster holds, and what is said of its images."""
+
+import json
+
+import pytest
+from commands import call
+
+from defectline.components.common.errors import SettingsError
+from defectline.pipeline.compiling import parse_kserve
+from defectline.pipeline.images import TARGETS
+
+
+def test_how_kserve_serves_is_compiled_in(package):
+    text = package.read_text()
+    for value in ("adopt: true", "min_replicas: '2'", "canary_steps: 5,50"):
+        assert value in text
+    for pair, says in [
+        ("min_replica=2", "Did you mean min_replicas"),
+        ("image=a:1", "no setting image for --kserve"),
+        ("gpu", "Write --kserve gpu="),
+    ]:
+        with pytest.raises(SettingsError, match=says):
+            parse_kserve([pair])
+
+
+def test_runs_on_a_cluster_are_kept_apart_by_id(package):
+    assert "pipeline_job_uuid" in package.read_text()
+    assert "pipeline_job_name" not in package.read_text()
+
+
+def test_without_a_lock_file_the_images_may_not_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("compile", "-o", "pipeline.yaml", "--gpus", "0")
+    assert done.returncode == 0, done.stderr
+    assert "There is no images.lock.json" in done.stdout
+    assert "`make images PUSH=1`" in done.stdout
+    (tmp_path / "images.lock.json").write_text(
+        json.dumps({target: f"registry.local/defectline-{target}:1" for target in TARGETS})
+    )
+    done = call("compile", "-o", "pipeline.yaml", "--gpus", "0")
+    assert done.returncode == 0, done.stderr
+    assert "registry.local/defectline-ingest:1" in done.stdout
+    assert "There is no" not in done.stdout

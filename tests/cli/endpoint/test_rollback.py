@@ -1,0 +1,27 @@
+"""`defectline rollback`: what it prints. The way back itself is tested in tests/deploy."""
+
+import pytest
+from commands import call
+
+from defectline.cli import hints
+from defectline.components.deploy import rollback
+
+
+def test_a_version_that_is_not_there(factory):
+    done = call("rollback", "--store", factory.store.root, "--to", "v20200101-000000-000000")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "fix:" in done.stderr
+
+
+def test_nothing_to_go_back_to(factory):
+    done = call("rollback", "--store", factory.store.root)
+    assert done.returncode == 2
+    assert f"`{hints.program()} models` lists them" in done.stderr
+
+
+@pytest.mark.parametrize(("to", "said"), [(0, ", {1} did before"), (1, ", as before")])
+def test_what_serves_and_what_did(factory, monkeypatch, to, said):
+    monkeypatch.setattr(rollback, "roll_back", lambda store, name, namespace, to: to)
+    versions = factory.versions
+    done = call("rollback", "--store", factory.store.root, "--to", versions[to])
+    assert done.stdout == f"defects: {versions[to]} serves{said.format(*versions)}\n"

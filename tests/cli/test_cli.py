@@ -1,0 +1,68 @@
+"""`defectline` itself: its panels, its versions, and how it ends."""
+
+import importlib
+import signal
+
+import pytest
+from commands import call
+from paths import ROOT
+
+import defectline.cli as cli
+from defectline.cli import PANELS
+from defectline.components.common.errors import SettingsError
+
+
+def test_a_command_is_in_the_file_of_its_name():
+    for panel, commands in PANELS.items():
+        files = {path.stem for path in (ROOT / "cli" / panel.lower()).glob("[a-z]*.py")}
+        assert files == set(commands)
+
+
+def test_help_shows_the_panels_in_their_order():
+    shown = call("--help").stdout
+    places = [shown.index(f"─ {panel} ") for panel in PANELS]
+    assert places == sorted(places)
+    names = [name for commands in PANELS.values() for name in commands]
+    lines = [line.split()[1] for line in shown[places[0] :].splitlines() if line.startswith("│ ")]
+    assert [line for line in lines if line in names] == names
+
+
+def test_versions():
+    done = call("--version")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()][:2] == ["python", "defectline"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (SettingsError("No.", got="a", expected="b", fix="`defectline runs` lists them."), 2),
+        (ModuleNotFoundError("No module named 'kfp'", name="kfp"), 2),
+    ],
+)
+def test_an_error_that_the_user_can_fix_has_no_traceback(monkeypatch, raised, status):
+    def fails(*_):
+        raise raised
+
+    monkeypatch.setattr(importlib.import_module("defectline.pipeline.versions"), "versions", fails)
+    done = call("--version")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyError("a"), ModuleNotFoundError("No module named 'defectline.x'", name="defectline.x")]
+)
+def test_an_internal_error_is_raised(monkeypatch, raised):
+    def fails(*_):
+        raise raised
+
+    monkeypatch.setattr(importlib.import_module("defectline.pipeline.versions"), "versions", fails)
+    with pytest.raises(type(raised)):
+        call("--version")
+
+
+def test_being_told_to_end_takes_everything_along(monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: signal.raise_signal(signal.SIGTERM))
+    assert call("run").returncode == 128 + signal.SIGTERM
