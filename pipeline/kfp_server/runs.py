@@ -66,7 +66,7 @@ def submit(
 
     Waiting asks every `poll_s` seconds, ever less often down to every 15 s. `watch` gets what it saw;
     without one, each change of a step's state is said on one line. A server that falls silent meanwhile
-    is asked again until `timeout_s`. A run that fails or is cancelled is no error here: its state is
+    is asked again until `timeout_s`. A run that fails or is cancelled is not an error here: its state is
     returned.
 
     Raises SettingsError or ServingError for a package, parameter, address or token that the user can

@@ -1,4 +1,4 @@
-"""Who may import whom, and how large rooms and modules may be."""
+"""Who may import whom, how large rooms and modules may be, and where their tests are."""
 
 import ast
 import sys
@@ -36,6 +36,8 @@ MOST_MODULES = 16
 MOST_LINES = 400
 """Of a module."""
 MEDIAN_LINES = 108
+MOST_UNTESTED = 0.2
+"""Of the modules, without a file of tests of their name."""
 
 
 def modules(folder: str = "") -> list[Path]:
@@ -143,3 +145,15 @@ def test_rooms_and_modules_are_small():
     }
     assert {path: count for path, count in lines.items() if count > MOST_LINES} == {}
     assert median(lines.values()) <= MEDIAN_LINES
+
+
+def test_most_modules_have_tests_of_their_name():
+    """`components/deploy/local.py` → `tests/deploy/test_local.py`; `cli/ui.py` → `tests/cli/test_ui.py`."""
+    sought = {}
+    for path in modules():
+        if path.name not in ("__init__.py", "__main__.py"):
+            parts = path.relative_to(ROOT).parts
+            folder = Path("tests", *parts[parts[0] == "components" : -1])
+            sought[path.relative_to(ROOT)] = ROOT / folder / f"test_{path.name}"
+    missing = [str(path) for path, test in sought.items() if not test.exists()]
+    assert len(missing) <= MOST_UNTESTED * len(sought), "\n".join(missing)
