@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cluster.api import crd_validators, merge, sdk_validators
+from cluster.api import merge
+from cluster.schemas import crd_validators, sdk_validators
 from cluster.world import KNATIVE, NAME, SETTINGS, TWO
 
 from defectline.components.deploy.kserve.manifests import (

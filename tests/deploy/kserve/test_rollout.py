@@ -294,3 +294,13 @@ def test_a_candidate_that_a_killed_deployment_left_is_removed(world: World) -> N
     world.deploy(1)
     assert world.candidate() is None
     world.ask(1)
+
+
+def test_after_a_first_rollout_that_was_never_checked_a_canary_is_a_candidate(world: World) -> None:
+    """There is a service, but no version whose answers a canary could be compared with."""
+    canary = TWO.model_copy(update={"strategy": "canary"})
+    world.deploy(0, canary)
+    kserve(world.store, canary).history.begin(world.spec(), None, {})
+    world.deploy(1, canary)
+    assert asked(world, CANDIDATE) == {bundle.version for bundle in world.bundles}
+    world.ask(1)
