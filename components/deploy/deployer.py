@@ -17,11 +17,11 @@ class Deployer(Protocol):
         """The version that serves now, "" for none: found where it serves, not remembered."""
 
     def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
-        """Make the sealed `bundle` in `folder` the champion of the run `run`, and return where it serves, as
-        words that follow "serves".
+        """Make the sealed `bundle` in `folder` the champion, for the run `run`; return where.
 
-        Raises, with the previous champion still serving, where the endpoint does not give the golden
-        answers, and where another process deploys at the same time.
+        That is `on this machine` or `at http://…`, to follow "is the champion". Raises, with the previous
+        champion still serving, where the endpoint does not give the golden answers, and where another
+        process deploys at the same time.
         """
 
     def roll_back(self, to: str = "") -> str:

@@ -44,7 +44,7 @@ def deploy(
         storage = open_storage(store)
         sealed = read_bundle(bundle)
         where = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
-        report.summary = f"{sealed.version} serves {where}"
+        report.summary = f"{sealed.version} is the champion {where}"
         gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gate)
         outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)

@@ -8,7 +8,7 @@ from defectline.components.common.records import ChampionRecord, read_champion, 
 from defectline.components.deploy import component
 
 
-def test_the_component_deploys_and_records_the_outcome(judged, store, tmp_path):
+def test_the_component_deploys_and_records_the_outcome(judged, store, tmp_path, capsys):
     put_champion(store)
     root = str(tmp_path / "store")
     artifact = dsl.Model(uri=str(judged.folder))
@@ -16,6 +16,7 @@ def test_the_component_deploys_and_records_the_outcome(judged, store, tmp_path):
         store=root, run="one", model_name="defects", kserve={}, settings_key="s", bundle=artifact
     )
     version = judged.bundle.version
+    assert f"deploy: {version} is the champion on this machine (" in capsys.readouterr().out
     previous = "v20250101-000000-former"
     assert read_champion(store, "defects") == ChampionRecord(version=version, run="one", previous=previous)
     assert component.find_champion(store=root, model_name="defects", kserve={}) == version

@@ -1,10 +1,14 @@
 """Waiting for pods: until they are ready, cannot start any more, or are gone."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from cluster.api import Failure, Target
 from cluster.world import NAME, NAMESPACE, World
 
 from defectline.components.common.errors import ServingError
+from defectline.components.deploy.kserve.readiness import wait_until_gone
 
 
 def test_a_service_stays_ready_while_its_new_pods_crash(world: World) -> None:
@@ -58,3 +62,19 @@ def test_quota_waits_for_pods_that_are_ending(world: World) -> None:
     world.api.before = linger
     world.deploy(0)
     assert left == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "pods", "got"),
+    [({}, [], "the service is still there"), (None, [{}], "its pods are still there")],
+)
+def test_what_does_not_go_away_is_named(service: dict | None, pods: list[dict], got: str) -> None:
+    cluster: Any = SimpleNamespace(get=lambda kind, name: service, pods=lambda labels, ending: pods)
+    with pytest.raises(ServingError, match="InferenceService defects does not go away") as caught:
+        wait_until_gone(cluster, NAME, timeout_s=0, poll_s=0)
+    assert caught.value.got.startswith(got)
+
+
+def test_what_is_gone_is_not_waited_for() -> None:
+    cluster: Any = SimpleNamespace(get=lambda kind, name: None, pods=lambda labels, ending: [])
+    wait_until_gone(cluster, NAME, timeout_s=0, poll_s=0)
