@@ -168,13 +168,14 @@ def describe() -> list[Setting]:
         ("cluster.kserve.", "kserve", KServeSettings, KSERVE),
     ]
     return [
-        _describe(f"{prefix}{name}", step, kind.model_fields[name])
+        describe_field(f"{prefix}{name}", step, kind.model_fields[name])
         for prefix, step, kind, names in groups
         for name in names
     ]
 
 
-def _describe(key: str, step: str, field: FieldInfo) -> Setting:
+def describe_field(key: str, step: str, field: FieldInfo) -> Setting:
+    """A field of the class of a group of settings, as people and other programs see it."""
     several = get_origin(field.annotation) is Literal
     choices = list(get_args(field.annotation)) if several else []
     kind = type(choices[0]) if several else get_origin(field.annotation) or field.annotation

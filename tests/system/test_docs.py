@@ -25,11 +25,10 @@ from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.ports import free_port
-from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.serve.settings import ServeSettings
 from defectline.components.train.settings import TrainSettings
+from defectline.pipeline.config import as_yaml, describe
 from defectline.pipeline.images import TARGETS, variable
-from defectline.pipeline.parameters import Parameters
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -84,9 +83,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 def test_every_setting_is_on_the_page_of_settings(site):
     page = (site / "settings.html").read_text()
-    for settings in (Parameters, TrainSettings, KServeSettings):
-        for name in settings.model_fields:
-            assert f"<code>{name}</code>" in page, name
+    names = {setting.key.rpartition(".")[2] for setting in describe()}
+    for name in names | TrainSettings.model_fields.keys():
+        assert f"<code>{name}</code>" in page, name
     for name in ServeSettings.model_fields:
         assert f"<code>--{name}</code>" in page, name
     assert re.search(r"<code>min_iou</code></td>\s*<td><code>0.5</code></td>\s*<td>0 to 1</td>", page)
@@ -96,6 +95,7 @@ def test_every_setting_is_on_the_page_of_settings(site):
 def test_every_environment_variable_is_described():
     described = (ROOT / "docs/settings.md").read_text()
     own = {"DEFECTLINE_REPORTS", "TF_CPP_MIN_LOG_LEVEL", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"}
+    own |= {"COMP_WORDS", "COMP_CWORD"}
     sources = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
     found = re.compile(r"""(?:environ\.get\(|environ\[|envvar=|_ENV = )\s*"([A-Z][A-Z0-9_]+)\"""")
     variables = {name for path in sources for name in found.findall(path.read_text())} - own
@@ -267,7 +267,9 @@ def written() -> Iterator[tuple[str, list[str]]]:
                     yield page.name, list(takewhile(lambda word: word not in ("|", ">"), words[1:]))
 
 
-def test_commands_of_the_docs_are_commands():
+def test_commands_of_the_docs_are_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("plates.yaml").write_text(as_yaml().replace('source: ""', "source: plates"))
     known, seen = commands(), set()
     for page, words in written():
         if words == ["--version"]:
