@@ -72,7 +72,7 @@ def test_defectline_serve_serves_the_champion_until_it_is_told_to_end(judged, st
 def test_defectline_serve_without_a_champion(tmp_path):
     said = fails([*DEFECTLINE, "serve", "--store", str(tmp_path), "--name", "plates"])
     assert "There is no model plates to serve" in said
-    assert "make run" in said
+    assert " run`, or correct --store" in said
 
 
 def test_defectline_serve_on_a_port_that_is_taken(store):
