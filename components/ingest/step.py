@@ -89,9 +89,11 @@ def _config(source: str, store: str, model_name: str, settings: IngestSettings, 
 
 def _typed(text: str) -> object:
     try:
-        return json.loads(text.lower())
+        value = json.loads(text.lower())
     except ValueError:
         return text
+    # KFP writes every number as a float.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_apart(source: Storage, store: Storage) -> None:

@@ -166,12 +166,14 @@ def test_config_prints_yaml_and_json():
 
 def test_a_run_leaves_a_file_that_is_read_back(tmp_path: Path):
     source, store = write_source(tmp_path / "source", range(8)), tmp_path / "store"
-    key = "epochs=7 tile=True min_iou=0.4 init_from=none training=learning_rate=0.001 patience=3"
+    key = (
+        "epochs=7.0 channels=3.0 tile=True min_iou=0.4 init_from=none training=learning_rate=0.001 patience=3"
+    )
     ingest(str(source), str(store), "one", "plates", {"masks": "ng_only"}, key)
     left = FolderStorage(store).root / "runs/one/config.yaml"
     read = read_config(left)
     assert (read.source, read.store, read.name) == (str(source), str(store), "plates")
-    pairs = ["masks=ng_only", "epochs=7", "tile=true", "min_iou=0.4"]
+    pairs = ["masks=ng_only", "epochs=7", "channels=3", "tile=true", "min_iou=0.4"]
     wanted = parse("a", "b", [*pairs, "training=learning_rate=0.001 patience=3"])
     assert parse("a", "b", as_pairs(read.parameters)) == wanted
     assert yaml.safe_load(left.read_text())["parameters"]["tile"] is True

@@ -2,8 +2,22 @@
 
 import json
 import os
+import shutil
+import sys
+from pathlib import Path
 
-from defectline.pipeline.local import StepReport, _read_reports
+import pytest
+
+from defectline.components.common.errors import Conflict, SettingsError
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.local import (
+    RunFailed,
+    StepReport,
+    _read_reports,
+    run_lock,
+    run_subprocess,
+    temporary_workdir,
+)
 
 
 def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):
@@ -20,3 +34,37 @@ def test_the_shards_of_a_step_are_one_line_of_the_table(tmp_path):
         StepReport("preprocess", 5, "preprocess-1; preprocess-0"),
         StepReport("train", 2, "train"),
     ]
+
+
+def test_the_lock_of_a_store_is_held_by_one_run(tmp_path: Path):
+    store = FolderStorage(tmp_path / "store")
+    with run_lock(store):
+        with pytest.raises(Conflict, match="Another run uses this store"), run_lock(store):
+            pass
+        with run_lock(FolderStorage(tmp_path / "other")):
+            pass
+    with run_lock(store):
+        pass
+
+
+def test_a_temporary_folder_is_left_only_after_an_internal_error(tmp_path: Path):
+    with temporary_workdir() as work:
+        (work / "file").touch()
+    assert not work.exists()
+    with pytest.raises(SettingsError), temporary_workdir() as work:
+        raise SettingsError("wrong", got="a", expected="b", fix="c")
+    assert not work.exists()
+    with pytest.raises(RunFailed), temporary_workdir() as work:
+        (work / "log").write_text("why")
+        raise RunFailed(work / "log", work / "fault")
+    assert (work / "log").read_text() == "why"
+    shutil.rmtree(work)
+
+
+def test_a_subprocess_gets_its_line_and_what_is_for_people_is_said(tmp_path: Path):
+    program = "import os; print(input()); print('▸ told'); print(os.environ['DEFECTLINE_REPORTS']); exit(3)"
+    said: list[str] = []
+    log = tmp_path / "log"
+    status = run_subprocess([sys.executable, "-c", program], "a line", tmp_path, log, said.append)
+    assert (status, said) == (3, ["told"])
+    assert log.read_text().splitlines() == ["a line", "▸ told", str(tmp_path)]
