@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -81,7 +81,7 @@ def list_settings(kind: type[BaseModel]) -> str:
     return " ".join(f"{name}={field.default}" for name, field in kind.model_fields.items())
 
 
-def select(kind: type[BaseModel], settings: BaseModel) -> dict[str, object]:
+def select(kind: type[BaseModel], settings: BaseModel) -> dict[str, Any]:
     """Those of the `settings` that are fields of `kind`."""
     return settings.model_dump(include=set(kind.model_fields))
 

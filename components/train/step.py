@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -34,7 +35,7 @@ def train(
     dataset: Path | Sequence[Path],
     model: Path,
     page: Path,
-    settings: Mapping[str, object],
+    settings: Mapping[str, Any],
     *,
     store: str = "",
     logs: Path | None = None,

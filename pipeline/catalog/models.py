@@ -59,8 +59,8 @@ def read_published(store: Storage, say: Say) -> Iterator[Published]:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for place in (MODELS, SERVING):
         for one in store.list(place):
-            if version := parse_version(one.key):
-                found[version].append(one.key)
+            if named := parse_version(one.key):
+                found[named].append(one.key)
     for (name, version), keys in found.items():
         key = next((key for key in keys if key.endswith("/bundle.json")), "")
         yield Published(name, version, keys, _read_bundle(store, key, say) if key else None)
