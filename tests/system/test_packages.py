@@ -26,6 +26,7 @@ CONTEXT = re.findall(r"^!(?!requirements)(\S+)", (ROOT / ".dockerignore").read_t
 def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with a wide screen and without colours."""
     env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    env.pop("PYTHONPATH", None)
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
 
 
@@ -107,12 +108,9 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_folder_is_a_package_of_the_wheel():
+def test_every_floor_is_installed_under_one_package():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert setuptools["package-dir"] == {f"defectline.{floor}": floor for floor in FLOORS}
-    folders = {path.parent for floor in FLOORS for path in (ROOT / floor).rglob("*.py")}
-    names = sorted(".".join(("defectline", *folder.relative_to(ROOT).parts)) for folder in folders)
-    assert sorted(setuptools["packages"]) == names
 
 
 @pytest.mark.slow
@@ -159,6 +157,30 @@ def test_an_image_is_inspected(installed: str, request, url: str, image: Path):
     shown = checked(command, "inspect", image.name, "--url", url, "--json", cwd=image.parent)
     assert '"verdict": "NG"' in shown
     assert "NG" in checked(command, "inspect", image.name, "--url", url, "--csv", "a.csv", cwd=image.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["run", "--source", "."], "local"),
+        (["crossval", "."], "local"),
+        (["sample", "samples"], "local"),
+        (["models"], "local"),
+        (["doctor"], "local"),
+        (["serve"], "serve"),
+    ],
+    ids=lambda argument: argument[0] if isinstance(argument, list) else "",
+)
+def test_a_command_without_its_packages_names_the_extra(
+    client: Path, arguments: list[str], extra: str, tmp_path: Path
+):
+    done = run(client / "defectline", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f'pip install "defectline[{extra}]"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+    assert checked(client / "defectline", arguments[0], "--help", cwd=tmp_path)
 
 
 @pytest.mark.slow
