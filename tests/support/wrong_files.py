@@ -49,13 +49,13 @@ THREE_CLASSES[10:12, 10:12] = 2
 TWICE, BOTH = encode(noise(7001)), encode(noise(7002))
 
 WRONG = [
-    _wrong("OK", "text", "Image: The file is no picture", image=b"<html>not found</html>"),
-    _wrong("OK", "empty-file", "Image: The file is no picture", image=b""),
+    _wrong("OK", "text", "Image: The file is not a picture", image=b"<html>not found</html>"),
+    _wrong("OK", "empty-file", "Image: The file is not a picture", image=b""),
     _wrong("NG", "cut", "Image: The picture is damaged", image=encode(noise(3))[:-60]),
     _wrong("OK", "animated", "Image: The file holds more than one picture", image=_animated()),
     _wrong("OK", "bomb", "Image: The picture is too large", image=encode(Image.new("1", (10_000, 5_001)))),
     _wrong("NG", "float", "Image: The picture's kind", image=encode(noise(4).astype(np.float32), "TIFF")),
-    _wrong("NG", "mask-text", "Mask: The file is no picture", truth=b"text"),
+    _wrong("NG", "mask-text", "Mask: The file is not a picture", truth=b"text"),
     _wrong("NG", "mask-cut", "Mask: The picture is damaged", truth=encode(mask(True))[:-30]),
     _wrong("NG", "size", "Sizes differ: mask 17×17, image 16×16", truth=encode(mask(True, 17))),
     _wrong("NG", "grey", "Mask: The mask holds other values", truth=encode(noise(5))),
