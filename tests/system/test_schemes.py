@@ -230,7 +230,7 @@ def a_file(folder: Path) -> None:
         (other_layout, "another layout", "32 files"),
         (no_defects, "The class NG has no images.", "NG/"),
         (too_few, "too few usable NG pairs", "5"),
-        (all_broken, "8 of 16 pairs are unusable", "NG/00000_NG: Image: The file is no picture"),
+        (all_broken, "8 of 16 pairs are unusable", "NG/00000_NG: Image: The file is not a picture"),
         (a_file, "cannot be read", "it is a file"),
     ],
 )
