@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
+from defectline.components.common import layout
 from defectline.components.common.errors import DefectlineError
 
 SWITCHES = ("true", "false")
@@ -18,22 +19,24 @@ SWITCHES = ("true", "false")
 
 def runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Ids of runs."""
-    return _offer(ctx, incomplete, lambda store: store.glob("runs/*"))
+    return _offer(ctx, incomplete, lambda store: store.glob(f"{layout.RUNS}*"))
 
 
 def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     """Versions of models."""
-    return _offer(ctx, incomplete, lambda store: store.glob("models/*/v*"))
+    return _offer(ctx, incomplete, lambda store: store.glob(f"{layout.MODELS}*/v*"))
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of models."""
-    return _offer(ctx, incomplete, lambda store: store.glob("models/*"))
+    return _offer(ctx, incomplete, lambda store: store.glob(f"{layout.MODELS}*"))
 
 
 def snapshots(ctx: typer.Context, incomplete: str) -> list[str]:
     """Ids of snapshots."""
-    return _offer(ctx, incomplete, lambda store: (path.parent for path in store.glob("snapshots/*/*.json")))
+    return _offer(
+        ctx, incomplete, lambda store: (path.parent for path in store.glob(f"{layout.SNAPSHOTS}*/*.json"))
+    )
 
 
 def frames(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -41,7 +44,7 @@ def frames(ctx: typer.Context, incomplete: str) -> list[str]:
     name = ctx.params.get("name") or "defects"
 
     def undecided(store: Path) -> Iterable[Path]:
-        for path in store.glob(f"review/{name}/*/*.json"):
+        for path in store.glob(f"{layout.review_prefix(name)}*/*.json"):
             if "." not in path.stem and not path.with_suffix(".decision.json").exists():
                 yield path.with_suffix("")
 

@@ -55,8 +55,8 @@ class Images:
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
         there is one. Of `train` and `serve`, those in `on_gpu` take the images for GPUs.
 
-        Raises SettingsError: no such lock file, one that cannot be read, a name that is no target, a target
-        that it lacks, a reference that is not pinned.
+        Raises SettingsError: no such lock file, one that cannot be read, a name that is not a target, a
+        target that it lacks, a reference that is not pinned.
         """
         locked = lock or LOCK.exists()
         images = _read_lock(lock or LOCK) if locked else {target: reference(target) for target in TARGETS}

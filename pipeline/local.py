@@ -43,10 +43,10 @@ class LocalRun(NamedTuple):
 
 
 class RunFailed(Exception):
-    """A fault of ours: `detail` is where it happened, `log` the file with all that was printed."""
+    """An internal error: `detail` is where it happened, `log` the file with all that was printed."""
 
     def __init__(self, log: Path, fault: Path):
-        super().__init__(f"The run failed by a fault of defectline. Its log: {log}")
+        super().__init__(f"The run failed by an internal error of defectline. Its log: {log}")
         text = (fault if fault.exists() else log).read_text(errors="replace")
         self.log, self.detail = log, "\n".join(text.splitlines()[-40:])
 
@@ -88,7 +88,7 @@ def _record_interruption(store: Storage, work: Path) -> None:
 
 @contextmanager
 def temporary_workdir() -> Iterator[Path]:
-    """A temporary folder that is left only to look into a fault of ours."""
+    """A temporary folder that is left only to look into an internal error."""
     work = Path(tempfile.mkdtemp(prefix="defectline-"))
     try:
         yield work

@@ -42,7 +42,7 @@ class Between(ThreadingHTTPServer):
         self.signed: list[bool] = []
 
     def handle_error(self, request, client_address) -> None:
-        """A client that hangs up is no news."""
+        """A client that hangs up is nothing new."""
 
 
 class Relay(BaseHTTPRequestHandler):

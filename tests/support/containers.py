@@ -29,7 +29,7 @@ def find_engine() -> list[str]:
     """The arguments that `docker build` needs with the engine that is there."""
     info = docker("info") if shutil.which(DOCKER) else None
     if info is None or info.returncode:
-        # Whoever names an engine wants these tests to run.
+        # Who names an engine wants these tests to run.
         assert "DOCKER_HOST" not in os.environ, f"no engine answers at {os.environ['DOCKER_HOST']}: {info}"
         pytest.skip("no Docker engine answers: run `make test-images`")
     arguments = []

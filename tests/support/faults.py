@@ -141,7 +141,7 @@ class Faults(ThreadingHTTPServer):
             return next((rule.fault for rule in self.rules if rule.applies(method, key, self.seed)), None)
 
     def handle_error(self, request, client_address) -> None:
-        """A client that hangs up, or was killed, is no news."""
+        """A client that hangs up, or was killed, is nothing new."""
 
 
 class Relay(BaseHTTPRequestHandler):

@@ -4,7 +4,7 @@ import pytest
 from commands import call
 
 from defectline.cli import hints
-from defectline.components.deploy import rollback
+from defectline.components.deploy.local import Local
 
 
 def test_a_version_that_is_not_there(factory):
@@ -21,7 +21,7 @@ def test_nothing_to_go_back_to(factory):
 
 @pytest.mark.parametrize(("to", "said"), [(0, ", {1} did before"), (1, ", as before")])
 def test_what_serves_and_what_did(factory, monkeypatch, to, said):
-    monkeypatch.setattr(rollback, "roll_back", lambda store, name, namespace, to: to)
+    monkeypatch.setattr(Local, "roll_back", lambda self, to: to)
     versions = factory.versions
     done = call("rollback", "--store", factory.store.root, "--to", versions[to])
     assert done.stdout == f"defects: {versions[to]} serves{said.format(*versions)}\n"

@@ -14,7 +14,7 @@ def test_each_snapshot_shows_its_own_sources(tmp_path):
     write_source(first, 40)
     taken = ingest(str(first), str(store), "run-1")
     shutil.copytree(first, moved)
-    assert ingest(str(moved), str(store), "run-2", force=True) == taken
+    assert ingest(str(moved), str(store), "run-2", settings={"force": True}) == taken
     (row,) = json.loads(call("snapshots", "--store", store, "--json").stdout)
     assert (row["id"], row["earlier_sources"], row["source"]) == (taken, [first.as_uri()], moved.as_uri())
     done = call("snapshots", "--store", store)
