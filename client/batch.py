@@ -71,10 +71,17 @@ def inspect_all(
 ) -> Inspection:
     """Ask about the images, `jobs` at once, and draw what was found into the folder `overlays`.
 
-    Raises SettingsError where what draws is not installed.
+    Raises SettingsError where what draws is not installed, or there is no such folder to write to, before an
+    image is sent.
     """
     if overlays:
         draw_overlay = _import_draw_overlay()
+        with explained(
+            f"{overlays} cannot be written.",
+            expected="a folder that this user may write to",
+            fix="Name another one with --overlays.",
+        ):
+            overlays.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     targets = overlay_names(images)
 

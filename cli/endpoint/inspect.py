@@ -78,7 +78,7 @@ def inspect(
             typer.echo(line)
     else:
         show_predictions(inspected.done, overlays, csv)
-    said = summary(inspected.done)
+    said = summary(inspected.done, len(pictures))
     # Where programs read stdout, people read stderr.
     ui.warn(said) if print_rows or json_ else typer.echo(said)
     bad = [one for one in inspected.done if one.error]
@@ -94,11 +94,12 @@ def inspect(
         raise typer.Exit(2)
 
 
-def summary(done: Sequence["Inspected"]) -> str:
-    """`50 images: 48 NG, 2 OK`"""
+def summary(done: Sequence["Inspected"], asked: int) -> str:
+    """`50 images: 48 NG, 2 OK`, or `30 of 50 images: …` where the others were not reached."""
     counts = Counter(one.prediction.verdict if one.prediction else "failed" for one in done)
     kinds = [f"{counts[kind]:,} {kind}" for kind in ("NG", "OK", "failed") if counts[kind]]
-    return f"{len(done):,} image{'' if len(done) == 1 else 's'}: {', '.join(kinds) or 'none answered'}"
+    reached = f"{len(done):,} of {asked:,}" if len(done) < asked else f"{asked:,}"
+    return f"{reached} image{'' if asked == 1 else 's'}: {', '.join(kinds) or 'none answered'}"
 
 
 def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Path | None = None) -> None:
