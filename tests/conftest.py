@@ -50,6 +50,16 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No lock file in the working directory, no image in the environment."""
+    from defectline.pipeline.images import TARGETS, variable
+
+    monkeypatch.chdir(tmp_path)
+    for target in TARGETS:
+        monkeypatch.delenv(variable(target), raising=False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: those that train come last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -68,14 +68,14 @@ def show_snapshots(rows: Sequence["SnapshotRow"]) -> None:
                 row.snapshot.accepted,
                 row.new,
                 row.snapshot.rejected,
-                "\n".join(row.models),
-                "\n".join(row.snapshot.sources),
+                ", ".join(row.models),
+                ", ".join(row.snapshot.sources),
             )
             for row in rows
         ],
         numbers=("pairs", "new", "rejected"),
         whole=("snapshot", "date"),
-        below=("source",),
+        below=("models", "source"),
     )
     ui.note("→ is the newest; dates are UTC; new: pairs that the one before has not")
 

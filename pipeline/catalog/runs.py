@@ -204,7 +204,14 @@ def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> P
     """
     runs = {run.id: run for run in read_runs(store, say)}
     reported = [run.id for run in runs.values() if layout.REPORT in run.files]
-    if not start and reported:
+    if not start:
+        if not reported:
+            raise SettingsError(
+                "No run has a report yet.",
+                got=f"{len(runs)} runs in {store.uri}",
+                expected="a run that reached its gate",
+                fix="Run the pipeline first, or correct --store.",
+            )
         start = reported[-1]
         say(f"run {start}, the latest with a report")
     run = runs[resolve(start, list(runs), "run", COMMAND)]

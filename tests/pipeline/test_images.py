@@ -9,17 +9,9 @@ from compiled import executors
 from containers import BUILT
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.images import TARGETS, Images, variable
+from defectline.pipeline.images import TARGETS, Images
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
-
-
-@pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No lock file in the working directory, no image in the environment."""
-    monkeypatch.chdir(tmp_path)
-    for target in TARGETS:
-        monkeypatch.delenv(variable(target), raising=False)
 
 
 @pytest.mark.usefixtures("clean")

@@ -4,6 +4,9 @@ import webbrowser
 
 from commands import call
 
+from defectline.components.common.records import Outcome, write_outcome
+from defectline.components.common.storage import open_storage
+
 
 def test_the_latest_is_taken_and_named(factory):
     done = call("report", "--store", factory.store.root)
@@ -34,3 +37,12 @@ def test_a_machine_without_a_browser(factory, monkeypatch):
     assert done.returncode == 2
     assert done.stdout.strip().endswith("runs/run-1/report.html")
     assert "no browser" in done.stderr
+
+
+def test_a_store_whose_runs_have_no_report(tmp_path):
+    store = open_storage(str(tmp_path / "store"))
+    write_outcome(store, "run-1", Outcome(state="failed", reason="interrupted"))
+    done = call("report", "--store", tmp_path / "store")
+    assert done.returncode == 2
+    assert "No run has a report yet." in done.stderr
+    assert "1 runs in" in done.stderr
