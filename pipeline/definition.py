@@ -89,7 +89,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         }
         # Runs with other settings are worth doing without new pictures.
         settings_key = " ".join(f"{key}={value}" for key, value in (imaging | gate | learning).items())
-        finished = finish_op(store=store, run=run)
+        finished = finish_op(store=store, run=run, model_name=model_name, kserve=kserve)
         target.configure(finished, memory="512Mi", timeout_s=HOUR_S)
         with dsl.ExitHandler(finished, name="run"):
             ingested = ingest_op(

@@ -20,11 +20,18 @@ def rollback(
         ),
     ] = "",
     namespace: ServedIn = "",
+    url: Annotated[
+        str,
+        typer.Option(help="A gateway to ask the endpoint by, where it is not the API server."),
+    ] = "",
+    host_header: Annotated[str, typer.Option(help="The Host that the gateway of --url routes by.")] = "",
 ) -> None:
     """Serve an earlier version again, checked as a new one is."""
     from defectline.components.deploy.deployer import open_deployer
 
-    deployer = open_deployer(store, name, {"namespace": namespace})
+    if (url or host_header) and not (url and namespace):
+        raise typer.BadParameter("--url goes with --namespace, and --host-header with --url")
+    deployer = open_deployer(store, name, {"namespace": namespace, "url": url, "host_header": host_header})
     before = deployer.status().version
     version = deployer.roll_back(to)
     typer.echo(

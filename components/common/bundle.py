@@ -27,6 +27,7 @@ from defectline.components.common.images.statistics import NAME as STATISTICS
 from defectline.components.common.inference.inspection import Grades
 from defectline.components.common.storage import Storage
 
+NAME = "bundle.json"
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
 """The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 
@@ -101,15 +102,16 @@ class Bundle(_Frozen):
 def read_bundle(folder: Path) -> Bundle:
     """The sealed bundle in `folder`, checked against its checksums. Raises BundleError."""
     checksums.verify(folder)
-    return _read(folder)
+    return read_description(folder)
 
 
-def _read(folder: Path) -> Bundle:
+def read_description(folder: Path) -> Bundle:
+    """What bundle.json in `folder` says, whatever else is there. Raises BundleError."""
     try:
-        return Bundle.model_validate_json((folder / "bundle.json").read_bytes())
+        return Bundle.model_validate_json((folder / NAME).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
         raise BundleError(
-            f"{folder} holds no readable bundle.json.",
+            f"{folder} holds no readable {NAME}.",
             got=str(error).splitlines()[0],
             expected="a bundle of this version of defectline",
             fix="Run the pipeline again with --force, or install the version that made the bundle.",
@@ -134,7 +136,7 @@ def seal_bundle(folder: Path, draft: Bundle) -> Bundle:
 
 
 def _write(folder: Path, bundle: Bundle) -> None:
-    (folder / "bundle.json").write_text(bundle.model_dump_json(indent=2), encoding="utf-8")
+    (folder / NAME).write_text(bundle.model_dump_json(indent=2), encoding="utf-8")
 
 
 def copy_served(bundle: Path, target: Path) -> None:
@@ -143,8 +145,8 @@ def copy_served(bundle: Path, target: Path) -> None:
     That is bundle.json, the served network's two files, the one for GPUs and, but for older bundles,
     statistics.json.
     """
-    network = _read(bundle).network
-    names = ["bundle.json", network, network.replace(".xml", ".bin"), GPU_NETWORK]
+    network = read_description(bundle).network
+    names = [NAME, network, network.replace(".xml", ".bin"), GPU_NETWORK]
     if (bundle / STATISTICS).exists():
         names.append(STATISTICS)
     for name in names:

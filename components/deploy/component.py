@@ -19,8 +19,8 @@ def deploy(store: str, run: str, model_name: str, kserve: dict, settings_key: st
     run_step(Path(bundle.path), store, kserve, run, model_name, settings_key)
 
 
-def finish(status: PipelineTaskFinalStatus, store: str, run: str):
-    """Writes the outcome of a run that failed before any step could."""
+def finish(status: PipelineTaskFinalStatus, store: str, run: str, model_name: str, kserve: dict):
+    """Writes the outcome of a run that failed before any step could, and undoes what its deployment left."""
     from defectline.components.deploy.step import finish as run_step
 
-    run_step(store, run, status.state, status.error_message or "")
+    run_step(store, run, status.state, status.error_message or "", model_name, kserve)

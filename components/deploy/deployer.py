@@ -1,4 +1,4 @@
-"""Where a model serves: each target is a class with these four methods."""
+"""Where a model serves: each target is a class with these methods."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +30,15 @@ class Deployer(Protocol):
         The gate is not asked again. Going back twice leads to where one was. Raises, with the champion still
         serving, where there is no such version, its bundle is gone or changed, or it does not answer as
         sealed.
+        """
+
+    def deployed_by(self, run: str) -> str:
+        """The version that serves, checked, where the deployment of `run` put it there; else ""."""
+
+    def undo(self, run: str) -> str:
+        """Undo what a deployment of `run` left that was killed, and nothing else.
+
+        Returns the sentences that say what that was, "" for nothing. Raises where it cannot be undone.
         """
 
     def status(self) -> Status:

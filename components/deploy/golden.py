@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+import math
 import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -26,23 +28,48 @@ PAUSE_S = 0.25
 
 NOT_YET = (404, 502, 503, 504)
 """What gateways and a starting predictor answer before the route leads to a loaded model."""
+CHANCE = 1e-6
+"""How improbable it must be that a route which gives a version its share gave it no request."""
 
 
-def wait_until_ready(
-    url: str,
-    model: str,
-    deadline_s: float,
-    timeout_s: float = 10,
-    headers: Mapping[str, str] | None = None,
-) -> None:
-    """Return as soon as the endpoint says that `model` is loaded; ServingError after `deadline_s`."""
-    address = f"{url.rstrip('/')}/v2/models/{model}/ready"
+class Address(NamedTuple):
+    """Where an endpoint is asked, and how."""
+
+    url: str
+    headers: Mapping[str, str] | None = None
+    transport: httpx.BaseTransport | None = None
+    """What carries the requests there, where no connection to the host of the URL does."""
+
+    def join(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}{path}"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A version that serves while another one does too."""
+
+    folder: Path
+    bundle: Bundle
+    address: Address | None = None
+    """Where it alone answers; None where it cannot be asked alone."""
+
+
+class Unreachable(Retry):
+    """Nothing at the address answers: that says nothing about the version there."""
+
+
+def wait_until_ready(address: Address, model: str, deadline_s: float, timeout_s: float = 10) -> None:
+    """Return as soon as the endpoint says that `model` is loaded.
+
+    After `deadline_s` ServingError is raised: Unreachable where there was no answer.
+    """
+    url = address.join(f"/v2/models/{model}/ready")
 
     def attempt() -> None:
-        answer = _send("GET", address, timeout_s, headers)
+        answer = _send("GET", address, url, timeout_s)
         if answer.status_code != 200:
             raise Retry(
-                f"{address} does not become ready.",
+                f"{url} does not become ready.",
                 got=_status(answer),
                 expected="HTTP 200",
                 fix="Read the predictor's log for the reason.",
@@ -52,15 +79,14 @@ def wait_until_ready(
 
 
 def check(
-    url: str,
+    address: Address,
     model: str,
     bundle_folder: Path,
     bundle: Bundle,
     timeout_s: float = 10,
-    headers: Mapping[str, str] | None = None,
     settle_s: float = SETTLE_S,
 ) -> None:
-    """POST every golden picture to `{url}/v1/models/{model}:predict` and compare the answers.
+    """POST every golden picture to `/v1/models/{model}:predict` and compare the answers.
 
     Verdict and `model_version` must be equal, the score within ±0.01, the mask's IoU at least 0.99.
     `timeout_s` holds for one request. A route that leads nowhere yet, or still to another version, is
@@ -73,91 +99,119 @@ def check(
             expected="at least one",
             fix="Run the pipeline again with --force.",
         )
-    address = f"{url.rstrip('/')}/v1/models/{model}:predict"
+    url = address.join(f"/v1/models/{model}:predict")
     deadline = time.monotonic() + settle_s
     for golden in bundle.golden:
         left_s = deadline - time.monotonic()
-        prediction = _ask(address, bundle_folder, golden, [bundle.version], timeout_s, headers, left_s)
+        prediction = _ask(address, url, bundle_folder, golden, [bundle.version], timeout_s, left_s)
         _compare(prediction, golden, bundle_folder)
 
 
 def monitor(
-    url: str,
     model: str,
-    served: Sequence[tuple[Path, Bundle]],
+    sides: Sequence[Side],
     for_s: float,
+    shared: Address | None = None,
+    least_share: float = 0.01,
     timeout_s: float = 10,
-    headers: Mapping[str, str] | None = None,
     settle_s: float = SETTLE_S,
+    pause_s: float = PAUSE_S,
 ) -> dict[str, int]:
-    """Ask for golden pictures for `for_s` seconds while several versions share the requests.
+    """Ask for golden pictures for `for_s` seconds while several versions serve the model.
 
-    Every answer must be of a version in `served` (bundle folders with their bundles), and to that
-    version's own pictures the sealed one; each picture is asked for at least once. Once one was answered,
-    which may take `settle_s`, every failure counts. Returns how often each version answered; raises
-    ServingError.
+    Each side is asked for its own pictures at its own address. At the `shared` one, every answer must be of
+    one of the sides, and to that side's pictures the sealed one; it is asked for longer where that is needed
+    to hear of a version that has the share `least_share` of the requests. Once an address answered, which may
+    take `settle_s`, every failure counts. Returns how often each version answered; raises ServingError, also
+    where one of them never did.
     """
-    address = f"{url.rstrip('/')}/v1/models/{model}:predict"
-    counts = {bundle.version: 0 for _, bundle in served}
-    end, settled = time.monotonic() + for_s, False
+    path = f"/v1/models/{model}:predict"
+    versions = [side.bundle.version for side in sides]
+    counts, heard = dict.fromkeys(versions, 0), dict.fromkeys(versions, 0)
+    settled: set[str] = set()
+    least_asked = math.log(CHANCE) / math.log1p(-least_share)
+    end = time.monotonic() + for_s
+
+    def ask(address: Address, side: Side, golden: Golden, expected: Sequence[str]) -> str:
+        url = address.join(path)
+        left_s = 0 if url in settled else settle_s
+        prediction = _ask(address, url, side.folder, golden, expected, timeout_s, left_s)
+        settled.add(url)
+        version = prediction["model_version"]
+        counts[version] += 1
+        if version == side.bundle.version:
+            _compare(prediction, golden, side.folder)
+        return version
+
     while True:
-        for folder, bundle in served:
-            for golden in bundle.golden:
-                left_s = 0 if settled else settle_s
-                prediction = _ask(address, folder, golden, counts, timeout_s, headers, left_s)
-                settled = True
-                counts[prediction["model_version"]] += 1
-                if prediction["model_version"] == bundle.version:
-                    _compare(prediction, golden, folder)
-        if time.monotonic() >= end:
-            return counts
-        time.sleep(PAUSE_S)
+        for side in sides:
+            for golden in side.bundle.golden:
+                if side.address:
+                    ask(side.address, side, golden, [side.bundle.version])
+                if shared:
+                    heard[ask(shared, side, golden, versions)] += 1
+        certain = not shared or all(heard.values()) or sum(heard.values()) >= least_asked
+        if certain and time.monotonic() >= end:
+            break
+        time.sleep(pause_s)
+    for version in versions:
+        if not counts[version] or (shared and not heard[version]):
+            raise ServingError(
+                f"Version {version} of {model} answered nothing, so nothing is known of how it serves.",
+                got=f"{sum(counts.values())} answers, all of other versions"
+                if not counts[version]
+                else f"none of {sum(heard.values())} answers at {shared.url if shared else ''}",
+                expected="answers of every version that serves",
+                fix="Check that the route of `url` leads to both versions; or set `strategy` to candidate.",
+            )
+    return counts
 
 
 def _ask(
-    address: str,
+    address: Address,
+    url: str,
     folder: Path,
     golden: Golden,
     versions: Collection[str],
     timeout_s: float,
-    headers: Mapping[str, str] | None,
     settle_s: float,
 ) -> dict[str, Any]:
     """The prediction of one of the `versions` for a golden picture of the bundle in `folder`."""
     picture = (folder / "golden" / golden.file).read_bytes()
-    sent = {**(headers or {}), "Content-Type": golden.content_type}
-    return poll(
-        lambda: _prediction(_send("POST", address, timeout_s, sent, picture), golden, versions),
-        settle_s,
-        PAUSE_S,
-    )
+
+    def attempt() -> dict[str, Any]:
+        answer = _send("POST", address, url, timeout_s, picture, golden.content_type)
+        return _prediction(answer, golden, versions)
+
+    return poll(attempt, settle_s, PAUSE_S)
 
 
 def _send(
-    method: str, address: str, timeout_s: float, headers: Mapping[str, str] | None, body: bytes | None = None
+    method: str,
+    address: Address,
+    url: str,
+    timeout_s: float,
+    body: bytes | None = None,
+    content_type: str = "",
 ) -> httpx.Response:
+    sent = dict(address.headers or {}) | ({"Content-Type": content_type} if content_type else {})
     try:
         # A connection of its own for each request: all requests of one connection may go to one pod.
         # A redirect would lead to a login page, and turn the POST into a GET.
-        return httpx.request(
-            method,
-            address,
-            content=body,
-            headers=headers,
-            timeout=timeout_s,
-            follow_redirects=False,
-            verify=_trusted(),
-        )
+        with httpx.Client(
+            transport=address.transport, timeout=timeout_s, follow_redirects=False, verify=_trusted()
+        ) as client:
+            return client.request(method, url, content=body, headers=sent)
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
         raise ServingError(
-            f"{address} cannot be asked.",
+            f"{url} cannot be asked.",
             got=str(error),
             expected="an address such as http://defects.vision.example.com",
             fix="Correct `url`.",
         ) from error
     except httpx.RequestError as error:
-        raise Retry(
-            f"{address} does not answer.",
+        raise Unreachable(
+            f"{url} does not answer.",
             got=str(error) or type(error).__name__,
             expected=f"an answer within {timeout_s:g} s",
             fix="Check that this machine can reach the address, or set `url` and `host_header`.",

@@ -15,7 +15,7 @@ from defectline.components.common.records import ChampionRecord, read_champion
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
-from defectline.components.deploy.golden import PAUSE_S, check, wait_until_ready
+from defectline.components.deploy.golden import PAUSE_S, Address, check, wait_until_ready
 from defectline.components.deploy.rollback import RUN, fetched
 from defectline.components.deploy.status import Status, last_run
 
@@ -46,7 +46,7 @@ class Local:
             served = Path(temporary, "model")
             copy_served(folder, served)
             with predictor(served, name) as url:
-                check(url, name, folder, bundle)
+                check(Address(url), name, folder, bundle)
                 say(f"deploy: {len(bundle.golden)} golden pictures answered as sealed")
         previous = before.version if before else ""
         if before and previous == bundle.version:
@@ -71,6 +71,14 @@ class Local:
             self.deploy(folder, bundle, RUN)
         say(f"{self.name}: {version} is the champion")
         return version
+
+    def deployed_by(self, run: str) -> str:
+        champion = read_champion(self.store, self.name)
+        return champion.version if champion and champion.run == run else ""
+
+    def undo(self, run: str) -> str:
+        """Nothing is ever left: the champion is one record, which is written last."""
+        return ""
 
     def status(self) -> Status:
         champion = read_champion(self.store, self.name)
@@ -129,6 +137,6 @@ def _wait_until_ready(process: subprocess.Popen, log: Path, url: str, name: str)
                 expected="a predictor that loads the bundle",
                 fix="Check memory and disk space of this machine, then run again.",
             )
-        wait_until_ready(url, name, deadline_s=0)
+        wait_until_ready(Address(url), name, deadline_s=0)
 
     poll(look, START_S, PAUSE_S)

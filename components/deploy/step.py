@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from defectline.components.common.bundle import read_bundle
+from defectline.components.common.errors import DefectlineError
 from defectline.components.common.records import (
     GateRecord,
     Outcome,
@@ -11,7 +12,7 @@ from defectline.components.common.records import (
     write_gate,
     write_outcome,
 )
-from defectline.components.common.steps import reported_error, step
+from defectline.components.common.steps import reported_error, say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.deployer import open_deployer
 
@@ -52,12 +53,41 @@ def deploy(
         return sealed.version
 
 
-def finish(store: str, run: str, state: str, message: str) -> None:
+def finish(
+    store: str, run: str, state: str, message: str, model_name: str = "defects", kserve: Any = None
+) -> None:
     """Write the outcome `failed` of a run that no step has ended: the last thing that every run does.
 
-    `state` is KFP's final status of the pipeline.
+    `state` is KFP's final status of the pipeline. What the deployment of this run left, where it was killed
+    half-way, is undone first; the outcome says so, and where that was not possible. It fails for nothing.
     """
     storage = open_storage(store)
-    if read_outcome(storage, run) is None:
+    outcome = read_outcome(storage, run)
+    if outcome is not None and outcome.state != "failed":
+        return
+    version, left = _end_deployment(store, run, model_name, kserve or {})
+    if version:
+        reason = "every rule of the gate passed; the run was stopped once the version served"
+        outcome = Outcome(state="deployed", reason=reason, version=version)
+    elif outcome is None:
         reason = reported_error() or message or f"the pipeline ended as {state} without an outcome"
-        write_outcome(storage, run, Outcome(state="failed", reason=reason))
+        outcome = Outcome(state="failed", reason=f"{reason}. {left}" if left else reason)
+    elif left:
+        outcome = outcome.model_copy(update={"reason": f"{outcome.reason}. {left}"})
+    write_outcome(storage, run, outcome)
+
+
+def _end_deployment(store: str, run: str, model_name: str, kserve: dict[str, Any]) -> tuple[str, str]:
+    """The version that the run deployed after all, and what was undone of its deployment; or "" each."""
+    try:
+        deployer = open_deployer(store, model_name, kserve)
+        if version := deployer.deployed_by(run):
+            return version, ""
+        left = deployer.undo(run)
+    except DefectlineError as error:
+        left = f"What its deployment may have left could not be undone: {error.what} {error.got}. {error.fix}"
+    except Exception as error:  # this step must write the outcome, whatever else is the matter
+        left = f"What its deployment may have left could not be undone: {error!r}"
+    if left:
+        say(left)
+    return "", left

@@ -1,16 +1,16 @@
 """Let clients' requests reach a new version step by step, where the cluster can really do that.
 
 KServe ignores a canary that its mode, release or gateway cannot serve, and says nothing: each step is
-believed only when the pods are there and the route has the weights.
+believed only when the pods are there, the routes have the weights, and both versions have answered.
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
-from defectline.components.common.bundle import Bundle
 from defectline.components.common.steps import say
 from defectline.components.common.waiting import Retry, poll
 from defectline.components.deploy import golden
+from defectline.components.deploy.golden import Address, Side
 from defectline.components.deploy.kserve.cluster import DEPLOYMENTS, ROUTES, SERVICES, conflict, same_spec
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (
@@ -31,30 +31,37 @@ def run_canary(
     live: LiveService,
     service: Manifest,
     begin: Callable[[], None],
-    new: tuple[Path, Bundle],
-    previous: tuple[Path, Bundle],
+    new: Side,
+    previous: Side,
 ) -> None:
     """Check the new version at 0 percent, then monitor it at every step of `canary_steps`.
 
     `service` is what `live` is to become; `begin` is called before its spec is in force. `new` and `previous`
-    are the folders and bundles of both versions. Afterwards the previous version still has the rest of the
+    are both versions, without addresses. Afterwards the previous version still has the rest of the
     requests. Raises ServingError where an answer is not as sealed, and where the cluster ignores the canary.
     """
-    folder, bundle = new
+    version = new.bundle.version
     knative = mode_of(service) == "Knative"
-    canary = _Knative(live, service, begin) if knative else _Standard(live, service)
+    canary = _Knative(live, service) if knative else _Standard(live, service)
+    begin()
     canary.share(0)
-    url, headers = canary.wait()
-    golden.wait_until_ready(url, live.name, golden.SETTLE_S, headers=headers)
-    golden.check(url, live.name, folder, bundle, headers=headers)
-    say(f"{live.name} {bundle.version}: golden pictures answered as sealed, before any client asks")
+    address = canary.wait()
+    golden.wait_until_ready(address, live.name, golden.SETTLE_S)
+    golden.check(address, live.name, new.folder, new.bundle)
+    say(f"{live.name} {version}: golden pictures answered as sealed, before any client asks")
+    sides = [replace(new, address=address), replace(previous, address=canary.address_before())]
     for percent in live.settings.canary_steps:
         canary.share(percent)
         canary.wait_for_share(percent)
-        url, headers = live.address()
-        counts = golden.monitor(url, live.name, [new, previous], live.settings.canary_step_s, headers=headers)
-        check_pods(live.cluster, live.name, bundle.version, service["spec"]["predictor"]["labels"])
-        shares = ", ".join(f"{version} {count}" for version, count in counts.items())
+        counts = golden.monitor(
+            live.name,
+            sides,
+            live.settings.canary_step_s,
+            shared=live.address() if live.by_gateway else None,
+            least_share=min(percent, 100 - percent) / 100,
+        )
+        check_pods(live.cluster, live.name, version, service["spec"]["predictor"]["labels"])
+        shares = ", ".join(f"{one} {count}" for one, count in counts.items())
         say(f"{live.name} at {percent} %: every answer as sealed ({shares})")
 
 
@@ -72,7 +79,10 @@ def roll_back(live: LiveService, previous: Manifest) -> None:
 
 
 class _Standard:
-    """A second Deployment, and weights in the HTTPRoute of the Gateway API."""
+    """A second Deployment, and weights in the HTTPRoutes of the Gateway API.
+
+    The service's own address leads to the pods of the previous version alone.
+    """
 
     def __init__(self, live: LiveService, service: Manifest):
         self.live, self.service = live, service
@@ -81,55 +91,61 @@ class _Standard:
     def share(self, percent: int) -> None:
         self.live.change({"spec": {"canary": canary_of(self.service, percent)}})
 
-    def wait(self) -> tuple[str, dict[str, str] | None]:
-        """Where the canary answers, and with which headers, once its pods are ready."""
+    def wait(self) -> Address:
+        """Where the canary alone answers, once its pods are ready."""
         live = self.live
         _wait_until_applied(
             live, lambda: "" if live.cluster.get(DEPLOYMENTS, self.child) else f"no Deployment {self.child}"
         )
         live.wait(live.current["spec"]["canary"][0])
-        # No route leads to it yet; within the cluster its own Service does.
-        return f"http://{self.child}.{live.settings.namespace}.svc", None
+        return live.address_of(self.child)
+
+    def address_before(self) -> Address | None:
+        """Where the previous version alone answers."""
+        return self.live.address_of(self.live.predictor)
 
     def wait_for_share(self, percent: int) -> None:
-        """Return once the route sends so many percent to the canary."""
+        """Return once both routes send so many percent to the canary."""
         _wait_until_applied(self.live, lambda: self._difference(percent))
 
     def _difference(self, percent: int) -> str:
-        route = self.live.cluster.get(ROUTES, f"{self.live.name}-predictor")
-        if route is None:
-            return f"no HTTPRoute {self.live.name}-predictor"
-        weights = {
-            backend.get("weight", 1)
-            for rule in route["spec"].get("rules", [])
-            for backend in rule.get("backendRefs", [])
-            if backend["name"] == self.child
-        }
-        return "" if weights == {percent} else f"weight {sorted(weights) or 'none'} in its HTTPRoute"
+        # One of the two leads from the service's own host, the other from that of its predictor.
+        for name in (self.live.name, f"{self.live.name}-predictor"):
+            route = self.live.cluster.get(ROUTES, name)
+            if route is None:
+                return f"no HTTPRoute {name}"
+            backends = [b for rule in route["spec"].get("rules", []) for b in rule.get("backendRefs", [])]
+            weights = {b.get("weight", 1) for b in backends if b["name"] == self.child}
+            if weights != {percent}:
+                return f"weight {sorted(weights) or 'none'} in HTTPRoute {name}"
+        return ""
 
 
 class _Knative:
     """A second revision, and weights in the route of Knative Serving."""
 
-    def __init__(self, live: LiveService, service: Manifest, begin: Callable[[], None]):
-        self.live, self.service, self.begin = live, service, begin
+    def __init__(self, live: LiveService, service: Manifest):
+        self.live, self.service = live, service
 
     def share(self, percent: int) -> None:
         patch: Manifest = {"spec": {"predictor": {"canaryTrafficPercent": percent}}}
         if percent == 0:
-            self.begin()
             patch = change_to(self.live.current, self.service)
             patch["spec"]["predictor"]["canaryTrafficPercent"] = 0
         self.live.change(patch)
 
-    def wait(self) -> tuple[str, dict[str, str] | None]:
-        """Where the new revision alone answers, and with which headers, once it is ready."""
+    def wait(self) -> Address:
+        """Where the new revision alone answers, once it is ready."""
         self.live.wait()
         self.wait_for_share(0)
-        url = self._latest().get("url")
-        if not url:
+        latest = self._latest()
+        if not latest.get("url"):
             raise _ignored(self.live.name, "its revision has no address of its own")
-        return self.live.address(url)
+        return self.live.address_of_tag(latest["tag"], latest["url"])
+
+    def address_before(self) -> Address | None:
+        """The previous revision is asked through the route, with its share of the requests."""
+        return None
 
     def wait_for_share(self, percent: int) -> None:
         """Return once the route sends so many percent to the new revision."""

@@ -13,7 +13,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy.golden import Address
 from defectline.components.deploy.kserve.manifests import GROUP, Manifest
+from defectline.components.deploy.kserve.proxy import ServiceProxy
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 REQUEST_S = 30
@@ -41,8 +43,8 @@ class Permission(NamedTuple):
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
 
 
-def needed_permissions(settings: KServeSettings) -> list[Permission]:
-    """For all that a deployment does in its namespace."""
+def needed_permissions(settings: KServeSettings, inside: bool) -> list[Permission]:
+    """For all that a deployment does in its namespace, from inside of the cluster or not."""
     permissions = [
         *(Permission(verb, GROUP, "inferenceservices") for verb in ("get", "create", "patch", "delete")),
         *(Permission(verb, GROUP, "servingruntimes") for verb in ("get", "create")),
@@ -56,7 +58,17 @@ def needed_permissions(settings: KServeSettings) -> list[Permission]:
         permissions.append(Permission("get", ROUTES[0], ROUTES[2]))
     if settings.max_replicas > 1:
         permissions += [Permission(verb, BUDGETS[0], BUDGETS[2]) for verb in ("get", "create")]
+    if asks_by_proxy(settings, inside):
+        permissions += [Permission(verb, "", "services/proxy") for verb in ("get", "create")]
     return permissions
+
+
+def asks_by_proxy(settings: KServeSettings, inside: bool) -> bool:
+    """Whether a Service is asked through the API server, which in Knative mode cannot lead to one."""
+    if inside or settings.deployment_mode == "Knative":
+        return False
+    # The gateway that `url` names shares requests out, so each side of a canary is asked past it.
+    return not settings.url or settings.strategy == "canary"
 
 
 class Unavailable(ServingError):
@@ -64,17 +76,16 @@ class Unavailable(ServingError):
 
 
 class Cluster:
-    """One namespace of the cluster that this process runs in, or else of the one in KUBECONFIG.
+    """One namespace of the cluster in KUBECONFIG, or else of the one that this process runs in.
 
     Every method raises ServingError for what the user can fix, and Unavailable for what may pass.
     """
 
     def __init__(self, namespace: str):
         self.namespace = namespace
-        self.inside = "KUBERNETES_SERVICE_HOST" in os.environ
         settings = client.Configuration()
         try:
-            if self.inside:
+            if _in_a_pod():
                 config.load_incluster_config(client_configuration=settings)
             else:
                 # The client's own default reads KUBECONFIG once, at import.
@@ -91,6 +102,16 @@ class Cluster:
         self._api = client.ApiClient(settings)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
+
+    @property
+    def inside(self) -> bool:
+        """Whether this process runs in that cluster, where names of Services resolve."""
+        return _in_a_pod()
+
+    def through_api(self, service: str) -> Address:
+        """Where the pods of a Service are asked through the API server."""
+        proxy = ServiceProxy(self._api)
+        return Address(proxy.url(self.namespace, service), None, proxy)
 
     def allowed(self, permission: Permission, name: str = "") -> bool:
         """Whether this account may do so in the namespace, to the object `name` or to any."""
@@ -259,6 +280,11 @@ class Cluster:
     def _at(self, kind: Kind) -> tuple[str, str, str, str]:
         group, version, plural = kind
         return group, version, self.namespace, plural
+
+
+def _in_a_pod() -> bool:
+    # A pod that has a kubeconfig may mean another cluster than its own.
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
 
 
 def same_spec(a: Manifest, b: Manifest) -> bool:

@@ -12,11 +12,13 @@ from typing import Any
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder
 from defectline.components.common.errors import ServingError
+from defectline.components.common.records import read_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
-from defectline.components.deploy.kserve.history import History
+from defectline.components.deploy.kserve.history import History, spec_digest
+from defectline.components.deploy.kserve.live import check_gateway, is_ready
 from defectline.components.deploy.kserve.manifests import (
     SERVICE_LABEL,
     VERSION_LABEL,
@@ -28,15 +30,23 @@ from defectline.components.deploy.kserve.manifests import (
 from defectline.components.deploy.kserve.preflight import check, not_managed, preflight
 from defectline.components.deploy.kserve.rollout import Rollout
 from defectline.components.deploy.kserve.settings import KServeSettings
-from defectline.components.deploy.rollback import fetched
+from defectline.components.deploy.kserve.undo import (
+    Place,
+    end_canary,
+    go_back,
+    remove_candidate,
+    run_of,
+    undo,
+)
+from defectline.components.deploy.rollback import RUN, fetched
 from defectline.components.deploy.status import Status, last_run
 
 
 class KServe:
     """A `Deployer`: the InferenceService `name` in the namespace that `fields` names.
 
-    `fields` are those of KServeSettings; to roll back and for the status the namespace is enough. `poll_s` is
-    the pause between two looks at the cluster.
+    `fields` are those of KServeSettings; to roll back and for the status the namespace is enough, and where
+    the endpoint is asked may be said as well. `poll_s` is the pause between two looks at the cluster.
     """
 
     def __init__(self, store: Storage, name: str, fields: Mapping[str, Any], poll_s: float = 2.0):
@@ -69,27 +79,43 @@ class KServe:
         return service["spec"]["predictor"].get("labels", {}).get(VERSION_LABEL, "")
 
     def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
-        """Serve the sealed bundle, and return where: `at <URL>`. The `run` is not kept on a cluster.
+        """Serve the sealed bundle, and return where: `at <URL>`.
 
         No client reaches the version before it has given the golden answers: it first serves as
         `<name>-candidate`, or as a canary where that is asked for. Then the service is updated pod by pod.
         Raises ServingError, or Conflict where another process deploys at the same time; what served before
         then serves again, was checked, and the error says so. What a deployment that was killed left behind,
-        the next one removes.
+        `undo` of its run takes back, or the next one.
         """
-        return f"at {self._deploy(folder, bundle, self.settings)}"
+        return f"at {self._deploy(folder, bundle, self.settings, run)}"
 
     def roll_back(self, to: str = "") -> str:
-        """Serve the version `to`, or with "" the one before the champion; return the version."""
+        """Serve the version `to`, or with "" the one before the champion; return the version.
+
+        Where a rollout was begun and never checked, the one before is the last that was.
+        """
+        if not to and (checked := self._end_what_was_begun()):
+            return checked
         settings, version = self._settings_for(to)
         with fetched(self.store, self.name, version) as (folder, bundle):
-            self._deploy(folder, bundle, settings)
+            self._deploy(folder, bundle, settings, RUN)
         return version
+
+    def deployed_by(self, run: str) -> str:
+        service = self.cluster.get(SERVICES, self.name)
+        if service is None or self.history.unfinished(service):
+            return ""
+        version = version_of(service["spec"])
+        deployed = self.history.deployed(version)
+        return version if deployed and run and deployed.run == run else ""
+
+    def undo(self, run: str) -> str:
+        return undo(self._place(self.settings), self.name, run)
 
     def status(self) -> Status:
         under_way = []
         if candidate := self.cluster.get(SERVICES, candidate_name(self.name)):
-            under_way.append(f"candidate {version_of(candidate['spec'])}")
+            under_way.append(f"candidate {version_of(candidate['spec'])}{self._by(run_of(candidate))}")
         place = {"name": self.name, "namespace": self.namespace, **last_run(self.store, self.name)}
         service = self.cluster.get(SERVICES, self.name)
         if service is None:
@@ -99,27 +125,92 @@ class KServe:
             under_way.append(f"canary {version_of(canary)} at {canary['trafficPercent']} %")
         if (percent := spec["predictor"].get("canaryTrafficPercent")) is not None:
             under_way.append(f"canary {version} at {percent} %")
-        if self.history.is_unfinished(service):
-            under_way.append(f"rollout of {version}, not checked yet")
+        rollout = self.history.unfinished(service)
+        if rollout:
+            under_way.append(f"rollout of {version}, not checked yet{self._by(rollout.run)}")
         pods = self.cluster.pods({SERVICE_LABEL: self.name, VERSION_LABEL: version})
-        deployed = self.history.deployed(version)
         return Status(
             **place,
             version=version,
-            previous=deployed.previous if deployed else "",
+            previous=self._last_checked(service),
             url=service.get("status", {}).get("url", ""),
-            ready_pods=sum(_is_ready(pod) for pod in pods),
+            ready_pods=sum(map(is_ready, pods)),
             wanted_pods=spec["predictor"].get("minReplicas", 1),
             under_way=under_way,
         )
 
-    def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings) -> str:
+    def _by(self, run: str) -> str:
+        """Whose deployment it is, and whether that has ended, to follow what is under way."""
+        if not run:
+            return ""
+        who = "a rollback" if run == RUN else f"run {run}"
+        if read_outcome(self.store, run) is None:
+            return f", by {who}"
+        return f", left by {who}: the next deployment ends it, and so does `defectline rollback`"
+
+    def _last_checked(self, service: Manifest) -> str:
+        """What `roll_back` goes back to; "" for nothing."""
+        if rollout := self.history.unfinished(service):
+            return version_of(rollout.previous) if rollout.previous else ""
+        version = version_of(service["spec"])
+        if service["spec"].get("canary"):
+            return version
+        deployed = self.history.deployed(version)
+        return deployed.previous if deployed else ""
+
+    def _end_what_was_begun(self) -> str:
+        """Go back from a canary or a rollout that was never checked; the version, "" where there is none.
+
+        Raises ServingError where nothing was checked before, and where that cannot be brought back.
+        """
+        service = self.cluster.get(SERVICES, self.name)
+        if service is None or not is_managed(service):
+            return ""
+        rollout, version = self.history.unfinished(service), self._last_checked(service)
+        if not rollout and not service["spec"].get("canary"):
+            return ""
+        if not version:
+            raise ServingError(
+                f"{self.name} has no version to go back to.",
+                got=f"{version_of(service['spec'])}, which was never checked, and nothing before it",
+                expected="a version that was checked",
+                fix="Run the pipeline, which checks a version before it serves; or name one with --to.",
+            )
+        settings = rollout.settings if rollout else None
+        if settings is None and (deployed := self.history.deployed(version)):
+            settings = deployed.settings
+        if settings is None:
+            return ""
+        place = self._place(settings.model_copy(update=self._address()))
+        live = place.live(service)
+        live.check_address()
+        if remove_candidate(place, self.name):
+            say(f"{candidate_name(self.name)} was there from another deployment: it is removed")
+        if rollout:
+            say(go_back(place, live, rollout, spec_digest(service["spec"])))
+        else:
+            end_canary(place, live)
+        return version
+
+    def _place(self, settings: KServeSettings) -> Place:
+        return Place(self.cluster, self.history, settings, self.poll_s)
+
+    def _address(self) -> dict[str, Any]:
+        """What was said of where the endpoint is asked, whatever the settings of a version say."""
+        return {key: self.fields[key] for key in ("url", "host_header") if self.fields.get(key)}
+
+    def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> str:
         findings = preflight(self.cluster, self.name, self.store.uri, settings)
         check(findings, self.name, self.namespace)
         for finding in findings:
             say(f"{finding.what} {finding.got}")
+        place, service = self._place(settings), self.cluster.get(SERVICES, self.name)
+        if service:
+            place.live(service).check_address()
+        elif settings.url:
+            check_gateway(self.name, settings)
         uri = publish(folder, bundle, self.store, self.name)
-        return Rollout(self.cluster, self.history, folder, bundle, settings, uri, self.poll_s).run()
+        return Rollout(place, folder, bundle, uri, run).run()
 
     def _settings_for(self, to: str) -> tuple[KServeSettings, str]:
         """How to deploy the version `to` again, or with "" the one that served before; and which that is.
@@ -150,7 +241,7 @@ class KServe:
                 fix="Name one with --to.",
             )
         changes = {key: getattr(then.settings, key) for key in ("image", "gpu", "gpu_type")}
-        changes |= {"strategy": "candidate", "adopt": False}
+        changes |= {"strategy": "candidate", "adopt": False, **self._address()}
         return (now or then).settings.model_copy(update=changes), to
 
 
@@ -167,8 +258,3 @@ def publish(folder: Path, bundle: Bundle, store: Storage, name: str) -> str:
         publish_folder(Path(temporary), store, prefix)
     publish_folder(folder, store, layout.model_folder(name, bundle.version))
     return f"{store.url(prefix)}/"
-
-
-def _is_ready(pod: Manifest) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any((condition["type"], condition["status"]) == ("Ready", "True") for condition in conditions)

@@ -5,14 +5,14 @@ serving/<name>/unfinished/<namespace>/<spec>.json     the spec to go back to whi
 models/<name>/<version>/                              the whole bundle, with its golden pictures
 """
 
-import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import layout
-from defectline.components.common.bundle import Bundle
-from defectline.components.common.errors import StoreError
+from defectline.components.common.bundle import NAME, Bundle, read_description
+from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.storage import Storage
 from defectline.components.deploy.kserve.manifests import SPEC_LABEL, Manifest, without_canary
 from defectline.components.deploy.kserve.settings import KServeSettings
@@ -26,6 +26,31 @@ class Deployed(BaseModel):
     previous: str = Field(validation_alias=AliasChoices("previous", "former"))
     """The version that served before; "" for none, or one that defectline did not deploy."""
     settings: KServeSettings
+    run: str = ""
+    """The run that deployed it last; "" where that is not known."""
+
+
+class Unfinished(BaseModel):
+    """A rollout that was begun, and what to go back to from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    previous: Manifest | None = Field(validation_alias=AliasChoices("previous", "former"))
+    """The spec that was in force before, None where nothing served."""
+    metadata: dict[str, Any] = Field(validation_alias=AliasChoices("metadata", "marks"))
+    """A merge patch of the labels and annotations."""
+    run: str = ""
+    """Whose rollout it is; "" where that is not known."""
+    settings: KServeSettings | None = None
+    """Those of the rollout; None where an earlier version of defectline began it."""
+
+    def writes(self, spec: Manifest, digest: str) -> bool:
+        """Whether `spec` is what this rollout, of the spec with `digest`, puts in force, there or back."""
+        written = [spec, *(spec.get("canary") or [])]
+        if any(spec_digest(one) == digest for one in written):
+            return True
+        # The last step back in Knative mode; a canary of another rollout is none of this one's.
+        return "canary" not in spec and spec != self.previous and without_canary(spec) == self.previous
 
 
 class History:
@@ -54,58 +79,80 @@ class History:
         prefix = layout.deployed_prefix(self.name, self.namespace)
         return sorted(Path(found.key).stem for found in self.store.list(prefix))
 
-    def write_deployed(self, version: str, previous: str, settings: KServeSettings) -> None:
+    def write_deployed(self, version: str, previous: str, settings: KServeSettings, run: str) -> None:
         """Note that `version` serves, with what served before; a repetition leaves that as it was."""
         if previous == version:
             before = self.deployed(version)
             previous = before.previous if before else ""
         key = layout.deployed_key(self.name, self.namespace, version)
-        deployed = Deployed(previous=previous, settings=settings)
+        deployed = Deployed(previous=previous, settings=settings, run=run)
         self.store.write(key, deployed.model_dump_json(indent=2).encode())
 
-    def begin(self, writing: Manifest, previous: Manifest | None, metadata: Manifest) -> None:
+    def begin(self, writing: Manifest, unfinished: Unfinished) -> None:
         """Note, before the spec `writing` is put in force, what to go back to."""
-        record = {"previous": previous, "metadata": metadata}
-        self.store.write(self._unfinished(writing), json.dumps(record).encode())
+        self.store.write(self._key(spec_digest(writing)), unfinished.model_dump_json().encode())
 
-    def end(self, written: Manifest) -> None:
-        """Note that nothing is under way any more with the spec `written`, if anything was."""
-        key = self._unfinished(written)
-        if self.store.exists(key):
-            self.store.delete(key)
+    def end(self, digest: str) -> None:
+        """Note that nothing is under way any more with the spec of this digest, if anything was."""
+        if self.store.exists(self._key(digest)):
+            self.store.delete(self._key(digest))
 
-    def previous(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:
+    def unfinished(self, current: Manifest) -> Unfinished | None:
+        """The rollout that put `current` in force, if it has not ended. Raises StoreError."""
+        return self._read(spec_digest(current["spec"]))
+
+    def unfinished_of(self, run: str) -> dict[str, Unfinished]:
+        """The rollouts that a run began and did not end, by the digests of their specs. Raises StoreError."""
+        prefix = f"{layout.unfinished_prefix(self.name)}{self.namespace}/"
+        digests = [layout.stem(found.key) for found in self.store.list(prefix)]
+        records = {digest: self._read(digest) for digest in digests}
+        return {digest: record for digest, record in records.items() if record and record.run == run}
+
+    def _read(self, digest: str) -> Unfinished | None:
+        key = self._key(digest)
+        try:
+            return Unfinished.model_validate_json(self.store.read(key))
+        except KeyError:
+            return None
+        except ValidationError as error:
+            raise StoreError(
+                f"{self.store.url(key)} cannot be understood.",
+                got=error.errors()[0]["msg"],
+                expected="what a rollout of this version of defectline wrote",
+                fix="Deploy the version that should serve by the pipeline, and remove the file.",
+            ) from error
+
+    def before(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:
         """What to go back to from `service`: a spec, None for no service, and a patch of the metadata.
 
         It is what is in force, unless the rollout of that never ended.
         """
         if current is None:
             return None, {}
-        if found := self.store.read_versioned(self._unfinished(current["spec"])):
-            record = json.loads(found[0])
-            # A rollout by an earlier version of defectline noted the same under other names.
-            earlier = "former" in record
-            return record["former" if earlier else "previous"], record["marks" if earlier else "metadata"]
+        if record := self.unfinished(current):
+            return record.previous, record.metadata
         metadata = {}
         for part in ("labels", "annotations"):
             there = current["metadata"].get(part) or {}
             metadata[part] = {key: there.get(key) for key in service["metadata"][part]}
         return without_canary(current["spec"]), metadata
 
-    def is_unfinished(self, current: Manifest) -> bool:
-        """Whether the rollout that put `current` in force has not ended."""
-        return self.store.exists(self._unfinished(current["spec"]))
-
     def fetch_golden(self, version: str, folder: Path) -> Bundle | None:
         """Fetch the golden pictures of `version` into `folder`; None where the store lacks its bundle."""
         prefix = layout.model_folder(self.name, version)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            bundle = Bundle.model_validate_json(self.store.read(f"{prefix}/bundle.json"))
-        except (KeyError, ValidationError):
+            (folder / NAME).write_bytes(self.store.read(f"{prefix}/{NAME}"))
+            bundle = read_description(folder)
+        except (KeyError, BundleError):
             return None
         self.store.download_folder(f"{prefix}/golden", folder / "golden")
         return bundle
 
-    def _unfinished(self, spec: Manifest) -> str:
-        digest = spec["predictor"].get("labels", {}).get(SPEC_LABEL, "none")
+    def _key(self, digest: str) -> str:
         return layout.unfinished_key(self.name, self.namespace, digest)
+
+
+def spec_digest(spec: Manifest) -> str:
+    """Of a service's spec, or of an entry of its `canary`: the name of the record of its rollout."""
+    return spec["predictor"].get("labels", {}).get(SPEC_LABEL, "none")

@@ -23,6 +23,8 @@ MODE_ANNOTATION = f"{GROUP}/deploymentMode"
 SERVICE_LABEL = f"{GROUP}/inferenceservice"
 CANDIDATE_LABEL = "defectline.dev/candidate-of"
 """On a second service, next to the one of that name: only the check before a rollout knows it."""
+RUN_ANNOTATION = "defectline.dev/run"
+"""Of a candidate: the run that checks it. On the service itself, it would start all pods again."""
 
 REVIEW_MOUNT = "/var/secrets/review"
 
@@ -173,10 +175,13 @@ def candidate_settings(settings: KServeSettings) -> KServeSettings:
     return settings.model_copy(update={**one, "review": "", "review_secret": "", "host_header": ""})
 
 
-def candidate_service(name: str, version: str, storage_uri: str, settings: KServeSettings) -> Manifest:
-    """The service next to `name` that serves `version` from one pod, for the checks before a rollout."""
+def candidate_service(
+    name: str, version: str, storage_uri: str, settings: KServeSettings, run: str = ""
+) -> Manifest:
+    """The service next to `name` that serves `version` from one pod, for the checks of `run`."""
     service = inference_service(candidate_name(name), version, storage_uri, candidate_settings(settings))
     service["metadata"]["labels"][CANDIDATE_LABEL] = name
+    service["metadata"]["annotations"][RUN_ANNOTATION] = run
     return service
 
 

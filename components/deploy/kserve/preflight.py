@@ -68,7 +68,7 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
     groups = cluster.api_groups()
     missing = list(_apis(cluster, groups, settings))
     findings += missing
-    needed = needed_permissions(settings)
+    needed = needed_permissions(settings, cluster.inside)
     lacking = [permission for permission in needed if not cluster.allowed(permission)]
     if lacking:
         findings.append(

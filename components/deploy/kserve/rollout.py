@@ -1,7 +1,7 @@
 """One deployment on KServe, from the first write to the last check.
 
 candidate: wait for its pods, ask for the golden pictures
-      → write → wait for the pods → ask again; else put the previous spec back, and ask what serves then.
+      → write → wait for the pods → ask again; else go back, see `undo.py`, and ask what serves then.
 """
 
 import tempfile
@@ -11,17 +11,17 @@ from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, DefectlineError, ServingError
 from defectline.components.common.steps import say
 from defectline.components.common.waiting import poll
+from defectline.components.deploy.golden import Side
 from defectline.components.deploy.kserve import canary
 from defectline.components.deploy.kserve.cluster import (
     BUDGETS,
     RUNTIMES,
     SERVICES,
-    Cluster,
     Unavailable,
     conflict,
     same_spec,
 )
-from defectline.components.deploy.kserve.history import History
+from defectline.components.deploy.kserve.history import Unfinished, spec_digest
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (
     VERSION_LABEL,
@@ -32,44 +32,39 @@ from defectline.components.deploy.kserve.manifests import (
     change_to,
     disruption_budget,
     inference_service,
-    merge_patch,
-    mode_of,
     same_content,
     serving_runtime,
     version_of,
-    without_canary,
 )
 from defectline.components.deploy.kserve.readiness import wait_until_gone
-from defectline.components.deploy.kserve.settings import KServeSettings
+from defectline.components.deploy.kserve.undo import Place, go_back, remove_candidate
 
 
 class Rollout:
-    """The deployment of a bundle to the service `name`; `uri` is where KServe fetches the model."""
+    """The deployment of a bundle to a service, by `run`; `uri` is where KServe fetches the model."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        history: History,
-        folder: Path,
-        bundle: Bundle,
-        settings: KServeSettings,
-        uri: str,
-        poll_s: float,
-    ):
-        self.cluster, self.history, self.name = cluster, history, history.name
-        self.folder, self.bundle, self.settings, self.poll_s = folder, bundle, settings, poll_s
-        self.service = inference_service(self.name, bundle.version, uri, settings)
-        self.candidate = candidate_service(self.name, bundle.version, uri, settings)
-        found = cluster.get(SERVICES, self.name)
-        self.live = self._live(found) if found else None
+    def __init__(self, place: Place, folder: Path, bundle: Bundle, uri: str, run: str):
+        self.place, self.cluster, self.history = place, place.cluster, place.history
+        self.settings, self.poll_s, self.name = place.settings, place.poll_s, place.history.name
+        self.folder, self.bundle = folder, bundle
+        self.service = inference_service(self.name, bundle.version, uri, self.settings)
+        self.candidate = candidate_service(self.name, bundle.version, uri, self.settings, run)
+        self.digest = spec_digest(self.service["spec"])
+        found = self.cluster.get(SERVICES, self.name)
+        self.live = place.live(found) if found else None
         """None as long as there is no service."""
-        self.previous, self.metadata = history.previous(found, self.service)
+        previous, metadata = self.history.before(found, self.service)
+        self.record = Unfinished(previous=previous, metadata=metadata, run=run, settings=self.settings)
         """The spec to go back to, None where nothing served; and the labels and annotations."""
+
+    @property
+    def previous(self) -> Manifest | None:
+        return self.record.previous
 
     def run(self) -> str:
         """Deploy, and return the URL of the service. Raises ServingError or Conflict, rolled back."""
         try:
-            self._remove_candidate()
+            self._remove_what_was_left()
             if not self._is_checked():
                 self._write_runtimes()
                 if self.live and self.previous and self.settings.strategy == "canary":
@@ -84,14 +79,12 @@ class Rollout:
             # Also an interrupt must not leave a version behind that was never checked.
             raise self._fail(error) from error
         previous = self.previous["predictor"].get("labels", {}) if self.previous else {}
-        self.history.write_deployed(self.bundle.version, previous.get(VERSION_LABEL, ""), self.settings)
-        self.history.end(self.service["spec"])
+        before = previous.get(VERSION_LABEL, "")
+        self.history.write_deployed(self.bundle.version, before, self.settings, self.record.run)
+        self.history.end(self.digest)
         url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")
         return url
-
-    def _live(self, found: Manifest) -> LiveService:
-        return LiveService(self.cluster, found, self.settings, self.poll_s)
 
     def _is_checked(self) -> bool:
         """Whether the new spec is in force already, by a rollout that has ended."""
@@ -100,7 +93,7 @@ class Rollout:
 
     def _begin(self) -> None:
         """From here on, a deployment that finds the new spec in force knows that it was never checked."""
-        self.history.begin(self.service["spec"], self.previous, self.metadata)
+        self.history.begin(self.service["spec"], self.record)
 
     # Checks before the service changes for every client.
 
@@ -108,15 +101,15 @@ class Rollout:
         """Share requests between the new version and `version`, which serves now."""
         with tempfile.TemporaryDirectory() as temporary:
             previous = self.history.fetch_golden(version, Path(temporary))
-            if previous is None:
+            if previous is None or not previous.golden:
                 raise ServingError(
                     f"Whether {self.name} answers well during a canary cannot be told.",
-                    got=f"no bundle of {version} in the store",
+                    got=f"no golden pictures of {version} in the store",
                     expected="the golden pictures of both versions",
                     fix="Set `strategy` to candidate.",
                 )
-            new = self.folder, self.bundle
-            canary.run_canary(live, self.service, self._begin, new, (Path(temporary), previous))
+            sides = Side(self.folder, self.bundle), Side(Path(temporary), previous)
+            canary.run_canary(live, self.service, self._begin, *sides)
 
     def _run_candidate(self) -> None:
         """Check the version in a second service of one pod, which no client knows.
@@ -142,14 +135,17 @@ class Rollout:
         self.cluster.delete(SERVICES, written)
         wait_until_gone(self.cluster, candidate, self.settings.timeout_s, self.poll_s)
 
-    def _remove_candidate(self) -> None:
+    def _remove_what_was_left(self) -> None:
         """Remove what another deployment left behind; one that is still at work notices, and gives up."""
-        candidate = candidate_name(self.name)
-        found = self.cluster.get(SERVICES, candidate)
-        if found:
-            say(f"{candidate} is there from another deployment: removing it")
-            self.cluster.delete(SERVICES, found)
-            wait_until_gone(self.cluster, candidate, self.settings.timeout_s, self.poll_s)
+        if remove_candidate(self.place, self.name):
+            say(f"{candidate_name(self.name)} was there from another deployment: it is removed")
+        spec = self.live.current["spec"] if self.live else {}
+        if self.live and "canary" in spec:
+            say(f"{self.name} had a canary of another deployment: it gets no more requests")
+            self.live.change({"spec": {"canary": None}})
+        elif self.live and spec.get("predictor", {}).get("canaryTrafficPercent"):
+            say(f"{self.name} had a canary of another deployment: it gets no more requests")
+            self.live.change({"spec": {"predictor": {"canaryTrafficPercent": 0}}})
 
     # Writing.
 
@@ -168,7 +164,7 @@ class Rollout:
         """Create or change the service itself."""
         self._begin()
         if self.live is None:
-            self.live = self._live(self._create(self.service))
+            self.live = self.place.live(self._create(self.service))
             return self.live
         try:
             self.live.change(change_to(self.live.current, self.service))
@@ -213,7 +209,7 @@ class Rollout:
                 expected=error.expected,
                 fix=error.fix,
             )
-        say(f"{self.name} {self.bundle.version} failed: rolling back")
+        say(f"{self.name} {self.bundle.version} failed: what served before goes on")
         try:
             state = poll(self._roll_back, self.settings.timeout_s, self.poll_s, Unavailable)
         except DefectlineError as another:
@@ -232,48 +228,14 @@ class Rollout:
         """Bring back what served before, ask it, and say in a sentence what serves now."""
         found = self.cluster.get(SERVICES, self.name)
         if self.live is None and found and same_content(found["spec"], self.service["spec"]):
-            self.live = self._live(found)  # interrupted between the request and its answer
+            self.live = self.place.live(found)  # interrupted between the request and its answer
         if (found is None) != (self.live is None):
             raise conflict(SERVICES, self.name)
         if found is None or self.live is None:
             return "nothing serves, as before."
         # What is there may be of a request of this rollout whose answer was lost.
-        written = [found["spec"], *(found["spec"].get("canary") or [])]
-        if not (
-            same_spec(found, self.live.current)
-            or any(same_content(spec, self.service["spec"]) for spec in written)
-            or without_canary(found["spec"]) == self.previous
-        ):
+        ours = same_spec(found, self.live.current) or found["spec"] == self.previous
+        if not (ours or self.record.writes(found["spec"], self.digest)):
             raise conflict(SERVICES, self.name)
         self.live.current = found
-        if self.previous is None:
-            self.cluster.delete(SERVICES, found)
-            wait_until_gone(self.cluster, self.name, self.settings.timeout_s, self.poll_s)
-            self.history.end(self.service["spec"])
-            return "nothing serves, as before."
-        return self._restore(self.live, self.previous)
-
-    def _restore(self, live: LiveService, previous: Manifest) -> str:
-        """Put the spec `previous` back in force, with the metadata; the sentence of `_roll_back`."""
-        if live.current["spec"] != previous:
-            if mode_of(live.current) == "Knative":
-                canary.roll_back(live, previous)
-            else:
-                live.change({"spec": merge_patch(live.current["spec"], previous)})
-        there = live.current["metadata"]
-        if any(
-            (there.get(part) or {}).get(key) != value
-            for part, entries in self.metadata.items()
-            for key, value in entries.items()
-        ):
-            live.change({"metadata": self.metadata})
-        live.wait()
-        version = version_of(previous)
-        with tempfile.TemporaryDirectory() as temporary:
-            bundle = self.history.fetch_golden(version, Path(temporary))
-            if bundle:
-                live.check(Path(temporary), bundle)
-        self.history.end(self.service["spec"])
-        if bundle:
-            return f"{version} still serves."
-        return f"{version} still serves; the store contains no golden pictures to check it with."
+        return go_back(self.place, self.live, self.record, self.digest)

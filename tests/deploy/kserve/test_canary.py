@@ -5,6 +5,7 @@ from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, SETTINGS, TWO, World
 
 from defectline.components.common.errors import ServingError
+from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 STEPS = {"strategy": "canary", "canary_step_s": 0.0}
@@ -21,9 +22,9 @@ QUICK = {"timeout_s": 3}
 
 @pytest.fixture
 def within(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world that can be asked by the names that only a cluster resolves: the endpoint is the proxy."""
-    monkeypatch.setenv("http_proxy", world.endpoint.url)
-    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    """A world as the deploy step sees it that runs in the cluster, where names of Services resolve."""
+    monkeypatch.setattr(Cluster, "inside", True)
+    world.endpoint.inside = True
     return world
 
 

@@ -32,11 +32,14 @@ def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settin
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    needed = {tuple(permission) for permission in needed_permissions(settings)}
+    needed = {tuple(permission) for permission in needed_permissions(settings, inside=False)}
     assert needed | LOOKED_AT <= granted
     canary = TWO.model_copy(update={"strategy": "canary"})
     all_settings = (TWO, KNATIVE, canary)
-    assert granted == {one for each in all_settings for one in needed_permissions(each)} | LOOKED_AT
+    assert (
+        granted
+        == {one for each in all_settings for one in needed_permissions(each, inside=False)} | LOOKED_AT
+    )
     used = set()
 
     def watch(method: str, target: Target, query: dict[str, str]) -> None:
@@ -109,3 +112,39 @@ def test_no_value_of_a_secret_is_kept(world: World) -> None:
     found = Cluster(NAMESPACE).secret(SECRET)
     assert found is not None
     assert set(found["data"].values()) == {""}
+
+
+PROXY = {("get", "", "services/proxy"), ("create", "", "services/proxy")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "inside", "by_proxy"),
+    [
+        (SETTINGS, False, True),
+        (SETTINGS, True, False),
+        (SETTINGS.model_copy(update={"url": "http://gateway"}), False, False),
+        (TWO.model_copy(update={"url": "http://gateway", "strategy": "canary"}), False, True),
+        (KNATIVE, False, False),
+    ],
+)
+def test_the_right_to_ask_through_the_api_server_is_needed_where_nothing_else_leads_there(
+    settings: KServeSettings, inside: bool, by_proxy: bool
+) -> None:
+    needed = {tuple(permission) for permission in needed_permissions(settings, inside)}
+    assert (needed >= PROXY) == by_proxy
+
+
+@pytest.mark.parametrize(("kubeconfig", "inside"), [(True, False), (False, True)])
+def test_a_pod_with_a_kubeconfig_means_the_cluster_that_it_names(
+    world: World, monkeypatch: pytest.MonkeyPatch, kubeconfig: bool, inside: bool
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    if kubeconfig:
+        cluster = Cluster(NAMESPACE)
+        assert cluster.inside == inside
+        assert cluster.get(SERVICES, NAME) is None
+    else:
+        monkeypatch.delenv("KUBECONFIG")
+        # This machine has no service account's token.
+        with pytest.raises(ServingError, match="No cluster is configured"):
+            Cluster(NAMESPACE)

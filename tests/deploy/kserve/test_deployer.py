@@ -24,7 +24,8 @@ from defectline.components.deploy.kserve.settings import KServeSettings
 def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -> None:
     assert kserve(world.store, settings).champion() == ""
     for which in (0, 1):
-        assert world.deploy(which, settings) == f"at {world.endpoint.url}"
+        host = "defects-vision" if settings.deployment_mode == "Standard" else "defects.vision"
+        assert world.deploy(which, settings) == f"at http://{host}.example"
         world.ask(which)
         version = world.bundles[which].version
         assert kserve(world.store, settings).champion() == version
@@ -184,7 +185,7 @@ def test_the_commands(world: World) -> None:
     where = ("--store", world.store.uri, "--namespace", NAMESPACE)
     shown = defectline("status", *where)
     assert shown.returncode == 0, shown.stderr
-    for text in (second, "ready of 2", world.endpoint.url, first, "run-7: refused, max_escape"):
+    for text in (second, "ready of 2", "http://defects-vision.example", first, "run-7: refused, max_escape"):
         assert text in shown.stdout
     done = defectline("rollback", *where)
     assert done.returncode == 0, done.stderr

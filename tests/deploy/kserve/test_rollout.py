@@ -9,6 +9,7 @@ from cluster.api import Failure, Target
 from cluster.world import IMPATIENT, KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 
 from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy.kserve.history import Unfinished
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 FAILURES = [
@@ -289,7 +290,7 @@ def test_a_candidate_that_a_killed_deployment_left_is_removed(world: World) -> N
     assert world.candidate() is not None
     world.ask(0)
     status = world.status()
-    assert status.under_way == [f"candidate {world.bundles[1].version}"]
+    assert status.under_way == [f"candidate {world.bundles[1].version}, by run run"]
     world.script(1, "healthy")
     world.deploy(1)
     assert world.candidate() is None
@@ -300,7 +301,7 @@ def test_after_a_first_rollout_that_was_never_checked_a_canary_is_a_candidate(wo
     """There is a service, but no version whose answers a canary could be compared with."""
     canary = TWO.model_copy(update={"strategy": "canary"})
     world.deploy(0, canary)
-    kserve(world.store, canary).history.begin(world.spec(), None, {})
+    kserve(world.store, canary).history.begin(world.spec(), Unfinished(previous=None, metadata={}))
     world.deploy(1, canary)
     assert asked(world, CANDIDATE) == {bundle.version for bundle in world.bundles}
     world.ask(1)

@@ -6,17 +6,17 @@ What the controllers of a cluster do is in `controller.py`.
 
 import copy
 import json
+import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from cluster.loopback import Handler, served
 from cluster.schemas import Failure, Json, Target, crd_validators, validate
 
 USER, TOKEN = "deployer", "token-of-the-deployer"
@@ -28,12 +28,17 @@ KINDS = {
     ("policy", "v1", "poddisruptionbudgets"): "PodDisruptionBudget",
     ("apps", "v1", "deployments"): "Deployment",
     ("", "v1", "pods"): "Pod",
+    ("", "v1", "services"): "Service",
     ("", "v1", "events"): "Event",
     ("", "v1", "secrets"): "Secret",
     ("", "v1", "serviceaccounts"): "ServiceAccount",
     ("", "v1", "resourcequotas"): "ResourceQuota",
 }
 MERGE_PATCH = "application/merge-patch+json"
+PROXIED = re.compile(r"/api/v1/namespaces/([^/]+)/services/((?:https?:)?([^/:]+)(?::(\d+))?)/proxy(/.*)")
+Backend = Callable[[str, str, bytes, Mapping[str, str]], tuple[int, Json] | None]
+"""Answers for the pods of a Service (`defects-predictor.vision.svc`): path, body and headers are those of the
+request; None where no pod is ready."""
 
 
 class ApiServer:
@@ -41,8 +46,8 @@ class ApiServer:
 
     `denied` holds (verb, plural) that the account may not; `missing` the API groups that are not
     installed; `namespaces` those that there are, None for any. `before(method, target, query)` is called
-    ahead of each request, outside the lock, and may raise Failure; `on_read` and `on_write` are for the
-    controllers.
+    ahead of each request, outside the lock, and may raise Failure; `on_read`, `on_write` and `backend` are
+    for the controllers.
     """
 
     def __init__(self, resource_version: int = 0) -> None:
@@ -55,6 +60,7 @@ class ApiServer:
         self.before: Callable[[str, Target, dict[str, str]], None] = lambda method, target, query: None
         self.on_read: Callable[[Target], None] = lambda target: None
         self.on_write: Callable[[Target, Json | None], None] = lambda target, new: None
+        self.backend: Backend = lambda host, path, body, headers: None
         self.lock = threading.RLock()
         self._resource_version = resource_version
         self.url = ""
@@ -63,16 +69,8 @@ class ApiServer:
     def running(self) -> Iterator[None]:
         """Serve on a free port of loopback until the block ends."""
         crd_validators()  # takes seconds, which a client that waits for its answer may not have
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with served(_Handler, api=self) as self.url:
             yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     def write_kubeconfig(self, path: Path) -> None:
         context = {"cluster": "stand-in", "user": USER}
@@ -143,6 +141,37 @@ class ApiServer:
                 return status, answer, warnings
         except Failure as failure:
             return failure.status, failure.body(), []
+
+    def proxy(
+        self, method: str, raw: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Json] | None:
+        """Status and body of a request to the pods of a Service; None where the path is not of one."""
+        parts = urlsplit(raw)
+        found = PROXIED.fullmatch(parts.path)
+        if found is None:
+            return None
+        namespace, id, name, port, path = found.groups()
+        self.requests.append(f"{method} {raw}")
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            return 401, Failure(401, "Unauthorized", "Unauthorized").body()
+        target = Target("", "v1", "services", namespace, id, "proxy")
+        try:
+            self.before(method, target, {})
+            with self.lock:
+                self._authorise(method, target)
+                service = self._existing(target._replace(name=name))
+            if port and all(one["port"] != int(port) for one in service["spec"]["ports"]):
+                why = f'no service port {port} found for service "{name}"'
+                raise Failure(503, "ServiceUnavailable", why)
+            # Who asked is known to the server alone; all else goes on as it came.
+            passed = {key: value for key, value in headers.items() if key not in ("Authorization", "Host")}
+            answer = self.backend(f"{name}.{namespace}.svc", path, body, passed)
+            if answer is None:
+                why = f'no endpoints available for service "{id}"'
+                raise Failure(503, "ServiceUnavailable", why)
+            return answer
+        except Failure as failure:
+            return failure.status, failure.body()
 
     def _discover(self, path: str) -> Json | None:
         """The list of API groups, or of one's resources; None for other paths."""
@@ -322,14 +351,14 @@ def _target(path: str) -> Target | None:
     return None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     api: ApiServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one packet: in two, each answer waits for a delayed acknowledgement
 
     def _serve(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        data = self.rfile.read(length)
+        data = self.body()
+        if proxied := self.api.proxy(self.command, self.path, self.headers, data):
+            self.send(proxied[0], "application/json", json.dumps(proxied[1]).encode())
+            return
         status, body, warnings = self.api.answer(
             self.command,
             self.path,
@@ -339,15 +368,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         plain = isinstance(body, str)
         encoded = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8" if plain else "application/json")
-        self.send_header("Content-Length", str(len(encoded)))
-        for warning in warnings:
-            self.send_header("Warning", warning)
-        self.end_headers()
-        self.wfile.write(encoded)
+        kind = "text/plain; charset=utf-8" if plain else "application/json"
+        self.send(status, kind, encoded, *(("Warning", warning) for warning in warnings))
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output clean; `ApiServer.requests` has the requests."""

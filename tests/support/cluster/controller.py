@@ -3,6 +3,7 @@
 What they do was read from KServe's code; above all, Ready stays True while an update fails.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,8 +64,11 @@ class Controller:
     quota       the namespace's quota admits no pod
     idle        the controller does not notice at all
 
-    `canaries` says what this KServe makes of `spec.canary`: `works`, `ignored` (an older one), or
-    `unweighted` (its pods come up, but no gateway shares out requests).
+    `canaries` says what this KServe makes of `spec.canary`: `works`, `ignored` (an older one), `unweighted`
+    (its pods come up, but no gateway shares out requests), or `half` (only one of the two routes does).
+
+    In Standard mode the address in a status is that of the stable Service, and its URL a name that no DNS
+    need know. In Knative mode both lead to the gateway, and the URL's name resolves.
     """
 
     def __init__(self, api: ApiServer, endpoint: Endpoint):
@@ -72,7 +76,7 @@ class Controller:
         self.scripts: dict[str | tuple[str, str], str] = {}
         self.canaries = "works"
         self.services: dict[tuple[str, str], Service] = {}
-        api.on_write, api.on_read = self._on_write, self._on_read
+        api.on_write, api.on_read, api.backend = self._on_write, self._on_read, self._pods_of
 
     def _on_write(self, target: Target, new: Json | None) -> None:
         if target.plural != "inferenceservices":
@@ -80,8 +84,8 @@ class Controller:
         key = target.namespace, target.name
         if new is None:
             self.services.pop(key, None)
-            for routes in (self.endpoint.live, self.endpoint.shares):
-                routes.pop(target.name, None)
+            for led in (self.endpoint.live, self.endpoint.shares):
+                led.pop(target.name, None)
             self._remove_children(target.namespace, {SERVICE_LABEL: target.name})
             return
         service = self.services.setdefault(key, Service())
@@ -98,6 +102,7 @@ class Controller:
         if self.canaries == "ignored" or not canaries:
             if service.canary:
                 self._remove_children(target.namespace, service.canary.labels | {SERVICE_LABEL: target.name})
+                self._put_routes(target.namespace, target.name, [(f"{target.name}-predictor", 100)])
             self.endpoint.shares.pop(target.name, None)
             service.canary = service.percent = None
             return
@@ -113,6 +118,18 @@ class Controller:
                 carried = child["spec"]["template"]["metadata"]["labels"]
             if key[0] != "inferenceservices" and key[1] == namespace and labels.items() <= carried.items():
                 self.api.remove(*key)
+                if key[0] == "services":
+                    for led in (self.endpoint.services, self.endpoint.by_host):
+                        led.pop(f"{key[2]}.{namespace}.svc", None)
+
+    def _pods_of(
+        self, host: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, Json] | None:
+        """What the API server's proxy to a Service gets: the answer of its pods, None where none is ready."""
+        endpoint = self.endpoint
+        if host in endpoint.by_host or endpoint.services.get(host) in endpoint.live:
+            return endpoint.serve(host, path, body, headers)
+        return None
 
     def _on_read(self, target: Target) -> None:
         if target.plural == "inferenceservices" and (target.namespace, target.name) in self.services:
@@ -172,7 +189,10 @@ class Controller:
         own, canary = service.own, service.canary
         well = own.step >= 4 and self.script(name, own.version) in WELL
         if knative:
-            tag = f"latest-{name}-predictor.{namespace}.example"
+            tag = f"latest-{name}-predictor.{namespace}"
+            self.endpoint.names |= {f"{name}.{namespace}.example", f"{tag}.example"}
+            for host in (f"{name}.{namespace}.example", f"{name}.{namespace}.svc"):
+                self.endpoint.routes[host] = name
             if well and service.percent is None:
                 if own.served != own.version:
                     own.previous, own.served = own.served, own.version
@@ -185,24 +205,29 @@ class Controller:
                     self.endpoint.live[name] = rest
                 if well:
                     self.endpoint.shares[name] = own.version, service.percent
-                    self.endpoint.by_host[tag] = own.version
+                    for domain in ("example", "svc"):
+                        self.endpoint.by_host[f"{tag}.{domain}"] = own.version
             return
+        self.endpoint.routes[f"{name}-{namespace}.example"] = name
         if well:
             own.served = own.version
             self.endpoint.live[name] = own.version
         if canary and canary.step >= 4 and self.script(name, canary.version) in WELL:
             child = f"{name}-{canary.predictor['name']}-predictor"
             self.endpoint.by_host[f"{child}.{namespace}.svc"] = canary.version
-            if self.canaries == "works":
+            if self.canaries in ("works", "half"):
                 assert service.percent is not None
                 self.endpoint.shares[name] = canary.version, service.percent
-                backends = [
-                    {"name": f"{name}-predictor", "weight": 100 - service.percent},
-                    {"name": child, "weight": service.percent},
-                ]
-                body = {"metadata": {"labels": {SERVICE_LABEL: name}}}
-                body |= {"spec": {"rules": [{"backendRefs": backends}]}}
-                self.api.put("httproutes", namespace, f"{name}-predictor", body)
+                shares = [(f"{name}-predictor", 100 - service.percent), (child, service.percent)]
+                self._put_routes(namespace, name, shares)
+
+    def _put_routes(self, namespace: str, name: str, shares: list[tuple[str, int]]) -> None:
+        """The two HTTPRoutes of a service: that of its own host, and that of its predictor's."""
+        backends = [{"name": backend, "weight": weight} for backend, weight in shares]
+        for route in (name, f"{name}-predictor"):
+            led = backends[:1] if route == name and self.canaries == "half" else backends
+            body = {"metadata": {"labels": {SERVICE_LABEL: name}}, "spec": {"rules": [{"backendRefs": led}]}}
+            self.api.put("httproutes", namespace, route, body)
 
     def _take_spec(self, namespace: str, name: str, base: str, pods: Pods) -> None:
         """The child has the new spec, but its own controller has not looked at it yet."""
@@ -211,6 +236,11 @@ class Controller:
         labels = {SERVICE_LABEL: name, **pods.labels}
         spec = {"replicas": pods.replicas, "template": {"metadata": {"labels": labels}}}
         self.api.put("deployments", namespace, child, {"spec": spec, "status": old["status"]})
+        if base == name:
+            self.endpoint.services[f"{child}.{namespace}.svc"] = name
+        ports = [{"port": 80, "targetPort": 8080, "protocol": "TCP"}]
+        metadata = {"labels": labels}
+        self.api.put("services", namespace, child, {"metadata": metadata, "spec": {"ports": ports}})
 
     def _count(self, namespace: str, base: str, pods: Pods, started: bool, ready: bool) -> None:
         """The Deployment's status; Kubernetes leaves out counts that are 0."""
@@ -319,8 +349,10 @@ class Controller:
         if child:  # the child's, not the service's own
             status["observedGeneration"] = child["metadata"]["generation"]
         if up == "True":
-            status["url"] = self.endpoint.url
-            status["address"] = {"url": self.endpoint.url}
+            host = f"{name}.{namespace}" if knative else f"{name}-{namespace}"
+            own_host = f"{name}.{namespace}" if knative else f"{name}-predictor.{namespace}"
+            status["url"] = f"http://{host}.example"
+            status["address"] = {"url": f"http://{own_host}.svc.cluster.local"}
         if status != isvc.get("status"):
             self.api.put("inferenceservices", namespace, name, {**isvc, "status": status}, spec_changed=False)
 

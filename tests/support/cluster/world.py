@@ -44,7 +44,10 @@ def kserve(store: Storage, settings: KServeSettings) -> KServe:
 
 @dataclass
 class World:
-    """A cluster, an S3 bucket, and two bundles of which nothing is deployed."""
+    """A cluster, an S3 bucket, and two bundles of which nothing is deployed.
+
+    Seen from outside the cluster: names of the gateway in Standard mode do not resolve.
+    """
 
     api: ApiServer
     controller: Controller
@@ -69,7 +72,10 @@ class World:
         self.controller.scripts[(only, version) if only else version] = script
 
     def ask(self, which: int) -> None:
-        golden.check(self.endpoint.url, NAME, self.folders[which], self.bundles[which], settle_s=0)
+        """Ask as a client does: through the gateway."""
+        headers = {"Host": next(host for host, model in self.endpoint.routes.items() if model == NAME)}
+        address = golden.Address(self.endpoint.url, headers)
+        golden.check(address, NAME, self.folders[which], self.bundles[which], settle_s=0)
 
     def kill_deployment(self, which: int, reached: Callable[[], bool]) -> None:
         """Deploy a bundle in a process of its own, and kill it as soon as it waits for pods where `reached`
@@ -139,6 +145,8 @@ def make_world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPa
         api.write_kubeconfig(tmp_path / "kubeconfig")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        monkeypatch.setenv("http_proxy", endpoint.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
         api.namespaces = {NAMESPACE}
         put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
         yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)
