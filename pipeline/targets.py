@@ -5,6 +5,8 @@ from typing import Any
 
 from kfp.dsl import PipelineTask
 
+from defectline.components.common.reporting.recorder import RUN_ENV, RUN_LABEL
+
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
 """Key in the secret → environment variable in the step."""
 
@@ -56,6 +58,8 @@ class Target:
         kubernetes.set_timeout(task, timeout_s)
         kubernetes.set_security_context(task, run_as_user=self.run_as_user or None, run_as_non_root=True)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "defectline")
+        # Not an input, which would be part of the key of KFP's cache.
+        kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
         # Matplotlib, Keras and the like write caches below the home folder.
         task.set_env_variable("HOME", "/tmp")
         if retry and self.retries:

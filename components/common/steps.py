@@ -1,7 +1,8 @@
 """What a step tells the people who watch it: lines while it works, one sentence at its end.
 
 On a laptop the `defectline` command hands every step the folder REPORTS_ENV, and reads there what each
-one did or why it failed. On a cluster the same lines are the pod's log.
+one did or why it failed. On a cluster the same lines are the pod's log, and the store gets a record of the
+step.
 """
 
 import json
@@ -9,11 +10,13 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 from defectline.components.common.errors import DefectlineError
+from defectline.components.common.reporting.recorder import Recorder, on_sigterm
+from defectline.components.common.reporting.step_record import StepError
 
 REPORTS_ENV = "DEFECTLINE_REPORTS"
 MARK = "▸ "
@@ -48,29 +51,48 @@ class Step:
 
 
 @contextmanager
-def step(name: str, shard: int = 0, shards: int = 1) -> Iterator[Step]:
+def step(name: str, store: str = "", *, shard: int = 0, shards: int = 1) -> Iterator[Step]:
     """Report how long the block took and what it did, or the error that the user can fix.
 
-    A step that runs `shards` times, perhaps at once, reports for each of them.
+    On a cluster the `store` gets a `StepRecord`: at the start, at the end, and when the process is told to
+    end. A step that runs `shards` times, perhaps at once, reports for each of them.
     """
     title = name if shards == 1 else f"{name} {shard + 1} of {shards}"
     folder = os.environ.get(REPORTS_ENV)
     start = time.monotonic()
     current = Step()
+    recorder = Recorder.start(store, name, shard, shards)
+
+    def stopped() -> None:
+        print(f"{title}: stopped by SIGTERM", flush=True)
+        if recorder:
+            recorder.end(Recorder.STOP_S, state="stopped")
+
     try:
-        yield current
+        with on_sigterm(stopped) if recorder else nullcontext():
+            yield current
     except DefectlineError as error:
         print(f"{title}: {error}", flush=True)
         if folder:
             Path(folder, "error.json").write_text(error.to_json())
+        if recorder:
+            recorder.end(state="failed", error=StepError.model_validate(vars(error)))
         # The traceback of a user's mistake would not help: a plain exit ends the step as failed.
         raise SystemExit(2) from None
-    except Exception:
+    except KeyboardInterrupt:
+        if recorder:
+            recorder.end(state="stopped")
+        raise
+    except (Exception, SystemExit):
         if folder:
             Path(folder, "fault.txt").write_text(traceback.format_exc())
+        if recorder:
+            recorder.end(state="failed", fault=traceback.format_exc())
         raise
     seconds = time.monotonic() - start
     say(f"{title}: {current.summary} ({seconds:.1f} s)")
+    if recorder:
+        recorder.end(state="done", summary=current.summary)
     if folder:
         report = {"step": name, "seconds": round(seconds, 2), "summary": current.summary}
         file = f"{name}.json" if shards == 1 else f"{name}-{shard}.json"

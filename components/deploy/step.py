@@ -12,9 +12,10 @@ from defectline.components.common.records import (
     write_gate,
     write_outcome,
 )
-from defectline.components.common.steps import reported_error, say, step
+from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.deployer import open_deployer
+from defectline.components.deploy.reason import explain
 
 
 def find_champion(store: str, model_name: str, kserve: dict[str, Any]) -> str:
@@ -22,7 +23,7 @@ def find_champion(store: str, model_name: str, kserve: dict[str, Any]) -> str:
 
     `kserve` contains the fields of KServeSettings; an empty dict means this machine.
     """
-    with step("find-champion") as report:
+    with step("find-champion", store) as report:
         version = open_deployer(store, model_name, kserve).champion()
         report.summary = version or "there is none yet"
         return version
@@ -41,7 +42,7 @@ def deploy(
     Raises, with the previous champion still serving, when the bundle is not what was sealed, when the
     endpoint does not give the golden answers, or when another run deploys at the same time.
     """
-    with step("deploy") as report:
+    with step("deploy", store) as report:
         storage = open_storage(store)
         sealed = read_bundle(bundle)
         where = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
@@ -70,7 +71,7 @@ def finish(
         reason = "every rule of the gate passed; the run was stopped once the version served"
         outcome = Outcome(state="deployed", reason=reason, version=version)
     elif outcome is None:
-        reason = reported_error() or message or f"the pipeline ended as {state} without an outcome"
+        reason = explain(storage, run, state, message)
         outcome = Outcome(state="failed", reason=f"{reason}. {left}" if left else reason)
     elif left:
         outcome = outcome.model_copy(update={"reason": f"{outcome.reason}. {left}"})

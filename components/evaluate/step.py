@@ -87,7 +87,7 @@ def evaluate(
     `settings` are fields of EvaluateSettings. `champion` is the version that serves now, "" for none. A
     refused challenger ends the run: its outcome is written here.
     """
-    with step("evaluate") as progress:
+    with step("evaluate", store) as progress:
         chosen = checked(EvaluateSettings, **settings)
         storage = open_storage(store)
         content = _read_model(model)

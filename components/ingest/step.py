@@ -37,7 +37,7 @@ def ingest(
     `key=value key=value …` in any order. The page of pictures goes to the file `pictures` as well, if one is
     named.
     """
-    with step("ingest") as report:
+    with step("ingest", store) as report:
         chosen = checked(IngestSettings, **(settings or {}))
         origin, target = open_storage(source), open_storage(store)
         _check_apart(origin, target)

@@ -51,7 +51,7 @@ def preprocess(
     Each picture is enhanced at its own size, then resized, or cut into tiles. Rows are in the order of ids,
     and of tiles from top left to bottom right. Memory stays flat: the arrays are on disk.
     """
-    with step("preprocess", shard, shards) as report:
+    with step("preprocess", store, shard=shard, shards=shards) as report:
         chosen = checked(PreprocessSettings, **settings)
         imaging, size = chosen.imaging, chosen.image_size
         _check_shard(shard, shards)

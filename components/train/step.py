@@ -48,7 +48,7 @@ def train(
     best epoch. The folder holds model.keras, openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json,
     history.json, history.png, statistics.json, model.json and SHA256SUMS, which is written last.
     """
-    with step("train") as report:
+    with step("train", store) as report:
         chosen = read_settings(**settings)
         folders = [dataset] if isinstance(dataset, Path) else dataset
         prepared, splits = open_dataset(folders)

@@ -37,7 +37,7 @@ def test_a_step_need_not_have_a_summary(reports: Path):
 
 def test_each_shard_reports_for_itself(reports: Path, capsys: pytest.CaptureFixture[str]):
     for shard in range(2):
-        with step("preprocess", shard, 2) as report:
+        with step("preprocess", shard=shard, shards=2) as report:
             report.summary = f"part {shard}"
     assert f"{MARK}preprocess 2 of 2: part 1" in capsys.readouterr().out
     assert sorted(path.name for path in reports.iterdir()) == ["preprocess-0.json", "preprocess-1.json"]

@@ -4,7 +4,10 @@ import shutil
 
 import pytest
 
+from defectline.components.common.errors import SourceError
 from defectline.components.common.records import Outcome, read_outcome, write_outcome
+from defectline.components.common.reporting.recorder import RUN_ENV
+from defectline.components.common.steps import step
 from defectline.components.deploy.step import deploy, find_champion, finish
 
 
@@ -26,13 +29,19 @@ def test_a_changed_bundle_is_not_even_published(judged, tmp_path, capsys):
 
 def test_finish_writes_the_outcome_that_no_step_could(store, tmp_path):
     root = str(tmp_path / "store")
-    finish(root, "lost", "FAILED", "")
-    assert read_outcome(store, "lost") == Outcome(
-        state="failed", reason="the pipeline ended as FAILED without an outcome"
-    )
     finish(root, "said", "FAILED", "task train failed")
     assert read_outcome(store, "said").reason == "task train failed"
     refused = Outcome(state="refused", reason="max_escape")
     write_outcome(store, "ended", refused)
     finish(root, "ended", "SUCCEEDED", "")
     assert read_outcome(store, "ended") == refused
+
+
+def test_finish_reads_the_reason_from_what_the_steps_wrote(store, tmp_path, monkeypatch, capsys):
+    """KFP's message is always empty on a cluster."""
+    monkeypatch.setenv(RUN_ENV, "broken")
+    with pytest.raises(SystemExit), step("ingest", str(tmp_path / "store")):
+        raise SourceError("The source is empty.", got="no file", expected="pairs", fix="Add some.")
+    finish(str(tmp_path / "store"), "broken", "FAILED", "")
+    expected = Outcome(state="failed", reason="failed in ingest: The source is empty.")
+    assert read_outcome(store, "broken") == expected

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from compiled import CLUSTER, STEPS, executors
 
+from defectline.components.common.reporting.recorder import RUN_ENV
 from defectline.pipeline.compiling import compile_pipeline
 
 
@@ -35,6 +36,17 @@ def test_every_step_has_limits_and_a_timeout(documents):
         assert container["resources"]["resourceMemoryLimit"], step
         assert platform[f"exec-{step}"]["activeDeadlineSeconds"], step
         assert platform[f"exec-{step}"]["securityContext"]["runAsNonRoot"], step
+
+
+def test_every_step_knows_its_run_though_that_is_no_input(documents):
+    """An input would be part of the key of KFP's cache, and no step would ever be found there."""
+    spec, platform = documents
+    known = {"name": RUN_ENV, "fieldPath": "metadata.labels['pipeline/runid']"}
+    for step in STEPS:
+        assert platform[f"exec-{step}"]["fieldPathAsEnv"] == [known], step
+    for step in ("preprocess", "train"):
+        inputs = spec["components"][f"comp-{step}"]["inputDefinitions"]["parameters"]
+        assert inputs.keys().isdisjoint({"run", "run_id"})
 
 
 @pytest.mark.parametrize(("user", "expected"), [(1000, {1000}), (0, {None})])

@@ -1,0 +1,36 @@
+"""Why a run ended without an outcome."""
+
+from contextlib import suppress
+
+from defectline.components.common.errors import StoreError
+from defectline.components.common.reporting.recorder import RUN_LABEL, this_pod
+from defectline.components.common.reporting.step_record import find_reason, read_steps
+from defectline.components.common.steps import reported_error
+from defectline.components.common.storage import Storage
+
+
+def explain(store: Storage, run: str, state: str, message: str) -> str:
+    """One or two sentences, from what the steps wrote; where none did, how to find out.
+
+    `state` and `message` are KFP's. On a cluster its message is always empty, and its state is RUNNING where
+    the run was cancelled or a pod was killed.
+    """
+    if error := reported_error():
+        return error
+    steps = []
+    # Writing the outcome says more of a store that is away.
+    with suppress(StoreError):
+        steps = read_steps(store, run)
+    if found := find_reason(steps):
+        return found.text
+    if message:
+        return message
+    after = f" after {steps[-1].title}" if steps else ""
+    if state == "RUNNING":
+        what = f"stopped{after}: the run was cancelled, or a pod was killed before it could say anything"
+    else:
+        what = f"failed{after}, in a step that could not say why: it did not start, or cannot reach the store"
+    pod = this_pod()
+    where = f" -n {pod.namespace}" if pod.namespace else ""
+    look = f". Look at its pods: kubectl get pods -l {RUN_LABEL}={run}{where}" if pod.name else ""
+    return what + look

@@ -1,0 +1,52 @@
+"""What is known of a run that ended without an outcome."""
+
+from pathlib import Path
+
+import pytest
+
+from defectline.components.common.reporting import recorder
+from defectline.components.common.reporting.recorder import POD_ENV
+from defectline.components.common.reporting.step_record import StepRecord, write_step
+from defectline.components.common.steps import REPORTS_ENV
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.deploy.reason import explain
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "namespace").write_text("kubeflow")
+    monkeypatch.setenv(POD_ENV, "defectline-x7-system-container-impl-9")
+    monkeypatch.setattr(recorder, "NAMESPACE", tmp_path / "namespace")
+    monkeypatch.delenv(REPORTS_ENV, raising=False)
+    return FolderStorage(tmp_path / "store")
+
+
+def test_what_a_step_wrote_counts_more_than_what_kfp_says(store: FolderStorage):
+    write_step(store, "r", StepRecord(step="ingest", state="done", began="1"))
+    write_step(store, "r", StepRecord(step="train", state="stopped", began="2"))
+    assert explain(store, "r", "RUNNING", "of KFP").startswith("stopped in train: the run was cancelled, ")
+
+
+def test_a_run_that_was_cancelled_between_two_steps(store: FolderStorage):
+    write_step(store, "r", StepRecord(step="ingest", state="done", began="1"))
+    assert explain(store, "r", "RUNNING", "") == (
+        "stopped after ingest: the run was cancelled, or a pod was killed before it could say anything. "
+        "Look at its pods: kubectl get pods -l pipeline/runid=r -n kubeflow"
+    )
+
+
+def test_a_step_that_never_reached_the_store(store: FolderStorage):
+    said = explain(store, "r", "FAILED", "")
+    assert said.startswith("failed, in a step that could not say why: it did not start, or cannot reach")
+    assert "kubectl get pods -l pipeline/runid=r -n kubeflow" in said
+
+
+def test_on_a_laptop_there_are_no_pods_to_look_at(store: FolderStorage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(POD_ENV)
+    assert explain(store, "r", "FAILED", "task train failed") == "task train failed"
+    assert "kubectl" not in explain(store, "r", "FAILED", "")
+
+
+def test_a_store_that_is_not_there(tmp_path: Path):
+    assert explain(FolderStorage(tmp_path / "none"), "r", "FAILED", "").startswith("failed, in a step")
