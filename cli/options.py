@@ -32,11 +32,12 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
 
     file, own = read_config(path), OWN.get(context.info_name or "", ())
     run = {name: getattr(file, name) for name in ("source", "store", "name") if name in file.model_fields_set}
-    of_compile = {name: value for name, value in file.cluster.items() if name != "kserve"}
+    of_compile = {name: v for name, v in file.cluster.items() if name not in ("kserve", "resources")}
     defaults = of_compile if context.info_name == "compile" else run
     context.default_map = {name: value for name, value in defaults.items() if value != "" and name not in own}
     context.meta["set_"] = as_pairs({name: v for name, v in file.parameters.items() if name not in own})
     context.meta["kserve_"] = as_pairs(file.cluster.get("kserve", {}))
+    context.meta["resources"] = file.resources
     return path
 
 
@@ -70,6 +71,14 @@ KServe = Annotated[
     list[str] | None,
     typer.Option(
         "--kserve", metavar="KEY=VALUE", callback=_after_the_file, help="More of how KServe serves."
+    ),
+]
+Resources = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        callback=_after_the_file,
+        help="What steps ask for: small, or STEP=CPU,MEMORY[,MEMORY_LIMIT[,CPU_LIMIT]]; repeatable.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 from defectline.components.common.errors import SettingsError
@@ -21,6 +21,7 @@ from defectline.components.common.files import read_file
 from defectline.components.common.settings import checked, unknown
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.resources import parse_resources
 from defectline.pipeline.step_runner import SETTINGS
 
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "multiple_of": "a multiple of"}
@@ -54,13 +55,22 @@ class Cluster(BaseModel):
     s3_region: str = Field(default="", description="Region of the S3 server.")
     gcs_secret: str = Field(default="", description="Secret with key.json of a service account.")
     pull_secret: str = Field(default="", description="Secret for a private image registry.")
-    retries: int = Field(default=2, ge=0, description="For a step that fails.")
+    resources: tuple[str, ...] = Field(
+        default=(),
+        description="What steps ask for: small, or STEP=CPU,MEMORY[,MEMORY_LIMIT[,CPU_LIMIT]]; repeatable.",
+    )
+    retries: int = Field(default=2, ge=0, description="For a step whose pod is lost.")
     shards: int = Field(default=1, ge=1, description="Pods that prepare the dataset at the same time.")
     adopt: bool = Field(default=False, description="Take over an InferenceService that another tool made.")
     kserve: dict[str, Any] = {}
     run_as_user: int = Field(
         default=1000, ge=0, description="User id of the steps; 0: the cluster's choice, as on OpenShift."
     )
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _several(cls, resources: Any) -> Any:
+        return (resources,) if isinstance(resources, str) else resources
 
 
 class Config(BaseModel):
@@ -76,6 +86,11 @@ class Config(BaseModel):
     )
     parameters: dict[str, Any] = {}
     cluster: dict[str, Any] = {}
+
+    @property
+    def resources(self) -> list[str]:
+        """Of the cluster, as `compile --resources` takes them."""
+        return list(Cluster(**self.cluster).resources)
 
 
 class Setting(NamedTuple):
@@ -123,6 +138,7 @@ def read_config(path: Path) -> Config:
         cluster = checked(Cluster, **config.cluster)
         where = {"namespace": cluster.namespace, "image": "any:1", "deployment_mode": cluster.mode}
         checked(KServeSettings, **where, **cluster.kserve)
+        parse_resources(cluster.resources)
     except SettingsError as error:
         raise SettingsError(
             f"{path}: {error.what}", got=error.got, expected=error.expected, fix=error.fix

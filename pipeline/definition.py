@@ -90,7 +90,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         # Runs with other settings are worth doing without new pictures.
         settings_key = " ".join(f"{key}={value}" for key, value in (imaging | gate | learning).items())
         finished = finish_op(store=store, run=run, model_name=model_name, kserve=kserve)
-        target.configure(finished, memory="512Mi", timeout_s=HOUR_S)
+        target.configure(finished, "finish", timeout_s=HOUR_S)
         with dsl.ExitHandler(finished, name="run"):
             ingested = ingest_op(
                 source=source,
@@ -105,7 +105,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             )
             # The source changes without its URI changing.
             ingested.set_caching_options(False)
-            target.configure(ingested, memory="2Gi", timeout_s=6 * HOUR_S)
+            target.configure(ingested, "ingest", timeout_s=6 * HOUR_S)
             with dsl.If(ingested.outputs["Output"] != "", name="anything-new"):
                 with dsl.ParallelFor(list(range(target.shards)), name="shards") as shard:
                     prepared = preprocess_op(
@@ -115,16 +115,16 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         shards=target.shards,
                         **imaging,
                     )
-                    target.configure(prepared, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                    target.configure(prepared, "preprocess", timeout_s=2 * HOUR_S)
                 trained = train_op(
                     store=store,
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
                     **learning,
                 )
-                target.configure(trained, memory="8Gi", cpu="2", timeout_s=24 * HOUR_S, gpu=True)
+                target.configure(trained, "train", timeout_s=24 * HOUR_S, gpu=True)
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
                 champion.set_caching_options(False)
-                target.configure(champion, memory="512Mi", timeout_s=HOUR_S)
+                target.configure(champion, "find-champion", timeout_s=HOUR_S)
                 evaluated = evaluate_op(
                     store=store,
                     snapshot=ingested.outputs["Output"],
@@ -135,7 +135,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     model=trained.outputs["model"],
                     **gate,
                 )
-                target.configure(evaluated, memory="2Gi", cpu="2", timeout_s=2 * HOUR_S)
+                target.configure(evaluated, "evaluate", timeout_s=2 * HOUR_S)
                 with dsl.If(evaluated.outputs["Output"] == "passed", name="gate-passed"):
                     deployed = deploy_op(
                         store=store,
@@ -147,6 +147,6 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     )
                     deployed.set_caching_options(False)
                     # A rollout undoes itself when it fails; trying again would only repeat the failure.
-                    target.configure(deployed, memory="1Gi", timeout_s=HOUR_S, retry=False)
+                    target.configure(deployed, "deploy", timeout_s=HOUR_S, retry=False)
 
     return defectline

@@ -1,11 +1,13 @@
 """All that differs between a laptop and a cluster."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfp.dsl import PipelineTask
 
-from defectline.components.common.reporting.recorder import RUN_ENV, RUN_LABEL
+from defectline.components.common.reporting.pod import RUN_ENV, RUN_LABEL
+from defectline.pipeline.resources import DEFAULT, Resources
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
 """Key in the secret → environment variable in the step."""
@@ -32,6 +34,10 @@ class Target:
     tolerations: tuple[dict[str, str], ...] = ()
     node_selector: dict[str, str] = field(default_factory=dict)
     retries: int = 2
+    """How often a step starts again whose pod is lost. One that fails does not: KFP's settings of Argo say
+    so, and nothing in a pipeline can change them."""
+    resources: Mapping[str, Resources] = field(default_factory=lambda: dict(DEFAULT))
+    """Of every step."""
     shards: int = 1
     """Parts of the dataset that are prepared at the same time, each in a pod of its own; at least 1."""
 
@@ -40,21 +46,18 @@ class Target:
         return self.name != "local"
 
     def configure(
-        self,
-        task: PipelineTask,
-        *,
-        memory: str,
-        cpu: str = "1",
-        timeout_s: int,
-        gpu: bool = False,
-        retry: bool = True,
+        self, task: PipelineTask, step: str, *, timeout_s: int, gpu: bool = False, retry: bool = True
     ) -> PipelineTask:
         """Give a task what a cluster needs to know of it; on this machine nothing is needed."""
         if not self.on_cluster:
             return task
         from kfp import kubernetes
 
-        task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+        resources = self.resources[step]
+        task.set_cpu_request(resources.cpu).set_memory_request(resources.memory)
+        task.set_memory_limit(resources.memory_limit)
+        if resources.cpu_limit:
+            task.set_cpu_limit(resources.cpu_limit)
         kubernetes.set_timeout(task, timeout_s)
         kubernetes.set_security_context(task, run_as_user=self.run_as_user or None, run_as_non_root=True)
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "defectline")
@@ -62,7 +65,8 @@ class Target:
         kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
         # Matplotlib, Keras and the like write caches below the home folder.
         task.set_env_variable("HOME", "/tmp")
-        if retry and self.retries:
+        if retry:
+            # Without it KFP's settings of Argo would say 2.
             task.set_retry(self.retries, backoff_duration="30s", backoff_factor=2.0)
         if gpu and self.gpus:
             task.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)

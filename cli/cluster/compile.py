@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from defectline.cli.options import Config, KServe
+from defectline.cli.options import Config, KServe, Resources
 
 
 def compile_(
@@ -27,7 +27,8 @@ def compile_(
     s3_region: Annotated[str, typer.Option(help="Region of the S3 server.")] = "",
     gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
-    retries: Annotated[int, typer.Option(min=0, help="For a step that fails.")] = 2,
+    resources: Resources = None,
+    retries: Annotated[int, typer.Option(min=0, help="For a step whose pod is lost.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over an InferenceService that another tool made.")
@@ -44,6 +45,7 @@ def compile_(
     """Compile the pipeline for a cluster."""
     from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
     from defectline.pipeline.images import LOCK
+    from defectline.pipeline.resources import parse_resources
     from defectline.pipeline.targets import Target
 
     kserve: dict[str, Any] = {
@@ -62,6 +64,7 @@ def compile_(
         s3_region=s3_region,
         gcs_secret=gcs_secret,
         pull_secret=pull_secret,
+        resources=parse_resources(resources or ()),
         retries=retries,
         shards=shards,
         run_as_user=run_as_user,

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from defectline.components.common.errors import StoreError
-from defectline.components.common.reporting.recorder import RUN_LABEL, this_pod
+from defectline.components.common.reporting.pod import RUN_LABEL, this_pod
 from defectline.components.common.reporting.step_record import find_reason, read_steps
 from defectline.components.common.steps import reported_error
 from defectline.components.common.storage import Storage

@@ -72,7 +72,7 @@ def finish(
         outcome = Outcome(state="deployed", reason=reason, version=version)
     elif outcome is None:
         reason = explain(storage, run, state, message)
-        outcome = Outcome(state="failed", reason=f"{reason}. {left}" if left else reason)
+        outcome = Outcome(state="failed", reason=f"{reason.rstrip('.')}. {left}" if left else reason)
     elif left:
         outcome = outcome.model_copy(update={"reason": f"{outcome.reason}. {left}"})
     write_outcome(storage, run, outcome)

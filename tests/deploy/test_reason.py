@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from defectline.components.common.reporting import recorder
-from defectline.components.common.reporting.recorder import POD_ENV
+from defectline.components.common.reporting import pod
+from defectline.components.common.reporting.pod import POD_ENV
 from defectline.components.common.reporting.step_record import StepRecord, write_step
 from defectline.components.common.steps import REPORTS_ENV
 from defectline.components.common.storage.folder import FolderStorage
@@ -17,7 +17,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
     (tmp_path / "store").mkdir()
     (tmp_path / "namespace").write_text("kubeflow")
     monkeypatch.setenv(POD_ENV, "defectline-x7-system-container-impl-9")
-    monkeypatch.setattr(recorder, "NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(pod, "NAMESPACE", tmp_path / "namespace")
     monkeypatch.delenv(REPORTS_ENV, raising=False)
     return FolderStorage(tmp_path / "store")
 

@@ -6,7 +6,7 @@ import pytest
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.records import Outcome, read_outcome, write_outcome
-from defectline.components.common.reporting.recorder import RUN_ENV
+from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.steps import step
 from defectline.components.deploy.step import deploy, find_champion, finish
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import call
+from compiled import executors
 from pictures import write_source
 
 from defectline.cli.cluster.compile import compile_
@@ -15,6 +16,7 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.step import ingest
 from defectline.pipeline.config import Cluster, as_pairs, as_yaml, describe, read_config
 from defectline.pipeline.parameters import Parameters, parse
+from defectline.pipeline.resources import SMALL
 
 
 @pytest.fixture
@@ -55,6 +57,8 @@ def test_every_setting_is_described():
         ("parameters: {epochs: 0}", "plates.yaml: The setting epochs is wrong", "Give epochs"),
         ("parameters: {enhance: perhaps}", "plates.yaml: The setting enhance is wrong", "Give enhance"),
         ("cluster: {gpus: -1}", "plates.yaml: The setting gpus is wrong", "Give gpus"),
+        ("cluster: {resources: [train=1]}", "plates.yaml: --resources train=1 cannot be used", "train=1,4Gi"),
+        ("cluster: {resources: {a: b}}", "plates.yaml: The setting resources is wrong", "Give resources"),
         ("cluster: {kserve: {gpu: -1}}", "plates.yaml: The setting gpu is wrong", "Give gpu"),
         ("name: Plates", "plates.yaml: The setting model_name is wrong", "Give model_name"),
         ("parameters: 3", "plates.yaml: parameters is not a mapping", "defectline config"),
@@ -80,7 +84,9 @@ def test_the_options_of_compile_are_those_of_the_file():
     options = inspect.signature(compile_).parameters
     for name, field in Cluster.model_fields.items():
         if name != "kserve":
-            assert options[name].default == field.default, f"cli/cluster/compile.py: default of {name}"
+            # An option that may be given several times has None where it is not given.
+            default = () if name == "resources" else options[name].default
+            assert default == field.default, f"cli/cluster/compile.py: default of {name}"
             (option,) = options[name].annotation.__metadata__
             assert option.help == field.description, f"cli/cluster/compile.py: help of {name}"
 
@@ -153,6 +159,23 @@ def test_compile_takes_the_cluster(file: Path, tmp_path: Path):
     text = (tmp_path / "pipeline.yaml").read_text()
     assert "[0, 1]" in text
     assert "canary_steps: 5,50" in text
+
+
+def test_resources_of_the_file_come_before_those_of_the_options(file: Path, tmp_path: Path):
+    def requests(*options: str) -> dict[str, str]:
+        package = tmp_path / "pipeline.yaml"
+        done = call("compile", "--config", file, "-o", package, *options)
+        assert done.returncode == 0, done.stderr
+        found = executors(next(yaml.safe_load_all(package.read_text())))
+        return {step: found[step]["resources"]["resourceCpuRequest"] for step in ("train", "evaluate")}
+
+    file.write_text("cluster: {resources: small}")
+    small = requests()
+    assert small == {"train": SMALL["train"].cpu, "evaluate": SMALL["evaluate"].cpu}
+    file.write_text("cluster: {resources: [small, 'train=300m,1Gi']}")
+    assert requests() == small | {"train": "300m"}
+    assert requests("--resources", "evaluate=600m,1Gi") == {"train": "300m", "evaluate": "600m"}
+    assert requests("--resources", "default", "--resources", "train=3,8Gi")["train"] == "3"
 
 
 def test_config_prints_yaml_and_json():

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import yaml
-from compiled import CLUSTER, STEPS, executors
+from compiled import CLUSTER, STEPS, executors, tasks
 
-from defectline.components.common.reporting.recorder import RUN_ENV
+from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.pipeline.compiling import compile_pipeline
 
 
@@ -47,6 +47,20 @@ def test_every_step_knows_its_run_though_that_is_no_input(documents):
     for step in ("preprocess", "train"):
         inputs = spec["components"][f"comp-{step}"]["inputDefinitions"]["parameters"]
         assert inputs.keys().isdisjoint({"run", "run_id"})
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_how_often_a_step_whose_pod_is_lost_starts_again(tmp_path, retries):
+    """KFP's settings of Argo say 2 where a step says nothing, so 0 has to be said too."""
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, retries=retries))
+    found = {
+        name: task.get("retryPolicy") for name, task in tasks(next(yaml.safe_load_all(path.read_text())))
+    }
+    for step in STEPS - {"deploy"}:
+        assert found[step] is not None, step
+        assert found[step].get("maxRetryCount", 0) == retries, step
+    assert found["deploy"] is None
 
 
 @pytest.mark.parametrize(("user", "expected"), [(1000, {1000}), (0, {None})])

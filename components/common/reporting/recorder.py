@@ -7,32 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from defectline.components.common.reporting.memory import read_memory
+from defectline.components.common.reporting.pod import RUN_ENV, this_pod
 from defectline.components.common.reporting.step_record import Memory, StepRecord, write_step
 from defectline.components.common.storage import open_storage
-
-RUN_ENV = "DEFECTLINE_RUN"
-"""On a cluster, the id of the run."""
-RUN_LABEL = "pipeline/runid"
-"""KFP gives it, with the id, to every pod of a run."""
-POD_ENV = "KFP_POD_NAME"
-"""Set by KFP. The name of the host would be cut after 63 characters."""
-NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-
-class Pod(NamedTuple):
-    """The pod that this process runs in; both are empty elsewhere, the namespace where it is not told."""
-
-    name: str
-    namespace: str
-
-
-def this_pod() -> Pod:
-    name = os.environ.get(POD_ENV, "")
-    return Pod(name, NAMESPACE.read_text().strip() if name and NAMESPACE.exists() else "")
 
 
 class Recorder:

@@ -18,6 +18,7 @@ from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 
 from defectline.components.common.errors import Corrupt, StoreError
+from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -45,8 +46,8 @@ class GCSStorage(Storage):
     application-default login`, or the identity of the machine or pod. DEFECTLINE_GCS_ANONYMOUS=1 sends none,
     for public buckets. STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
 
-    A host that does not answer is given up after about 30 seconds; once it has answered, a fault may last a
-    minute.
+    A host that does not answer is given up after about 30 seconds. Once it has answered, and in the steps of
+    a run on a cluster, which nothing else tries again, a fault may last a minute at least.
     """
 
     CONNECT_SECONDS = 5.0
@@ -54,7 +55,7 @@ class GCSStorage(Storage):
     SEND_SECONDS = 30.0
     """For 8 MiB, the largest piece that is sent at once: urllib3 sends it under the connect timeout."""
     RETRY_SECONDS = 15.0
-    LATER_SECONDS = 60.0
+    LATER_SECONDS = 120.0
     """For the repetitions of one request, before and after the server has answered for the first time."""
 
     def __init__(self, bucket: str, prefix: str):
@@ -63,7 +64,7 @@ class GCSStorage(Storage):
         self.uri = f"gs://{bucket}/{self.root}".rstrip("/")
         self._lock = threading.Lock()
         self._made: Client | None = None
-        self._answered = False
+        self._answered = RUN_ENV in os.environ
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         with self._explained("listed"):
@@ -71,6 +72,7 @@ class GCSStorage(Storage):
             for blob in self._client.list_blobs(
                 self._bucket, prefix=self.root + prefix, fields=fields, **self._patience
             ):
+                self._answered = True
                 key = blob.name.removeprefix(self.root)
                 if not hidden(key):
                     # The property would parse every date of a listing.
@@ -78,9 +80,7 @@ class GCSStorage(Storage):
 
     def read(self, key: str, version: str = "") -> bytes:
         with self._explained("read", key):
-            data = self._blob(key, int(version) if version else None).download_as_bytes(**self._patience)
-        self._answered = True
-        return data
+            return self._blob(key, int(version) if version else None).download_as_bytes(**self._patience)
 
     def write(self, key: str, data: bytes) -> None:
         with self._explained("written", key):
@@ -176,6 +176,7 @@ class GCSStorage(Storage):
         """Turn what the library says into a StoreError, and a missing key into KeyError."""
         try:
             yield
+            self._answered = True
         except FAILURES as error:
             if isinstance(error, api.NotFound) and verb in ("read", "deleted"):
                 # The answer does not say whether the object or its bucket is missing. Listing does.

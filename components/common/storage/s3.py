@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import boto3.session
 import botocore.session
@@ -23,6 +24,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from defectline.components.common.errors import Corrupt, StoreError
+from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
     Storage,
@@ -32,11 +34,11 @@ from defectline.components.common.storage.base import (
     local_file,
     redact,
 )
+from defectline.components.common.storage.s3_errors import ENDPOINT, code, passes, remedy, status
 
 THREADS = 32
 TRANSFER = TransferConfig(max_concurrency=4)
-BROKEN_STREAM = (boto.IncompleteReadError, boto.ReadTimeoutError, boto.ResponseStreamingError, Corrupt)
-NO_ANSWER = (boto.ConnectionError, boto.HTTPClientError, RetriesExceededError)
+WRITER = "defectline-writer"
 MD5 = re.compile("[0-9a-f]{32}(-1)?")
 
 T = TypeVar("T")
@@ -57,16 +59,18 @@ class S3Storage(Storage):
     - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are not.
 
     A host that takes no connection is given up after about 20 seconds, one that does not answer after about
-    50. Once it has answered, a fault may last about a minute. `compare_and_swap` needs a server that knows
-    conditional writes.
+    50. Once it has answered, and in the steps of a run on a cluster, which nothing else tries again, a fault
+    may last a minute at least. `compare_and_swap` needs a server that knows conditional writes.
     """
 
     CONNECT_SECONDS = 5.0
     READ_SECONDS = 15.0
     ATTEMPTS = 3
     """In quick succession, by boto3."""
-    PAUSES = (0.2, 1.0, 3.0, 8.0, 16.0)
-    """Seconds between further rounds of attempts."""
+    PAUSES = (0.2, 1.0, 3.0, 8.0, 15.0, 30.0, 35.0, 40.0)
+    """Seconds between further rounds of attempts, each of them shortened by up to a half."""
+    OUTAGE_SECONDS = 120.0
+    """After these there is no further round."""
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -74,7 +78,9 @@ class S3Storage(Storage):
         self.uri = f"s3://{bucket}/{self.root}".rstrip("/")
         self._lock = threading.Lock()
         self._made: Any = None
-        self._answered = False
+        self._answered = RUN_ENV in os.environ
+        # Not the generator that seeds a network.
+        self._random = random.Random()
 
     def list(self, prefix: str = "") -> Iterator[Object]:
         after: dict[str, str] = {}
@@ -109,7 +115,7 @@ class S3Storage(Storage):
             try:
                 self._client.download_file(self.bucket, self.root + key, str(path), Config=TRANSFER)
             except boto.ClientError as error:
-                if not _code(error).isdigit():
+                if not code(error).isdigit():
                     raise
                 # The transfer begins with HEAD, whose answer has no body that says what is wrong.
                 self._client.get_object(Bucket=self.bucket, Key=self.root + key)["Body"].close()
@@ -131,7 +137,7 @@ class S3Storage(Storage):
         if not self.exists(key):
             raise KeyError(key)
         with self._explained("deleted", key):
-            self._client.delete_object(Bucket=self.bucket, Key=self.root + key)
+            self._patiently(partial(self._client.delete_object, Bucket=self.bucket, Key=self.root + key))
 
     def read_versioned(self, key: str) -> tuple[bytes, str] | None:
         try:
@@ -141,16 +147,26 @@ class S3Storage(Storage):
 
     def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
+        writer = uuid4().hex
         with self._explained("written", key):
             try:
-                self._put(key, data, **condition)
+                self._patiently(lambda: self._put(key, data, Metadata={WRITER: writer}, **condition))
             except boto.ClientError as error:
-                if _status(error) not in (409, 412) and _code(error) != "NoSuchKey":
+                if status(error) not in (409, 412) and code(error) != "NoSuchKey":
                     raise
-                # After a lost answer boto3 tries again, and then meets what its own first attempt wrote.
-                tried_again = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
-                if not (tried_again and self.read(key) == data):
+                # After a lost answer the next attempt meets what the one before it wrote.
+                if self._patiently(partial(self._written_by, key)) != writer:
                     raise conflict(self.url(key)) from error
+
+    def _written_by(self, key: str) -> str:
+        """Which `compare_and_swap` wrote an object; empty where none did, or it is missing."""
+        try:
+            found = self._client.head_object(Bucket=self.bucket, Key=self.root + key)
+        except boto.ClientError as error:
+            if status(error) != 404:
+                raise
+            return ""
+        return found["Metadata"].get(WRITER, "")
 
     def incomplete_uploads(self) -> Iterator[Object]:
         after: dict[str, str] = {}
@@ -173,16 +189,15 @@ class S3Storage(Storage):
     def abort_upload(self, left: Object) -> None:
         with self._explained("deleted", left.key):
             try:
-                self._client.abort_multipart_upload(
-                    Bucket=self.bucket, Key=self.root + left.key, UploadId=left.version
-                )
+                names = {"Bucket": self.bucket, "Key": self.root + left.key, "UploadId": left.version}
+                self._patiently(partial(self._client.abort_multipart_upload, **names))
             except boto.ClientError as error:
-                if _code(error) != "NoSuchUpload":
+                if code(error) != "NoSuchUpload":
                     raise
 
-    def _put(self, key: str, data: bytes, **condition: str) -> None:
+    def _put(self, key: str, data: bytes, **more: Any) -> None:
         # A stream is sent in small blocks, each with its own time limit; bytes would share a single one.
-        self._client.put_object(Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **condition)
+        self._client.put_object(Bucket=self.bucket, Key=self.root + key, Body=io.BytesIO(data), **more)
 
     def _get(self, key: str, version: str = "") -> tuple[bytes, str]:
         """Content and ETag."""
@@ -221,15 +236,17 @@ class S3Storage(Storage):
         It also repeats a body that breaks off, which boto3 does not. A server that has never answered is
         not waited for: that is rather a wrong address.
         """
+        deadline = time.monotonic() + self.OUTAGE_SECONDS
         for pause in self.PAUSES:
             try:
                 done = request()
                 self._answered = True
                 return done
-            except (boto.ClientError, *BROKEN_STREAM, *NO_ANSWER) as error:
-                if not (_busy(error) if isinstance(error, boto.ClientError) else self._answered):
+            except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, Corrupt) as error:
+                waits = self._answered or isinstance(error, boto.ClientError)
+                if not (waits and passes(error)) or time.monotonic() >= deadline:
                     raise
-                time.sleep(pause * random.uniform(0.5, 1))
+                time.sleep(pause * self._random.uniform(0.5, 1))
         return request()
 
     @property
@@ -268,9 +285,9 @@ class S3Storage(Storage):
         try:
             yield
         except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError) as error:
-            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchKey":
+            if isinstance(error, boto.ClientError) and code(error) == "NoSuchKey":
                 raise KeyError(key) from error
-            expected, fix = _remedy(error)
+            expected, fix = remedy(error)
             endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
             raise StoreError(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
@@ -278,79 +295,6 @@ class S3Storage(Storage):
                 expected=expected,
                 fix=fix,
             ) from error
-
-
-ENDPOINT = (
-    "the URL of an S3 server that answers",
-    "Check AWS_ENDPOINT_URL for a typing error (http or https, host, port), and that the server runs.",
-)
-CREDENTIALS = (
-    "an access key and its secret key",
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or DEFECTLINE_S3_ANONYMOUS=1 for a "
-    "public bucket.",
-)
-EXPIRED = ("a session token that is still valid", "Sign in again and renew the credentials.")
-DENIED = (
-    "a key that may list, read, write and delete here",
-    "Ask the owner of the bucket for these rights, or use another key.",
-)
-REGION = ("the region in which the bucket lies", "Set AWS_REGION to it.")
-BUSY = ("an answer without an error of the server", "Try again later; if it lasts, look at the server's log.")
-
-BY_CODE = {
-    "NoSuchBucket": (
-        "a bucket that exists",
-        "Check the bucket's name and AWS_ENDPOINT_URL, or create the bucket.",
-    ),
-    "InvalidBucketName": ("a bucket's name", "Correct the bucket's name."),
-    "InvalidAccessKeyId": (
-        "an access key that the server knows",
-        "Check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names.",
-    ),
-    "SignatureDoesNotMatch": (
-        "the secret key that belongs to the access key",
-        "Check AWS_SECRET_ACCESS_KEY for a typing error or a missing character.",
-    ),
-    "ExpiredToken": EXPIRED,
-    "InvalidToken": EXPIRED,
-    "TokenRefreshRequired": EXPIRED,
-    "RequestTimeTooSkewed": ("a clock that is right to 15 minutes", "Set this machine's clock."),
-    "AuthorizationHeaderMalformed": REGION,
-    "PermanentRedirect": REGION,
-    "InvalidObjectState": ("an object that can be read at once", "Restore the object from its archive."),
-    "XMinioStorageFull": ("free space on the server", "Free some space there, or use another store."),
-    "QuotaExceeded": ("free space in the quota", "Free some space there, or ask for a larger quota."),
-    "NotImplemented": (
-        "a server that knows conditional writes (If-Match, If-None-Match)",
-        "Use a newer version of the server, or another store.",
-    ),
-}
-BY_CLASS: list[tuple[type[Exception], tuple[str, str]]] = [
-    (boto.NoCredentialsError, CREDENTIALS),
-    (boto.PartialCredentialsError, CREDENTIALS),
-    (boto.ProfileNotFound, ("a profile of ~/.aws/config", "Correct AWS_PROFILE.")),
-    (
-        boto.SSLError,
-        (
-            "a certificate that this machine trusts",
-            "Set AWS_CA_BUNDLE to the server's CA file, or write http:// if it has no certificate.",
-        ),
-    ),
-    (boto.ParamValidationError, ("valid names", "Correct the bucket or the key.")),
-    (ResponseParserError, ENDPOINT),
-    (boto.ConnectionError, ENDPOINT),
-    (boto.HTTPClientError, ENDPOINT),
-    (RetriesExceededError, ENDPOINT),
-]
-OTHER = ("settings that boto3 accepts", "Check the variables AWS_* and the files in ~/.aws.")
-
-
-def _remedy(error: Exception) -> tuple[str, str]:
-    """What was expected, and how to fix it."""
-    if isinstance(error, boto.ClientError):
-        by_status = BUSY if _busy(error) else DENIED if _status(error) == 403 else ENDPOINT
-        return BY_CODE.get(_code(error)) or by_status
-    return next((remedy for kind, remedy in BY_CLASS if isinstance(error, kind)), OTHER)
 
 
 def _is_md5(etag: str, answer: dict[str, Any]) -> bool:
@@ -369,15 +313,3 @@ def _md5(data: bytes, etag: str) -> str:
     if not etag.endswith("-1"):
         return digest.hexdigest()
     return hashlib.md5(digest.digest(), usedforsecurity=False).hexdigest() + "-1"
-
-
-def _busy(error: boto.ClientError) -> bool:
-    return _status(error) >= 500 or _status(error) == 429
-
-
-def _code(error: boto.ClientError) -> str:
-    return error.response["Error"].get("Code", "")
-
-
-def _status(error: boto.ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]

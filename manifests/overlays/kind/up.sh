@@ -130,7 +130,8 @@ Next, each in the folder of the repository:
   kubectl --context kind-$CLUSTER -n kubeflow port-forward service/ml-pipeline 8888
 Keys of the S3 server: kubectl --context kind-$CLUSTER -n defectline-s3 get secret s3-keys -o yaml
 docs/cluster.md goes on from there, with
-  defectline compile --gpus 0 --namespace defectline --service-account defectline-models \\
+  defectline compile --gpus 0 --resources small --namespace defectline \\
+      --service-account defectline-models --kserve cpu=500m \\
       --s3-secret s3-keys --s3-endpoint $ENDPOINT \\
       --kserve review=s3://store --kserve review_secret=defectline-review
 TEXT

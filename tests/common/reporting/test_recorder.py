@@ -14,8 +14,10 @@ from faults import Faults, Rule, answer, faults
 from servers import S3Server, free_port
 
 from defectline.components.common.errors import SourceError
+from defectline.components.common.reporting import pod
 from defectline.components.common.reporting import recorder as recording
-from defectline.components.common.reporting.recorder import POD_ENV, RUN_ENV, Recorder
+from defectline.components.common.reporting.pod import POD_ENV, RUN_ENV
+from defectline.components.common.reporting.recorder import Recorder
 from defectline.components.common.reporting.step_record import GIB, Memory, StepRecord, read_steps
 from defectline.components.common.steps import step
 from defectline.components.common.storage import open_storage
@@ -35,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(RUN_ENV, "run-1")
     monkeypatch.setenv(POD_ENV, "defectline-x7-system-container-impl-1")
     (tmp_path / "namespace").write_text("kubeflow\n")
-    monkeypatch.setattr(recording, "NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(pod, "NAMESPACE", tmp_path / "namespace")
     monkeypatch.setattr(recording, "read_memory", lambda: None)
 
 
