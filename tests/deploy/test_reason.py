@@ -4,12 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from defectline.components.common.errors import ServingError
 from defectline.components.common.reporting import pod
 from defectline.components.common.reporting.pod import POD_ENV
 from defectline.components.common.reporting.step_record import StepRecord, write_step
 from defectline.components.common.steps import REPORTS_ENV
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.deploy import reason
 from defectline.components.deploy.reason import explain
+
+
+def no_rights(run: str, namespace: str) -> str:
+    raise ServingError("It may not.", got="403", expected="rights", fix="Give them.")
 
 
 @pytest.fixture
@@ -19,6 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
     monkeypatch.setenv(POD_ENV, "defectline-x7-system-container-impl-9")
     monkeypatch.setattr(pod, "NAMESPACE", tmp_path / "namespace")
     monkeypatch.delenv(REPORTS_ENV, raising=False)
+    monkeypatch.setattr(reason, "find_trouble", no_rights)
     return FolderStorage(tmp_path / "store")
 
 
@@ -26,6 +33,16 @@ def test_what_a_step_wrote_counts_more_than_what_kfp_says(store: FolderStorage):
     write_step(store, "r", StepRecord(step="ingest", state="done", began="1"))
     write_step(store, "r", StepRecord(step="train", state="stopped", began="2"))
     assert explain(store, "r", "RUNNING", "of KFP").startswith("stopped in train: the run was cancelled, ")
+
+
+def test_what_kubernetes_knows_counts_where_no_step_says_its_error(
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reason, "find_trouble", lambda run, namespace: f"{run} in {namespace}: killed")
+    write_step(store, "r", StepRecord(step="train", state="running", began="1"))
+    assert explain(store, "r", "FAILED", "") == "r in kubeflow: killed"
+    write_step(store, "r", StepRecord(step="evaluate", state="failed", began="2", fault="E: it broke"))
+    assert explain(store, "r", "FAILED", "") == "failed in evaluate: E: it broke."
 
 
 def test_a_run_that_was_cancelled_between_two_steps(store: FolderStorage):

@@ -1,0 +1,74 @@
+"""What Kubernetes knows of a run's pods, where the account of the pipeline may list them."""
+
+from collections.abc import Iterator, Sequence
+
+from defectline.components.common.reporting.pod import RUN_LABEL
+from defectline.components.deploy.kserve.cluster import Cluster
+from defectline.components.deploy.kserve.manifests import Manifest
+
+NODE = "workflows.argoproj.io/node-name"
+"""Argo's name for what a pod does: `defectline-x7.root.run.anything-new.train.executor(0)`."""
+STARTS = ("ContainerCreating", "PodInitializing")
+"""Reasons to wait that pass by themselves."""
+
+
+def find_trouble(run: str, namespace: str) -> str:
+    """What happened to a pod of the run, of which the step in it cannot tell, in one sentence; else "".
+
+    Raises ServingError where the pods cannot be listed.
+    """
+    pods = Cluster(namespace).pods({RUN_LABEL: run}, ending=True)
+    told = ((pod["metadata"].get("creationTimestamp", ""), _tell(pod)) for pod in pods)
+    # An earlier attempt of the same step may have ended otherwise.
+    return max((one for one in told if one[1]), default=("", ""))[1]
+
+
+def _tell(pod: Manifest) -> str:
+    status, step = pod.get("status", {}), _step(pod)
+    killed = next((one for one in _ended(status) if one.get("reason") == "OOMKilled"), None)
+    if killed:
+        limit = _limit(pod["spec"].get("containers", ()))
+        return (
+            f"killed in {step}, which needed more memory than its limit{limit}: give it more, with `compile "
+            f"--resources {step}=CPU,MEMORY`"
+        )
+    if status.get("reason") == "DeadlineExceeded":
+        minutes = pod["spec"].get("activeDeadlineSeconds", 0) / 60
+        return f"stopped in {step}: its time of {minutes:,.0f} min was up"
+    if status.get("reason"):
+        return f"stopped in {step}: {status['reason']}: {status.get('message', '')}"
+    for waiting in (one["state"].get("waiting") for one in _containers(status)):
+        if waiting and waiting.get("reason") not in STARTS:
+            return f"failed in {step}, whose pod did not start: {waiting['reason']}: {waiting.get('message')}"
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"failed in {step}, whose pod found no node: {condition.get('message', '')}"
+    return ""
+
+
+def _step(pod: Manifest) -> str:
+    """The step that a pod does, or the part of KFP before it, such as `train-driver`."""
+    name = pod["metadata"].get("annotations", {}).get(NODE, "")
+    parts = [part.partition("(")[0] for part in name.split(".")]
+    own = [part for part in parts if part not in ("", "executor")]
+    return own[-1] if own else pod["metadata"]["name"]
+
+
+def _containers(status: Manifest) -> Iterator[Manifest]:
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        yield from (one for one in status.get(kind) or () if one.get("state"))
+
+
+def _ended(status: Manifest) -> Iterator[Manifest]:
+    for container in _containers(status):
+        for state in ("state", "lastState"):
+            if found := (container.get(state) or {}).get("terminated"):
+                yield found
+
+
+def _limit(containers: Sequence[Manifest]) -> str:
+    for container in containers:
+        if container["name"] == "main":
+            limit = container.get("resources", {}).get("limits", {}).get("memory", "")
+            return f" of {limit}" if limit else ""
+    return ""
