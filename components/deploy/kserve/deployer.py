@@ -32,6 +32,7 @@ from defectline.components.deploy.kserve.rollout import Rollout
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.deploy.kserve.undo import (
     Place,
+    check_live,
     end_canary,
     go_back,
     remove_candidate,
@@ -190,6 +191,7 @@ class KServe:
             say(go_back(place, live, rollout, spec_digest(service["spec"])))
         else:
             end_canary(place, live)
+            check_live(place, live, version)
         return version
 
     def _place(self, settings: KServeSettings) -> Place:

@@ -37,7 +37,7 @@ from defectline.components.deploy.kserve.manifests import (
     version_of,
 )
 from defectline.components.deploy.kserve.readiness import wait_until_gone
-from defectline.components.deploy.kserve.undo import Place, go_back, remove_candidate
+from defectline.components.deploy.kserve.undo import Place, end_canary, go_back, remove_candidate
 
 
 class Rollout:
@@ -53,6 +53,7 @@ class Rollout:
         found = self.cluster.get(SERVICES, self.name)
         self.live = place.live(found) if found else None
         """None as long as there is no service."""
+        self.found = spec_digest(found["spec"]) if found else self.digest
         previous, metadata = self.history.before(found, self.service)
         self.record = Unfinished(previous=previous, metadata=metadata, run=run, settings=self.settings)
         """The spec to go back to, None where nothing served; and the labels and annotations."""
@@ -81,7 +82,7 @@ class Rollout:
         previous = self.previous["predictor"].get("labels", {}) if self.previous else {}
         before = previous.get(VERSION_LABEL, "")
         self.history.write_deployed(self.bundle.version, before, self.settings, self.record.run)
-        self.history.end(self.digest)
+        self._end()
         url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")
         return url
@@ -94,6 +95,11 @@ class Rollout:
     def _begin(self) -> None:
         """From here on, a deployment that finds the new spec in force knows that it was never checked."""
         self.history.begin(self.service["spec"], self.record)
+
+    def _end(self) -> None:
+        """Note that nothing is under way any more: this rollout, and one that it found in force."""
+        for digest in {self.digest, self.found}:
+            self.history.end(digest)
 
     # Checks before the service changes for every client.
 
@@ -142,7 +148,7 @@ class Rollout:
         spec = self.live.current["spec"] if self.live else {}
         if self.live and "canary" in spec:
             say(f"{self.name} had a canary of another deployment: it gets no more requests")
-            self.live.change({"spec": {"canary": None}})
+            end_canary(self.place, self.live)
         elif self.live and spec.get("predictor", {}).get("canaryTrafficPercent"):
             say(f"{self.name} had a canary of another deployment: it gets no more requests")
             self.live.change({"spec": {"predictor": {"canaryTrafficPercent": 0}}})
@@ -238,4 +244,6 @@ class Rollout:
         if not (ours or self.record.writes(found["spec"], self.digest)):
             raise conflict(SERVICES, self.name)
         self.live.current = found
-        return go_back(self.place, self.live, self.record, self.digest)
+        said = go_back(self.place, self.live, self.record, self.digest)
+        self._end()
+        return said

@@ -10,7 +10,7 @@ from defectline.components.common.steps import say
 from defectline.components.common.waiting import poll
 from defectline.components.deploy.kserve import canary
 from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, Unavailable
-from defectline.components.deploy.kserve.history import History, Unfinished
+from defectline.components.deploy.kserve.history import History, Unfinished, spec_digest
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (
     RUN_ANNOTATION,
@@ -49,8 +49,7 @@ def go_back(place: Place, live: LiveService, rollout: Unfinished, digest: str) -
     changed = _restore(live, rollout.previous, rollout.metadata)
     version = version_of(rollout.previous)
     try:
-        live.wait()
-        checked = _check(place, live, version)
+        checked = check_live(place, live, version)
     except Unavailable:
         raise
     except ServingError as error:
@@ -85,22 +84,22 @@ def _restore(live: LiveService, previous: Manifest, metadata: Mapping[str, Manif
     return changed
 
 
-def _check(place: Place, live: LiveService, version: str) -> bool:
-    """Ask for the golden pictures of `version`; False where the store does not have them."""
+def end_canary(place: Place, live: LiveService) -> None:
+    """Give all requests to the version that serves beside a canary, in Standard mode."""
+    canaries = live.current["spec"]["canary"]
+    live.change({"spec": {"canary": None}})
+    for one in canaries:
+        place.history.end(spec_digest(one))
+
+
+def check_live(place: Place, live: LiveService, version: str) -> bool:
+    """Wait for the pods of `version`, and ask for its golden pictures; False where the store has none."""
+    live.wait()
     with tempfile.TemporaryDirectory() as temporary:
         bundle = place.history.fetch_golden(version, Path(temporary))
         if bundle:
             live.check(Path(temporary), bundle)
         return bundle is not None
-
-
-def end_canary(place: Place, live: LiveService) -> str:
-    """Give all requests to the version that serves beside a canary, ask it, and return the version."""
-    live.change({"spec": {"canary": None}})
-    live.wait()
-    version = version_of(live.current["spec"])
-    _check(place, live, version)
-    return version
 
 
 def remove_candidate(place: Place, name: str, run: str = "") -> bool:

@@ -1,10 +1,14 @@
 """A canary gets its share step by step, and none where its answers or the cluster are at fault."""
 
+from collections import Counter
+from typing import Any
+
 import pytest
 from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, SETTINGS, TWO, World
 
 from defectline.components.common.errors import ServingError
+from defectline.components.deploy import golden
 from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.settings import KServeSettings
 
@@ -26,6 +30,82 @@ def within(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(Cluster, "inside", True)
     world.endpoint.inside = True
     return world
+
+
+def watch_answers(world: World) -> dict[int, Counter[str]]:
+    """Which versions answered pictures of the service while the canary had so many percent, as it goes on."""
+    seen: dict[int, Counter[str]] = {}
+    answer = world.endpoint.answer
+
+    def watch(host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
+        before = len(world.endpoint.asked)
+        result = answer(host, path, picture)
+        for _, version in world.endpoint.asked[before:]:
+            percent = world.endpoint.shares.get(NAME, ("", 0))[1]
+            seen.setdefault(percent, Counter())[version] += 1
+        return result
+
+    world.endpoint.answer = watch  # type: ignore[method-assign]
+    return seen
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
+@pytest.mark.parametrize("by_gateway", [True, False], ids=["gateway", "own"])
+@pytest.mark.parametrize("settings", [CANARY, KNATIVE_CANARY], ids=["Standard", "Knative"])
+def test_at_every_step_both_versions_answer(
+    world: World, settings: KServeSettings, by_gateway: bool, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the step runs: the address in the status of the service leads to one of them alone."""
+    monkeypatch.setattr(Cluster, "inside", inside)
+    world.endpoint.inside = inside
+    if by_gateway:
+        settings = settings.model_copy(update={"url": world.endpoint.url})
+    world.deploy(0, settings)
+    seen = watch_answers(world)
+    world.deploy(1, settings.model_copy(update={"canary_steps": (5, 50)}))
+    for percent in (5, 50):
+        assert {bundle.version for bundle in world.bundles} == seen[percent].keys()
+    world.ask(1)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_side_that_answers_only_errors_ends_the_canary(within: World, which: int) -> None:
+    within.deploy(0, CANARY)
+    previous = within.spec()
+    broken = NAME, within.bundles[which].version
+
+    def spoil(method: str, target: Target, query: dict[str, str]) -> None:
+        going_back = within.endpoint.broken and "canary" not in within.spec()
+        shared = within.endpoint.shares.get(NAME, ("", 0))[1] >= 10
+        within.endpoint.broken = {broken} if shared and not going_back else set()
+
+    within.api.before = spoil
+    with pytest.raises(ServingError, match=f"{within.bundles[0].version} still serves") as caught:
+        within.deploy(1, CANARY)
+    assert "HTTP 500" in caught.value.got
+    assert within.spec() == previous
+
+
+def test_a_gateway_that_gives_the_canary_nothing_ends_it(
+    within: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are right, and both versions answer; but no client would reach the new one."""
+    monkeypatch.setattr(golden, "CHANCE", 0.1)
+    settings = CANARY.model_copy(update={"url": within.endpoint.url, "canary_steps": (50,)})
+    within.deploy(0, settings)
+    version = within.endpoint._version
+
+    def ignore_weights(host: str, model: str, path: str) -> str | None:
+        shares, within.endpoint.shares = within.endpoint.shares, {}
+        found = version(host, model, path)
+        within.endpoint.shares = shares
+        return found
+
+    within.endpoint._version = ignore_weights  # type: ignore[method-assign]
+    with pytest.raises(ServingError, match="still serves") as caught:
+        within.deploy(1, settings)
+    assert f"Version {within.bundles[1].version} of defects answered nothing" in caught.value.got
+    within.ask(0)
 
 
 @pytest.mark.parametrize("settings", [CANARY, KNATIVE_CANARY], ids=["Standard", "Knative"])
@@ -83,7 +163,12 @@ def test_a_wrong_answer_at_a_step_ends_the_canary(within: World, settings: KServ
 
 
 @pytest.mark.parametrize(
-    ("made_of_it", "got"), [("ignored", "no Deployment defects-c"), ("unweighted", "no HTTPRoute")]
+    ("made_of_it", "got"),
+    [
+        ("ignored", "no Deployment defects-c"),
+        ("unweighted", "no HTTPRoute"),
+        ("half", "weight none in HTTPRoute defects"),
+    ],
 )
 def test_a_canary_that_kserve_ignores_is_noticed(within: World, made_of_it: str, got: str) -> None:
     within.controller.canaries = made_of_it

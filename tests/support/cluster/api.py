@@ -164,7 +164,8 @@ class ApiServer:
                 why = f'no service port {port} found for service "{name}"'
                 raise Failure(503, "ServiceUnavailable", why)
             # Who asked is known to the server alone; all else goes on as it came.
-            passed = {key: value for key, value in headers.items() if key not in ("Authorization", "Host")}
+            own = ("authorization", "host")
+            passed = {key: value for key, value in headers.items() if key.lower() not in own}
             answer = self.backend(f"{name}.{namespace}.svc", path, body, passed)
             if answer is None:
                 why = f'no endpoints available for service "{id}"'

@@ -30,7 +30,8 @@ class Endpoint:
 
     The next `lost` requests find no route. `spoiled` versions of a model get every verdict wrong, `broken`
     ones answer 500. `changes` replaces fields of every prediction. `asked` holds model and version of every
-    picture that was answered, `hosts` and `headers` what each request had.
+    picture that was answered, `hosts` and `headers`, whose
+    names are in small letters, what each request had.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Endpoint:
     ) -> tuple[int, dict[str, Any]]:
         """Answer a request to the gateway or a Service, which is noted."""
         self.hosts.append(host)
-        self.headers.append(dict(headers))
+        self.headers.append({name.lower(): value for name, value in headers.items()})
         return self.answer(host.removesuffix(".cluster.local"), path, picture)
 
     def answer(self, host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:

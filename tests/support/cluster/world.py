@@ -12,10 +12,11 @@ import pytest
 from bundles import make_bundle
 from servers import S3Server
 
-from cluster.api import ApiServer, Target
+from cluster.api import ApiServer, Failure, Target
 from cluster.controller import Controller
 from cluster.endpoint import Endpoint
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.deploy import golden
 from defectline.components.deploy.kserve.deployer import KServe
@@ -97,6 +98,30 @@ class World:
         finally:
             child.kill()
             child.join()
+        self.api.before = lambda method, target, query: None
+
+    def cut_off(
+        self,
+        which: int,
+        reached: Callable[[str, Target], bool],
+        settings: KServeSettings = SETTINGS,
+        run: str = "run",
+    ) -> None:
+        """Deploy a bundle until `reached` is true of a request: that one and all that follow change nothing.
+
+        What is left is what a killed process leaves, without the seconds that a process takes.
+        """
+        dead = False
+
+        def watch(method: str, target: Target, query: dict[str, str]) -> None:
+            nonlocal dead
+            dead = dead or (not query.get("dryRun") and reached(method, target))
+            if dead:
+                raise Failure(403, "Forbidden", "this process is dead")
+
+        self.api.before = watch
+        with pytest.raises(DefectlineError, match="dead"):
+            kserve(self.store, settings).deploy(self.folders[which], self.bundles[which], run)
         self.api.before = lambda method, target, query: None
 
     def service(self) -> dict[str, Any]:
