@@ -82,9 +82,9 @@ def _end_deployment(store: str, run: str, model_name: str, kserve: dict[str, Any
     """The version that the run deployed after all, and what was undone of its deployment; or "" each."""
     try:
         deployer = open_deployer(store, model_name, kserve)
-        if version := deployer.deployed_by(run):
-            return version, ""
         left = deployer.undo(run)
+        if not left and (version := deployer.deployed_by(run)):
+            return version, ""
     except DefectlineError as error:
         left = f"What its deployment may have left could not be undone: {error.what} {error.got}. {error.fix}"
     except Exception as error:  # this step must write the outcome, whatever else is the matter

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from bundles import put_champion
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.records import Outcome, read_outcome, write_outcome
@@ -45,3 +46,9 @@ def test_finish_reads_the_reason_from_what_the_steps_wrote(store, tmp_path, monk
     finish(str(tmp_path / "store"), "broken", "FAILED", "")
     expected = Outcome(state="failed", reason="failed in ingest: The source is empty.")
     assert read_outcome(store, "broken") == expected
+
+
+def test_a_run_that_was_stopped_once_its_version_served_is_a_deployed_one(store, tmp_path):
+    champion = put_champion(store)
+    finish(str(tmp_path / "store"), champion.run, "FAILED", "", "defects", {})
+    assert read_outcome(store, champion.run).version == champion.version

@@ -198,21 +198,22 @@ class KServe:
         return Place(self.cluster, self.history, settings, self.poll_s)
 
     def _address(self) -> dict[str, Any]:
-        """What was said of where the endpoint is asked, whatever the settings of a version say."""
+        """Where the endpoint is asked this time, whatever the settings of a version say."""
         return {key: self.fields[key] for key in ("url", "host_header") if self.fields.get(key)}
 
     def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> str:
-        findings = preflight(self.cluster, self.name, self.store.uri, settings)
+        asked = settings.model_copy(update=self._address())
+        findings = preflight(self.cluster, self.name, self.store.uri, asked)
         check(findings, self.name, self.namespace)
         for finding in findings:
             say(f"{finding.what} {finding.got}")
-        place, service = self._place(settings), self.cluster.get(SERVICES, self.name)
+        place, service = self._place(asked), self.cluster.get(SERVICES, self.name)
         if service:
             place.live(service).check_address()
-        elif settings.url:
-            check_gateway(self.name, settings)
+        elif asked.url:
+            check_gateway(self.name, asked)
         uri = publish(folder, bundle, self.store, self.name)
-        return Rollout(place, folder, bundle, uri, run).run()
+        return Rollout(place, folder, bundle, uri, run, noted=settings).run()
 
     def _settings_for(self, to: str) -> tuple[KServeSettings, str]:
         """How to deploy the version `to` again, or with "" the one that served before; and which that is.
@@ -243,7 +244,7 @@ class KServe:
                 fix="Name one with --to.",
             )
         changes = {key: getattr(then.settings, key) for key in ("image", "gpu", "gpu_type")}
-        changes |= {"strategy": "candidate", "adopt": False, **self._address()}
+        changes |= {"strategy": "candidate", "adopt": False}
         return (now or then).settings.model_copy(update=changes), to
 
 

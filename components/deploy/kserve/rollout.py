@@ -37,16 +37,20 @@ from defectline.components.deploy.kserve.manifests import (
     version_of,
 )
 from defectline.components.deploy.kserve.readiness import wait_until_gone
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.deploy.kserve.undo import Place, end_canary, go_back, remove_candidate
 
 
 class Rollout:
-    """The deployment of a bundle to a service, by `run`; `uri` is where KServe fetches the model."""
+    """The deployment of a bundle to a service, by `run`; `uri` is where KServe fetches the model.
 
-    def __init__(self, place: Place, folder: Path, bundle: Bundle, uri: str, run: str):
+    `noted` are the settings that the history remembers: the place may be asked at another address this time.
+    """
+
+    def __init__(self, place: Place, folder: Path, bundle: Bundle, uri: str, run: str, noted: KServeSettings):
         self.place, self.cluster, self.history = place, place.cluster, place.history
         self.settings, self.poll_s, self.name = place.settings, place.poll_s, place.history.name
-        self.folder, self.bundle = folder, bundle
+        self.folder, self.bundle, self.noted = folder, bundle, noted
         self.service = inference_service(self.name, bundle.version, uri, self.settings)
         self.candidate = candidate_service(self.name, bundle.version, uri, self.settings, run)
         self.digest = spec_digest(self.service["spec"])
@@ -55,7 +59,7 @@ class Rollout:
         """None as long as there is no service."""
         self.found = spec_digest(found["spec"]) if found else self.digest
         previous, metadata = self.history.before(found, self.service)
-        self.record = Unfinished(previous=previous, metadata=metadata, run=run, settings=self.settings)
+        self.record = Unfinished(previous=previous, metadata=metadata, run=run, settings=noted)
         """The spec to go back to, None where nothing served; and the labels and annotations."""
 
     @property
@@ -81,7 +85,7 @@ class Rollout:
             raise self._fail(error) from error
         previous = self.previous["predictor"].get("labels", {}) if self.previous else {}
         before = previous.get(VERSION_LABEL, "")
-        self.history.write_deployed(self.bundle.version, before, self.settings, self.record.run)
+        self.history.write_deployed(self.bundle.version, before, self.noted, self.record.run)
         self._end()
         url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")

@@ -25,3 +25,12 @@ def test_what_serves_and_what_did(factory, monkeypatch, to, said):
     versions = factory.versions
     done = call("rollback", "--store", factory.store.root, "--to", versions[to])
     assert done.stdout == f"defects: {versions[to]} serves{said.format(*versions)}\n"
+
+
+@pytest.mark.parametrize(
+    "options", [("--url", "http://gateway"), ("--host-header", "a.b", "--namespace", "vision")]
+)
+def test_an_address_that_nothing_would_ask_is_refused(tmp_path, options):
+    done = call("rollback", "--store", tmp_path, *options)
+    assert done.returncode == 2
+    assert "--url goes with --namespace" in done.stderr

@@ -9,13 +9,14 @@ import pytest
 from bundles import make_bundle
 from cluster.api import Target
 from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
-from commands import defectline
+from commands import call, defectline
 
 from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, ServingError, StoreError
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy.kserve.deployer import publish
+from defectline.components.deploy.kserve import live
+from defectline.components.deploy.kserve.deployer import KServe, publish
 from defectline.components.deploy.kserve.manifests import inference_service, serving_runtime
 from defectline.components.deploy.kserve.settings import KServeSettings
 
@@ -197,3 +198,30 @@ def test_the_commands(world: World) -> None:
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert "was never deployed" in refused.stderr
+
+
+def test_a_gateway_can_be_named_for_the_way_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another than that of the settings; it is asked before anything is changed."""
+    monkeypatch.setattr(KServe.__init__, "__defaults__", (0.01,))
+    monkeypatch.setattr(live, "REACH_S", 0.2)
+    for which in (0, 1):
+        world.deploy(which)
+    where = ("--store", world.store.uri, "--namespace", NAMESPACE)
+    host, writes = ("--host-header", "defects-vision.example"), world.writes()
+    lost = call("rollback", *where, *host, "--url", "http://127.0.0.1:1")
+    assert lost.returncode == 2
+    assert "defects cannot be asked from here, so nothing was changed" in lost.stderr
+    assert world.writes() == writes
+    # Without the right to ask through the API server.
+    world.api.denied = {("create", "services/proxy")}
+    refused = call("rollback", *where)
+    assert refused.returncode == 2
+    assert "not allowed: create services/proxy" in refused.stderr
+    assert world.writes() == writes
+    back = call("rollback", *where, *host, "--url", world.endpoint.url)
+    assert back.returncode == 0, back.stderr
+    world.ask(0)
+    # The next one asks as the settings say.
+    deployed = kserve(world.store, SETTINGS).history.deployed(world.bundles[0].version)
+    assert deployed is not None
+    assert deployed.settings.url == ""
