@@ -1,7 +1,10 @@
 """A target with all that a cluster can be told, and how to read what was compiled for it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from defectline.pipeline.targets import Target
 
@@ -34,3 +37,15 @@ def tasks(node: object) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from node.get("tasks", {}).items()
         for child in node.values():
             yield from tasks(child)
+
+
+def fill_in_labels(package: Path, run: str) -> None:
+    """What kubelet does, of which KFP's local runners know nothing: variables made of a pod's labels."""
+    spec, platform = yaml.safe_load_all(package.read_text())
+    for name, config in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
+        container = spec["deploymentSpec"]["executors"][name]["container"]
+        for field in config["fieldPathAsEnv"]:
+            # KFP puts this label on every pod of a run: of one that was started, and of a schedule's.
+            assert field["fieldPath"] == "metadata.labels['pipeline/runid']"
+            container["env"].append({"name": field["name"], "value": run})
+    package.write_text(yaml.safe_dump_all([spec, platform]))

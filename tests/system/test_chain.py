@@ -16,6 +16,7 @@ from cluster.controller import Controller
 from cluster.pods import Pods
 from cluster.world import ACCOUNT, NAMESPACE, put_account
 from commands import contents, defectline
+from compiled import fill_in_labels
 from endpoints import process_of
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
@@ -24,10 +25,11 @@ from stores import only_outcome
 
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.ports import free_port
-from defectline.components.common.records import read_champion, read_gate
+from defectline.components.common.records import read_champion, read_gate, read_outcome
 from defectline.components.common.storage import open_storage
 from defectline.pipeline.compiling import compile_pipeline
 from defectline.pipeline.images import reference
+from defectline.pipeline.resources import SMALL as SMALL_NODE
 from defectline.pipeline.targets import Target
 
 pytestmark = pytest.mark.slow
@@ -201,6 +203,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         tolerations=({"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
         node_selector={"gpu": "true"},
         retries=1,
+        resources=SMALL_NODE,
         shards=3,
     )
     assert not [key for key, value in vars(Target()).items() if getattr(target, key) == value]
@@ -243,3 +246,31 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     assert pods.urls.keys() == {"defects", "defects-candidate"}
     (executor,) = root.glob("evaluate/executor_output.json")
     assert json.loads(executor.read_text())["parameterValues"]["Output"] == "passed"
+
+
+def test_why_the_compiled_pipeline_failed_is_told_in_the_store(tmp_path, s3_server, pods):
+    """On a cluster KFP hands on neither the message of a step nor its error; here it must not be asked."""
+    package, run = tmp_path / "pipeline.yaml", "12345678"
+    # KFP's local runner tries failed steps again, which Argo with KFP's settings does not.
+    target = Target(name="cluster", gpus=0, s3_endpoint=s3_server.url, retries=0)
+    compile_pipeline(package, None, target)
+    fill_in_labels(package, run)
+    script = (
+        "import json, sys; from kfp import components, local\n"
+        "from kfp.local import placeholder_utils\n"
+        "placeholder_utils.make_random_id = lambda: sys.argv[4]\n"
+        "local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2])\n"
+        "components.load_component_from_file(sys.argv[1])(**json.loads(sys.argv[3]))\n"
+    )
+    arguments = json.dumps({"source": "s3://no-such-bucket/labelled", "store": pods.store.uri})
+    done = subprocess.run(
+        [sys.executable, "-c", script, package, tmp_path / "root", arguments, run],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode != 0
+    outcome = read_outcome(pods.store, run)
+    assert outcome is not None, done.stdout[-3000:] + done.stderr[-3000:]
+    assert outcome.state == "failed"
+    assert outcome.reason == "failed in ingest: s3://no-such-bucket/labelled cannot be listed."
