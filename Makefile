@@ -1,6 +1,6 @@
 # Everything sets itself up: `make run` or `make test` is all that a fresh clone needs.
 PYTHON ?= python3.11
-STORE  ?= store
+STORE  ?= $(or $(DEFECTLINE_STORE),store)
 SOURCE ?=
 SET    ?=
 CONFIG ?=

@@ -9,10 +9,17 @@ Needs httpx and pydantic alone: `pip install "defectline[client]"`. The modules 
 are errors, files and prediction.
 """
 
-from defectline.client.client import AsyncClient, Client, Refused
-from defectline.client.retry import Unavailable
+try:
+    from defectline.client.client import AsyncClient, Client, Refused
+    from defectline.client.retry import Unavailable
+    from defectline.components.common.prediction import Prediction, Region
+except ModuleNotFoundError as error:
+    if error.name not in ("httpx", "pydantic"):
+        raise
+    raise ModuleNotFoundError(
+        f'defectline.client needs {error.name}: run `pip install "defectline[client]"`', name=error.name
+    ) from None
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
-from defectline.components.common.prediction import Prediction, Region
 
 __all__ = [
     "AsyncClient",

@@ -55,17 +55,15 @@ class _Endpoint:
     """Sent with each image: Authorization, or Host where a gateway routes by it."""
 
     def __post_init__(self) -> None:
-        try:
-            parsed = httpx.URL(self.url)
-        except httpx.InvalidURL:
-            parsed = httpx.URL("")
-        if parsed.scheme not in ("http", "https") or not parsed.host:
+        if not _is_url(self.url):
             raise SettingsError(
                 "The endpoint's URL cannot be used.",
-                got=self.url,
+                got=str(self.url),
                 expected="http://host:port or https://host, perhaps with a path",
                 fix="Correct the URL.",
             )
+        _check_limits(timeout_s=self.timeout_s, retries=self.retries, deadline_s=self.deadline_s)
+        _check_headers(self.headers or {})
         self.url = self.url.rstrip("/")
         self.address = f"{self.url}/v1/models/{quote(self.name, safe='')}:predict"
         self._retry = Retry(self.retries, self.timeout_s, self.deadline_s)
@@ -76,7 +74,7 @@ class _Endpoint:
             f"{self.url} does not answer.",
             got=f"{type(error).__name__}: {error}".rstrip(": "),
             expected="a running endpoint",
-            fix="Start one with `defectline serve`, or correct the URL.",
+            fix="Check that it runs and that the network leads there, or correct the URL.",
         )
 
     def _check_busy(self, response: _Response) -> _Response:
@@ -234,6 +232,46 @@ class AsyncClient(_Endpoint):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _is_url(url: object) -> bool:
+    try:
+        parsed = httpx.URL(url) if isinstance(url, str) else httpx.URL("")
+    except httpx.InvalidURL:
+        return False
+    # A port beyond these is found out by the socket alone.
+    return parsed.scheme in ("http", "https") and bool(parsed.host) and (parsed.port or 1) < 65_536
+
+
+def _check_limits(*, timeout_s: float, retries: int, deadline_s: float) -> None:
+    """Raise SettingsError where no request could be sent within these."""
+    rules = (
+        ("timeout_s", timeout_s, int | float, "seconds above 0"),
+        ("retries", retries, int, "a whole number, 0 or more"),
+        ("deadline_s", deadline_s, int | float, "seconds above 0"),
+    )
+    for name, value, kind, expected in rules:
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        # Not a number fails both comparisons.
+        if not right or not (value > 0 or (name == "retries" and value == 0)):
+            raise SettingsError(
+                f"{name} cannot be used.", got=repr(value), expected=expected, fix=f"Correct {name}."
+            )
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Raise SettingsError, which shows no value, since some are secrets."""
+    for name, value in headers.items():
+        for text in (name, value):
+            if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+                raise SettingsError(
+                    f"The header {name!r} cannot be sent.",
+                    got=f"a {type(text).__name__}"
+                    if not isinstance(text, str)
+                    else "a letter outside ASCII, or a line break",
+                    expected="names and values of printable ASCII",
+                    fix="Correct the header; encode what is outside ASCII as the server asks for.",
+                )
 
 
 def _content(image: Image) -> tuple[bytes, str]:

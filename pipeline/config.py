@@ -3,12 +3,12 @@
 source: s3://plates/images      labelled images
 store: s3://plates/store        where snapshots, models and runs are kept
 name: plates                    the model's name
-parameters: {epochs: 80, …}     fields of the steps' settings
+parameters: {epochs: 80, …}     fields of the steps' settings; `training` may be a mapping
 cluster: {gpus: 1, …}           what `compile` takes, with `kserve: {…}` for `--kserve`
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -20,6 +20,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.files import read_file
 from defectline.components.common.settings import checked, unknown
 from defectline.components.deploy.kserve.settings import KServeSettings
+from defectline.components.train.settings import TRAINING, TrainParameters, TrainSettings, read_settings
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.resources import parse_resources
 from defectline.pipeline.step_runner import SETTINGS
@@ -31,7 +32,8 @@ HEAD = """\
 # `defectline run --config FILE` reads them. An option of the command, and --set, win over the file.
 # Folders are relative to where the command is typed.
 """
-
+ORDER = ("", "parameters", "parameters.training", "cluster", "cluster.kserve")
+"""Of the mappings in the file."""
 
 HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "adopt")
 """Settings of KServe that come from options of their own, or from the lock file."""
@@ -129,12 +131,17 @@ def read_config(path: Path) -> Config:
     _check_mapping(path, content, "cluster")
     _check_mapping(path, content["cluster"], "kserve")
     _check_keys(path, "parameters.", content["parameters"], settable)
+    if not isinstance(content["parameters"].get("training", ""), str):
+        _check_mapping(path, content["parameters"], "training")
+        _check_keys(path, "parameters.training.", content["parameters"]["training"], TRAINING)
+        content["parameters"]["training"] = " ".join(as_pairs(content["parameters"]["training"]))
     _check_keys(path, "cluster.", content["cluster"], Cluster.model_fields)
     _check_keys(path, "cluster.kserve.", content["cluster"].get("kserve", {}), KSERVE)
     try:
         config = checked(Config, **{key: value for key, value in content.items() if value is not None})
         named = {"model_name": config.name}
         checked(Parameters, source="source", store="store", **named, **config.parameters)
+        read_settings(**{k: v for k, v in config.parameters.items() if k in TrainParameters.model_fields})
         cluster = checked(Cluster, **config.cluster)
         where = {"namespace": cluster.namespace, "image": "any:1", "deployment_mode": cluster.mode}
         checked(KServeSettings, **where, **cluster.kserve)
@@ -179,7 +186,7 @@ def describe() -> list[Setting]:
     """Every setting, in the order of the file."""
     groups: list[tuple[str, str, type[BaseModel], Iterable[str]]] = [
         ("", "run", Config, ("source", "store", "name")),
-        *(("parameters.", step, kind, kind.model_fields) for step, kind in SETTINGS.items()),
+        *(group for step, kind in SETTINGS.items() for group in _of_step(step, kind)),
         ("cluster.", "cluster", Cluster, (name for name in Cluster.model_fields if name != "kserve")),
         ("cluster.kserve.", "kserve", KServeSettings, KSERVE),
     ]
@@ -188,6 +195,12 @@ def describe() -> list[Setting]:
         for prefix, step, kind, names in groups
         for name in names
     ]
+
+
+def _of_step(step: str, kind: type[BaseModel]) -> Iterator[tuple[str, str, type[BaseModel], Iterable[str]]]:
+    yield "parameters.", step, kind, kind.model_fields
+    if kind is TrainParameters:
+        yield "parameters.training.", step, TrainSettings, TRAINING
 
 
 def describe_field(key: str, step: str, field: FieldInfo) -> Setting:
@@ -216,7 +229,8 @@ def describe_field(key: str, step: str, field: FieldInfo) -> Setting:
 def as_yaml() -> str:
     """Every setting with its default, its bounds and a sentence, as a file for `read_config`."""
     lines, heading = [HEAD], ""
-    for setting in describe():
+    settings = [setting for setting in describe() if setting.key != "parameters.training"]
+    for setting in sorted(settings, key=lambda one: ORDER.index(one.key.rpartition(".")[0])):
         prefix, _, name = setting.key.rpartition(".")
         above, _, last = prefix.rpartition(".")
         margin = "  " * len(prefix.split(".")) if prefix else ""
@@ -227,5 +241,7 @@ def as_yaml() -> str:
         allowed += [f"one of {', '.join(map(str, setting.choices))}"] if setting.choices else []
         bounds = f" ({', '.join(allowed)})" if allowed else ""
         lines.append(f"{margin}# {setting.description}{bounds}")
-        lines.append(f"{margin}{name}: {json.dumps(setting.default)}")
+        # The default of one of training's may follow from another setting, so none is fixed here.
+        off = "# " if last == "training" else ""
+        lines.append(f"{margin}{off}{name}: {json.dumps(setting.default)}")
     return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ from defectline.components.ingest.settings import IngestSettings
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.settings import (
     KEYWORDS,
+    TRAINING,
     WEIGHTS,
     TrainParameters,
     read_settings,
@@ -43,7 +44,7 @@ class Parameters(EvaluateSettings, TrainParameters, PreprocessSettings, IngestSe
 
 
 SETTABLE = [name for name in Parameters.model_fields if name not in ("source", "store")]
-"""The parameters that `--set` takes."""
+"""The parameters that `--set` takes, besides the settings that `training` holds."""
 
 
 def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameters:
@@ -53,7 +54,18 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
             raise SettingsError(
                 f"There is no parameter {key} to set.", got=key, expected=f"--{key} URI", fix=f"Use --{key}."
             )
-    values = parse_pairs(pairs, SETTABLE, what="parameter {}")
+    if not source.strip():
+        raise SettingsError(
+            "No source is given.",
+            got="nothing",
+            expected="labelled images: s3://, gs://, file:// or a folder",
+            fix="Give --source, or write `source:` into the file that --config names.",
+        )
+    values = parse_pairs(pairs, [*SETTABLE, *TRAINING], what="parameter {}")
+    single = [f"{key}={values.pop(key)}" for key in TRAINING if key in values]
+    if single:
+        # Of two values for the same setting the last one counts.
+        values["training"] = " ".join([values.get("training", ""), *single]).strip()
     named = others.get("model_name", DEFAULT_NAME)
     if named != DEFAULT_NAME and values.get("model_name", named) != named:
         raise SettingsError(

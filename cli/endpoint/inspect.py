@@ -12,9 +12,12 @@ from defectline.cli.options import Name
 from defectline.components.common.errors import SettingsError
 
 if TYPE_CHECKING:
+    from defectline.client import Region
     from defectline.client.batch import Inspected
 
 REGIONS = "regions: x, y, width, height, area px"
+SHOWN_REGIONS = 5
+"""Of an image, in the table; --json has all."""
 
 
 def inspect(
@@ -87,10 +90,10 @@ def inspect(
     if inspected.stopped:
         left = len(pictures) - len(inspected.done)
         if inspected.done:
-            ui.warn(f"stopped with {left} of {len(pictures)} pictures left")
+            ui.warn(f"stopped with {left} of {len(pictures)} images left")
         raise inspected.stopped
     if bad:
-        ui.warn(f"{len(bad)} of {len(pictures)} pictures failed", bad=True)
+        ui.warn(f"{len(bad)} of {len(pictures)} images failed", bad=True)
         raise typer.Exit(2)
 
 
@@ -116,12 +119,21 @@ def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Pa
                 float(found.score),
                 *[found.grade or ""] * graded,
                 found.defect_area_px,
-                "\n".join(", ".join(map(str, [*r.bbox, r.area_px])) for r in found.regions),
+                _largest(found.regions),
             )
             for picture, found in answered
         ]
-        columns = ("picture", "verdict", "score", *["grade"] * graded, "area px", REGIONS)
+        columns = ("image", "verdict", "score", *["grade"] * graded, "area px", REGIONS)
         ui.table(columns, rows, numbers=("score", "area px"))
     found_in = [("drawn in", f"{overlays}/" if answered and overlays else ""), ("table in", csv or "")]
     if any(where for _, where in found_in):
         ui.facts(found_in)
+
+
+def _largest(regions: "Sequence[Region]") -> str:
+    """A line each for the largest regions, and how many more there are."""
+    ordered = sorted(regions, key=lambda region: -region.area_px)
+    lines = [", ".join(map(str, [*r.bbox, r.area_px])) for r in ordered[:SHOWN_REGIONS]]
+    if len(ordered) > SHOWN_REGIONS:
+        lines.append(f"and {len(ordered) - SHOWN_REGIONS:,} smaller; --json has all")
+    return "\n".join(lines)

@@ -21,7 +21,7 @@ STATES = {
 
 
 def run(
-    source: Source,
+    source: Source = "",
     store: Store = "./store",
     name: Name = "defects",
     config: Config = None,

@@ -16,7 +16,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def checked(kind: type[T], **values: object) -> T:
-    """`kind(**values)`, with a SettingsError that names the first wrong value instead of pydantic's own."""
+    """`kind(**values)`, with a SettingsError that names each wrong value instead of pydantic's own."""
     try:
         return kind(**values)
     except ValidationError as error:
@@ -36,12 +36,24 @@ def checked(kind: type[T], **values: object) -> T:
                 expected=_LEADING.sub("", first["msg"]),
                 fix="Leave one of them out, or correct it.",
             ) from error
+        wrong = {".".join(map(str, one["loc"])): one for one in error.errors() if one["loc"]}
+        if len(wrong) > 1:
+            raise SettingsError(
+                f"The settings {', '.join(wrong)} are wrong.",
+                got=", ".join(f"{name}={one['input']!r}" for name, one in wrong.items()),
+                expected="; ".join(f"{name}: {_expected(one['msg'])}" for name, one in wrong.items()),
+                fix="Give each such a value, or leave it out for its default.",
+            ) from error
         raise SettingsError(
             f"The setting {name} is wrong.",
             got=repr(first["input"]),
-            expected=_LEADING.sub("", first["msg"]).partition(", unable to")[0],
+            expected=_expected(first["msg"]),
             fix=_use_another(kind, name),
         ) from error
+
+
+def _expected(message: str) -> str:
+    return _LEADING.sub("", message).partition(", unable to")[0]
 
 
 def _use_another(kind: type[BaseModel], name: str) -> str:

@@ -126,6 +126,10 @@ class TrainSettings(_WhatParametersSet):
         return self
 
 
+TRAINING = [name for name in TrainSettings.model_fields if name not in TrainParameters.model_fields]
+"""The settings that the text `training` holds."""
+
+
 def weights_file(setting: str, reference: str) -> tuple[Storage, str]:
     """The storage, and the key in it, of the file that one of WEIGHTS names: a path or URI, perhaps with
     `#sha256=…`. Raises SettingsError where nothing is there."""
@@ -154,8 +158,7 @@ def read_settings(training: str = "", **others: object) -> TrainSettings:
                 expected="key=value, as in learning_rate=1e-3 patience=10",
                 fix=f"Set {key} with --set {key}=… of its own.",
             )
-    known = [name for name in TrainSettings.model_fields if name not in TrainParameters.model_fields]
-    values = parse_pairs(pairs, known, written="", what="setting {} of training")
+    values = parse_pairs(pairs, TRAINING, written="", what="setting {} of training")
     return checked(TrainSettings, **others, **values)
 
 

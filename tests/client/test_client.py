@@ -297,3 +297,28 @@ def test_many_at_once_with_asyncio(line):
 
     assert [found.verdict for found in asyncio.run(ask())] == ["NG"] * 20
     assert sorted(body for _, _, body, _ in line.asked) == [bytes([n]) for n in range(20)]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"url": "http://line:99999"}, "URL cannot be used"),
+        ({"url": None}, "URL cannot be used"),
+        ({"timeout_s": 0}, "timeout_s cannot be used"),
+        ({"timeout_s": -1.0}, "timeout_s cannot be used"),
+        ({"timeout_s": float("nan")}, "timeout_s cannot be used"),
+        ({"timeout_s": "10"}, "timeout_s cannot be used"),
+        ({"retries": -1}, "retries cannot be used"),
+        ({"retries": 1.5}, "retries cannot be used"),
+        ({"deadline_s": -1}, "deadline_s cannot be used"),
+        ({"headers": {"X-Line": "Straße"}}, "header 'X-Line' cannot be sent"),
+        ({"headers": {"X-Line": "a\r\nHost: b"}}, "header 'X-Line' cannot be sent"),
+        ({"headers": {"X-Line": 3}}, "header 'X-Line' cannot be sent"),
+    ],
+)
+def test_arguments_with_which_no_request_could_be_sent(kind: type, given: dict[str, Any], says: str):
+    with pytest.raises(SettingsError, match=says) as caught:
+        kind(**{"url": "http://localhost", **given})
+    # A header's value may be a secret.
+    assert "Straße" not in str(caught.value)

@@ -68,3 +68,11 @@ def test_the_import_needs_httpx_pydantic_and_the_plainest_of_common():
         "defectline.components.common.files",
         "defectline.components.common.prediction",
     }
+
+
+@pytest.mark.parametrize("missing", ["httpx", "pydantic"])
+def test_without_its_packages_the_import_says_what_to_install(missing):
+    code = f"import sys; sys.modules['{missing}'] = None; import defectline.client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith('run `pip install "defectline[client]"`')

@@ -14,6 +14,7 @@ from defectline.cli.cluster.compile import compile_
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.step import ingest
+from defectline.components.train.settings import TRAINING
 from defectline.pipeline.config import Cluster, as_pairs, as_yaml, describe, read_config
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.resources import SMALL
@@ -35,7 +36,8 @@ def test_what_is_printed_is_read_back_as_the_defaults(file: Path):
 def test_every_setting_is_described():
     found = describe()
     assert {one.key.partition(".")[2] for one in found if one.key.startswith("parameters.")} == {
-        name for name in Parameters.model_fields if name not in ("source", "store", "model_name")
+        *(name for name in Parameters.model_fields if name not in ("source", "store", "model_name")),
+        *(f"training.{name}" for name in TRAINING),
     }
     for one in found:
         assert one.description.endswith("."), one.key
@@ -61,6 +63,11 @@ def test_every_setting_is_described():
         ("cluster: {resources: {a: b}}", "plates.yaml: The setting resources is wrong", "Give resources"),
         ("cluster: {kserve: {gpu: -1}}", "plates.yaml: The setting gpu is wrong", "Give gpu"),
         ("name: Plates", "plates.yaml: The setting model_name is wrong", "Give model_name"),
+        ("parameters: {training: {patiense: 1}}", "no key parameters.training.patiense in", "patience?"),
+        ("parameters: {training: {patience: 0}}", "plates.yaml: The setting patience is wrong", "patience"),
+        ("parameters: {training: patience=0}", "plates.yaml: The setting patience is wrong", "patience"),
+        ("parameters: {training: [patience]}", "plates.yaml: training is not a mapping", "defectline config"),
+        ("parameters: {epochs: 0, min_iou: 2}", "The settings epochs, min_iou are wrong", "Give each"),
         ("parameters: 3", "plates.yaml: parameters is not a mapping", "defectline config"),
         ("source: [", "plates.yaml is not valid YAML", "Correct the file"),
         ("- source", "There is no key", "Use one of these"),
@@ -73,6 +80,17 @@ def test_what_is_wrong_is_named_with_the_file(file: Path, text: str, what: str, 
     assert what in caught.value.what
     assert "plates.yaml" in caught.value.what
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["{learning_rate: 0.01, patience: 5}", "learning_rate=0.01 patience=5", "patience=5,learning_rate=1e-2"],
+)
+def test_the_settings_of_training_may_be_a_mapping_or_a_text(file: Path, written: str):
+    file.write_text(f"parameters:\n  training: {written}\n")
+    parameters = parse("samples", "store", as_pairs(read_config(file).parameters))
+    assert parameters == parse("samples", "store", ["learning_rate=0.01", "patience=5"])
+    assert parameters.training == "learning_rate=0.01 patience=5"
 
 
 def test_a_file_that_is_missing_is_named(file: Path):
@@ -122,7 +140,7 @@ def test_an_option_and_set_win_over_the_file(file: Path, asked: list[Parameters]
 
 def test_what_the_file_leaves_out_has_its_default(file: Path, asked: list[Parameters]):
     file.write_text("parameters:\n")
-    assert "Missing option '--source'" in call("run", "--config", file).stderr
+    assert "No source is given" in call("run", "--config", file).stderr
     assert call("run", "--config", file, "--source", "here").returncode == 0
     assert asked == [parse("here", "./store", [])]
 

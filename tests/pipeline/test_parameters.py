@@ -148,3 +148,18 @@ def test_a_model_has_one_name():
     assert parse("samples", "store", ["model_name=a"], model_name="a").model_name == "a"
     with pytest.raises(SettingsError, match="two names"):
         parse("samples", "store", ["model_name=a"], model_name="b")
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_a_source_that_is_empty_is_told_with_both_ways_to_give_it(source):
+    with pytest.raises(SettingsError, match="No source is given") as caught:
+        parse(source, "store", [])
+    assert "--source" in caught.value.fix
+    assert "--config" in caught.value.fix
+
+
+def test_a_setting_of_training_may_be_set_alone():
+    together = parse("samples", "store", ["training=patience=5 learning_rate=0.01"])
+    assert parse("samples", "store", ["patience=5", "learning_rate=0.01"]) == together
+    # Of two values the last one counts, wherever it is written.
+    assert parse("samples", "store", ["training=patience=9", "learning_rate=0.01", "patience=5"]) == together

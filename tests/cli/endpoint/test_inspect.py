@@ -24,6 +24,8 @@ from pictures import encode
 from PIL import Image
 from servers import free_port, running
 
+from defectline.cli.endpoint.inspect import _largest
+from defectline.client import Region
 from defectline.client.batch import COLUMNS
 from defectline.client.overlay import NG
 from defectline.components.common.bundle import copy_served
@@ -294,3 +296,12 @@ def test_a_web_server_that_says_200_to_everything(pictures):
 def test_overlays_that_cannot_be_written(url, pictures):
     (pictures / "drawn").write_text("a file where the folder should be")
     assert "cannot be written" in _said(_inspect(url, pictures, "OK/0.png", "--overlays", "drawn"))
+
+
+def test_of_many_regions_the_largest_are_shown():
+    regions = [Region(bbox=[n, 0, 1, n], area_px=n, centroid=[0, 0], score=1) for n in range(1, 8)]
+    assert _largest(regions).splitlines() == [
+        *(f"{n}, 0, 1, {n}, {n}" for n in (7, 6, 5, 4, 3)),
+        "and 2 smaller; --json has all",
+    ]
+    assert len(_largest(regions[:5]).splitlines()) == 5
