@@ -107,7 +107,7 @@ def test_one_bad_file_does_not_stop_the_others(url, pictures):
     assert "NG/1.png: The endpoint does not accept the image." in done.stderr
     assert "missing.png: missing.png cannot be read." in done.stderr
     assert done.stdout.splitlines()[-1] == "7 images: 2 NG, 3 OK, 2 failed"
-    assert done.stderr.splitlines()[-1] == "2 of 7 pictures failed"
+    assert done.stderr.splitlines()[-1] == "2 of 7 images failed"
     assert "Traceback" not in done.stderr
     with (pictures / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
