@@ -30,7 +30,7 @@ def explain(store: Storage, run: str, state: str, message: str) -> str:
     if trouble := _trouble(run):
         return trouble
     if found:
-        return found.text
+        return found.cancelled_text if state == "RUNNING" else found.text
     if message:
         return message
     after = f" after {steps[-1].title}" if steps else ""

@@ -7,7 +7,7 @@ import pytest
 from defectline.components.common.errors import ServingError
 from defectline.components.common.reporting import pod
 from defectline.components.common.reporting.pod import POD_ENV
-from defectline.components.common.reporting.step_record import StepRecord, write_step
+from defectline.components.common.reporting.step_record import Memory, StepRecord, write_step
 from defectline.components.common.steps import REPORTS_ENV
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import reason
@@ -43,6 +43,18 @@ def test_what_kubernetes_knows_counts_where_no_step_says_its_error(
     assert explain(store, "r", "FAILED", "") == "r in kubeflow: killed"
     write_step(store, "r", StepRecord(step="evaluate", state="failed", began="2", fault="E: it broke"))
     assert explain(store, "r", "FAILED", "") == "failed in evaluate: E: it broke."
+
+
+def test_a_step_that_had_no_time_to_say_that_it_was_cancelled(store: FolderStorage):
+    write_step(store, "r", StepRecord(step="train", state="running", began="1", pod="p"))
+    expected = (
+        "stopped in train: the run was cancelled, or the step was killed. Its log: kubectl logs p -c main"
+    )
+    assert explain(store, "r", "RUNNING", "") == expected
+    assert explain(store, "r", "FAILED", "").startswith("ended in train, which could not say why")
+    full = Memory(limit_bytes=1 << 30, highest_bytes=1 << 30)
+    write_step(store, "r", StepRecord(step="train", state="running", began="1", memory=full))
+    assert explain(store, "r", "RUNNING", "").startswith("killed in train at 1.00 of 1.00 GiB")
 
 
 def test_a_run_that_was_cancelled_between_two_steps(store: FolderStorage):

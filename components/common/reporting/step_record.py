@@ -133,6 +133,16 @@ class Reason(NamedTuple):
     record: StepRecord
     """Of the step that it ended in."""
 
+    @property
+    def cancelled_text(self) -> str:
+        """The same of a run that was perhaps cancelled, which a step has less than a second to write down."""
+        record = self.record
+        if record.state != "running" or (record.memory and record.memory.near):
+            return self.text
+        return (
+            f"stopped in {record.title}: the run was cancelled, or the step was killed. Its log: {record.log}"
+        )
+
 
 def write_step(store: Storage, run: str, record: StepRecord) -> None:
     text = record.model_dump_json(indent=2, exclude_defaults=True)

@@ -120,6 +120,24 @@ def test_google_is_given_as_long_on_a_cluster_from_the_first_request_on(monkeypa
     assert GCSStorage("bucket", "")._patience["retry"].timeout == GCSStorage.LATER_SECONDS
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda store: store.write("key", b"x"),
+        lambda store: store.read("key"),
+        lambda store: list(store.list()),
+    ],
+    ids=["write", "read", "list"],
+)
+def test_google_is_given_longer_once_it_has_answered_whatever_it_was_asked(gcs: str, first):
+    open_storage(gcs).write("key", b"content")
+    store = open_storage(gcs)
+    assert isinstance(store, GCSStorage)
+    assert store._patience["retry"].timeout == GCSStorage.RETRY_SECONDS
+    first(store)
+    assert store._patience["retry"].timeout == GCSStorage.LATER_SECONDS
+
+
 # A swap whose answer was lost
 
 
