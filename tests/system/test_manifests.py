@@ -16,6 +16,7 @@ import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
+from commands import call
 from paths import ROOT
 from pydantic import BaseModel, ValidationError
 
@@ -53,7 +54,8 @@ def everything() -> Iterator[tuple[str, Manifest]]:
     """Every object of the base, of every overlay, and of the files that are applied by themselves."""
     for folder in ("base", *(f"overlays/{name}" for name in OVERLAYS)):
         yield from ((folder, found) for found in render(folder))
-    for path in [*MANIFESTS.glob("secrets/*.yaml"), MANIFESTS / "overlays/kind/gateway.yaml"]:
+    files = [*MANIFESTS.glob("secrets/*.yaml"), *MANIFESTS.glob("jobs/*.yaml")]
+    for path in [*files, MANIFESTS / "overlays/kind/gateway.yaml"]:
         yield from ((path.name, found) for found in yaml.safe_load_all(path.read_text()))
 
 
@@ -103,7 +105,8 @@ def test_every_object_is_valid() -> None:
         try:
             check(manifest)
         except ValueError as error:
-            pytest.fail(f"{where}: {manifest['kind']} {manifest['metadata']['name']}: {error}")
+            name = manifest["metadata"].get("name", "")
+            pytest.fail(f"{where}: {manifest['kind']} {name}: {error}")
     assert seen >= CUSTOM.keys() | UNCHECKED
     assert OVERLAYS == ["gcs", "istio-auth", "kind", "kubeflow", "openshift", "s3", "s3-irsa"]
 
@@ -385,3 +388,30 @@ def test_the_script_for_a_cluster_in_docker() -> None:
     if not shutil.which("kind", path="/bin:/usr/bin"):
         assert missing.returncode == 2
         assert "not installed:" in missing.stderr
+
+
+def test_a_rollback_in_a_pod_may_do_it_and_is_let_in() -> None:
+    """Its account is the one of the Role, its labels those of the policy, and it runs where pods are
+    restricted."""
+    [job] = yaml.safe_load_all((MANIFESTS / "jobs/rollback.example.yaml").read_text())
+    pod, where = job["spec"]["template"], job["metadata"]["namespace"]
+    [subject] = of_kind("base", "RoleBinding")["defectline-deployer"]["subjects"]
+    assert subject["name"] == pod["spec"]["serviceAccountName"]
+    assert subject["namespace"] == where
+    [ingress] = of_kind("base", "NetworkPolicy")["served-ingress"]["spec"]["ingress"]
+    let_in = [
+        peer
+        for peer in ingress["from"]
+        if peer["namespaceSelector"].get("matchLabels") == {"kubernetes.io/metadata.name": where}
+        and peer["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ]
+    assert let_in
+    [container] = pod["spec"]["containers"]
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    # What it types is a command of ours, and the image that has what it needs.
+    assert re.search(r"/defectline-deploy[:@]", container["image"])
+    typed = [*container["command"][1:], *container["args"], "--help"]
+    assert call(*typed).returncode == 0
