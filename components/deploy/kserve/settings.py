@@ -54,7 +54,7 @@ class KServeSettings(BaseModel):
     adopt: bool = False
     """Take over a service of this name that defectline did not make."""
     url: str = ""
-    """Where to ask the service instead of the address in its status, for example a gateway."""
+    """A gateway to ask the service by, instead of the address in its status or the API server."""
     host_header: str = ""
     """The Host that such a gateway routes by; empty for the one in the service's status."""
     timeout_s: float = Field(default=600, gt=0)
