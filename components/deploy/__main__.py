@@ -18,6 +18,8 @@ def main(
     mode: str = "Standard",
     strategy: str = "candidate",
     adopt: bool = False,
+    url: str = "",
+    host_header: str = "",
 ) -> None:
     """Deploy the sealed BUNDLE: on KServe where a NAMESPACE and a serving IMAGE are given, else here."""
     kserve = {
@@ -27,6 +29,8 @@ def main(
         "deployment_mode": mode,
         "strategy": strategy,
         "adopt": adopt,
+        "url": url,
+        "host_header": host_header,
     }
     deploy(bundle, store, kserve, run, model_name)
 

@@ -182,7 +182,7 @@ class KServe:
             settings = deployed.settings
         if settings is None:
             return ""
-        place = self._place(settings.model_copy(update=self._address()))
+        place = self._place(self._asked(settings))
         live = place.live(service)
         live.check_address()
         if remove_candidate(place, self.name):
@@ -197,12 +197,21 @@ class KServe:
     def _place(self, settings: KServeSettings) -> Place:
         return Place(self.cluster, self.history, settings, self.poll_s)
 
-    def _address(self) -> dict[str, Any]:
-        """Where the endpoint is asked this time, whatever the settings of a version say."""
-        return {key: self.fields[key] for key in ("url", "host_header") if self.fields.get(key)}
+    def _asked(self, settings: KServeSettings) -> KServeSettings:
+        """`settings` with the address by which the endpoint is asked this time."""
+        given = {key: self.fields[key] for key in ("url", "host_header") if self.fields.get(key)}
+        if given or not settings.url or self.cluster.inside or settings.deployment_mode == "Knative":
+            return settings.model_copy(update=given)
+        try:
+            check_gateway(self.name, settings)
+        except ServingError as error:
+            # The gateway that the pipeline asks by need not be one that this machine reaches.
+            say(f"{settings.url} is not reached from here, so the API server is asked: {error.got}")
+            return settings.model_copy(update={"url": "", "host_header": ""})
+        return settings
 
     def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> str:
-        asked = settings.model_copy(update=self._address())
+        asked = self._asked(settings)
         findings = preflight(self.cluster, self.name, self.store.uri, asked)
         check(findings, self.name, self.namespace)
         for finding in findings:

@@ -15,8 +15,10 @@ from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, ServingError, StoreError
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.deploy.golden import Address
 from defectline.components.deploy.kserve import live
 from defectline.components.deploy.kserve.deployer import KServe, publish
+from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import inference_service, serving_runtime
 from defectline.components.deploy.kserve.settings import KServeSettings
 
@@ -198,6 +200,35 @@ def test_the_commands(world: World) -> None:
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert "was never deployed" in refused.stderr
+
+
+def test_a_gateway_that_only_the_pipeline_reaches_is_not_needed_to_go_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings of the version name it; from here the API server leads to the pods."""
+    monkeypatch.setattr(live, "REACH_S", 0.2)
+    inner = SETTINGS.model_copy(
+        update={"url": "http://gateway.example", "host_header": "defects-vision.example"}
+    )
+    world.endpoint.names = {"gateway.example"}
+    world.endpoint.routes["gateway.example"] = NAME
+    deploy_by_gateway(world, monkeypatch, inner)
+    world.endpoint.names = set()
+    assert world.roll_back() == world.bundles[0].version
+    world.ask(0)
+
+
+def deploy_by_gateway(world: World, monkeypatch: pytest.MonkeyPatch, settings: KServeSettings) -> None:
+    """Both versions, one after the other, as a pipeline does that asks by a gateway of its own."""
+    by_name = LiveService._at_gateway
+
+    def at_name(self: LiveService, host: str) -> Address:
+        return by_name(self, host)._replace(url=world.endpoint.url)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LiveService, "_at_gateway", at_name)
+        for which in (0, 1):
+            world.deploy(which, settings)
 
 
 def test_a_gateway_can_be_named_for_the_way_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
