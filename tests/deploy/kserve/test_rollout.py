@@ -9,6 +9,7 @@ from cluster.api import Failure, Target
 from cluster.world import IMPATIENT, KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 
 from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy import golden
 from defectline.components.deploy.kserve.history import Unfinished
 from defectline.components.deploy.kserve.settings import KServeSettings
 
@@ -117,6 +118,29 @@ def test_rolling_back_does_not_undo_what_another_process_wrote_meanwhile(world: 
     with pytest.raises(ServingError, match=r"rolling back failed as well\. Another process is deploying"):
         world.deploy(1)
     assert world.spec()["predictor"]["minReplicas"] == 7
+
+
+def test_where_nothing_had_to_go_back_that_is_not_said_to_have_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to the endpoint is lost while the candidate is checked; the service was never touched."""
+    monkeypatch.setattr(golden, "SETTLE_S", 0.2)
+    world.deploy(0)
+    writes = len(world.writes())
+
+    def lose(method: str, target: Target, query: dict[str, str]) -> None:
+        if target.part == "proxy" and len(world.writes()) > writes:
+            raise Failure(503, "ServiceUnavailable", "error trying to reach service: no route to host")
+
+    world.api.before = lose
+    with pytest.raises(ServingError) as caught:
+        world.deploy(1)
+    first, second = (bundle.version for bundle in world.bundles)
+    said = f"{second} was not deployed: {first} was left as it was, and could not be asked: "
+    assert caught.value.what.startswith(said)
+    assert "no route to host" in caught.value.got
+    assert "failed" not in caught.value.what
+    assert world.candidate() is None
 
 
 def test_a_write_whose_answer_got_lost_is_followed_up(world: World) -> None:
