@@ -7,7 +7,6 @@ from defectline.components.common.reporting.pod import RUN_LABEL, this_pod
 from defectline.components.common.reporting.step_record import StepRecord, find_reason, read_steps
 from defectline.components.common.steps import reported_error
 from defectline.components.common.storage import Storage
-from defectline.components.deploy.pods import find_trouble
 
 
 def explain(store: Storage, run: str, state: str, message: str) -> str:
@@ -46,9 +45,13 @@ def explain(store: Storage, run: str, state: str, message: str) -> str:
 
 def _trouble(run: str) -> str:
     """What Kubernetes tells of the run's pods; "" also where this account may not ask."""
-    namespace = this_pod().namespace
+    if not (namespace := this_pod().namespace):
+        return ""
+    # The packages of Kubernetes are slow to import.
+    from defectline.components.deploy.pods import find_trouble
+
     try:
-        return find_trouble(run, namespace) if namespace else ""
+        return find_trouble(run, namespace)
     except Exception as error:  # the outcome has to be written, whatever else is the matter
         print(f"The run's pods cannot be looked at: {error}", flush=True)
         return ""

@@ -10,7 +10,7 @@ from defectline.components.common.reporting.pod import POD_ENV
 from defectline.components.common.reporting.step_record import Memory, StepRecord, write_step
 from defectline.components.common.steps import REPORTS_ENV
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.deploy import reason
+from defectline.components.deploy import pods
 from defectline.components.deploy.reason import explain
 
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
     monkeypatch.setenv(POD_ENV, "defectline-x7-system-container-impl-9")
     monkeypatch.setattr(pod, "NAMESPACE", tmp_path / "namespace")
     monkeypatch.delenv(REPORTS_ENV, raising=False)
-    monkeypatch.setattr(reason, "find_trouble", no_rights)
+    monkeypatch.setattr(pods, "find_trouble", no_rights)
     return FolderStorage(tmp_path / "store")
 
 
@@ -38,7 +38,7 @@ def test_what_a_step_wrote_counts_more_than_what_kfp_says(store: FolderStorage):
 def test_what_kubernetes_knows_counts_where_no_step_says_its_error(
     store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(reason, "find_trouble", lambda run, namespace: f"{run} in {namespace}: killed")
+    monkeypatch.setattr(pods, "find_trouble", lambda run, namespace: f"{run} in {namespace}: killed")
     write_step(store, "r", StepRecord(step="train", state="running", began="1"))
     assert explain(store, "r", "FAILED", "") == "r in kubeflow: killed"
     write_step(store, "r", StepRecord(step="evaluate", state="failed", began="2", fault="E: it broke"))

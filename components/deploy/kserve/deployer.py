@@ -4,10 +4,10 @@ deploy: preflight → publish → `Rollout`, which leaves what served before in 
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder
@@ -16,7 +16,8 @@ from defectline.components.common.records import read_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
+from defectline.components.common.waiting import poll
+from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, Unavailable
 from defectline.components.deploy.kserve.history import History, spec_digest
 from defectline.components.deploy.kserve.live import check_gateway, is_ready
 from defectline.components.deploy.kserve.manifests import (
@@ -42,16 +43,28 @@ from defectline.components.deploy.kserve.undo import (
 from defectline.components.deploy.rollback import RUN, fetched
 from defectline.components.deploy.status import Status, last_run
 
+T = TypeVar("T")
+
 
 class KServe:
     """A `Deployer`: the InferenceService `name` in the namespace that `fields` names.
 
     `fields` are those of KServeSettings; to roll back and for the status the namespace is enough, and where
-    the endpoint is asked may be said as well. `poll_s` is the pause between two looks at the cluster.
+    the endpoint is asked may be said as well. `poll_s` is the pause between two looks at the cluster; an API
+    server that is away is waited for `outage_s` before anything is changed, for nothing else tries a step
+    again.
     """
 
-    def __init__(self, store: Storage, name: str, fields: Mapping[str, Any], poll_s: float = 2.0):
-        self.store, self.name, self.fields, self.poll_s = store, name, fields, poll_s
+    def __init__(
+        self,
+        store: Storage,
+        name: str,
+        fields: Mapping[str, Any],
+        poll_s: float = 2.0,
+        outage_s: float = 120.0,
+    ):
+        self.store, self.name, self.fields = store, name, fields
+        self.poll_s, self.outage_s = poll_s, outage_s
         self.namespace: str = fields["namespace"]
 
     @cached_property
@@ -72,7 +85,7 @@ class KServe:
         Raises ServingError if defectline did not make the service, unless it is to be adopted.
         """
         settings = self.settings
-        service = self.cluster.get(SERVICES, self.name)
+        service = self._patiently(self._service)
         if service is None:
             return ""
         if not is_managed(service) and not settings.adopt:
@@ -103,7 +116,7 @@ class KServe:
         return version
 
     def deployed_by(self, run: str) -> str:
-        service = self.cluster.get(SERVICES, self.name)
+        service = self._patiently(self._service)
         if service is None or self.history.unfinished(service):
             return ""
         version = version_of(service["spec"])
@@ -194,6 +207,12 @@ class KServe:
             check_live(place, live, version)
         return version
 
+    def _service(self) -> Manifest | None:
+        return self.cluster.get(SERVICES, self.name)
+
+    def _patiently(self, look: Callable[[], T]) -> T:
+        return poll(look, self.outage_s, self.poll_s, Unavailable)
+
     def _place(self, settings: KServeSettings) -> Place:
         return Place(self.cluster, self.history, settings, self.poll_s)
 
@@ -212,11 +231,11 @@ class KServe:
 
     def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> str:
         asked = self._asked(settings)
-        findings = preflight(self.cluster, self.name, self.store.uri, asked)
+        findings = self._patiently(lambda: preflight(self.cluster, self.name, self.store.uri, asked))
         check(findings, self.name, self.namespace)
         for finding in findings:
             say(f"{finding.what} {finding.got}")
-        place, service = self._place(asked), self.cluster.get(SERVICES, self.name)
+        place, service = self._place(asked), self._patiently(self._service)
         if service:
             place.live(service).check_address()
         elif asked.url:

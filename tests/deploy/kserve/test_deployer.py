@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bundles import make_bundle
-from cluster.api import Target
+from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 from commands import call, defectline
 
@@ -36,6 +36,30 @@ def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -
             f"serving/{NAME}/{version}/"
         )
     assert world.unfinished() == []
+
+
+def test_an_api_server_that_is_away_for_a_while(world: World) -> None:
+    """Nothing else tries again what a step could not do."""
+    failures: list[str] = []
+
+    def away(method: str, target: Target, query: dict[str, str]) -> None:
+        if len(failures) < 3:
+            failures.append(method)
+            raise Failure(503, "ServiceUnavailable", "the server is currently unable to handle the request")
+
+    fields = dict(SETTINGS)
+    deployer = KServe(world.store, NAME, fields, poll_s=0.01, outage_s=60)
+    world.api.before = away
+    assert deployer.champion() == ""
+    assert len(failures) == 3
+    failures.clear()
+    assert deployer.deploy(world.folders[0], world.bundles[0], "run").startswith("at http://")
+    assert deployer.champion() == world.bundles[0].version
+    failures.clear()
+    with pytest.raises(ServingError, match="now"):
+        KServe(world.store, NAME, fields, poll_s=0.01, outage_s=0).champion()
+    assert len(failures) == 1
+    world.api.before = lambda method, target, query: None
 
 
 def test_what_is_published_is_what_the_predictor_reads_sealed(world: World, tmp_path: Path) -> None:
