@@ -50,21 +50,15 @@ class KServe:
     """A `Deployer`: the InferenceService `name` in the namespace that `fields` names.
 
     `fields` are those of KServeSettings; to roll back and for the status the namespace is enough, and where
-    the endpoint is asked may be said as well. `poll_s` is the pause between two looks at the cluster; an API
-    server that is away is waited for `outage_s` before anything is changed, for nothing else tries a step
-    again.
+    the endpoint is asked may be said as well. `poll_s` is the pause between two looks at the cluster.
     """
 
-    def __init__(
-        self,
-        store: Storage,
-        name: str,
-        fields: Mapping[str, Any],
-        poll_s: float = 2.0,
-        outage_s: float = 120.0,
-    ):
-        self.store, self.name, self.fields = store, name, fields
-        self.poll_s, self.outage_s = poll_s, outage_s
+    outage_s = 120.0
+    """So long a step waits for an API server that is away, before it changes anything: nothing else tries it
+    again."""
+
+    def __init__(self, store: Storage, name: str, fields: Mapping[str, Any], poll_s: float = 2.0):
+        self.store, self.name, self.fields, self.poll_s = store, name, fields, poll_s
         self.namespace: str = fields["namespace"]
 
     @cached_property

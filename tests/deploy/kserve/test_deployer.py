@@ -47,8 +47,8 @@ def test_an_api_server_that_is_away_for_a_while(world: World) -> None:
             failures.append(method)
             raise Failure(503, "ServiceUnavailable", "the server is currently unable to handle the request")
 
-    fields = dict(SETTINGS)
-    deployer = KServe(world.store, NAME, fields, poll_s=0.01, outage_s=60)
+    deployer = kserve(world.store, SETTINGS)
+    deployer.outage_s = 60
     world.api.before = away
     assert deployer.champion() == ""
     assert len(failures) == 3
@@ -56,8 +56,9 @@ def test_an_api_server_that_is_away_for_a_while(world: World) -> None:
     assert deployer.deploy(world.folders[0], world.bundles[0], "run").startswith("at http://")
     assert deployer.champion() == world.bundles[0].version
     failures.clear()
+    deployer.outage_s = 0
     with pytest.raises(ServingError, match="now"):
-        KServe(world.store, NAME, fields, poll_s=0.01, outage_s=0).champion()
+        deployer.champion()
     assert len(failures) == 1
     world.api.before = lambda method, target, query: None
 

@@ -40,7 +40,9 @@ TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
 
 def kserve(store: Storage, settings: KServeSettings) -> KServe:
     """The model `defects`, which is looked at without pauses that a test would wait for."""
-    return KServe(store, NAME, dict(settings), poll_s=0.01, outage_s=0.1)
+    deployer = KServe(store, NAME, dict(settings), poll_s=0.01)
+    deployer.outage_s = 0.1
+    return deployer
 
 
 @dataclass
