@@ -11,7 +11,8 @@ from defectline.components.common.steps import say
 from defectline.components.common.waiting import Retry, poll
 from defectline.components.deploy import golden
 from defectline.components.deploy.golden import Address, Side
-from defectline.components.deploy.kserve.cluster import DEPLOYMENTS, ROUTES, SERVICES, conflict, same_spec
+from defectline.components.deploy.kserve.answers import conflict
+from defectline.components.deploy.kserve.cluster import DEPLOYMENTS, ROUTES, SERVICES, same_spec
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (
     Manifest,

@@ -1,19 +1,17 @@
 """The Kubernetes API as the deployment needs it: dicts in and out, errors that say how to fix them."""
 
-import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import urllib3
 import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
-from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.common.errors import ServingError
 from defectline.components.deploy.golden import Address
+from defectline.components.deploy.kserve.answers import conflict, explained
 from defectline.components.deploy.kserve.manifests import GROUP, Manifest
 from defectline.components.deploy.kserve.proxy import ServiceProxy
 from defectline.components.deploy.kserve.settings import KServeSettings
@@ -27,6 +25,7 @@ DEPLOYMENTS = ("apps", "v1", "deployments")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 BUDGETS = ("policy", "v1", "poddisruptionbudgets")
+STORAGE_CONTAINERS = (GROUP, "v1alpha1", "clusterstoragecontainers")
 
 Kind = tuple[str, str, str]
 """API group, version and plural of a kind of objects."""
@@ -71,10 +70,6 @@ def asks_by_proxy(settings: KServeSettings, inside: bool) -> bool:
     return not settings.url or settings.strategy == "canary"
 
 
-class Unavailable(ServingError):
-    """The API server does not answer now; it may in a moment."""
-
-
 class Cluster:
     """One namespace of the cluster in KUBECONFIG, or else of the one that this process runs in.
 
@@ -113,13 +108,16 @@ class Cluster:
         proxy = ServiceProxy(self._api)
         return Address(proxy.url(self.namespace, service), None, proxy)
 
-    def allowed(self, permission: Permission, name: str = "") -> bool:
-        """Whether this account may do so in the namespace, to the object `name` or to any."""
+    def allowed(self, permission: Permission, name: str = "", namespace: str | None = None) -> bool:
+        """Whether this account may do so to the object `name` or to any, in this or another namespace.
+
+        The namespace "" is the whole cluster.
+        """
         resource, _, subresource = permission.resource.partition("/")
         review = client.V1SelfSubjectAccessReview(
             spec=client.V1SelfSubjectAccessReviewSpec(
                 resource_attributes=client.V1ResourceAttributes(
-                    namespace=self.namespace,
+                    namespace=self.namespace if namespace is None else namespace,
                     verb=permission.verb,
                     group=permission.group,
                     resource=resource,
@@ -128,7 +126,7 @@ class Cluster:
                 )
             )
         )
-        with _explained(f"ask whether it may {permission}"):
+        with explained(f"ask whether it may {permission}"):
             answer = client.AuthorizationV1Api(self._api).create_self_subject_access_review(
                 review, **_TIMEOUT
             )
@@ -136,13 +134,13 @@ class Cluster:
 
     def api_groups(self) -> dict[str, set[str]]:
         """The API groups that are installed, each with its versions."""
-        with _explained("list API groups"):
+        with explained("list API groups"):
             found = client.ApisApi(self._api).get_api_versions(**_TIMEOUT)
         return {group.name: {version.version for version in group.versions} for group in found.groups}
 
     def resources(self, group: str, version: str) -> set[str]:
         """The plurals of what an installed API group has."""
-        with _explained(f"list the resources of {group}"):
+        with explained(f"list the resources of {group}"):
             found = self._objects.get_api_resources(group, version, **_TIMEOUT)
         return {resource.name for resource in found.resources}
 
@@ -155,7 +153,7 @@ class Cluster:
         return found and {**found, "data": dict.fromkeys(found.get("data") or {}, "")}
 
     def _core_object(self, read: Callable[..., Any], what: str, name: str) -> Manifest | None:
-        with _explained(f"read {what} {name}"):
+        with explained(f"read {what} {name}"):
             try:
                 return self._api.sanitize_for_serialization(read(name, self.namespace, **_TIMEOUT))
             except ApiException as error:
@@ -163,15 +161,41 @@ class Cluster:
                     return None
                 raise
 
+    def labels(self) -> dict[str, str]:
+        """Those of the namespace itself; none where it is missing."""
+        with explained(f"read namespace {self.namespace}"):
+            try:
+                return self._core.read_namespace(self.namespace, **_TIMEOUT).metadata.labels or {}
+            except ApiException as error:
+                if error.status == 404:
+                    return {}
+                raise
+
+    def config_map(self, name: str, namespace: str) -> dict[str, str] | None:
+        """What a ConfigMap of any namespace holds, or None where it is missing."""
+        with explained(f"read ConfigMap {namespace}/{name}"):
+            try:
+                return self._core.read_namespaced_config_map(name, namespace, **_TIMEOUT).data or {}
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+
+    def list_cluster(self, kind: Kind) -> list[Manifest]:
+        """All objects of a kind that belongs to no namespace, in the order of their names."""
+        group, version, plural = kind
+        with explained(f"list {plural}"):
+            return self._objects.list_cluster_custom_object(group, version, plural, **_TIMEOUT)["items"]
+
     def quotas(self) -> list[Manifest]:
         """The resource quotas of the namespace."""
-        with _explained("list resource quotas"):
+        with explained("list resource quotas"):
             found = self._core.list_namespaced_resource_quota(self.namespace, **_TIMEOUT)
         return self._api.sanitize_for_serialization(found)["items"]
 
     def get(self, kind: Kind, name: str) -> Manifest | None:
         """An object, or None where there is none of that name."""
-        with _explained(f"read {kind[2]} {name}"):
+        with explained(f"read {kind[2]} {name}"):
             try:
                 return self._objects.get_namespaced_custom_object(*self._at(kind), name, **_TIMEOUT)
             except ApiException as error:
@@ -182,7 +206,7 @@ class Cluster:
     def create(self, kind: Kind, body: Manifest, dry_run: bool = False) -> Manifest:
         """Create an object, or only check it. Raises Conflict where there is one of that name."""
         name = body["metadata"]["name"]
-        with _explained(f"create {kind[2]} {name}"):
+        with explained(f"create {kind[2]} {name}"):
             try:
                 return self._objects.create_namespaced_custom_object(
                     *self._at(kind), body, field_validation="Strict", **_dry(dry_run), **_TIMEOUT
@@ -203,7 +227,7 @@ class Cluster:
                 **change.get("metadata", {}),
                 "resourceVersion": latest["metadata"]["resourceVersion"],
             }
-            with _explained(f"change {kind[2]} {name}"):
+            with explained(f"change {kind[2]} {name}"):
                 try:
                     return self._objects.patch_namespaced_custom_object(
                         *self._at(kind),
@@ -225,7 +249,7 @@ class Cluster:
     def delete(self, kind: Kind, seen: Manifest) -> None:
         """Delete the object that is in `seen`; not a later one of the same name."""
         name, uid = seen["metadata"]["name"], seen["metadata"]["uid"]
-        with _explained(f"delete {kind[2]} {name}"):
+        with explained(f"delete {kind[2]} {name}"):
             try:
                 self._objects.delete_namespaced_custom_object(
                     *self._at(kind), name, body={"preconditions": {"uid": uid}}, **_TIMEOUT
@@ -239,7 +263,7 @@ class Cluster:
     def pods(self, labels: dict[str, str], ending: bool = False) -> list[Manifest]:
         """The pods that carry all these labels; with `ending`, also those that are being deleted."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        with _explained("list pods"):
+        with explained("list pods"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, **_TIMEOUT)
         pods = self._api.sanitize_for_serialization(found)["items"]
         return [pod for pod in pods if ending or "deletionTimestamp" not in pod["metadata"]]
@@ -247,7 +271,7 @@ class Cluster:
     def log(self, pod: str, container: str, lines: int) -> str:
         """The last lines of a container: of the run that crashed, if there was one before; else ''."""
         for previous in (True, False):
-            with _explained(f"read the log of pod {pod}"):
+            with explained(f"read the log of pod {pod}"):
                 try:
                     return self._core.read_namespaced_pod_log(
                         pod,
@@ -265,7 +289,7 @@ class Cluster:
 
     def latest_event(self, name: str) -> str:
         """Reason and message of the last event about the object, or the predictor, `name`; else ''."""
-        with _explained("list events"):
+        with explained("list events"):
             found = self._core.list_namespaced_event(self.namespace, **_TIMEOUT)
         events = [
             event
@@ -307,75 +331,3 @@ def _event_time(event: Manifest) -> str:
     """ISO 8601 in UTC, so text order is time order."""
     created = event["metadata"].get("creationTimestamp")
     return event.get("lastTimestamp") or event.get("eventTime") or created or ""
-
-
-def conflict(kind: Kind, name: str) -> Conflict:
-    return Conflict(
-        f"Another process is deploying {name}.",
-        got=f"{kind[2]} {name} is not as it was read or written a moment ago",
-        expected="one deployment at a time",
-        fix="Wait until the other deployment is done, then start again.",
-    )
-
-
-@contextmanager
-def _explained(doing: str) -> Iterator[None]:
-    """Turn what the API server says, or its silence, into an error that the user can fix."""
-    try:
-        yield
-    except ApiException as error:
-        raise _explain(error, doing) from error
-    except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(
-            f"The cluster cannot be reached to {doing}.",
-            got=str(error),
-            expected="an answer of the API server",
-            fix="Check the network, and the server's address in the kubeconfig.",
-        ) from error
-
-
-def _explain(error: ApiException, doing: str) -> ServingError:
-    message = _message(error)
-    if error.status == 401:
-        return ServingError(
-            f"The cluster does not know who wants to {doing}.",
-            got="401 Unauthorized",
-            expected="valid credentials",
-            fix="Log in to the cluster again, so that the kubeconfig holds a fresh token.",
-        )
-    if error.status == 404 and "page not found" in message:
-        return ServingError(
-            "KServe is not installed in this cluster.",
-            got=f"404 page not found when trying to {doing}",
-            expected="the custom resources of KServe and, in Knative mode, of Knative Serving",
-            fix="Install KServe (0.17 or later), then deploy again.",
-        )
-    if error.status == 429 or error.status >= 500 or error.status == 0:
-        return Unavailable(
-            f"The cluster cannot {doing} now.",
-            got=f"{error.status} {message}",
-            expected="HTTP 200",
-            fix="Wait a moment and deploy again; if it stays, look at the log of KServe's controller.",
-        )
-    if error.status == 404 and message.startswith("namespaces "):
-        return ServingError(
-            f"The cluster cannot {doing}.",
-            got=f"404 {message}",
-            expected="a namespace that exists",
-            fix="Correct `namespace`, or create it.",
-        )
-    return ServingError(
-        f"The cluster refuses to {doing}.",
-        got=f"{error.status} {message}",
-        expected="HTTP 200",
-        fix="Change the setting that the message names, or ask the administrators of the cluster.",
-    )
-
-
-def _message(error: ApiException) -> str:
-    """What the server says in one line: the message of its Status, or the plain text."""
-    body = error.body.decode() if isinstance(error.body, bytes) else error.body or error.reason or ""
-    try:
-        return json.loads(body)["message"]
-    except (ValueError, TypeError, KeyError):
-        return body.strip()

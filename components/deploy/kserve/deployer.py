@@ -28,7 +28,8 @@ from defectline.components.deploy.kserve.manifests import (
     is_managed,
     version_of,
 )
-from defectline.components.deploy.kserve.preflight import check, not_managed, preflight
+from defectline.components.deploy.kserve.preflight.checks import preflight
+from defectline.components.deploy.kserve.preflight.findings import check, not_managed
 from defectline.components.deploy.kserve.rollout import Rollout
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.deploy.kserve.undo import (

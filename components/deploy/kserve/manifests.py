@@ -35,9 +35,8 @@ DRAIN_S = 10
 leads to it any more."""
 GRACE_S = 60
 """More than DRAIN_S and the 30 s that the server gives to requests under way."""
-MAX_NAME = 63 - len("-candidate-predictor")
-"""Names of Kubernetes services have 63 characters."""
-
+POD_SECURITY = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+"""For the container that KServe puts into the pod besides ours. It names no user: OpenShift chooses one."""
 
 OWN_FIELDS = (
     "canaryTrafficPercent",
@@ -135,6 +134,7 @@ def inference_service(name: str, version: str, storage_uri: str, settings: KServ
     if standard:
         # KServe's autoscaler drops to fewer pods in the middle of a rollout: only where it was asked for.
         annotations[f"{GROUP}/autoscalerClass"] = "hpa" if settings.cpu_target else "none"
+        predictor["securityContext"] = POD_SECURITY
         predictor["terminationGracePeriodSeconds"] = GRACE_S
         predictor["deploymentStrategy"] = {
             "type": "RollingUpdate",
@@ -150,6 +150,7 @@ def inference_service(name: str, version: str, storage_uri: str, settings: KServ
                 }
             ]
     else:
+        # No securityContext: Knative refuses it, unless a feature flag that is off by default allows it.
         # Gives every revision an address of its own, by which it is checked before clients reach it.
         annotations[f"{GROUP}/enable-tag-routing"] = "true"
     if settings.cpu_target:
@@ -192,6 +193,8 @@ def canary_of(service: Manifest, percent: int) -> list[Manifest]:
     model = {**predictor["model"], "name": ""}
     # Without minReplicas, 0 percent means no pod at all.
     spec = {"name": canary_name(service), "minReplicas": 1, "labels": predictor["labels"], "model": model}
+    # The rest is that of the version that serves, which may have been deployed without this.
+    spec["securityContext"] = POD_SECURITY
     return [{"trafficPercent": percent, "predictor": spec}]
 
 

@@ -10,15 +10,8 @@ from typing import Any, NoReturn
 from defectline.components.common.errors import ServingError
 from defectline.components.common.steps import say
 from defectline.components.common.waiting import Retry, poll
-from defectline.components.deploy.kserve.cluster import (
-    DEPLOYMENTS,
-    REVISIONS,
-    SERVICES,
-    Cluster,
-    Unavailable,
-    conflict,
-    same_spec,
-)
+from defectline.components.deploy.kserve.answers import Unavailable, conflict
+from defectline.components.deploy.kserve.cluster import DEPLOYMENTS, REVISIONS, SERVICES, Cluster, same_spec
 from defectline.components.deploy.kserve.manifests import (
     SERVICE_LABEL,
     SPEC_LABEL,
@@ -26,6 +19,7 @@ from defectline.components.deploy.kserve.manifests import (
     mode_of,
     version_of,
 )
+from defectline.components.deploy.kserve.refusals import fix_of
 
 LOG_LINES = 5
 TERMINAL_REASONS = {
@@ -172,9 +166,7 @@ def _stuck(what: str, condition: Manifest) -> NoReturn:
         f"{what} cannot start its pods.",
         got=f"{condition['type']} {condition['status']} {condition.get('reason', '')}: {message}",
         expected="its pods to become ready",
-        fix="Raise the namespace's quota, or lower `cpu`, `memory` or `gpu`."
-        if "quota" in message
-        else "Fix what the message names.",
+        fix=fix_of(message),
     )
 
 

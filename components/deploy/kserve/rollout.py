@@ -13,14 +13,8 @@ from defectline.components.common.steps import say
 from defectline.components.common.waiting import poll
 from defectline.components.deploy.golden import Side
 from defectline.components.deploy.kserve import canary
-from defectline.components.deploy.kserve.cluster import (
-    BUDGETS,
-    RUNTIMES,
-    SERVICES,
-    Unavailable,
-    conflict,
-    same_spec,
-)
+from defectline.components.deploy.kserve.answers import Unavailable, conflict
+from defectline.components.deploy.kserve.cluster import BUDGETS, RUNTIMES, SERVICES, same_spec
 from defectline.components.deploy.kserve.history import Unfinished, spec_digest
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (

@@ -9,7 +9,8 @@ from defectline.components.common.errors import Conflict, ServingError
 from defectline.components.common.steps import say
 from defectline.components.common.waiting import poll
 from defectline.components.deploy.kserve import canary
-from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, Unavailable
+from defectline.components.deploy.kserve.answers import Unavailable
+from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
 from defectline.components.deploy.kserve.history import History, Unfinished, spec_digest
 from defectline.components.deploy.kserve.live import LiveService
 from defectline.components.deploy.kserve.manifests import (

@@ -69,6 +69,8 @@ serving() {
   chart kserve-crd kserve oci://ghcr.io/kserve/charts/kserve-crd "$KSERVE"
   k apply -f gateway.yaml
   chart kserve kserve oci://ghcr.io/kserve/charts/kserve-resources "$KSERVE"
+  # The namespace of the endpoint wants more of the storage-initializer than the chart gives it.
+  k patch clusterstoragecontainer default --type merge --patch-file ../../cluster/storage-container.yaml
   # The chart's values for this have other names in each release; the configuration has not.
   local ingress
   ingress=$(k -n kserve get configmap inferenceservice-config -o jsonpath='{.data.ingress}' |

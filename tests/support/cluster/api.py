@@ -33,6 +33,11 @@ KINDS = {
     ("", "v1", "secrets"): "Secret",
     ("", "v1", "serviceaccounts"): "ServiceAccount",
     ("", "v1", "resourcequotas"): "ResourceQuota",
+    ("", "v1", "configmaps"): "ConfigMap",
+    ("", "v1", "namespaces"): "Namespace",
+    ("networking.k8s.io", "v1", "networkpolicies"): "NetworkPolicy",
+    ("gateway.networking.k8s.io", "v1", "gateways"): "Gateway",
+    ("serving.kserve.io", "v1alpha1", "clusterstoragecontainers"): "ClusterStorageContainer",
 }
 MERGE_PATCH = "application/merge-patch+json"
 PROXIED = re.compile(r"/api/v1/namespaces/([^/]+)/services/((?:https?:)?([^/:]+)(?::(\d+))?)/proxy(/.*)")
@@ -224,11 +229,13 @@ class ApiServer:
         if target.name:
             return copy.deepcopy(self._existing(target))
         wanted = dict(pair.split("=", 1) for pair in query.get("labelSelector", "").split(",") if pair)
+        fields = dict(pair.split("=", 1) for pair in query.get("fieldSelector", "").split(",") if pair)
         items = [
             copy.deepcopy(found)
             for (plural, namespace, _), found in sorted(self.objects.items())
             if (plural, namespace) == (target.plural, target.namespace)
             and wanted.items() <= found["metadata"].get("labels", {}).items()
+            and all(_field(found, path) == value for path, value in fields.items())
         ]
         version = f"{target.group}/{target.version}" if target.group else target.version
         metadata = {"continue": "", "resourceVersion": str(self._resource_version)}
@@ -338,17 +345,30 @@ def merge(old: Json, patch: Json) -> Json:
     return new
 
 
+def _field(found: Json, path: str) -> str:
+    """What a field selector such as `involvedObject.name` looks at."""
+    value: Any = found
+    for key in path.split("."):
+        value = value.get(key, {})
+    return str(value or "")
+
+
 def _mode(service: Json) -> str:
     return service["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode", "")
 
 
 def _target(path: str) -> Target | None:
-    """`/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/PART`, or `/api/VERSION/…` for the core group."""
+    """`/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/PART`, or `/api/VERSION/…` for the core group; without
+    `namespaces/NS` for what a whole cluster has."""
     match path.strip("/").split("/"):
         case ["apis", group, version, "namespaces", namespace, plural, *rest] if len(rest) < 3:
             return Target(group, version, plural, namespace, *rest)
         case ["api", version, "namespaces", namespace, plural, *rest] if len(rest) < 3:
             return Target("", version, plural, namespace, *rest)
+        case ["api", version, "namespaces", *rest] if len(rest) < 2:
+            return Target("", version, "namespaces", "", *rest)
+        case ["apis", group, version, plural, *rest] if len(rest) < 2:
+            return Target(group, version, plural, "", *rest)
     return None
 
 

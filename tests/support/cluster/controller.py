@@ -3,16 +3,19 @@
 What they do was read from KServe's code; above all, Ready stays True while an update fails.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.api import ApiServer, Json, Target
+from cluster.admission import initializer, refusal
+from cluster.api import ApiServer, Json, Target, merge
 from cluster.endpoint import Endpoint
 
 VERSION_LABEL = "defectline.dev/model-version"
 SPEC_LABEL = "defectline.dev/spec"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
+STORAGE_CONTAINERS = "clusterstoragecontainers"
 WELL = ("healthy", "lost", "spoiled")
 
 
@@ -68,13 +71,18 @@ class Controller:
     (its pods come up, but no gateway shares out requests), or `half` (only one of the two routes does).
 
     In Standard mode the address in a status is that of the stable Service, and its URL a name that no DNS
-    need know. In Knative mode both lead to the gateway, and the URL's name resolves.
+    need know. In Knative mode both lead to the gateway, and the URL's name resolves. `podspec` says whether
+    Knative's feature flag kubernetes.podspec-securitycontext is on, which it is not by default. `domain` is
+    KServe's template of the first part of a host.
     """
 
     def __init__(self, api: ApiServer, endpoint: Endpoint):
         self.api, self.endpoint = api, endpoint
         self.scripts: dict[str | tuple[str, str], str] = {}
         self.canaries = "works"
+        self.podspec = False
+        self.events = 0
+        self.domain = "{name}-{namespace}"
         self.services: dict[tuple[str, str], Service] = {}
         api.on_write, api.on_read, api.backend = self._on_write, self._on_read, self._pods_of
 
@@ -163,6 +171,12 @@ class Controller:
         if script == "idle":
             return
         pods.step += 1
+        predictor = pods.predictor if pods is service.own else merge(service.own.predictor, pods.predictor)
+        if pods.step == 2 and (error := self._fault(namespace, base, predictor, knative)):
+            pods.step = 1  # it is tried again
+            self._put_event(namespace, name, "InternalError", error)
+            return
+        why = self._forbidden(namespace, f"{base}-predictor", pods, predictor) if pods.step > 2 else ""
         if pods.step == 2:
             if knative:
                 service.revision += 1
@@ -171,7 +185,9 @@ class Controller:
                 self.api.put("revisions", namespace, _revision(name, service), body)
             else:
                 self._take_spec(namespace, name, base, pods)
-        elif pods.step == 3 and script != "quota":
+        elif pods.step in (3, 4) and why:
+            self._refuse(namespace, name, base, pods, why, service if knative else None)
+        elif pods.step == 3:
             self._count(namespace, base, pods, started=True, ready=False)
             self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
         elif pods.step == 4 and script in WELL:
@@ -182,7 +198,66 @@ class Controller:
                 self.endpoint.spoiled.add((name, pods.version))
             self.endpoint.lost = 4 if script == "lost" else 0
         elif pods.step == 4:
-            self._fail(namespace, name, base, pods, script, service if knative else None)
+            self._fail(namespace, name, base, pods, script)
+
+    def _fault(self, namespace: str, base: str, predictor: Json, knative: bool) -> str:
+        """Why KServe makes nothing of the spec, as its event says; else ''."""
+        if knative:
+            if predictor.get("securityContext") and not self.podspec:
+                fields = ", ".join(
+                    f"spec.template.spec.securityContext.{key}" for key in predictor["securityContext"]
+                )
+                return (
+                    'fails to create ksvc: admission webhook "validation.webhook.serving.knative.dev" denied '
+                    f"the request: validation failed: must not set the field(s): {fields}"
+                )
+            labels = [f"latest-{base}-predictor"]
+        else:
+            host = self.domain.format(name=f"{base}-predictor", namespace=namespace)
+            labels = [host.partition(".")[0], f"isvc.{base}-predictor"]
+        for label in labels:
+            if len(label) > 63:
+                said = f'Invalid value: "{label}": must be no more than 63 characters'
+                return f"fails to reconcile predictor: {said}"
+        runtime = predictor.get("model", {}).get("runtime")
+        if runtime and not self.api.find("servingruntimes", namespace, runtime):
+            return f"fails to reconcile predictor: no runtime with the name: {runtime}"
+        return ""
+
+    def _forbidden(self, namespace: str, child: str, pods: Pods, predictor: Json) -> str:
+        """Why the API server takes none of the pods; else ''."""
+        pod = f"{child}-{pods.labels.get(SPEC_LABEL, '0')}-x7k2p"
+        if self.script(child.removesuffix("-predictor"), pods.version) == "quota":
+            return f'pods "{pod}" is forbidden: exceeded quota: vision, requested: cpu=1, used: cpu=4'
+        if "model" not in predictor:
+            return ""
+        runtime = self.api.find("servingruntimes", namespace, predictor["model"]["runtime"])
+        assert runtime is not None
+        spec = copy.deepcopy({key: runtime["spec"].get(key, []) for key in ("containers", "volumes")})
+        spec["securityContext"] = predictor.get("securityContext", {})
+        containers = [
+            found for key, found in sorted(self.api.objects.items()) if key[0] == STORAGE_CONTAINERS
+        ]
+        spec["initContainers"] = [initializer(containers, predictor["model"]["storageUri"])]
+        there = self.api.find("namespaces", "", namespace) or {"metadata": {}}
+        return refusal(there["metadata"].get("labels", {}), pod, spec)
+
+    def _refuse(
+        self, namespace: str, name: str, base: str, pods: Pods, why: str, knative: Service | None
+    ) -> None:
+        """The Deployment, or the revision, whose pods are not taken."""
+        condition = {"status": "True", "type": "ReplicaFailure", "reason": "FailedCreate", "message": why}
+        if knative:
+            revision = self.api.find("revisions", namespace, _revision(name, knative))
+            assert revision is not None
+            revision["status"] = {"conditions": [{**condition, "type": "Ready", "status": "False"}]}
+        else:
+            deployment = self.api.find("deployments", namespace, f"{base}-predictor")
+            assert deployment is not None
+            status = {"observedGeneration": deployment["metadata"]["generation"]}
+            deployment["status"] = {**deployment["status"], **status, "conditions": [condition]}
+        replica_set = f"{base}-predictor-{pods.labels.get(SPEC_LABEL, '0')}"
+        self._put_event(namespace, replica_set, "FailedCreate", f"Error creating: {why}")
 
     def _route(self, namespace: str, name: str, service: Service, knative: bool) -> None:
         """Lead requests to what is ready."""
@@ -279,9 +354,7 @@ class Controller:
         self.api.put("pods", namespace, pod, {"metadata": metadata, "status": statuses})
         return pod
 
-    def _fail(
-        self, namespace: str, name: str, base: str, pods: Pods, script: str, knative: Service | None
-    ) -> None:
+    def _fail(self, namespace: str, name: str, base: str, pods: Pods, script: str) -> None:
         ended = {"exitCode": 1, "reason": "Error"}
         if script == "crash":
             last = {"lastState": {"terminated": ended}, "restartCount": 3}
@@ -299,34 +372,25 @@ class Controller:
             pod = self._put_pod(namespace, name, base, pods, waiting, {"terminated": ended})
             self.api.logs[pod] = "botocore.exceptions.NoCredentialsError: Unable to locate credentials\n"
             event = "BackOff", "Back-off restarting failed container storage-initializer"
-        elif script == "quota":
-            pod = f"{base}-predictor-{pods.labels.get(SPEC_LABEL, '0')}"
-            why = f'pods "{pod}-x7k2p" is forbidden: exceeded quota: vision, requested: cpu=1, used: cpu=4'
-            condition = {"status": "True", "type": "ReplicaFailure", "reason": "FailedCreate", "message": why}
-            if knative:
-                revision = self.api.find("revisions", namespace, _revision(name, knative))
-                assert revision is not None
-                revision["status"] = {"conditions": [{**condition, "type": "Ready", "status": "False"}]}
-            else:
-                deployment = self.api.find("deployments", namespace, f"{base}-predictor")
-                assert deployment is not None
-                status = {"observedGeneration": deployment["metadata"]["generation"]}
-                deployment["status"] = {**deployment["status"], **status, "conditions": [condition]}
-            event = "FailedCreate", why
         else:
             pod = self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
             event = "FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."
         self._put_event(namespace, pod, *event)
 
     def _put_event(self, namespace: str, subject: str, reason: str, message: str) -> None:
-        count = sum(key[0] == "events" for key in self.api.objects)
-        body = {
-            "reason": reason,
-            "message": message,
-            "involvedObject": {"kind": "Pod", "name": subject, "namespace": namespace},
-            "lastTimestamp": f"2026-11-22T06:{count:02}:00Z",
-        }
-        self.api.put("events", namespace, f"{subject}.{count:x}", body)
+        """An event; one that is there already only becomes the latest."""
+        said = {"reason": reason, "message": message}
+        about = {"kind": "Pod", "name": subject, "namespace": namespace}
+        same = [
+            key[2]
+            for key, found in self.api.objects.items()
+            if key[0] == "events" and found["involvedObject"] == about and said.items() <= found.items()
+        ]
+        self.events += 1
+        minutes, seconds = divmod(self.events, 60)
+        time = f"2026-11-22T{6 + minutes // 60:02}:{minutes % 60:02}:{seconds:02}Z"
+        body = {**said, "type": "Warning", "involvedObject": about, "lastTimestamp": time}
+        self.api.put("events", namespace, same[0] if same else f"{subject}.{self.events:x}", body)
 
     def _put_status(self, namespace: str, name: str, service: Service, isvc: Json, knative: bool) -> None:
         own = service.own

@@ -12,6 +12,7 @@ import pytest
 from bundles import make_bundle
 from servers import S3Server
 
+from cluster.admission import ENFORCE, VERSION, storage_container
 from cluster.api import ApiServer, Failure, Target
 from cluster.controller import Controller
 from cluster.endpoint import Endpoint
@@ -158,6 +159,13 @@ def put_account(api: ApiServer, endpoint: str) -> None:
     api.put("serviceaccounts", NAMESPACE, ACCOUNT, {"secrets": [{"name": SECRET}]})
 
 
+def put_namespace(api: ApiServer, level: str = "restricted", flavour: str = "patched") -> None:
+    """The namespace, with the standard that it enforces, and KServe's container for models as it was
+    installed; see `storage_container`."""
+    api.put("namespaces", "", NAMESPACE, {"metadata": {"labels": {ENFORCE: level, VERSION: "v1.32"}}})
+    api.put("clusterstoragecontainers", "", "default", storage_container(flavour))
+
+
 @pytest.fixture(name="world")
 def make_world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for key, value in s3_server.env.items():
@@ -175,5 +183,6 @@ def make_world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("http_proxy", endpoint.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
         api.namespaces = {NAMESPACE}
+        put_namespace(api)
         put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
         yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)

@@ -12,7 +12,8 @@ from defectline.components.common.errors import ServingError
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.manifests import GROUP
-from defectline.components.deploy.kserve.preflight import Finding, preflight
+from defectline.components.deploy.kserve.preflight.checks import preflight
+from defectline.components.deploy.kserve.preflight.findings import Finding
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 
