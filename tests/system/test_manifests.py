@@ -16,6 +16,7 @@ import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
+from cluster.admission import ENFORCE, refusal
 from commands import call
 from paths import ROOT
 from pydantic import BaseModel, ValidationError
@@ -52,7 +53,7 @@ def render(folder: str) -> tuple[Manifest, ...]:
 
 def everything() -> Iterator[tuple[str, Manifest]]:
     """Every object of the base, of every overlay, and of the files that are applied by themselves."""
-    for folder in ("base", *(f"overlays/{name}" for name in OVERLAYS)):
+    for folder in ("base", "monitoring", *(f"overlays/{name}" for name in OVERLAYS)):
         yield from ((folder, found) for found in render(folder))
     files = [*MANIFESTS.glob("secrets/*.yaml"), *MANIFESTS.glob("jobs/*.yaml")]
     for path in [*files, MANIFESTS / "overlays/kind/gateway.yaml"]:
@@ -123,7 +124,9 @@ def test_every_object_is_valid() -> None:
     ],
 )
 def test_the_check_finds_what_is_wrong(kind: str, change: Manifest) -> None:
-    good = of_kind("overlays/istio-auth", kind)["defectline-deployer" if kind == "Role" else name_of(kind)]
+    monitoring = kind in ("PodMonitor", "PrometheusRule")
+    folder = "monitoring" if monitoring else "overlays/istio-auth"
+    good = of_kind(folder, kind)["defectline-deployer" if kind == "Role" else name_of(kind)]
     check(good)
     with pytest.raises(ValueError, match=r"\w"):
         check({**good, **change})
@@ -142,7 +145,64 @@ def test_components_are_all_rendered_somewhere() -> None:
         ]
     }
     there = {path.name for path in (MANIFESTS / "components").iterdir()}
-    assert there - used == {"knative"}, "a component that no overlay has is not tested"
+    used |= {"monitoring"}  # ../monitoring
+    assert there - used == {"knative"}, "a component that nothing has is not tested"
+
+
+BUILT_IN = {"v1", "apps/v1", "rbac.authorization.k8s.io/v1", "networking.k8s.io/v1"}
+ADDED = {"openshift": {"route.openshift.io/v1"}, "istio-auth": {"security.istio.io/v1"}}
+"""API groups that what an overlay is for brings with it."""
+
+
+def test_a_cluster_without_any_operator_takes_the_overlays() -> None:
+    for name in OVERLAYS:
+        versions = {one["apiVersion"] for one in render(f"overlays/{name}")}
+        assert versions - BUILT_IN == ADDED.get(name, set()), name
+
+
+def test_monitoring_is_applied_beside_an_overlay_or_named_in_one(tmp_path: Path) -> None:
+    alone = render("monitoring")
+    assert {one["kind"] for one in alone} == {"PodMonitor", "PrometheusRule", "ConfigMap"}
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    own = tmp_path / "manifests/own/kustomization.yaml"
+    own.parent.mkdir()
+    own.write_text(
+        "resources: [../overlays/gcs]\ncomponents: [../components/monitoring]\nnamespace: vision\n"
+    )
+    kubectl = Path(sys.executable).with_name("kubectl")
+    made = subprocess.run([kubectl, "kustomize", own.parent], capture_output=True, text=True, check=True)
+    objects = list(yaml.safe_load_all(made.stdout))
+    assert {one["kind"] for one in objects} > {one["kind"] for one in alone}
+    assert {one["metadata"].get("namespace", one["metadata"]["name"]) for one in objects} == {"vision"}
+
+
+def test_kserves_container_meets_the_standard_of_the_namespace() -> None:
+    """A patch of an object that KServe's installation made; by what is in it, and nothing else."""
+    patch = yaml.safe_load((MANIFESTS / "cluster/storage-container.yaml").read_text())
+    assert (patch["kind"], patch["metadata"]) == ("ClusterStorageContainer", {"name": "default"})
+    assert patch["spec"].keys() == {"container"}
+    container = patch["spec"]["container"]
+    assert container.keys() == {"name", "securityContext"}
+    context = container["securityContext"]
+    assert "runAsUser" not in context
+    pod = {"containers": [{**container, "image": "kserve/storage-initializer:v0.21.0"}]}
+    check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": pod})
+    assert refusal({ENFORCE: "restricted"}, "a", pod) == ""
+    docs = (ROOT / "docs/cluster.md").read_text()
+    command = "kubectl patch clusterstoragecontainer default --type merge --patch-file "
+    assert f"{command}manifests/cluster/storage-container.yaml" in docs
+    script = (MANIFESTS / "overlays/kind/up.sh").read_text()
+    assert f"{command}../../cluster/storage-container.yaml" in script
+
+
+def test_the_docs_make_the_namespace_before_the_diff_that_needs_it() -> None:
+    docs = (ROOT / "docs/cluster.md").read_text()
+    steps = ["kubectl apply -f manifests/base/namespace.yaml", "kubectl diff -k", "kubectl apply -k"]
+    places = [docs.index(step) for step in steps]
+    assert places == sorted(places)
+    [namespace] = yaml.safe_load_all((MANIFESTS / "base/namespace.yaml").read_text())
+    [rendered] = of_kind("overlays/s3", "Namespace").values()
+    assert namespace["metadata"]["name"] == rendered["metadata"]["name"]
 
 
 def test_knative_goes_on_top_of_an_overlay(tmp_path: Path) -> None:
@@ -246,9 +306,9 @@ def test_served_pods_are_the_ones_that_policies_and_monitor_select() -> None:
         for rule in policies["served-ingress"]["spec"]["ingress"]:
             assert HTTP_PORT in [port["port"] for port in rule["ports"]]
             assert all(peer.keys() & {"namespaceSelector", "podSelector"} for peer in rule["from"])
-        for monitor in of_kind(f"overlays/{name}", "PodMonitor").values():
-            assert monitor["spec"]["selector"] == served
-            assert monitor["spec"]["podMetricsEndpoints"][0]["portNumber"] == HTTP_PORT
+    [monitor] = of_kind("monitoring", "PodMonitor").values()
+    assert monitor["spec"]["selector"] == served
+    assert monitor["spec"]["podMetricsEndpoints"][0]["portNumber"] == HTTP_PORT
 
 
 def test_the_deploy_step_may_ask_the_served_pods() -> None:
@@ -277,7 +337,7 @@ def test_with_tokens_nobody_goes_round_the_gateway() -> None:
 
 def expressions() -> dict[str, str]:
     """Every PromQL expression: of the alerts as it is, of the dashboard with its variables filled in."""
-    [rules] = of_kind("overlays/s3", "PrometheusRule").values()
+    [rules] = of_kind("monitoring", "PrometheusRule").values()
     found = {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
@@ -287,7 +347,7 @@ def expressions() -> dict[str, str]:
 
 
 def dashboard() -> Manifest:
-    config = of_kind("overlays/s3", "ConfigMap")["defectline-dashboard"]
+    config = of_kind("monitoring", "ConfigMap")["defectline-dashboard"]
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     return json.loads(config["data"]["defectline.json"])
 
@@ -368,7 +428,7 @@ def metrics() -> dict[str, set[str]]:
 
 def test_the_alerts_name_a_part_of_the_docs() -> None:
     docs = (ROOT / "docs/cluster.md").read_text()
-    [rules] = of_kind("overlays/s3", "PrometheusRule").values()
+    [rules] = of_kind("monitoring", "PrometheusRule").values()
     for group in rules["spec"]["groups"]:
         for rule in group["rules"]:
             assert rule["labels"]["severity"] in ("critical", "warning", "info")

@@ -347,10 +347,10 @@ def merge(old: Json, patch: Json) -> Json:
 
 def _field(found: Json, path: str) -> str:
     """What a field selector such as `involvedObject.name` looks at."""
-    value: Any = found
-    for key in path.split("."):
-        value = value.get(key, {})
-    return str(value or "")
+    *parents, last = path.split(".")
+    for key in parents:
+        found = found.get(key, {})
+    return str(found.get(last, ""))
 
 
 def _mode(service: Json) -> str:
