@@ -189,7 +189,7 @@ def test_kserves_container_meets_the_standard_of_the_namespace() -> None:
     check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": pod})
     assert refusal({ENFORCE: "restricted"}, "a", pod) == ""
     docs = (ROOT / "docs/cluster.md").read_text()
-    command = "kubectl patch clusterstoragecontainer default --type merge --patch-file "
+    command = " patch clusterstoragecontainer default --type merge --patch-file "
     assert f"{command}manifests/cluster/storage-container.yaml" in docs
     script = (MANIFESTS / "overlays/kind/up.sh").read_text()
     assert f"{command}../../cluster/storage-container.yaml" in script
