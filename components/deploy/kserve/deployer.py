@@ -17,7 +17,8 @@ from defectline.components.common.settings import checked
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
-from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, Unavailable
+from defectline.components.deploy.kserve.answers import Unavailable
+from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
 from defectline.components.deploy.kserve.history import History, spec_digest
 from defectline.components.deploy.kserve.live import check_gateway, is_ready
 from defectline.components.deploy.kserve.manifests import (
