@@ -3,6 +3,7 @@
 Heavy packages are imported by the commands that need them.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -50,6 +51,12 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     },
 }
 """Every command, by its panel in --help."""
+SUBCOMMANDS = {
+    name: [one.name or "" for one in command.registered_commands] if isinstance(command, typer.Typer) else []
+    for commands in PANELS.values()
+    for name, command in commands.items()
+}
+"""Of every command."""
 
 
 class Commands(TyperGroup):
@@ -60,8 +67,10 @@ class Commands(TyperGroup):
         if not ctx.resilient_parsing and name not in self.commands and not name.startswith("-"):
             near = " or ".join(f"'{one}'" for one in hints.nearest(name, self.list_commands(ctx)))
             ctx.fail(f"No such command '{name}'." + (f" Did you mean {near}?" if near else ""))
-        if not ctx.resilient_parsing and "--help" not in args:
-            hints.check_installed(name)
+        typed = hints.command_in(args, SUBCOMMANDS)
+        # A group alone shows its help.
+        if not ctx.resilient_parsing and "--help" not in args and (typed != name or not SUBCOMMANDS[name]):
+            hints.check_installed(typed)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: object) -> list[str]:
@@ -102,6 +111,8 @@ def main() -> None:
     error."""
     # So that a run that is told to end takes its steps and its temporary files with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # What is away is told once, by the command itself.
+    logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
     completion.answer_bash()
     try:
         app()
@@ -110,8 +121,11 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.split(".")[0] == "defectline":
             raise
-        typed = next((name for commands in PANELS.values() for name in commands if name in sys.argv), "")
-        _end(hints.missing(typed, error.name))
+        _end(hints.missing(hints.command_in(sys.argv[1:], SUBCOMMANDS), error.name))
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Retrying (")
 
 
 def _end(error: DefectlineError) -> NoReturn:

@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,8 +44,16 @@ LOCAL = (
     *("h5py", "jinja2", "keras", "kfp", "kubernetes", "matplotlib", "nncf", "onnx", "openvino", "pyarrow"),
     *("requests", "scipy", "sklearn", "tensorflow", "tf2onnx"),
 )
-NEEDED = {"run": LOCAL, "crossval": LOCAL, "pretrain": LOCAL, "serve": SERVE}
-"""The modules of commands whose work is done by other processes, which would miss them only on their way."""
+SERVER = (*COMMON, "kfp_server_api", "yaml")
+NEEDED = {
+    **dict.fromkeys(("run", "crossval", "pretrain"), LOCAL),
+    **dict.fromkeys(("status", "models", "runs", "metrics", "report", "lineage", "snapshots"), COMMON),
+    **dict.fromkeys(("review", "prune", "sample", "rollback"), COMMON),
+    **dict.fromkeys(("submit", "schedule"), SERVER),
+    "compile": (*COMMON, "kfp"),
+    "serve": SERVE,
+}
+"""The modules that commands need, looked for before their options are read."""
 CLIENT = ("httpx", "pydantic")
 
 
@@ -80,9 +88,20 @@ def nearest(word: str, commands: Sequence[str]) -> list[str]:
     return list(WORDS.get(near[0], near)) if near else []
 
 
+def command_in(arguments: Sequence[str], commands: Mapping[str, Sequence[str]]) -> str:
+    """The command that these arguments begin with, such as `runs` or `schedule list`; else "". Pure.
+
+    `commands` are all, each with its subcommands; a word that is none of these is left out.
+    """
+    words = [one for one in arguments if not one.startswith("-")][:2]
+    if not words or words[0] not in commands:
+        return ""
+    return " ".join([words[0], *(one for one in words[1:] if one in commands[words[0]])])
+
+
 def check_installed(command: str) -> None:
-    """Raise SettingsError where a module of a command that starts other processes is missing."""
-    for module in NEEDED.get(command, ()):
+    """Raise SettingsError where a module that a command needs is missing."""
+    for module in NEEDED.get(command.partition(" ")[0], ()):
         if not _is_there(module):
             raise missing(command, module)
 

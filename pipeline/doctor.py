@@ -86,12 +86,15 @@ def _environment() -> Iterator[Finding]:
 
 
 def _images() -> Iterator[Finding]:
-    from defectline.pipeline.images import LOCK, Images
+    from defectline.pipeline.images import LOCK, TARGETS, Images, variable
 
     def found() -> str:
-        images = list(vars(Images.load()).values())
-        pinned = sum("@sha256:" in image for image in images)
-        where = str(LOCK) if LOCK.exists() else "no lock file, the names of this version"
+        images = vars(Images.load())
+        pinned = sum("@sha256:" in image for image in images.values())
+        where = str(LOCK) if LOCK.exists() else f"the names of this version, since there is no {LOCK}"
+        if named := [variable(target) for target in TARGETS if os.environ.get(variable(target))]:
+            others = "" if {*map(variable, images)} <= {*named} else f", the others from {where}"
+            where = f"from {', '.join(named)}{others}"
         return f"{where}: {pinned} of {len(images)} with a digest"
 
     yield _tried("images", found)

@@ -2,6 +2,10 @@
 
 import importlib
 import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from commands import call
@@ -61,6 +65,31 @@ def test_an_internal_error_is_raised(monkeypatch, raised):
     monkeypatch.setattr(importlib.import_module("defectline.pipeline.versions"), "versions", fails)
     with pytest.raises(type(raised)):
         call("--version")
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[str]:
+    """An address where every connection is closed before it is answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close_all() -> None:
+            with suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        threading.Thread(target=close_all, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_is_away_is_told_once(monkeypatch, tmp_path, hangs_up, caplog):
+    monkeypatch.setattr(
+        importlib.import_module("defectline.pipeline.kfp_server.client"), "RETRY_BACKOFF_S", 0
+    )
+    done = call("schedule", "list", "--host", hangs_up)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a broken connection" in done.stderr
+    assert caplog.messages == []
 
 
 def test_being_told_to_end_takes_everything_along(monkeypatch):

@@ -1,5 +1,6 @@
 """How to go on: near words, the command as it is typed, what to install."""
 
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -117,6 +118,27 @@ def test_a_command_without_its_packages_names_the_extra(command, extra):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["submit", "schedule list", "compile --gpus x", "report"],
+)
+def test_packages_are_asked_for_before_options(typed):
+    done = with_only("typer", *typed.split())
+    named = " ".join(word for word in typed.split() if word not in ("--gpus", "x"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(rf"(/|`|cli )(defectline )?{named}` needs packages that are not installed", done.stderr)
+    assert "Usage:" not in done.stderr
+
+
+def test_a_value_that_is_also_a_command_is_not_taken_for_it():
+    commands = {"run": (), "doctor": (), "schedule": ("list", "apply")}
+    assert hints.command_in(["doctor", "--store", "run"], commands) == "doctor"
+    assert hints.command_in(["schedule", "list", "--name", "apply"], commands) == "schedule list"
+    assert hints.command_in(["schedule"], commands) == "schedule"
+    assert hints.command_in(["schedule", "--help"], commands) == "schedule"
+    assert hints.command_in(["--version"], commands) == hints.command_in(["--store", "s"], commands) == ""
+
+
 def test_help_and_version_need_no_extra():
     for command in (["--version"], ["--help"], ["inspect", "--help"], ["schedule", "--help"]):
         done = with_only("typer", *command)
@@ -132,7 +154,7 @@ def test_a_camera_pc_inspects_without_arrays(tmp_path):
 
 def test_what_is_looked_for_comes_with_the_extra():
     owners = metadata.packages_distributions()
-    for module in hints.LOCAL:
+    for module in {*hints.LOCAL, *(name for names in hints.NEEDED.values() for name in names)}:
         assert owners.get(module.split(".")[0]), f"{module} is not installed with the extra local"
     assert set(hints.NEEDED) <= set(COMMANDS)
     hints.check_installed("run")

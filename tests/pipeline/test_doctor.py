@@ -121,6 +121,28 @@ def test_a_lock_file_with_digests(tmp_path):
     assert (status, [one["check"] for one in wrong(found)]) == (2, ["images"])
 
 
+@pytest.mark.parametrize("locked", [True, False])
+def test_images_that_variables_name_are_told_by_the_variables(tmp_path, monkeypatch, locked):
+    names = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve")
+    if locked:
+        images = {name: f"registry.example/{name}:1" for name in names}
+        (tmp_path / "images.lock.json").write_text(json.dumps(images))
+
+    def said() -> str:
+        _, found = examined("--store", tmp_path / "store")
+        return {one["check"]: one["found"] for one in found}["images"]
+
+    others = "images.lock.json" if locked else "the names of this version, since there is no images.lock.json"
+    assert said() == f"{others}: 0 of 6 with a digest"
+    monkeypatch.setenv("DEFECTLINE_IMAGE_SERVE", "registry.example/serve@sha256:" + "0" * 64)
+    named = "from DEFECTLINE_IMAGE_SERVE, the others from"
+    assert said() == f"{named} {others}: 1 of 6 with a digest"
+    for name in names:
+        monkeypatch.setenv(f"DEFECTLINE_IMAGE_{name.upper()}", f"registry.example/{name}:2")
+    named = ", ".join(f"DEFECTLINE_IMAGE_{name.upper()}" for name in names)
+    assert said() == f"from {named}: 0 of 6 with a digest"
+
+
 def commands() -> list[list[str]]:
     """Every command and group by its words."""
     found: list[list[str]] = []
