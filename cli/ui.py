@@ -63,7 +63,8 @@ def table(
         console.print(make_table(columns, cells, numbers, whole))
         return
     with console.capture() as captured:
-        console.print(narrow)
+        # A terminal breaks a line that is too long; cut, a name could not be copied.
+        console.print(narrow, width=max(width, console.width), crop=False)
     header, *lines = captured.get().splitlines()
     console.out(header, highlight=False)
     for line, row in zip(lines, cells, strict=True):

@@ -35,9 +35,9 @@ Zone = Annotated[
 @app.command("apply")
 def apply(
     host: Host,
-    source: Source,
     store: Store,
     cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller.")],
+    source: Source = "",
     name: Name = "defects",
     config: Config = None,
     set_: Set = None,
@@ -121,11 +121,24 @@ def request(host: Host, name: Name = "defects", namespace: Namespace = "") -> No
 
 
 @app.command("delete")
-def delete(host: Host, name: Name = "defects", namespace: Namespace = "") -> None:
-    """Delete a model's recurring run."""
+def delete(
+    host: Host,
+    name: Name = "defects",
+    namespace: Namespace = "",
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a run of it that is under way.")
+    ] = 0.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where that kills a run under way; says which.")
+    ] = False,
+) -> None:
+    """Delete a model's recurring run, which starts no more runs from then on."""
+    from defectline.cli import ui
     from defectline.pipeline.kfp_server import schedules
 
-    schedules.delete_schedule(host=host, name=name, namespace=namespace, token=token())
+    schedules.delete_schedule(
+        host=host, name=name, force=force, wait_s=timeout, namespace=namespace, token=token(), say=ui.warn
+    )
     typer.echo(f"schedule {name} deleted")
 
 
@@ -146,6 +159,8 @@ def show_schedules(schedules: Sequence["Schedule"], time_zone: str) -> None:
     for made in schedules:
         runs = "the latest version" if made.follows_latest else "one version"
         state = "" if made.enabled else "  [yellow]paused[/]"
+        if made.leftover:
+            state = "  [yellow]replaced; stays until its last run has ended[/]"
         ui.console.print(f"[bold]{ui.coloured(made.name)}[/]  {made.cron}  [dim]{runs}[/]{state}")
         for time in made.next_times:
             text = f"{time:%a %Y-%m-%d %H:%M:%S} {time_zone}"

@@ -25,13 +25,17 @@ from defectline.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from defectline.pipeline.kfp_server.runs import Step, Watch
+    from defectline.pipeline.kfp_server.following import Step, Watch
+    from defectline.pipeline.kfp_server.runs import RunResult
+
+STEPS_RUN_IN = "kubeflow"
+"""The namespace of the steps' pods, where the server does not keep namespaces apart."""
 
 
 def submit(
     host: Host,
-    source: Source,
     store: Store,
+    source: Source = "",
     name: Name = "defects",
     config: Config = None,
     set_: Set = None,
@@ -48,8 +52,11 @@ def submit(
     With --wait the exit status is 0 for a run that succeeded and 1 for one that failed or was cancelled;
     with --fail-on-gate it waits too, and reads from the store what the gate said.
     """
+    from datetime import UTC, datetime
+
     from defectline.cli import ui
     from defectline.pipeline.kfp_server import runs
+    from defectline.pipeline.kfp_server.following import look_at_pods
     from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
@@ -59,7 +66,7 @@ def submit(
         done = runs.submit(
             package,
             host=host,
-            name=f"{name}-run",
+            name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
             parameters=parameters.model_dump(),
             experiment=experiment,
             namespace=namespace,
@@ -68,14 +75,27 @@ def submit(
             timeout_s=timeout,
             say=ui.say,
             watch=watch,
+            look=look_at_pods(namespace or STEPS_RUN_IN) if wait else None,
         )
     if not wait:
         return
-    ui.say(f"run {done.run_id} ended as {done.state}: {done.url}")
-    if done.state != "SUCCEEDED":
-        raise typer.Exit(1)
+    show_end(done)
     if fail_on_gate:
         _end_by_gate(store, done.run_id)
+
+
+def show_end(done: "RunResult") -> None:
+    """Say how a run ended and why; exit with 1 where it did not end well."""
+    from defectline.cli import ui
+    from defectline.pipeline.kfp_server.following import WORDS
+
+    why = f": {done.reason}" if done.reason else ""
+    ui.say(f"run {done.run_id} ended, {WORDS.get(done.state, done.state)}{why}")
+    if done.state != "SUCCEEDED":
+        if done.detail:
+            ui.say(done.detail)
+        ui.say(done.url)
+        raise typer.Exit(1)
 
 
 def _end_by_gate(store: str, run: str) -> None:
@@ -115,17 +135,21 @@ def live_steps() -> Iterator["Watch | None"]:
 
 def _steps(state: str, steps: Sequence["Step"]) -> "Table":
     from defectline.cli import ui
+    from defectline.pipeline.kfp_server.following import WORDS
 
     rows = [
         (
             ui.coloured(step.name),
             "" if step.minutes is None else f"{step.minutes:,.1f}",
-            ui.coloured(step.state),
-            ui.coloured(step.error),
+            ui.coloured(WORDS.get(step.state, step.state)),
+            ui.coloured(step.note),
         )
         for step in steps
     ]
     columns = ("step", "minutes", "state", "")
     return ui.make_table(
-        columns, [*rows, ("run", "", ui.coloured(state), "")], ("minutes",), ("step", "state")
+        columns,
+        [*rows, ("run", "", ui.coloured(WORDS.get(state, state)), "")],
+        ("minutes",),
+        ("step", "state"),
     )

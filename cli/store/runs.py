@@ -6,6 +6,19 @@ import typer
 
 from defectline.cli.options import Json, Namespace, Store, token
 
+STATES = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "done",
+    "FAILED": "failed",
+    "CANCELING": "stopping",
+    "CANCELED": "stopped",
+    "SKIPPED": "skipped",
+    "PAUSED": "paused",
+    "LOST": "lost",
+}
+"""A server's states as people read them; --json has them as they are."""
+
 
 def runs(
     context: typer.Context,
@@ -19,10 +32,18 @@ def runs(
         ),
     ] = "",
     namespace: Namespace = "",
+    follow: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="Follow this run of the server to its end: its id, the start of it, or its name.",
+        ),
+    ] = "",
+    timeout: Annotated[float, typer.Option(help="With --follow: seconds to wait.")] = 86_400.0,
     limit: Annotated[int, typer.Option(min=1, help="The last ones.")] = 20,
     json_: Json = False,
 ) -> None:
-    """List the runs: when, how they ended and why. KFP_TOKEN holds the server's bearer token."""
+    """List the runs: when, how they ended and why; or follow one. KFP_TOKEN holds a server's token."""
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.runs import list_runs
@@ -31,6 +52,8 @@ def runs(
     typed = {name for name in ("store", "host") if _is_typed(context, name)}
     if typed == {"store"}:
         host = ""
+    if follow:
+        return _follow(follow, host, namespace, timeout)
     if host:
         rows = list_cluster_runs(host, namespace, token(), limit)
     else:
@@ -40,13 +63,14 @@ def runs(
     if not rows:
         return typer.echo(f"no runs in {host or open_storage(store).uri}")
     ui.table(
-        ("run", "began (UTC)", "minutes", "state", "version", "reason"),
+        ("run", "began (UTC)", "minutes", "state", "name", "version", "reason"),
         [
             (
-                row.run if row.name == row.run else f"{row.name} {row.run}",
+                row.run,
                 ui.day(row.began),
                 "" if row.minutes is None else f"{row.minutes:,.1f}",
-                row.state,
+                STATES.get(row.state, row.state),
+                "" if row.name == row.run else row.name,
                 row.version,
                 row.reason,
             )
@@ -54,7 +78,7 @@ def runs(
         ],
         numbers=("minutes",),
         whole=("run", "state"),
-        below=("version", "reason"),
+        below=("name", "version", "reason"),
     )
 
 
@@ -62,3 +86,31 @@ def _is_typed(context: typer.Context, option: str) -> bool:
     """Whether an option is on the command line, and not from the environment or the default."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _follow(run: str, host: str, namespace: str, timeout: float) -> None:
+    from defectline.cli import ui
+    from defectline.cli.cluster.submit import STEPS_RUN_IN, live_steps, show_end
+    from defectline.components.common.errors import SettingsError
+    from defectline.pipeline.kfp_server.following import look_at_pods
+    from defectline.pipeline.kfp_server.runs import follow
+
+    if not host:
+        raise SettingsError(
+            "There is no server to follow a run on.",
+            got=f"--follow {run}",
+            expected="--host, or KFP_HOST",
+            fix="Name the server with --host.",
+        )
+    with live_steps() as watch:
+        done = follow(
+            run,
+            host=host,
+            namespace=namespace,
+            token=token(),
+            timeout_s=timeout,
+            say=ui.say,
+            watch=watch,
+            look=look_at_pods(namespace or STEPS_RUN_IN),
+        )
+    show_end(done)

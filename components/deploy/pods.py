@@ -1,6 +1,7 @@
 """What Kubernetes knows of a run's pods, where the account of the pipeline may list them."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from defectline.components.common.reporting.pod import RUN_LABEL
 from defectline.components.deploy.kserve.cluster import Cluster
@@ -10,6 +11,47 @@ NODE = "workflows.argoproj.io/node-name"
 """Argo's name for what a pod does: `defectline-x7.root.run.anything-new.train.executor(0)`."""
 STARTS = ("ContainerCreating", "PodInitializing")
 """Reasons to wait that pass by themselves."""
+
+
+HOPELESS = {
+    "CreateContainerConfigError": "Create what the message names.",
+    "InvalidImageName": "Correct the image's name, and compile again.",
+    "ErrImageNeverPull": "Load the image onto the nodes.",
+}
+"""Reasons to wait that do not pass by themselves, with what a person can do."""
+
+
+class Waiting(NamedTuple):
+    """A pod that has not started."""
+
+    step: str
+    text: str
+    """Why, in one line."""
+    hopeless: bool = False
+    """Whether it will not start by itself."""
+    fix: str = ""
+
+
+def find_waiting(run: str, namespace: str) -> list[Waiting]:
+    """The pods of the run that have not started, and why. Raises ServingError where they cannot be listed."""
+    found = []
+    for pod in Cluster(namespace).pods({RUN_LABEL: run}):
+        status = pod.get("status", {})
+        if status.get("phase") == "Pending" and (waiting := _waits(_step(pod), status)):
+            found.append(waiting)
+    return found
+
+
+def _waits(step: str, status: Manifest) -> Waiting | None:
+    for waiting in (one["state"].get("waiting") for one in _containers(status)):
+        if waiting and waiting.get("reason") not in STARTS:
+            reason = waiting.get("reason", "")
+            text = f"its pod does not start: {reason}: {waiting.get('message', '')}".rstrip(": ")
+            return Waiting(step, text, reason in HOPELESS, HOPELESS.get(reason, ""))
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Waiting(step, f"its pod finds no node: {condition.get('message', '')}")
+    return None
 
 
 def find_trouble(run: str, namespace: str) -> str:

@@ -29,6 +29,9 @@ RETRY_BACKOFF_S = 0.2
 OLDEST = (2, 17)
 """The oldest backend that all of this was written for."""
 
+UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
+"""States of a run that has not ended."""
+
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
 
 
@@ -192,6 +195,43 @@ class Server:
         )
         references = ((job, job.pipeline_version_reference) for job in found)
         return [job for job, ref in references if ref and pipeline_id and ref.pipeline_id == pipeline_id]
+
+    def runs_of(self, job_id: str, experiment_id: str) -> list[Any]:
+        """The runs that a recurring run has started and that have not ended."""
+        found = self.pages(
+            "list runs",
+            self.runs.run_service_list_runs_with_http_info,
+            "runs",
+            experiment_id=experiment_id,
+            sort_by="created_at desc",
+        )
+        return [run for run in found if run.recurring_run_id == job_id and run.state in UNDER_WAY]
+
+    def has_job(self, job_id: str) -> bool:
+        """Whether the recurring run is still there."""
+        try:
+            self.recurring_runs.recurring_run_service_get_recurring_run_with_http_info(
+                job_id, _request_timeout=REQUEST_TIMEOUT_S
+            )
+        except api.ApiException as error:
+            if error.status == 404:
+                return False
+            raise self._refused(f"read the schedule {job_id}", error) from None
+        except http.HTTPError as error:
+            raise self._unreachable(f"read the schedule {job_id}", error) from None
+        return True
+
+    def switch_job(self, job: api.V2beta1RecurringRun, enabled: bool) -> None:
+        """Have it start runs, or start none."""
+        service = self.recurring_runs
+        self.ask(
+            f"{'resume' if enabled else 'pause'} the schedule {job.display_name} ({job.recurring_run_id})",
+            service.recurring_run_service_enable_recurring_run_with_http_info
+            if enabled
+            else service.recurring_run_service_disable_recurring_run_with_http_info,
+            job.recurring_run_id,
+        )
+        job.mode = api.RecurringRunMode.ENABLE if enabled else api.RecurringRunMode.DISABLE
 
     def delete_job(self, job: api.V2beta1RecurringRun) -> None:
         self.ask(

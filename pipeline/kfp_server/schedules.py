@@ -1,6 +1,7 @@
 """Keep recurring runs on a Kubeflow Pipelines server."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import kfp_server_api as api
 
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.steps import Say
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.kfp_server.client import Server
@@ -26,7 +27,8 @@ class Schedule:
     version of the pipeline at each time, instead of one. `next_times` are the next three starts, in the time
     zone that was asked for: KFP reads cron in its controller's, which is UTC unless
     CRON_SCHEDULE_TIMEZONE is set there, and does not tell which that is. They are empty for a schedule
-    that is switched off.
+    that is switched off. `leftover` tells that a newer one has its name: it is off, and stays until its last
+    run has ended.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Schedule:
     enabled: bool
     follows_latest: bool
     next_times: tuple[datetime, ...]
+    leftover: bool = False
 
 
 def read_zone(name: str) -> tzinfo:
@@ -74,8 +77,12 @@ def apply_schedule(
     than that is safe on gets this version, and `say` hears of it, and of other schedules that will run
     this package because they follow the newest. Missed times are not caught up and never do two runs
     overlap. Where a schedule of that name
-    differs, or is switched off, its successor is created before it is deleted: KFP cannot change one,
-    and this way a failure leaves at least one behind. Running the same command again does the rest.
+    differs, its successor is created before it is removed: KFP cannot change one, and this way a failure
+    leaves at least one behind. Running the same command again does the rest.
+
+    A recurring run owns the workflows of its runs: deleting it would kill one that is under way, without its
+    last step. So it is switched off, and stays as a leftover until a later call finds its runs ended; `say`
+    hears of it.
 
     Raises SettingsError or ServingError, as `submit` does, and SettingsError for an unusable `cron`
     and, with `latest`, for a package that is older than the newest version.
@@ -114,45 +121,98 @@ def apply_schedule(
         wanted,
     )
     for job in present:
-        if job.recurring_run_id != current.recurring_run_id:
-            server.delete_job(job)
+        if job.recurring_run_id != current.recurring_run_id and (left := _retire(server, job)):
+            say(
+                f"{_title(job)} is switched off, and stays until its run {left[0].run_id} has ended: "
+                "deleting it would kill that run. The next `schedule apply` removes it"
+            )
     return _schedule(current, zone, created=same is None)
 
 
 def list_schedules(*, host: str, namespace: str = "", token: str = "", zone: tzinfo = UTC) -> list[Schedule]:
     """The schedules of the pipeline `defectline`, by name."""
     server = Server(host, namespace, token)
-    jobs = server.jobs(server.pipeline_id())
-    return sorted((_schedule(job, zone) for job in jobs), key=lambda schedule: schedule.name)
+    jobs = sorted(server.jobs(server.pipeline_id()), key=lambda job: str(job.created_at), reverse=True)
+    found: list[Schedule] = []
+    for job in jobs:
+        newer = any(one.name == job.display_name for one in found)
+        off = job.mode != api.RecurringRunMode.ENABLE
+        found.append(replace(_schedule(job, zone), leftover=newer and off))
+    return sorted(found, key=lambda schedule: (schedule.name, schedule.leftover))
 
 
 def switch_schedule(
     *, host: str, name: str, enabled: bool, namespace: str = "", token: str = "", zone: tzinfo = UTC
 ) -> list[Schedule]:
-    """Pause or resume every schedule of that name; SettingsError if there is none.
+    """Pause or resume the schedule of that name; SettingsError if there is none.
 
-    Times that pass meanwhile are not caught up.
+    Times that pass meanwhile are not caught up. Where the name is there more than once, because an earlier
+    one still has a run under way, the newest is resumed, and the others stay off.
     """
     server = Server(host, namespace, token)
-    service = server.recurring_runs
     jobs = _named(server, name)
-    for job in jobs:
-        server.ask(
-            f"{'resume' if enabled else 'pause'} the schedule {name} ({job.recurring_run_id})",
-            service.recurring_run_service_enable_recurring_run_with_http_info
-            if enabled
-            else service.recurring_run_service_disable_recurring_run_with_http_info,
-            job.recurring_run_id,
-        )
-        job.mode = api.RecurringRunMode.ENABLE if enabled else api.RecurringRunMode.DISABLE
-    return [_schedule(job, zone) for job in jobs]
+    chosen = jobs[:1] if enabled else jobs
+    for job in chosen:
+        server.switch_job(job, enabled)
+    return [_schedule(job, zone) for job in chosen]
 
 
-def delete_schedule(*, host: str, name: str, namespace: str = "", token: str = "") -> None:
-    """Delete every schedule of that name of the pipeline `defectline`; SettingsError if there is none."""
+def delete_schedule(
+    *,
+    host: str,
+    name: str,
+    force: bool = False,
+    wait_s: float = 0.0,
+    poll_s: float = 5.0,
+    namespace: str = "",
+    token: str = "",
+    say: Say = print,
+) -> None:
+    """Delete every schedule of that name of the pipeline `defectline`; SettingsError if there is none.
+
+    They are switched off first. While a run of theirs is under way, which deleting would kill, this waits for
+    it for `wait_s` seconds; with `force` it says what it kills, and deletes. Raises ServingError where a run
+    is still under way then: the schedule stays, switched off.
+    """
     server = Server(host, namespace, token)
-    for job in _named(server, name):
+    jobs = _named(server, name)
+    deadline = time.monotonic() + wait_s
+    said: set[str] = set()
+    for job in jobs:
+        while left := _retire(server, job, force=force):
+            runs = ", ".join(run.run_id for run in left)
+            if force:
+                say(
+                    f"{_title(job)} is deleted, and its run {runs} killed with it: it ends without an outcome"
+                )
+                break
+            if time.monotonic() >= deadline:
+                raise ServingError(
+                    f"The schedule {name} was not deleted: that would kill its run.",
+                    got=f"{runs} under way",
+                    expected="no run of the schedule under way",
+                    fix="It is switched off and starts no more runs. Delete it once the run has ended, wait "
+                    "for that with --timeout SECONDS, or kill the run with --force.",
+                )
+            if runs not in said:
+                said.add(runs)
+                say(f"{_title(job)} is switched off; waiting for its run {runs}")
+            time.sleep(poll_s)
+
+
+def _retire(server: Server, job: api.V2beta1RecurringRun, force: bool = False) -> list[Any]:
+    """Switch a recurring run off and delete it; returns its runs under way, which keep it unless `force`."""
+    if job.mode != api.RecurringRunMode.DISABLE:
+        server.switch_job(job, enabled=False)
+    # Looked for afterwards: until then it may have started one more.
+    left = server.runs_of(job.recurring_run_id, job.experiment_id)
+    if force or not left:
         server.delete_job(job)
+    return left
+
+
+def _title(job: api.V2beta1RecurringRun) -> str:
+    return f"the schedule {job.display_name} ({job.recurring_run_id})"
 
 
 def run_request(*, host: str, name: str, namespace: str = "", token: str = "") -> dict[str, Any]:
@@ -177,6 +237,7 @@ def run_request(*, host: str, name: str, namespace: str = "", token: str = "") -
 
 
 def _named(server: Server, name: str) -> list[api.V2beta1RecurringRun]:
+    """The recurring runs of that name, the newest first."""
     jobs = server.jobs(server.pipeline_id())
     named = [job for job in jobs if job.display_name == name]
     if not named:
@@ -186,7 +247,8 @@ def _named(server: Server, name: str) -> list[api.V2beta1RecurringRun]:
             expected=f"a schedule of the pipeline {PIPELINE}",
             fix="Name one that `defectline schedule list` shows.",
         )
-    return named
+    # Those before the newest are leftovers, which wait for a run to end.
+    return sorted(named, key=lambda job: str(job.created_at), reverse=True)
 
 
 def _traits(job: api.V2beta1RecurringRun) -> tuple[object, ...]:

@@ -3,8 +3,10 @@
 It listens on a free loopback port and keeps pipelines, versions, experiments, runs and recurring runs in
 memory. Every JSON body is read strictly with the models of `kfp_server_api` (an unknown attribute, a
 wrong type or a missing required one is answered with 400), and every answer is made from those models.
-Where the real server is peculiar, so is this one: filters ignore case, lists come in small pages, and a
-recurring run's `no_catchup` is not told.
+Where the real server is peculiar, so is this one: filters ignore case, lists come in small pages, a
+recurring run's `no_catchup` is not told, no task has an error, what has not ended has an end in the year 1,
+all tasks are made at the same time, and a recurring run takes its running runs with it when it is deleted:
+they stay RUNNING.
 """
 
 import email
@@ -17,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,10 @@ INT64 = frozenset({"max_concurrency"})
 PRIMITIVES = {"str": str, "bool": bool, "int": int, "datetime": str}
 
 Step = tuple[str, dict[str, str]]
-"""A run's state at one poll, and its tasks' states; `FAILED: why` gives a task an error."""
+"""A run's state at one poll, and its tasks' states, in the order in which they began. What follows `#` makes
+tasks of the same name differ; `train>executor` is a task within the task `train`."""
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+"""The end of what has not ended."""
 
 SUCCESS: tuple[Step, ...] = (
     ("PENDING", {}),
@@ -95,6 +100,12 @@ class KfpApi:
     faults: list[Fault] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
     polls: dict[str, Iterator[Step]] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    """By pod."""
+    lost: set[str] = field(default_factory=set)
+    """Runs whose workflow is gone: nothing of them changes any more."""
+    expires_after: int = -1
+    """Requests after which the token has expired; -1 for never."""
 
     def fail(
         self,
@@ -117,8 +128,14 @@ class KfpApi:
 
     def answer(self, request: Request, upload: bytes | None) -> Any:
         """The model that answers a request, or Refused."""
+        if self.expires_after == 0:
+            raise Refused(401, "Jwt is expired")
+        self.expires_after = max(self.expires_after - 1, -1)
         if self.token and request.token != f"Bearer {self.token}":
             raise Refused(401, f"Request header error: there is no valid user in {request.token!r}")
+        log = re.fullmatch("/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", request.path)
+        if log and request.method == "GET":
+            return self.read_log(request, None, *log.groups())
         for method, pattern, handle in ROUTES:
             match = re.fullmatch(PREFIX + pattern, request.path)
             if match and method == request.method:
@@ -192,16 +209,47 @@ class KfpApi:
     def list_runs(self, request: Request, upload: None) -> Any:
         self._check_namespace(request.query.get("namespace", ""))
         newest_first = request.query.get("sort_by") == "created_at desc"
-        runs = sorted(self.runs.values(), key=lambda run: run.created_at, reverse=newest_first)
+        wanted = request.query.get("experiment_id") or None
+        ours = [run for run in self.runs.values() if wanted in (None, run.experiment_id)]
+        runs = sorted(ours, key=lambda run: run.created_at, reverse=newest_first)
         return self._page(runs, request, api.V2beta1ListRunsResponse)
 
     def get_run(self, request: Request, upload: None, run_id: str) -> Any:
         run = known(self.runs, run_id, "Run")
-        run.state, tasks = next(self.polls[run_id])
-        run.run_details = api.V2beta1RunDetails(
-            task_details=[task_detail(run_id, number, *task) for number, task in enumerate(tasks.items())]
-        )
+        if run_id in self.polls and run_id not in self.lost:
+            run.state, tasks = next(self.polls[run_id])
+            details = [task_detail(run_id, number, *task) for number, task in enumerate(tasks.items())]
+            # In no order that anything may rest on.
+            run.run_details = api.V2beta1RunDetails(task_details=details[::-1])
+        run.finished_at = run.finished_at or BEGINNING
         return run
+
+    def start_scheduled(self, job_id: str, state: str = "RUNNING") -> str:
+        """Have a recurring run start a run, which stays in this state; its id."""
+        job = self.recurring_runs[job_id]
+        run = api.V2beta1Run(
+            display_name=f"{job.display_name}-1",
+            experiment_id=job.experiment_id,
+            pipeline_version_reference=job.pipeline_version_reference,
+            runtime_config=job.runtime_config,
+            recurring_run_id=job_id,
+            state=state,
+        )
+        run.run_id = self._keep(self.runs, run)
+        return run.run_id
+
+    def stop_run(self, request: Request, upload: None, run_id: str) -> Any:
+        known(self.runs, run_id, "Run")
+        if run_id not in self.lost:
+            self.polls[run_id] = itertools.repeat(("CANCELED", {}))
+        return {}
+
+    def read_log(self, request: Request, upload: None, run_id: str, pod: str) -> Any:
+        known(self.runs, run_id, "Run")
+        return known(self.logs, pod, "Pod")
+
+    def get_recurring_run(self, request: Request, upload: None, job_id: str) -> Any:
+        return known(self.recurring_runs, job_id, "Job")
 
     def list_recurring_runs(self, request: Request, upload: None) -> Any:
         return self._page(
@@ -222,6 +270,8 @@ class KfpApi:
     def delete_recurring_run(self, request: Request, upload: None, job_id: str) -> Any:
         known(self.recurring_runs, job_id, "Job")
         del self.recurring_runs[job_id]
+        running = (run for run in self.runs.values() if run.recurring_run_id == job_id)
+        self.lost |= {run.run_id for run in running if run.state in ("PENDING", "RUNNING")}
         return {}
 
     def switch_recurring_run(self, request: Request, upload: None, job_id: str, verb: str) -> Any:
@@ -279,6 +329,8 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("POST", "/runs", KfpApi.create_run),
     ("GET", "/runs", KfpApi.list_runs),
     ("GET", "/runs/([^/]+)", KfpApi.get_run),
+    ("POST", "/runs/([^/]+):terminate", KfpApi.stop_run),
+    ("GET", "/recurringruns/([^/]+)", KfpApi.get_recurring_run),
     ("GET", "/recurringruns", KfpApi.list_recurring_runs),
     ("POST", "/recurringruns", KfpApi.create_recurring_run),
     ("POST", "/recurringruns/([^/]+):(enable|disable)", KfpApi.switch_recurring_run),
@@ -293,14 +345,18 @@ def known(where: dict[str, Any], key: str, what: str) -> Any:
 
 
 def task_detail(run_id: str, number: int, name: str, state: str) -> Any:
-    state, _, why = state.partition(": ")
+    parent, _, own = name.rpartition(">")
+    began = datetime(2026, 1, 1, second=number, tzinfo=UTC)
+    ended = state not in ("PENDING", "RUNNING")
     return api.V2beta1PipelineTaskDetail(
         run_id=run_id,
         task_id=f"{run_id}-{name}",
-        display_name=name,
-        create_time=datetime(2026, 1, 1, second=number, tzinfo=UTC),
+        display_name=own.partition("#")[0],
+        create_time=datetime(2026, 1, 1, tzinfo=UTC),
+        start_time=began,
+        end_time=began + timedelta(minutes=1) if ended else BEGINNING,
         state=state,
-        error=api.GoogleRpcStatus(code=13, message=why) if why else None,
+        parent_task_id=f"{run_id}-{parent}" if parent else None,
     )
 
 

@@ -23,12 +23,12 @@ def test_a_store_that_is_typed_wins_over_the_servers_variable(factory, package, 
         started = call("submit", *on(server, package), "--name", "plates")
         assert started.returncode == 0, started.stderr
         monkeypatch.setenv("KFP_HOST", server.host)
-        assert "plates-run" in call("runs").stdout
+        assert " plates 20" in call("runs").stdout
         assert "run-3" in call("runs", "--store", factory.store.root).stdout
         monkeypatch.setenv("DEFECTLINE_STORE", str(factory.store.root))
-        assert "plates-run" in call("runs").stdout
+        assert " plates 20" in call("runs").stdout
         both = call("runs", "--store", factory.store.root, "--host", server.host)
-        assert "plates-run" in both.stdout
+        assert " plates 20" in both.stdout
 
 
 def test_no_runs(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import kfp
 import kfp_server_api as api
@@ -13,7 +14,12 @@ from small_pipeline import PARAMETERS, TOKEN, assert_helps
 from stores import Factory
 
 from defectline.components.common.errors import ServingError, SettingsError
-from defectline.pipeline.kfp_server.runs import RunResult
+from defectline.components.common.records import Outcome, write_outcome
+from defectline.components.common.reporting.step_record import StepError, StepRecord, write_step
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.kfp_server import reasons
+from defectline.pipeline.kfp_server.runs import RunResult, follow, list_cluster_runs
+from defectline.pipeline.kfp_server.schedules import delete_schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:This client only works with:FutureWarning")
 
@@ -71,25 +77,47 @@ def test_waiting_says_each_change_once_and_ends_with_the_run(run, server):
     assert result.state == "SUCCEEDED"
     assert lines == [
         f"run first: {result.url}",
-        "run: PENDING",
-        "measure: RUNNING",
-        "run: RUNNING",
-        "measure: SUCCEEDED",
-        "judge: RUNNING",
-        "judge: SUCCEEDED",
-        "run: SUCCEEDED",
+        "run: waiting to start",
+        "measure: running",
+        "run: running",
+        "measure: done",
+        "judge: running",
+        "judge: done",
+        "run: done",
     ]
 
 
-def test_a_failed_run_is_an_answer_that_names_the_step(run, server):
-    server.script = (
-        ("RUNNING", {"measure": "RUNNING"}),
-        ("FAILED", {"measure": "FAILED: OOMKilled (exit code 137)"}),
-    )
+def test_a_run_that_failed_says_what_its_steps_left(run, server, tmp_path):
+    """KFP itself has no word on it."""
+    server.script = (("RUNNING", {"measure": "RUNNING"}), ("FAILED", {"measure": "FAILED"}))
     lines: list[str] = []
 
-    assert run(wait=True, say=lines.append).state == "FAILED"
-    assert "measure: FAILED, OOMKilled (exit code 137)" in lines
+    result = run(wait=True, say=lines.append)
+    assert result.state == "FAILED"
+    assert "measure: failed" in lines
+    # Nothing in any store: how to find out.
+    assert "nodes/POD/log" in result.reason
+    assert f"pipeline/runid={result.run_id}" in result.reason
+
+    store = FolderStorage(tmp_path)
+    error = StepError(what="s3://images/lgp cannot be read.", got="404", expected="a bucket", fix="Make it.")
+    record = StepRecord(step="ingest", state="failed", error=error)
+
+    class Writing(KfpApi):
+        def answer(self, request, upload):
+            if found := request.path.partition("/runs/")[2]:
+                write_step(store, found, record)
+            return super().answer(request, upload)
+
+    with running(Writing(script=server.script)) as another:
+        told = run(host=another.host, wait=True, parameters={**PARAMETERS}, say=lines.append)
+        assert told.reason.startswith("no step could say why")
+        another.runs.clear()
+        found = reasons.explain(str(tmp_path), told.run_id)
+    assert found == "failed in ingest: s3://images/lgp cannot be read."
+    assert "Make it." in reasons.detail(str(tmp_path), told.run_id)
+    write_outcome(store, told.run_id, Outcome(state="failed", reason="stopped in ingest"))
+    assert reasons.explain(str(tmp_path), told.run_id) == "stopped in ingest"
 
 
 def test_a_cancelled_run_is_an_answer(run, server):
@@ -106,6 +134,7 @@ def test_a_run_that_does_not_end_in_time_is_left_running(run, server):
 
     [run_id] = server.runs
     assert_helps(caught.value, run_id, "state RUNNING", f"{server.host}/#/runs/details/{run_id}")
+    assert f"`defectline runs --host {server.host} --follow {run_id}`" in caught.value.fix
 
 
 def test_a_server_that_fails_while_waiting_is_asked_again(run, server, monkeypatch):
@@ -118,15 +147,56 @@ def test_a_server_that_fails_while_waiting_is_asked_again(run, server, monkeypat
 
 
 def test_a_token_that_runs_out_while_waiting_ends_the_wait(run, server):
-    server.fail("GET", "/runs/", 401, "token is expired", content_type="text/plain")
+    server.script = (("RUNNING", {}),)
+    server.expires_after = 6
 
     with pytest.raises(SettingsError) as caught:
         run(wait=True, token=TOKEN)
 
-    assert_helps(caught.value, "token is expired", "KFP_TOKEN")
+    [run_id] = server.runs
+    assert_helps(caught.value, "Jwt is expired", "KFP_TOKEN", f"The run {run_id} goes on", "--follow")
 
 
-def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory):
+def test_ctrl_c_says_that_the_run_goes_on(run, server):
+    server.script = (("RUNNING", {}),)
+    lines: list[str] = []
+
+    def watch(state, steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(wait=True, say=lines.append, watch=watch)
+    [run_id] = server.runs
+    assert lines[-1] == (
+        f"The run {run_id} goes on. Follow it with `defectline runs --host {server.host} --follow {run_id}`"
+    )
+
+
+def test_a_run_can_be_followed_later_by_its_id_its_start_or_its_name(run, server):
+    first = run(name="plates 2026-11-28 05:00:00")
+    server.runs[first.run_id].run_id = first.run_id
+    for start in (first.run_id, first.run_id[:8], "plates 2026-11-28 05:00:00"):
+        assert follow(start, host=server.host, poll_s=0.001, say=lambda line: None).state == "SUCCEEDED"
+    with pytest.raises(SettingsError, match="There is no run nothing"):
+        follow("nothing", host=server.host)
+
+
+def test_a_run_whose_workflow_went_with_its_schedule_is_told_as_such(apply, server):
+    job = apply()
+    run_id = server.start_scheduled(job.id)
+    assert [row.state for row in list_cluster_runs(server.host, "", "", 10) if row.run == run_id] in (
+        [],
+        ["RUNNING"],
+    )
+    delete_schedule(host=server.host, name="nightly", force=True, say=lambda line: None)
+    assert server.runs[run_id].state == "RUNNING"
+
+    with pytest.raises(ServingError) as caught:
+        follow(run_id, host=server.host, poll_s=0.001, say=lambda line: None)
+    assert_helps(caught.value, "will not end", "its schedule was deleted")
+
+
+def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory, tmp_path: Path):
     server = KfpApi()
     first = datetime(2026, 11, 1, tzinfo=UTC)
     for number in range(250):
@@ -141,8 +211,10 @@ def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory):
             finished_at=first + timedelta(hours=number, minutes=30) if number < 240 else None,
             state="SUCCEEDED" if number < 240 else "RUNNING",
         )
-    server.runs["id-0"].error = api.GoogleRpcStatus(message="no node has a GPU")
     server.runs["id-0"].state = "FAILED"
+    server.runs["id-0"].runtime_config = api.V2beta1RuntimeConfig(parameters={"store": str(tmp_path)})
+    failed = Outcome(state="failed", reason="no node has a GPU")
+    write_outcome(FolderStorage(tmp_path), "id-0", failed)
     with running(server):
         done = call("runs", "--host", server.host, "--limit", "1000", "--json")
         last = call("runs", "--host", server.host, "--limit", "3")
@@ -153,4 +225,4 @@ def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory):
     assert (
         rows[0].keys() == json.loads(call("runs", "--store", factory.store.root, "--json").stdout)[0].keys()
     )
-    assert [line.split()[2] for line in last.stdout.splitlines()[1:]] == ["id-248", "id-246", "id-244"]
+    assert [line.split()[0] for line in last.stdout.splitlines()[1:]] == ["id-248", "id-246", "id-244"]

@@ -109,8 +109,9 @@ def test_a_changed_schedule_replaces_the_old_one(apply, server, package, tmp_pat
     assert new.id != old.id
     assert list(server.recurring_runs) == [new.id]
     assert len(server.pipelines) == 1
-    methods = [(one.method, one.path.split("/")[3]) for one in server.requests]
-    assert methods[-2:] == [("POST", "recurringruns"), ("DELETE", "recurringruns")]
+    # Made before the old one goes, which first starts no more runs, and is looked at only then.
+    last = [(one.method, one.path.partition("recurringruns/")[2]) for one in server.requests][-4:]
+    assert last == [("POST", ""), ("POST", f"{old.id}:disable"), ("GET", ""), ("DELETE", old.id)]
 
 
 def test_a_schedule_that_was_switched_off_is_switched_on(apply, server):
@@ -311,3 +312,99 @@ def test_a_bad_cron_is_refused_before_anything_is_sent(apply, server):
         apply(cron="whenever")
 
     assert server.requests == []
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_a_change_leaves_a_run_that_is_under_way_alone(apply, server, state):
+    old = apply()
+    run = server.start_scheduled(old.id, state)
+    lines: list[str] = []
+
+    new = apply(cron="0 4 * * *", say=lines.append)
+
+    assert server.lost == set()
+    assert server.recurring_runs[old.id].mode == "DISABLE"
+    assert server.recurring_runs[new.id].mode == "ENABLE"
+    assert run in lines[-1]
+    shown = list_schedules(host=server.host)
+    assert [(one.id, one.leftover) for one in shown] == [(new.id, False), (old.id, True)]
+
+    # The same command again: still under way, then ended.
+    apply(cron="0 4 * * *", say=lines.append)
+    assert set(server.recurring_runs) == {old.id, new.id}
+    server.runs[run].state = "SUCCEEDED"
+    assert apply(cron="0 4 * * *").id == new.id
+    assert list(server.recurring_runs) == [new.id]
+
+
+def test_a_run_that_starts_while_its_schedule_is_replaced_is_seen(apply, server):
+    old = apply()
+    answer = server.answer
+
+    def answer_late(request, upload):
+        found = answer(request, upload)
+        if request.path.endswith(f"{old.id}:disable"):
+            server.start_scheduled(old.id)
+        return found
+
+    server.answer = answer_late
+    apply(cron="0 4 * * *")
+    assert server.lost == set()
+    assert old.id in server.recurring_runs
+
+
+def test_pausing_and_resuming_leave_a_leftover_off(apply, server):
+    old = apply()
+    server.start_scheduled(old.id)
+    new = apply(cron="0 4 * * *", say=lambda line: None)
+
+    for enabled, mode in ((False, "DISABLE"), (True, "ENABLE")):
+        switch_schedule(host=server.host, name="nightly", enabled=enabled)
+        assert server.recurring_runs[new.id].mode == mode
+        assert server.recurring_runs[old.id].mode == "DISABLE"
+    version = run_request(host=server.host, name="nightly")["pipeline_version_reference"]
+    assert version["pipeline_version_id"] == new_version(server, new.id)
+
+
+def new_version(server, job_id):
+    return server.recurring_runs[job_id].pipeline_version_reference.pipeline_version_id
+
+
+def test_deleting_refuses_to_kill_a_run(apply, server):
+    job = apply()
+    run = server.start_scheduled(job.id)
+
+    with pytest.raises(ServingError) as caught:
+        delete_schedule(host=server.host, name="nightly")
+
+    assert_helps(caught.value, run, "--timeout", "--force")
+    assert server.lost == set()
+    assert server.recurring_runs[job.id].mode == "DISABLE"
+
+
+def test_deleting_waits_for_a_run(apply, server):
+    job = apply()
+    run = server.start_scheduled(job.id)
+    lines: list[str] = []
+
+    def say(line):
+        lines.append(line)
+        server.runs[run].state = "FAILED"
+
+    delete_schedule(host=server.host, name="nightly", wait_s=60, poll_s=0.001, say=say)
+    assert server.recurring_runs == {}
+    assert server.lost == set()
+    assert len(lines) == 1
+    assert run in lines[0]
+
+
+def test_deleting_by_force_says_what_it_kills(apply, server):
+    job = apply()
+    run = server.start_scheduled(job.id)
+    lines: list[str] = []
+
+    delete_schedule(host=server.host, name="nightly", force=True, say=lines.append)
+
+    assert server.recurring_runs == {}
+    assert server.lost == {run}
+    assert run in lines[0]

@@ -1,0 +1,103 @@
+"""What is seen of a run that is followed: its steps as they are, and what keeps a pod from starting."""
+
+from datetime import UTC, datetime, timedelta
+
+import kfp_server_api as api
+import pytest
+from kfp_api import BEGINNING, task_detail
+from small_pipeline import assert_helps
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.deploy.pods import Waiting
+from defectline.pipeline.kfp_server.following import read_steps_of
+from defectline.pipeline.kfp_server.runs import follow
+
+MISSING = Waiting(
+    "measure",
+    'its pod does not start: CreateContainerConfigError: secret "s3-keys" not found',
+    hopeless=True,
+    fix="Create what the message names.",
+)
+FULL = Waiting("measure", "its pod finds no node: 0/1 nodes are available: 1 Insufficient cpu.")
+
+
+def seen(tasks: dict[str, str]) -> api.V2beta1Run:
+    """A run as the server tells of it, which begins with what came last."""
+    details = [task_detail("r", number, *task) for number, task in enumerate(tasks.items())]
+    return api.V2beta1Run(run_details=api.V2beta1RunDetails(task_details=details[::-1]))
+
+
+def test_steps_come_in_the_order_in_which_they_began():
+    steps = read_steps_of(seen({"ingest": "SUCCEEDED", "train": "SUCCEEDED", "evaluate": "RUNNING"}), None)
+    assert [step.name for step in steps] == ["ingest", "train", "evaluate"]
+
+
+def test_a_step_under_way_has_the_minutes_since_it_began():
+    run = seen({"train": "RUNNING"})
+    [task] = run.run_details.task_details
+    assert task.end_time == BEGINNING
+    task.start_time = datetime.now(UTC) - timedelta(minutes=12)
+    [step] = read_steps_of(run, None)
+    assert step.minutes == pytest.approx(12, abs=0.5)
+
+
+def test_shards_have_numbers():
+    shards = {"preprocess#0": "SUCCEEDED", "preprocess#1": "RUNNING", "preprocess#2": "RUNNING"}
+    names = [step.name for step in read_steps_of(seen({"ingest": "SUCCEEDED", **shards}), None)]
+    assert names == ["ingest", "preprocess 1 of 3", "preprocess 2 of 3", "preprocess 3 of 3"]
+
+
+def test_a_step_that_was_started_again_says_so():
+    run = seen({"train": "RUNNING", "train>executor(0)": "FAILED", "train>executor(1)": "RUNNING"})
+    [step] = read_steps_of(run, frozenset({"train"}))
+    assert step.note == "attempt 2: the pod before was lost"
+
+
+def test_drivers_and_groups_are_not_steps():
+    run = seen(
+        {"root-driver": "SUCCEEDED", "root": "RUNNING", "ingest-driver": "SUCCEEDED", "ingest": "RUNNING"}
+    )
+    assert [step.name for step in read_steps_of(run, None)] == ["ingest"]
+
+
+def test_a_pod_that_has_not_started_is_shown_with_its_reason():
+    [step] = read_steps_of(seen({"measure": "RUNNING"}), None, [FULL])
+    assert (step.state, step.note) == ("PENDING", FULL.text)
+
+
+def test_what_only_a_person_can_bring_ends_the_wait_early(run, server):
+    server.script = (("RUNNING", {"measure": "RUNNING"}),)
+    lines: list[str] = []
+    with pytest.raises(SettingsError) as caught:
+        run(wait=True, say=lines.append, look=lambda run_id: [MISSING])
+    assert_helps(caught.value, "cannot go on", 'secret "s3-keys" not found', "--follow", "Create what")
+    assert f"measure: waiting to start, {MISSING.text}" in lines
+
+
+def test_a_secret_that_comes_a_moment_later_does_not(run, server):
+    looks = iter([[MISSING], [MISSING], []])
+    assert run(wait=True, look=lambda run_id: next(looks, []), say=lambda line: None).state == "SUCCEEDED"
+
+
+def test_a_lack_of_room_is_told_and_waited_for(run, server):
+    """An autoscaler may bring a node."""
+    server.script = (("RUNNING", {"measure": "RUNNING"}),) * 8 + (("SUCCEEDED", {"measure": "SUCCEEDED"}),)
+    lines: list[str] = []
+    done = run(wait=True, say=lines.append, look=lambda run_id: [FULL])
+    assert done.state == "SUCCEEDED"
+    assert [line for line in lines if "Insufficient cpu" in line] == [
+        f"measure: waiting to start, {FULL.text}"
+    ]
+
+
+def test_following_a_run_that_has_ended_says_how(run, server):
+    first = run(wait=True, say=lambda line: None)
+    assert follow(first.run_id, host=server.host, say=lambda line: None).state == "SUCCEEDED"
+
+
+def test_where_kubernetes_cannot_be_asked_the_command_that_can_is_named_once(run, server):
+    lines: list[str] = []
+    done = run(wait=True, look=lambda run_id: None, say=lines.append)
+    told = [line for line in lines if "kubectl get pods" in line]
+    assert len(told) == 1
+    assert f"pipeline/runid={done.run_id}" in told[0]
