@@ -35,6 +35,14 @@ UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
 
 
+PIPELINE_LABEL = "pipelines.kubeflow.org/pipeline-id"
+"""On each version that a server in Kubernetes-native mode lists: the id of its pipeline."""
+
+
+class AlreadyThere(ServingError):
+    """What should be made has a name that is in use."""
+
+
 class Server:
     """One server, one namespace; every failure of it becomes an error that says what to do."""
 
@@ -149,23 +157,39 @@ class Server:
 
     def version_id(self, pipeline_id: str, package: Package) -> str:
         """The version with this package's content, uploaded where it is missing."""
-        found = self.pages(
-            "list pipeline versions",
-            self._pipelines.pipeline_service_list_pipeline_versions_with_http_info,
-            "pipeline_versions",
-            pipeline_id=pipeline_id,
-            filter=_named(package.version),
-        )
-        version = next((one for one in found if one.display_name == package.version), None)
-        if version is None:
-            version = self.ask(
+        if found := self._listed_version(pipeline_id, package.version):
+            return found
+        try:
+            return self.ask(
                 f"upload {package.path}",
                 self._uploads.upload_pipeline_version_with_http_info,
                 str(package.path),
                 name=package.version,
                 pipelineid=pipeline_id,
-            )
-        return version.pipeline_version_id
+            ).pipeline_version_id
+        except AlreadyThere as error:
+            # Another process may have uploaded the same meanwhile.
+            if found := self._listed_version(pipeline_id, package.version):
+                return found
+            label = f"{PIPELINE_LABEL}={pipeline_id}"
+            where = f"{PIPELINE}-{package.version} -n {self.namespace or 'kubeflow'}"
+            raise SettingsError(
+                f"{self.host} does not list the version {package.version} of {PIPELINE}, although it has it.",
+                got=error.got,
+                expected=f"a version in the list; in Kubernetes-native mode one with the label {label}",
+                fix=f"Run `kubectl label pipelineversions.pipelines.kubeflow.org {where} {label}`; KFP's "
+                "webhook gives it to objects that are applied while it is there.",
+            ) from None
+
+    def _listed_version(self, pipeline_id: str, version: str) -> str | None:
+        found = self.pages(
+            "list pipeline versions",
+            self._pipelines.pipeline_service_list_pipeline_versions_with_http_info,
+            "pipeline_versions",
+            pipeline_id=pipeline_id,
+            filter=_named(version),
+        )
+        return next((one.pipeline_version_id for one in found if one.display_name == version), None)
 
     def check_newest(self, pipeline_id: str, package: Package) -> None:
         """Raise SettingsError where the newest version is another than this package."""
@@ -327,7 +351,7 @@ REFUSALS: dict[int, tuple[type[DefectlineError], str, str]] = {
     401: (SettingsError, "a token that is valid now", "Get a new token and set KFP_TOKEN to it."),
     403: (SettingsError, "a token that may do this", "Ask for edit rights, or name another --namespace."),
     404: (SettingsError, "something that the server knows", "Check --namespace and --experiment."),
-    409: (ServingError, "no other process creating the same at this moment", "Run the command again."),
+    409: (AlreadyThere, "no other process creating the same at this moment", "Run the command again."),
 }
 SERVER_FAULT: tuple[type[DefectlineError], str, str] = (
     ServingError,

@@ -97,6 +97,8 @@ class KfpApi:
     experiments: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Any] = field(default_factory=dict)
     recurring_runs: dict[str, Any] = field(default_factory=dict)
+    unlabelled: set[str] = field(default_factory=set)
+    """Names of versions that are kept, but not listed, as in Kubernetes-native mode without the webhook."""
     faults: list[Fault] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
     polls: dict[str, Iterator[Step]] = field(default_factory=dict)
@@ -179,6 +181,7 @@ class KfpApi:
     def list_versions(self, request: Request, upload: None, pipeline_id: str) -> Any:
         known(self.pipelines, pipeline_id, "Pipeline")
         versions = [one for one in self.versions.values() if one.pipeline_id == pipeline_id]
+        versions = [one for one in versions if one.name not in self.unlabelled]
         if request.query.get("sort_by") == "created_at desc":
             versions.sort(key=lambda one: one.created_at, reverse=True)
         return self._page(versions, request, api.V2beta1ListPipelineVersionsResponse)
@@ -190,7 +193,11 @@ class KfpApi:
         if not spec or "root" not in spec[0]:
             raise Refused(400, "unknown template format")
         if any((one.pipeline_id, one.name) == (pipeline_id, name) for one in self.versions.values()):
-            raise Refused(409, "Failed to create a pipeline version")
+            raise Refused(
+                409,
+                f"Failed to create a new pipeline version. The name {name} already exists. Please specify a "
+                "new name",
+            )
         version = api.V2beta1PipelineVersion(
             pipeline_id=pipeline_id, name=name, display_name=name, pipeline_spec=spec[0]
         )

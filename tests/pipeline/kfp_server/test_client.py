@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import kfp_api
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -119,6 +120,40 @@ def test_each_refusal_says_what_to_do(run, server, status, kind, words):
 
     assert_helps(caught.value, server.host, "create the run", "Bearer <token> will not do: why", *words)
     assert len(server.bodies("/runs")) == 1
+
+
+def test_a_version_that_is_kept_but_not_listed_is_told_as_that(run, apply, server):
+    apply()
+    [pipeline], [version] = server.pipelines, server.versions.values()
+    server.unlabelled = {version.name}
+
+    with pytest.raises(SettingsError) as caught:
+        apply()
+
+    label = f"pipelines.kubeflow.org/pipeline-id={pipeline}"
+    named = f"defectline-{version.name} -n kubeflow {label}`"
+    assert_helps(caught.value, "does not list the version", "already exists", named)
+    assert "another process" not in str(caught.value)
+
+
+def test_a_version_that_another_process_uploads_meanwhile_is_used(apply, server, monkeypatch):
+    apply()
+    [version] = server.versions.values()
+    server.unlabelled = {version.name}
+    upload = KfpApi.upload_version
+
+    def appears(server, request, content):
+        server.unlabelled.clear()
+        return upload(server, request, content)
+
+    monkeypatch.setattr(
+        kfp_api,
+        "ROUTES",
+        [(*route, appears if handle is upload else handle) for *route, handle in kfp_api.ROUTES],
+    )
+
+    assert apply(cron="0 3 * * *").created
+    assert list(server.versions.values()) == [version]
 
 
 def test_reading_is_tried_again(run, server):
