@@ -22,7 +22,7 @@ from defectline.components.deploy.kserve.manifests import (
     merge_patch,
     mode_of,
 )
-from defectline.components.deploy.kserve.readiness import check_pods
+from defectline.components.deploy.kserve.pods import check_pods
 
 APPLY_S = 30.0
 """How long KServe may take to make a canary's pods or to change a route."""

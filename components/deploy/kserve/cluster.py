@@ -17,6 +17,8 @@ from defectline.components.deploy.kserve.proxy import ServiceProxy
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 REQUEST_S = 30
+NOT_A_LOG = ("unable to retrieve container logs for ", "failed to try resolving symlinks in path ")
+"""Begins what kubelet answers, with 200, where a container's log is gone."""
 PATCH_ATTEMPTS = 10
 """Every change of the status makes what was read stale."""
 SERVICES = (GROUP, "v1beta1", "inferenceservices")
@@ -273,7 +275,7 @@ class Cluster:
         for previous in (True, False):
             with explained(f"read the log of pod {pod}"):
                 try:
-                    return self._core.read_namespaced_pod_log(
+                    log = self._core.read_namespaced_pod_log(
                         pod,
                         self.namespace,
                         container=container,
@@ -281,20 +283,26 @@ class Cluster:
                         previous=previous,
                         **_TIMEOUT,
                     ).strip()
+                    if log and not log.startswith(NOT_A_LOG):
+                        return log
                 except ApiException as error:
                     # 400: a container that has not run (before) has no log.
                     if error.status not in (400, 404):
                         raise
         return ""
 
-    def latest_event(self, name: str) -> str:
-        """Reason and message of the last event about the object, or the predictor, `name`; else ''."""
+    def latest_event(self, name: str, warning: bool = False) -> str:
+        """Reason and message of the last event about the object, or the predictor, `name`; else ''.
+
+        With `warning`, of the last one that warns.
+        """
         with explained("list events"):
             found = self._core.list_namespaced_event(self.namespace, **_TIMEOUT)
         events = [
             event
             for event in self._api.sanitize_for_serialization(found)["items"]
             if _is_about(event["involvedObject"].get("name", ""), name)
+            and (not warning or event.get("type") == "Warning")
         ]
         if not events:
             return ""

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from cluster.api import Failure, Target
-from cluster.world import NAME, NAMESPACE, World
+from cluster.world import IMPATIENT, KNATIVE, NAME, NAMESPACE, SETTINGS, World
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.kserve.readiness import wait_until_gone
+from defectline.components.deploy.kserve.readiness import _untrue_conditions, wait_until_gone
+from defectline.components.deploy.kserve.settings import KServeSettings
 
 
 def test_a_service_stays_ready_while_its_new_pods_crash(world: World) -> None:
@@ -41,6 +42,55 @@ def test_a_server_that_is_away_for_a_moment_does_not_end_the_rollout(world: Worl
     world.deploy(1)
     assert left == 0
     world.ask(1)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
+def test_a_first_failure_that_kubelet_tries_again_does_not_end_the_rollout(
+    world: World, settings: KServeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither of the download, nor of the image, nor of a secret that comes a moment later."""
+    world.script(0, "retried")
+    world.deploy(0, settings)
+    world.ask(0)
+    said = capsys.readouterr().out
+    for reason in ("storage-initializer failed", "CrashLoopBackOff", "ErrImagePull", "ConfigError"):
+        assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("pending", "Unschedulable: 0/3 nodes are available: 3 Insufficient cpu."),
+        ("volume", "FailedMount: MountVolume.SetUp failed"),
+        ("quota", "FailedCreate: pods"),
+    ],
+)
+def test_why_it_waits_is_said_while_it_waits(
+    world: World, capsys: pytest.CaptureFixture[str], script: str, reason: str
+) -> None:
+    world.script(0, script)
+    with pytest.raises(ServingError):
+        world.deploy(0, IMPATIENT)
+    [*lines, last] = [line for line in capsys.readouterr().out.splitlines() if "candidate v" in line]
+    assert any(reason in line for line in [*lines, last])
+
+
+def test_what_is_false_where_all_is_well_is_not_told(world: World) -> None:
+    world.script(0, "pending")
+    with pytest.raises(ServingError) as caught:
+        world.deploy(0, IMPATIENT)
+    assert "Stopped" not in caught.value.got
+    assert "OciImageVolumeCompatible" not in caught.value.got
+    assert "PredictorReady and RoutesReady and IngressReady and Ready False" in caught.value.got
+    # The reason of the pod's condition, and not once more that of the event.
+    assert caught.value.got.count("Insufficient cpu") == 1
+
+
+def test_a_service_that_was_stopped_is_told_as_such() -> None:
+    conditions = [{"type": "Stopped", "status": "True"}, {"type": "Ready", "status": "True"}]
+    service = {"status": {"conditions": conditions}}
+    cluster: Any = SimpleNamespace(get=lambda kind, name: service)
+    assert _untrue_conditions(cluster, NAME) == "Stopped True"
 
 
 CANDIDATE = f"{NAME}-candidate"

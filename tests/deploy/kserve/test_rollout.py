@@ -20,10 +20,15 @@ FAILURES = [
     ),
     (
         "image",
-        ["kserve-container ImagePullBackOff (manifest unknown)", "latest event: Failed: Failed to pull"],
+        ["kserve-container ImagePullBackOff (Back-off pulling image", "ErrImagePull: failed to resolve"],
     ),
-    ("storage", ["storage-initializer failed (exit code 1, Error)", "NoCredentialsError", "BackOff"]),
-    ("pending", ["after 3 s 1 new pods of 1, ", "FailedScheduling: 0/3 nodes are available"]),
+    (
+        "storage",
+        ["storage-initializer failed (exit code 1, Error, botocore", "NoCredentialsError", "BackOff"],
+    ),
+    ("secret", ['CreateContainerConfigError (secret "defectline-review" not found)']),
+    ("pending", ["after 3 s 1 new pods of 1, ", "Unschedulable: 0/3 nodes are available"]),
+    ("volume", ["after 3 s 1 new pods of 1, ", 'FailedMount: MountVolume.SetUp failed for volume "review"']),
     ("idle", ["after 3 s waiting for "]),
     ("spoiled", ["golden picture OK.png", "verdict NG"]),
 ]

@@ -4,7 +4,7 @@ What they do was read from KServe's code; above all, Ready stays True while an u
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ VERSION_LABEL = "defectline.dev/model-version"
 SPEC_LABEL = "defectline.dev/spec"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 STORAGE_CONTAINERS = "clusterstoragecontainers"
-WELL = ("healthy", "lost", "spoiled")
+WELL = ("healthy", "lost", "spoiled", "retried")
 
 
 @dataclass
@@ -25,6 +25,8 @@ class Pods:
 
     step: int = 0
     predictor: Json = field(default_factory=dict)
+    stumbles: Iterator[tuple[Json, Json]] = field(default_factory=lambda: iter(_stumbles()))
+    """States of the server and of KServe's container that pass."""
     served: str = ""
     """The version that had all requests last."""
     previous: str = ""
@@ -65,6 +67,9 @@ class Controller:
     storage     KServe's init container cannot fetch the model
     pending     no node has room for the pod
     quota       the namespace's quota admits no pod
+    retried     the first pull, secret and download fail; kubelet tries again, and it becomes healthy
+    secret      a secret is missing
+    volume      a volume cannot be mounted
     idle        the controller does not notice at all
 
     `canaries` says what this KServe makes of `spec.canary`: `works`, `ignored` (an older one), `unweighted`
@@ -190,6 +195,9 @@ class Controller:
         elif pods.step == 3:
             self._count(namespace, base, pods, started=True, ready=False)
             self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
+        elif pods.step == 4 and script == "retried" and (stumble := next(pods.stumbles, None)):
+            pods.step -= 1
+            self._put_pod(namespace, name, base, pods, *stumble)
         elif pods.step == 4 and script in WELL:
             self._count(namespace, base, pods, started=True, ready=True)
             self._put_pod(namespace, name, base, pods, {"running": {}})
@@ -364,17 +372,37 @@ class Controller:
             )
             event = "BackOff", "Back-off restarting failed container kserve-container"
         elif script == "image":
-            waiting = _waiting("ImagePullBackOff", "manifest unknown")
+            image = "registry.example/defectline-serve:0.1.0"
+            why = f"failed to resolve reference {image}: not found"
+            back_off = f'Back-off pulling image "{image}"'
+            waiting = _waiting("ImagePullBackOff", f"{back_off}: ErrImagePull: {why}")
             pod = self._put_pod(namespace, name, base, pods, waiting)
-            event = "Failed", "Failed to pull image: manifest unknown"
+            event = "BackOff", back_off
+        elif script == "secret":
+            why = 'secret "defectline-review" not found'
+            pod = self._put_pod(namespace, name, base, pods, _waiting("CreateContainerConfigError", why))
+            event = "Failed", f"Error: {why}"
+        elif script == "volume":
+            pod = self._put_pod(namespace, name, base, pods, _waiting("ContainerCreating"))
+            event = "FailedMount", 'MountVolume.SetUp failed for volume "review": secret "review" not found'
         elif script == "storage":
             waiting = _waiting("PodInitializing")
             pod = self._put_pod(namespace, name, base, pods, waiting, {"terminated": ended})
-            self.api.logs[pod] = "botocore.exceptions.NoCredentialsError: Unable to locate credentials\n"
+            why = "botocore.exceptions.NoCredentialsError: Unable to locate credentials"
+            ended = {**ended, "message": f"{why}\n"}  # KServe has kubelet take it from the log
+            pod = self._put_pod(namespace, name, base, pods, waiting, {"terminated": ended})
+            self.api.logs[pod] = f"{why}\n"
             event = "BackOff", "Back-off restarting failed container storage-initializer"
         else:
-            pod = self._put_pod(namespace, name, base, pods, _waiting("PodInitializing"))
-            event = "FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."
+            why = "0/3 nodes are available: 3 Insufficient cpu."
+            pod = self._put_pod(namespace, name, base, pods, {})
+            scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
+            # Without a node, no kubelet says anything about containers.
+            self.api.objects["pods", namespace, pod]["status"] = {
+                "phase": "Pending",
+                "conditions": [scheduled],
+            }
+            event = "FailedScheduling", f"{why} preemption: 0/3 nodes are available."
         self._put_event(namespace, pod, *event)
 
     def _put_event(self, namespace: str, subject: str, reason: str, message: str) -> None:
@@ -408,6 +436,9 @@ class Controller:
                 target = {"revisionName": latest, "percent": percent, "latestRevision": True}
                 predictor["traffic"] = [target | ({"tag": "latest", "url": url} if percent < 100 else {})]
         status: Json = {"conditions": [{"type": kind, "status": up} for kind in kinds]}
+        # KServe says so of every service; the other is for information.
+        others = ("Stopped", "OciImageVolumeCompatible")
+        status["conditions"] += [{"type": kind, "status": "False"} for kind in others]
         status["components"] = {"predictor": predictor}
         child = self.api.find("deployments", namespace, f"{name}-predictor")
         if child:  # the child's, not the service's own
@@ -437,3 +468,20 @@ def _status(name: str, state: Json, ready: bool = False, **more: Any) -> Json:
     """A container's status, with the fields that the API always has."""
     basics = {"name": name, "state": state, "image": "", "imageID": "", "ready": ready, "restartCount": 0}
     return basics | more
+
+
+def _stumbles() -> list[tuple[Json, Json]]:
+    """What kubelet says of a server and of KServe's container before it has tried again, each a few times."""
+    starting, downloading = _waiting("PodInitializing"), {"running": {}}
+    done = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+    failed = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    secret = _waiting("CreateContainerConfigError", 'secret "review" not found')
+    states = [
+        (starting, failed),
+        (starting, downloading),
+        (starting, _waiting("CrashLoopBackOff", "back-off 10s restarting failed container")),
+        (_waiting("ErrImagePull", "connection reset by peer"), done),
+        (_waiting("ImagePullBackOff", "Back-off pulling image"), done),
+        (secret, done),
+    ]
+    return [state for state in states for _ in range(2)]
