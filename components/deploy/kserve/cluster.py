@@ -205,6 +205,11 @@ class Cluster:
                     return None
                 raise
 
+    def all_of(self, kind: Kind) -> list[Manifest]:
+        """All objects of a kind in the namespace."""
+        with explained(f"list {kind[2]}"):
+            return self._objects.list_namespaced_custom_object(*self._at(kind), **_TIMEOUT)["items"]
+
     def create(self, kind: Kind, body: Manifest, dry_run: bool = False) -> Manifest:
         """Create an object, or only check it. Raises Conflict where there is one of that name."""
         name = body["metadata"]["name"]

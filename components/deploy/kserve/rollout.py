@@ -27,10 +27,10 @@ from defectline.components.deploy.kserve.manifests import (
     disruption_budget,
     inference_service,
     same_content,
-    serving_runtime,
     version_of,
 )
 from defectline.components.deploy.kserve.readiness import wait_until_gone
+from defectline.components.deploy.kserve.runtimes import remove_unneeded, runtimes_of
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.deploy.kserve.undo import Place, end_canary, go_back, remove_candidate
 
@@ -81,6 +81,7 @@ class Rollout:
         before = previous.get(VERSION_LABEL, "")
         self.history.write_deployed(self.bundle.version, before, self.noted, self.record.run)
         self._end()
+        remove_unneeded(self.cluster, self.history.store)
         url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")
         return url
@@ -154,8 +155,7 @@ class Rollout:
     # Writing.
 
     def _write_runtimes(self) -> None:
-        for settings in (candidate_settings(self.settings), self.settings):
-            runtime = serving_runtime(settings)
+        for runtime in runtimes_of(self.settings):
             name = runtime["metadata"]["name"]
             if self.cluster.get(RUNTIMES, name) is None:
                 try:
@@ -166,6 +166,7 @@ class Rollout:
 
     def _write(self) -> LiveService:
         """Create or change the service itself."""
+        self._write_runtimes()  # another model's deployment may have found no use for them
         self._begin()
         if self.live is None:
             self.live = self.place.live(self._create(self.service))

@@ -12,6 +12,7 @@ from defectline.components.deploy.kserve.pods import PodWatch, carries, told_onc
 
 LABELS = {"defectline.dev/spec": "1"}
 SERVER, FETCHER = "kserve-container", "storage-initializer"
+AS_ROOT = "container has runAsNonRoot and image will run as root"
 
 
 def watch(
@@ -57,7 +58,7 @@ def looks(watched: PodWatch) -> int:
         (waiting("ErrImageNeverPull"), None, 1),
         (waiting("CrashLoopBackOff"), None, 1),
         (
-            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            waiting("CreateContainerConfigError", AS_ROOT),
             None,
             1,
         ),
@@ -76,9 +77,7 @@ def test_what_may_pass_has_a_few_looks(
 
 def test_an_image_that_runs_as_root_has_a_fix_of_its_own() -> None:
     with pytest.raises(ServingError) as caught:
-        watch(
-            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")
-        ).look()
+        watch(waiting("CreateContainerConfigError", AS_ROOT)).look()
     assert caught.value.fix == "Use an image whose user is a number, and not 0."
 
 

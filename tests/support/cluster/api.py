@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -104,7 +105,7 @@ class ApiServer:
             metadata = body.setdefault("metadata", {})
             old = self.find(plural, namespace, name)
             metadata |= {"name": name, "namespace": namespace, "resourceVersion": str(self._resource_version)}
-            metadata.setdefault("creationTimestamp", "2026-11-22T05:51:15Z")
+            metadata.setdefault("creationTimestamp", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
             metadata.setdefault("uid", old["metadata"]["uid"] if old else str(uuid.uuid4()))
             generation = old["metadata"]["generation"] if old else 0
             metadata["generation"] = generation + (1 if spec_changed or not old else 0)

@@ -21,18 +21,17 @@ from defectline.components.deploy.kserve.manifests import (
     canary_of,
     candidate_name,
     candidate_service,
-    candidate_settings,
     change_to,
     inference_service,
     is_managed,
     mode_of,
     pod_resources,
-    serving_runtime,
 )
 from defectline.components.deploy.kserve.preflight.access import access_to_the_review, access_to_the_store
 from defectline.components.deploy.kserve.preflight.findings import Finding, not_managed, unseen
 from defectline.components.deploy.kserve.preflight.naming import naming
 from defectline.components.deploy.kserve.preflight.security import pod_security
+from defectline.components.deploy.kserve.runtimes import CLEARING, runtimes_of
 from defectline.components.deploy.kserve.settings import KServeSettings
 
 
@@ -54,6 +53,16 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
                 f"not allowed: {', '.join(map(str, lacking))}",
                 f"a role with these {len(needed)} permissions",
                 "Apply manifests/base/role.yaml there, with this account in its RoleBinding.",
+            )
+        )
+    if idle := [permission for permission in CLEARING if not cluster.allowed(permission)]:
+        findings.append(
+            Finding(
+                "ServingRuntimes that nothing needs any more will stay.",
+                f"this account may not {', '.join(map(str, idle))}",
+                "a permission that is not needed to deploy",
+                "Apply manifests/base/role.yaml again, or remove them by hand.",
+                looked=False,
             )
         )
     findings += access_to_the_store(cluster, store_uri, settings)
@@ -156,7 +165,7 @@ def _services(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator
         return
     tries: list[Manifest] = [candidate] if current else [candidate, service]
     try:
-        for runtime in map(serving_runtime, (candidate_settings(settings), settings)):
+        for runtime in runtimes_of(settings):
             if cluster.get(RUNTIMES, runtime["metadata"]["name"]) is None:
                 cluster.create(RUNTIMES, runtime, dry_run=True)
         for manifest in tries:
