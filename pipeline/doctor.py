@@ -6,15 +6,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from defectline.components.common.classes import LABELS
-from defectline.components.common.errors import DefectlineError
+from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.layout import RUNS
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.versions import versions
+
+if TYPE_CHECKING:
+    from defectline.components.deploy.kserve.preflight.findings import Finding as Missing
 
 PYTHONS = ("3.11", "3.12")
 VARIABLES = (
@@ -27,6 +30,8 @@ VARIABLES = (
 FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "KUBECONFIG")
 """Variables that name a file."""
 
+PACKAGE = Path("pipeline.yaml")
+"""Where `compile` writes the package unless it is told otherwise."""
 
 CLONE = (Path(__file__).parents[1] / "Makefile").is_file()
 """Whether this is installed from a clone, where make installs."""
@@ -37,14 +42,20 @@ ROOM = 2e9
 
 class Finding(NamedTuple):
     check: str
-    ok: bool
+    ok: bool | None
+    """None for what could not be looked at."""
     found: str
     fix: str = ""
     """Empty where nothing is wrong."""
 
 
-def examine(source: str, store: str, host: str, namespace: str, token: str) -> Iterator[Finding]:
+def examine(
+    source: str, store: str, host: str, namespace: str, token: str, package: Path | None = None
+) -> Iterator[Finding]:
     """Every finding, the quick ones first. An empty `source` or `host` is not looked at.
+
+    Of the compiled `package`, or of pipeline.yaml where it is there, the secrets are looked at, in
+    `namespace`, or else kubeflow.
 
     In the store an object is written, read and removed again; nothing else is changed anywhere.
     """
@@ -57,6 +68,8 @@ def examine(source: str, store: str, host: str, namespace: str, token: str) -> I
     yield from _disks(store)
     if host:
         yield _tried("KFP server", lambda: _server(host, namespace, token))
+    if package or PACKAGE.exists():
+        yield from _secrets(package or PACKAGE, namespace or "kubeflow", store)
 
 
 def _versions() -> Iterator[Finding]:
@@ -159,8 +172,64 @@ def _server(host: str, namespace: str, token: str) -> str:
     return server.remark or f"{server.host} answers, version {server.version or 'not told'}"
 
 
+def _secrets(package: Path, namespace: str, store: str) -> Iterator[Finding]:
+    """Whether the pods of the package's steps, and those that serve, would find their secrets."""
+    from defectline.pipeline.needs import read_needs
+
+    try:
+        needs = read_needs(package)
+    except DefectlineError as error:
+        yield _wrong("package", error)
+        return
+    # The packages of Kubernetes are slow to import.
+    from defectline.components.deploy import pod_secrets
+
+    if needs.secrets:
+        yield from _looked_at(
+            "step secrets",
+            f"{', '.join(sorted(needs.secrets))} in namespace {namespace}",
+            lambda: list(pod_secrets.secrets_of_steps(needs.secrets, namespace)),
+        )
+    if needs.kserve:
+        served = needs.kserve.get("namespace", "")
+        account = needs.kserve.get("service_account") or "default"
+        what = f"service account {account} and its secrets in namespace {served}"
+        if not store.startswith(("s3://", "gs://")):
+            yield Finding("served pods", None, f"not looked at: {what}, since --store is not in a bucket")
+            return
+        yield from _looked_at(
+            "served pods",
+            what,
+            lambda: list(pod_secrets.secrets_of_endpoint(needs.kserve, store, needs.endpoint)),
+        )
+
+
+def _looked_at(check: str, what: str, look: "Callable[[], list[Missing]]") -> Iterator[Finding]:
+    try:
+        found = look()
+    except SettingsError as error:
+        yield _wrong(check, error)
+        return
+    except DefectlineError as error:
+        yield Finding(check, None, f"not looked at: {what}. {error.what} Got {error.got.rstrip('.')}.")
+        return
+    for one in found:
+        if one.looked:
+            yield Finding(check, False, f"{one.what} Got {one.got}; expected {one.expected}.", one.fix)
+        else:
+            yield Finding(
+                check, None, f"not looked at: {one.what.removesuffix(' was not looked at.')}: {one.got}"
+            )
+    if not found:
+        yield Finding(check, True, what)
+
+
 def _tried(check: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(check, True, look())
     except DefectlineError as error:
-        return Finding(check, False, f"{error.what} Got {error.got}; expected {error.expected}.", error.fix)
+        return _wrong(check, error)
+
+
+def _wrong(check: str, error: DefectlineError) -> Finding:
+    return Finding(check, False, f"{error.what} Got {error.got}; expected {error.expected}.", error.fix)

@@ -24,6 +24,20 @@ class Package:
 
 def read_package(path: Path, parameters: dict[str, object]) -> Package:
     """A compiled pipeline whose parameters fit, read before anything is changed on the server."""
+    content, documents = read_documents(path)
+    pipeline = documents[0]
+    root = pipeline["root"]
+    _check_parameters(root.get("inputDefinitions", {}).get("parameters", {}), parameters)
+    spec = {"pipeline_spec": pipeline, "platform_spec": documents[1]} if len(documents) > 1 else pipeline
+    steps = _step_names(root, pipeline["components"])
+    return Package(path, spec, hashlib.sha256(content).hexdigest()[:12], steps)
+
+
+def read_documents(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """The content of a compiled pipeline: the pipeline itself and, for a cluster, its platform part.
+
+    Raises SettingsError where it is none.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -35,8 +49,7 @@ def read_package(path: Path, parameters: dict[str, object]) -> Package:
         ) from None
     try:
         documents = list(yaml.safe_load_all(content))
-        pipeline = documents[0]
-        root, components = pipeline["root"], pipeline["components"]
+        _ = documents[0]["root"]["dag"], documents[0]["components"]
     except (UnicodeDecodeError, yaml.YAMLError, IndexError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} is not a compiled pipeline.",
@@ -44,9 +57,7 @@ def read_package(path: Path, parameters: dict[str, object]) -> Package:
             expected="a YAML file written by `defectline compile`",
             fix=f"Write it with `defectline compile -o {path}`.",
         ) from None
-    _check_parameters(root.get("inputDefinitions", {}).get("parameters", {}), parameters)
-    spec = {"pipeline_spec": pipeline, "platform_spec": documents[1]} if len(documents) > 1 else pipeline
-    return Package(path, spec, hashlib.sha256(content).hexdigest()[:12], _step_names(root, components))
+    return content, documents
 
 
 def _check_parameters(declared: dict[str, dict[str, Any]], given: dict[str, object]) -> None:

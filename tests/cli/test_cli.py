@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from cluster.api import ApiServer
 from commands import call
 from paths import ROOT
 
 import defectline.cli as cli
 from defectline.cli import PANELS
 from defectline.components.common.errors import SettingsError
+from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.targets import Target
 
 
 def test_a_command_is_in_the_file_of_its_name():
@@ -89,6 +92,16 @@ def test_a_server_that_is_away_is_told_once(monkeypatch, tmp_path, hangs_up, cap
     done = call("schedule", "list", "--host", hangs_up)
     assert (done.returncode, done.stdout) == (2, "")
     assert "a broken connection" in done.stderr
+    assert caplog.messages == []
+    compile_pipeline(tmp_path / "a.yaml", None, Target("kubeflow", {"namespace": "vision"}, s3_secret="keys"))
+    api = ApiServer()
+    api.url = hangs_up
+    api.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    caplog.clear()
+    done = call("doctor", "--store", tmp_path / "store", "--package", tmp_path / "a.yaml")
+    assert (done.returncode, done.stdout.count("not looked at")) == (0, 2)
+    assert "cluster cannot be reached" in done.stdout
     assert caplog.messages == []
 
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cluster.api import ApiServer
 from commands import call, contents
 from kfp_api import KfpApi, running
 from networks import write_source
@@ -141,6 +144,88 @@ def test_images_that_variables_name_are_told_by_the_variables(tmp_path, monkeypa
         monkeypatch.setenv(f"DEFECTLINE_IMAGE_{name.upper()}", f"registry.example/{name}:2")
     named = ", ".join(f"DEFECTLINE_IMAGE_{name.upper()}" for name in names)
     assert said() == f"from {named}: 0 of 6 with a digest"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("package") / "compiled.yaml"
+    secrets = ("--s3-secret", "s3-keys", "--gcs-secret", "gcs", "--pull-secret", "login")
+    done = call("compile", "-o", path, "--gpus", "0", *secrets, "--service-account", "server")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture
+def api(tmp_path, monkeypatch) -> Iterator[ApiServer]:
+    """A cluster where everything is that the pods of `package` need."""
+    api = ApiServer()
+    keys = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    api.put("secrets", "kubeflow", "s3-keys", {"data": dict(keys)})
+    api.put("secrets", "kubeflow", "gcs", {"data": {"key.json": ""}})
+    api.put("secrets", "kubeflow", "login", {"data": {".dockerconfigjson": ""}})
+    api.put("serviceaccounts", "defectline", "server", {"secrets": [{"name": "store"}]})
+    api.put("secrets", "defectline", "store", {"data": dict(keys)})
+    with api.running():
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        yield api
+
+
+def secrets(package: Path, namespace: str = "") -> dict[str, list[tuple[bool | None, str]]]:
+    found: dict[str, list[tuple[bool | None, str]]] = {}
+    for one in doctor.examine("", "s3://plates/factory", "", namespace, "", package):
+        found.setdefault(one.check, []).append((one.ok, one.found))
+        assert bool(one.fix) == (one.ok is False)
+    return {check: found[check] for check in ("step secrets", "served pods")}
+
+
+def test_secrets_that_the_pods_find(package, api):
+    assert secrets(package) == {
+        "step secrets": [(True, "gcs, login, s3-keys in namespace kubeflow")],
+        "served pods": [(True, "service account server and its secrets in namespace defectline")],
+    }
+
+
+def test_secrets_that_the_pods_would_miss(package, api):
+    api.remove("secrets", "kubeflow", "s3-keys")
+    api.remove("secrets", "kubeflow", "login")
+    api.find("secrets", "kubeflow", "gcs")["data"] = {"google.json": ""}
+    api.remove("secrets", "defectline", "store")
+    found = secrets(package)
+    assert [ok for ok, _ in found["step secrets"]] == [False] * 3
+    said = "\n".join(text for _, text in found["step secrets"])
+    assert "Secret s3-keys is missing in namespace kubeflow" in said
+    assert "Secret login is missing in namespace kubeflow" in said
+    assert "Secret gcs in namespace kubeflow lacks key.json. Got the keys google.json" in said
+    [(ok, text)] = found["served pods"]
+    assert (ok, "Secret store is missing" in text) == (False, True)
+    assert len(secrets(package, "plant-7")["step secrets"]) == 3
+    assert call("doctor", "--package", package, "--namespace", "plant-7").returncode == 2
+
+
+def test_secrets_that_may_not_be_looked_at(package, api, tmp_path, monkeypatch):
+    api.denied = {("get", "secrets"), ("get", "serviceaccounts")}
+    found = [one for ones in secrets(package).values() for one in ones]
+    assert len(found) == 4
+    assert all(ok is None and text.startswith("not looked at: ") for ok, text in found)
+    shutil.copy(package, "pipeline.yaml")
+    status, listed = examined("--store", tmp_path / "store")
+    assert (status, [one["ok"] for one in listed].count(None)) == (0, 4)
+    shown = call("doctor", "--store", tmp_path / "store").stdout.splitlines()
+    assert [line.split()[1] for line in shown if line.startswith("?")] == ["step", "step", "step", "served"]
+    assert not {"step", "served"} & {line.split()[1] for line in shown if line.startswith("ok")}
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = [one for ones in secrets(package).values() for one in ones]
+    assert [ok for ok, _ in found] == [None, None]
+    assert all("No cluster is configured" in text for _, text in found)
+
+
+def test_a_package_that_is_none(tmp_path):
+    (tmp_path / "compiled.yaml").write_text("a: b")
+    for path in ("compiled.yaml", "missing.yaml"):
+        status, found = examined("--store", tmp_path / "store", "--package", path)
+        assert (status, [one["check"] for one in wrong(found)]) == (2, ["package"])
 
 
 def commands() -> list[list[str]]:

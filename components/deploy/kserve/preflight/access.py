@@ -19,8 +19,14 @@ OWN_IDENTITY = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account")
 """Annotations of a service account that has rights in the cloud itself, so needs no secret."""
 
 
-def access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSettings) -> Iterator[Finding]:
-    """Whether the service account's secrets are such that KServe can use them."""
+def access_to_the_store(
+    cluster: Cluster, store_uri: str, settings: KServeSettings, endpoint: str | None = None
+) -> Iterator[Finding]:
+    """Whether the service account's secrets are such that KServe can use them.
+
+    `endpoint` is the URL of the S3 server as the deploy step calls it, None for that of this process.
+    """
+    own = _own_endpoint() if endpoint is None else endpoint
     name = settings.service_account or "default"
     if not cluster.allowed(Permission("get", "", "serviceaccounts"), name):
         yield unseen(f"service account {name}", f"get serviceaccounts {name}")
@@ -41,7 +47,7 @@ def access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSettin
         if not cluster.allowed(Permission("get", "", "secrets"), secret_name):
             hidden.append(unseen(f"secret {secret_name}", f"get secrets {secret_name}"))
             continue
-        found = _faults_of_secret(cluster.secret(secret_name), secret_name, store_uri)
+        found = _faults_of_secret(cluster.secret(secret_name), secret_name, store_uri, own)
         if not found:
             return
         faults.append(found[0])
@@ -58,7 +64,7 @@ def access_to_the_store(cluster: Cluster, store_uri: str, settings: KServeSettin
         )
 
 
-def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> list[Finding]:
+def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str, own: str) -> list[Finding]:
     if secret is None:
         fix = "Create it, like manifests/secrets/s3.example.yaml."
         return [Finding(f"Secret {name} is missing.", "no such secret", "the secret of the account", fix)]
@@ -77,7 +83,6 @@ def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> lis
             fix = f"{change}: rename the annotation."
             faults.append(Finding(what, f"annotation {key}, which nothing reads", f"{GROUP}/{rest}", fix))
     endpoint = annotations.get(f"{GROUP}/s3-endpoint", "")
-    own = _own_endpoint()
     if "/" in endpoint:
         got, expected = f"annotation {GROUP}/s3-endpoint: {endpoint}", "host:port, without a scheme"
         faults.append(Finding(what, got, expected, f"{change}: write the endpoint so."))
@@ -92,7 +97,9 @@ def _faults_of_secret(secret: Manifest | None, name: str, store_uri: str) -> lis
     return faults
 
 
-def access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterator[Finding]:
+def access_to_the_review(
+    cluster: Cluster, settings: KServeSettings, endpoint: str | None = None
+) -> Iterator[Finding]:
     """Whether the pods have keys to write frames with; what these allow, only the pods can try."""
     if not settings.review:
         return
@@ -128,7 +135,11 @@ def access_to_the_review(cluster: Cluster, settings: KServeSettings) -> Iterator
             f"the keys {' and '.join(sorted(wanted))}",
             f"Change secret {name}: rename its keys.",
         )
-    elif on_s3 and (own := _own_endpoint()) and REVIEW_S3_PLACE[0] not in secret["data"]:
+    elif (
+        on_s3
+        and (own := _own_endpoint() if endpoint is None else endpoint)
+        and REVIEW_S3_PLACE[0] not in secret["data"]
+    ):
         yield Finding(
             f"The pods would not write to {settings.review} where this step reads and writes.",
             f"secret {name} without {REVIEW_S3_PLACE[0]}, so they ask AWS",
