@@ -14,7 +14,7 @@ PARTS  := client common ingest preprocess train train-gpu evaluate deploy serve 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-images lint lock images bench docs notebooks clean
+.PHONY: help setup run serve test test-images test-cluster lint lock images bench docs notebooks clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -51,7 +51,7 @@ serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
 TEST_PROCESSES ?= 2
 
 test: setup  ## run the tests; REQUIRE_ALL=1 makes every skip a failure
-	$(BIN)/pytest -m "not images" --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/pytest -m "not images and not e2e" --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 # Docker works in this folder where this Makefile starts an engine of its own; kept, for its layers.
 ENGINE ?= $(HOME)/.cache/defectline/engine
@@ -60,6 +60,10 @@ test-images: setup  ## build every image with a real Docker engine, and run it
 	@host=$${DOCKER_HOST:-$$(tests/support/engine.sh start $(ENGINE))} || exit 1; \
 	DOCKER_HOST=$$host $(BIN)/pytest -m images; status=$$?; \
 	[ -n "$$DOCKER_HOST" ] || tests/support/engine.sh stop $(ENGINE); exit $$status
+
+test-cluster: setup  ## try the product on the cluster of KUBECONFIG and KFP_HOST; E2E_STAND_IN=1 plays one here
+	@mkdir -p build/test-cluster
+	$(BIN)/pytest tests/e2e -m e2e --junitxml=build/test-cluster/junit.xml
 
 images: setup  ## build the images: make images [REGISTRY=…] [PUSH=1] [GPU=1] [BUILD_ARGS="…"]
 	$(BIN)/python tools/build_images.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(GPU),--gpu) \
