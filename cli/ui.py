@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 NOTHING = "–"
 COLOURS = {
-    **dict.fromkeys(("champion", "deployed", "ok", "OK", "SUCCEEDED", "passed"), "green"),
-    **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "NG", "FAILED", "CANCELED"), "red"),
-    **dict.fromkeys(("unfinished", "running", "RUNNING"), "yellow"),
+    **dict.fromkeys(("champion", "deployed", "ok", "OK", "done", "passed"), "green"),
+    **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "NG", "stopped", "lost"), "red"),
+    **dict.fromkeys(("unfinished", "running", "waiting", "waiting to start"), "yellow"),
 }
 """Of the words that tell a state."""
 BELOW_WIDTH = 50
@@ -64,7 +64,9 @@ def table(
         return
     with console.capture() as captured:
         # A terminal breaks a line that is too long; cut, a name could not be copied.
-        console.print(narrow, width=max(width, console.width), crop=False)
+        before, console.width = console.width, max(width, console.width)
+        console.print(narrow)
+        console.width = before
     header, *lines = captured.get().splitlines()
     console.out(header, highlight=False)
     for line, row in zip(lines, cells, strict=True):

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from defectline.pipeline.kfp_server.following import Step, Watch
     from defectline.pipeline.kfp_server.runs import RunResult
 
-STEPS_RUN_IN = "kubeflow"
-"""The namespace of the steps' pods, where the server does not keep namespaces apart."""
-
 
 def submit(
     host: Host,
@@ -57,6 +54,7 @@ def submit(
     from defectline.cli import ui
     from defectline.pipeline.kfp_server import runs
     from defectline.pipeline.kfp_server.following import look_at_pods
+    from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
     from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)

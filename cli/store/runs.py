@@ -90,9 +90,10 @@ def _is_typed(context: typer.Context, option: str) -> bool:
 
 def _follow(run: str, host: str, namespace: str, timeout: float) -> None:
     from defectline.cli import ui
-    from defectline.cli.cluster.submit import STEPS_RUN_IN, live_steps, show_end
+    from defectline.cli.cluster.submit import live_steps, show_end
     from defectline.components.common.errors import SettingsError
     from defectline.pipeline.kfp_server.following import look_at_pods
+    from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
     from defectline.pipeline.kfp_server.runs import follow
 
     if not host:

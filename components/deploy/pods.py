@@ -1,8 +1,9 @@
 """What Kubernetes knows of a run's pods, where the account of the pipeline may list them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from defectline.components.common.errors import ServingError
 from defectline.components.common.reporting.pod import RUN_LABEL
 from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.manifests import Manifest
@@ -32,14 +33,41 @@ class Waiting(NamedTuple):
     fix: str = ""
 
 
-def find_waiting(run: str, namespace: str) -> list[Waiting]:
-    """The pods of the run that have not started, and why. Raises ServingError where they cannot be listed."""
-    found = []
-    for pod in Cluster(namespace).pods({RUN_LABEL: run}):
-        status = pod.get("status", {})
-        if status.get("phase") == "Pending" and (waiting := _waits(_step(pod), status)):
-            found.append(waiting)
-    return found
+class RunPods(NamedTuple):
+    """The pods of a run."""
+
+    count: int
+    waiting: Sequence[Waiting] = ()
+    """Those that have not started."""
+    attempts: Mapping[str, int] = {}
+    """By step: how often a pod of it was started, where that is more than once."""
+
+
+def look_at(run: str, namespace: str) -> RunPods:
+    """The pods of the run. Raises ServingError where they cannot be listed."""
+    cluster, waiting = Cluster(namespace), []
+    attempts: dict[str, int] = {}
+    pods = cluster.pods({RUN_LABEL: run})
+    for pod in pods:
+        status, step = pod.get("status", {}), _step(pod)
+        if (number := _attempt(pod)) > 1:
+            attempts[step] = max(number, attempts.get(step, 0))
+        if status.get("phase") == "Pending":
+            found = _waits(step, status) or _waits_for_a_volume(cluster, step, pod["metadata"]["name"])
+            waiting += [found] if found else []
+    return RunPods(len(pods), waiting, attempts)
+
+
+def _waits_for_a_volume(cluster: Cluster, step: str, pod: str) -> Waiting | None:
+    """A secret that is mounted and missing is told by events alone."""
+    try:
+        event = cluster.latest_event(pod, warning=True)
+    except ServingError:
+        return None
+    if "FailedMount" not in event and "FailedAttachVolume" not in event:
+        return None
+    text = f"its pod does not start: {event}"
+    return Waiting(step, text, "not found" in event, "Create what the message names.")
 
 
 def _waits(step: str, status: Manifest) -> Waiting | None:
@@ -86,6 +114,13 @@ def _tell(pod: Manifest) -> str:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"failed in {step}, whose pod found no node: {condition.get('message', '')}"
     return ""
+
+
+def _attempt(pod: Manifest) -> int:
+    """At which attempt of its step a pod is: Argo counts from 0, `executor(1)`."""
+    last = pod["metadata"].get("annotations", {}).get(NODE, "").rpartition(".")[2]
+    number = last.partition("(")[2].removesuffix(")")
+    return int(number) + 1 if last.startswith("executor(") and number.isdigit() else 1
 
 
 def _step(pod: Manifest) -> str:

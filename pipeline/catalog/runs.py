@@ -11,6 +11,7 @@ from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.files import replaced
 from defectline.components.common.records import Outcome, read_outcome
+from defectline.components.common.reporting.step_record import find_reason, read_steps
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Object, Storage
 from defectline.components.common.storage.base import local_file
@@ -34,6 +35,8 @@ class Run(NamedTuple):
     """When the first and the last of its files were written: ISO 8601, UTC."""
     files: tuple[str, ...]
     """Names below runs/<id>/."""
+    trouble: str = ""
+    """What a step of it failed by, where nothing wrote its outcome."""
 
     @property
     def is_fold(self) -> bool:
@@ -45,6 +48,11 @@ class Run(NamedTuple):
         if self.outcome:
             return self.outcome.state
         return "judged" if self.is_fold and self.metrics else "unfinished"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so; may be empty."""
+        return self.outcome.reason if self.outcome else self.trouble
 
     @property
     def judged(self) -> str:
@@ -92,7 +100,12 @@ def _read_run(store: Storage, run: str, files: Sequence[Object], say: Say) -> Ru
             leave_out(store, layout.run_key(run, layout.OUTCOME), say)
     metrics = _json(store, run, layout.METRICS, {}, say) if layout.METRICS in names else {}
     gate = _json(store, run, layout.GATE, [], say) if layout.GATE in names else []
-    return Run(run, outcome, metrics, gate, times[0], times[-1], names)
+    trouble = ""
+    if outcome is None and any(name.startswith(layout.STEPS) for name in names):
+        found = find_reason(read_steps(store, run))
+        # One that runs has not failed yet.
+        trouble = found.text if found and found.record.state != "running" else ""
+    return Run(run, outcome, metrics, gate, times[0], times[-1], names, trouble)
 
 
 def _json(store: Storage, run: str, name: str, otherwise: Any, say: Say) -> Any:
@@ -115,9 +128,7 @@ def list_runs(store: Storage, limit: int, say: Say) -> list[RunRow]:
 def _row(run: Run) -> RunRow:
     began, ended = (datetime.fromisoformat(time) for time in (run.began, run.ended))
     took = None if run.state == "unfinished" else minutes(began, ended)
-    return RunRow(
-        run.id, run.id, run.began, took, run.state, run.outcome.reason if run.outcome else "", run.judged
-    )
+    return RunRow(run.id, run.id, run.began, took, run.state, run.reason, run.judged)
 
 
 def minutes(began: datetime, ended: datetime) -> float:
@@ -218,7 +229,7 @@ def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> P
     if layout.REPORT not in run.files:
         raise SettingsError(
             f"The run {run.id} has no report.",
-            got=f"a run that ended as {run.state}",
+            got=f"a run that ended as {run.state}" + (f": {run.reason}" if run.reason else ""),
             expected="a run that reached its gate",
             fix=f"Look at {store.url(layout.run_key(run.id, layout.PICTURES))}, or at its log."
             if layout.PICTURES in run.files

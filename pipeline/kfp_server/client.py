@@ -29,8 +29,9 @@ RETRY_BACKOFF_S = 0.2
 OLDEST = (2, 17)
 """The oldest backend that all of this was written for."""
 
-UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
-"""States of a run that has not ended."""
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+"""States of a run that has ended. A server gives one that it has not heard of yet no state, or an unspecified
+one."""
 
 HOST_EXAMPLE = "https://kubeflow.example.com/pipeline or http://localhost:8080"
 
@@ -226,10 +227,11 @@ class Server:
             "list runs",
             self.runs.run_service_list_runs_with_http_info,
             "runs",
+            namespace=self.namespace,
             experiment_id=experiment_id,
             sort_by="created_at desc",
         )
-        return [run for run in found if run.recurring_run_id == job_id and run.state in UNDER_WAY]
+        return [run for run in found if run.recurring_run_id == job_id and run.state not in ENDED]
 
     def has_job(self, job_id: str) -> bool:
         """Whether the recurring run is still there."""

@@ -1,22 +1,23 @@
 """Follow a run on a server to its end: its steps, what keeps them waiting, and when waiting is in vain."""
 
+import re
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import kfp_server_api as api
 
-from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
 from defectline.components.common.steps import Say
 from defectline.pipeline.catalog.runs import minutes
-from defectline.pipeline.kfp_server.client import UNDER_WAY, Server
+from defectline.pipeline.kfp_server.client import ENDED, Server
 
 if TYPE_CHECKING:
-    from defectline.components.deploy.pods import Waiting
+    from defectline.components.deploy.pods import RunPods, Waiting
 
 WORDS = {
     "PENDING": "waiting to start",
@@ -50,8 +51,8 @@ class Step(NamedTuple):
 
 Watch = Callable[[str, Sequence[Step]], None]
 """Gets the run's state and its steps, in the order in which they began, at each look."""
-Look = Callable[[str], "Sequence[Waiting] | None"]
-"""The pods of a run that wait; None where the cluster cannot be asked."""
+Look = Callable[[str], "RunPods | None"]
+"""The pods of a run; None where the cluster cannot be asked."""
 
 
 class Follower:
@@ -72,10 +73,10 @@ class Follower:
         look: Look | None = None,
     ):
         self.server, self.timeout_s, self.poll_s, self.say = server, timeout_s, poll_s, say
-        self.watch, self.look = watch or _sayer(say), look or (lambda run: ())
+        self.watch, self.look = watch or _sayer(say), look
         self._hopeless: Counter[str] = Counter()
-        self._gone = 0
-        self._said = ""
+        self._seen = self._gone = 0
+        self._said: set[str] = set()
 
     def follow(self, run_id: str, steps: frozenset[str] | None = None) -> str:
         """The state in which the run ended; `steps` are the tasks to tell of, all that run a pod by default.
@@ -102,11 +103,13 @@ class Follower:
             else:
                 last = f"state {run.state}"
                 self._check_lost(run)
-                waiting = self.look(run_id) if run.state in UNDER_WAY else ()
-                self.watch(run.state or "PENDING", read_steps_of(run, steps, waiting or ()))
-                if run.state not in UNDER_WAY:
+                under_way = run.state not in ENDED
+                pods = self.look(run_id) if self.look and under_way else None
+                self.watch(run.state or "PENDING", read_steps_of(run, steps, pods))
+                if not under_way:
                     return str(run.state)
-                self._check_hopeless(run_id, waiting)
+                if self.look:
+                    self._check_pods(run, pods)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ServingError(
@@ -121,46 +124,68 @@ class Follower:
 
     def _check_lost(self, run: Any) -> None:
         if why := why_lost(self.server, run):
-            raise ServingError(
-                f"The run {run.run_id} will not end.",
-                got=f"{run.state} on the server, but {why}",
-                expected="a workflow that works on it",
-                fix="Start another run. `defectline status` shows what this one left at the endpoint; its "
-                f"entry can be removed in the user interface: {page(self.server, run.run_id)}",
-            )
+            self._give_up(run, why)
 
-    def _check_hopeless(self, run_id: str, waiting: "Sequence[Waiting] | None") -> None:
-        """Raise where pods can be looked at, and one waits for what will not come by itself."""
-        if waiting is None:
-            if not self._said:
-                self._said = "a step that waits shows as running, since Kubernetes cannot be asked here; see "
-                self._said += f"`kubectl get pods -n NAMESPACE -l pipeline/runid={run_id}`"
-                self.say(self._said)
+    def _give_up(self, run: Any, why: str) -> NoReturn:
+        raise ServingError(
+            f"The run {run.run_id} will not end.",
+            got=f"{run.state} on the server, but {why}",
+            expected="a workflow that works on it",
+            fix="Start another run. `defectline status` shows what this one left at the endpoint; its entry "
+            f"can be removed in the user interface: {page(self.server, run.run_id)}",
+        )
+
+    def _check_pods(self, run: Any, pods: "RunPods | None") -> None:
+        """Raise where the run's pods are gone, or one waits for what will not come by itself."""
+        run_id = run.run_id
+        selector = f"-l pipeline/runid={run_id}"
+        if pods is None:
+            self._say_once(
+                "a step that waits shows as running, since Kubernetes cannot be asked here; see "
+                f"`kubectl get pods -n NAMESPACE {selector}`"
+            )
             return
-        stuck = {one.text: one for one in waiting if one.hopeless}
+        self._seen = max(self._seen, pods.count)
+        self._gone = self._gone + 1 if pods.count == 0 and run.state == "RUNNING" else 0
+        if self._gone >= LOOKS and self._seen:
+            self._give_up(run, "its pods, which were there, are gone, and its workflow with them")
+        if self._gone >= LOOKS:
+            self._say_once(
+                "Kubernetes shows no pod of this run: its workflow may be gone, or KUBECONFIG leads to "
+                f"another cluster; see `kubectl get pods -A {selector}`"
+            )
+        stuck = {f"{one.step}: {one.text}": one for one in pods.waiting if one.hopeless}
         self._hopeless = Counter({text: self._hopeless[text] + 1 for text in stuck})
         for text, one in stuck.items():
             if self._hopeless[text] >= LOOKS:
                 raise SettingsError(
                     f"The run {run_id} cannot go on.",
-                    got=f"{one.step}: {text}",
+                    got=text,
                     expected="pods that start",
                     fix=f"{one.fix} The pod then starts by itself: `{command(self.server, run_id)}`. Or stop "
                     f"the run at {page(self.server, run_id)}.",
                 )
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
 
 def look_at_pods(namespace: str) -> Look:
-    """Asks Kubernetes, in the namespace where the steps' pods run, as long as it answers."""
+    """Asks Kubernetes, in the namespace where the steps' pods run, as long as it may be asked."""
     # The packages of Kubernetes are slow to import.
-    from defectline.components.deploy.pods import find_waiting
+    from defectline.components.deploy.kserve.answers import Unavailable
+    from defectline.components.deploy.pods import look_at
 
     able = True
 
-    def look(run_id: str) -> "Sequence[Waiting] | None":
+    def look(run_id: str) -> "RunPods | None":
         nonlocal able
         try:
-            return find_waiting(run_id, namespace) if able else None
+            return look_at(run_id, namespace) if able else None
+        except Unavailable:
+            return None
         except ServingError:
             able = False
             return None
@@ -174,9 +199,14 @@ def why_lost(server: Server, run: Any) -> str:
     A recurring run owns the workflows of its runs: where it was deleted, they went with it, and the server
     goes on saying what it last saw.
     """
-    if run.state not in UNDER_WAY or not run.recurring_run_id or server.has_job(run.recurring_run_id):
+    if run.state in ENDED or not run.recurring_run_id:
         return ""
-    return "its schedule was deleted, and its workflow and pods with it"
+    try:
+        there = server.has_job(run.recurring_run_id)
+    except DefectlineError:
+        # Whoever may not look at schedules, or not now, is told what the server says of the run.
+        return ""
+    return "" if there else "its schedule was deleted, and its workflow and pods with it"
 
 
 @contextmanager
@@ -210,24 +240,26 @@ def page(server: Server, run_id: str) -> str:
     return f"{server.host}/#/runs/details/{run_id}"
 
 
-def read_steps_of(run: Any, names: frozenset[str] | None, waiting: "Sequence[Waiting]" = ()) -> list[Step]:
+def read_steps_of(run: Any, names: frozenset[str] | None, pods: "RunPods | None" = None) -> list[Step]:
     """The steps of a run, in the order in which they began. Pure."""
+    waiting = list(pods.waiting) if pods else []
+    attempts = pods.attempts if pods else {}
     details = list(run.run_details.task_details or []) if run.run_details else []
     tasks = [task for task in details if task.state and _is_step(task, names)]
     tasks.sort(key=lambda task: (str(task.start_time or task.create_time), str(task.task_id)))
     numbers, found = Counter(task.display_name for task in tasks), []
     seen: Counter[str] = Counter()
+    notes_of = _waiting_tasks(tasks, waiting)
     for task in tasks:
         seen[task.display_name] += 1
         several = numbers[task.display_name] > 1
         name = task.display_name
         if several:
             name += f" {seen[task.display_name]} of {numbers[task.display_name]}"
-        waits = next((one for one in waiting if one.step == task.display_name), None)
-        under_way = task.state in UNDER_WAY
-        state = "PENDING" if waits and under_way else task.state
-        notes = [waits.text] if waits and under_way else []
-        if (attempt := _attempt(task, details)) > 1:
+        waits = notes_of.get(task.task_id, "")
+        notes = [waits] if waits else []
+        state = "PENDING" if waits else task.state
+        if task.state not in ENDED and (attempt := attempts.get(task.display_name, 1)) > 1:
             notes.append(f"attempt {attempt}: the pod before was lost")
         began = task.start_time or task.create_time
         found.append(Step(task.task_id, name, state, _minutes_so_far(began, task.end_time), "; ".join(notes)))
@@ -242,26 +274,17 @@ def _is_step(task: Any, names: frozenset[str] | None) -> bool:
     return not name.endswith("-driver") and not name.startswith((*groups, "anything-new", "gate-passed"))
 
 
-def _attempt(task: Any, details: Sequence[Any]) -> int:
-    """At which attempt a task is: Argo numbers the pods below it, `executor(0)`, `executor(1)`."""
-    below = [task.task_id]
-    highest = 0
-    for parent in below:
-        children = {one for link in _links(parent, details) for one in link}
-        for child in details:
-            inside = child.parent_task_id == parent or child.task_id in children or child.pod_name in children
-            if inside and child.task_id not in below:
-                below.append(child.task_id)
-                number = str(child.display_name).rpartition("(")[2].removesuffix(")")
-                highest = max(highest, int(number) if number.isdigit() else 0)
-    return highest + 1
-
-
-def _links(task_id: str, details: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    for one in details:
-        if one.task_id == task_id:
-            for child in one.child_tasks or []:
-                yield tuple(filter(None, (child.task_id, child.pod_name)))
+def _waiting_tasks(tasks: Sequence[Any], waiting: "Sequence[Waiting]") -> dict[str, str]:
+    """Task → what its pod waits for. Of shards that run alike, those that began last have not started yet; a
+    driver's pod, `train-driver`, waits for the step behind it."""
+    found: dict[str, str] = {}
+    for one in waiting:
+        names = (one.step, one.step.removesuffix("-driver"))
+        for task in reversed(tasks):
+            if task.display_name in names and task.state not in ENDED and task.task_id not in found:
+                found[task.task_id] = one.text
+                break
+    return found
 
 
 def _minutes_so_far(began: datetime | None, ended: datetime | None) -> float | None:
@@ -292,6 +315,8 @@ def find_run(server: Server, start: str) -> api.V2beta1Run:
     """The run of that id, of the start of one, or of that name. Raises SettingsError."""
     from defectline.pipeline.catalog.reading import resolve
 
+    if re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", start):
+        return server.ask("read the run", server.runs.run_service_get_run_with_http_info, start)
     found = list(
         server.pages(
             "list runs",
@@ -302,7 +327,14 @@ def find_run(server: Server, start: str) -> api.V2beta1Run:
         )
     )
     named = [run for run in found if run.display_name == start]
-    if len(named) == 1:
+    if len(named) > 1:
+        raise SettingsError(
+            f"Several runs are called {start}.",
+            got=", ".join(run.run_id for run in named[:5]),
+            expected="one run",
+            fix="Name it by its id.",
+        )
+    if named:
         return named[0]
     ids = [run.run_id for run in found]
     wanted = resolve(start, ids[::-1], "run", "defectline runs --host URL")

@@ -8,6 +8,9 @@ from defectline.components.common.reporting.step_record import find_reason, read
 from defectline.components.common.storage import Storage, open_storage
 from defectline.pipeline.kfp_server.client import Server
 
+STEPS_RUN_IN = "kubeflow"
+"""The namespace of the steps' pods, where the server does not keep namespaces apart."""
+
 
 def find_store(run: Any) -> str:
     """The store that a run was told to write to; "" where it was told none."""
@@ -43,9 +46,20 @@ def detail(store: str, run_id: str) -> str:
     return found.record.detail if found else ""
 
 
+def ask_kubernetes(run_id: str, namespace: str) -> str:
+    """What happened to a pod of the run; "" where nothing did, or Kubernetes cannot be asked."""
+    # The packages of Kubernetes are slow to import.
+    from defectline.components.deploy.pods import find_trouble
+
+    try:
+        return find_trouble(run_id, namespace or STEPS_RUN_IN)
+    except DefectlineError:
+        return ""
+
+
 def how_to_look(server: Server, run_id: str) -> str:
     """How to read the log of a run whose steps left nothing in the store."""
-    namespace = server.namespace or "kubeflow"
+    namespace = server.namespace or STEPS_RUN_IN
     return (
         f"no step could say why. Its pods: `kubectl get pods -n {namespace} -l pipeline/runid={run_id}`; the "
         f"log of one: `kubectl logs -n {namespace} POD -c main`, or "

@@ -13,7 +13,7 @@ from defectline.components.common.steps import Say
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.catalog.runs import RunRow, minutes
 from defectline.pipeline.kfp_server import reasons
-from defectline.pipeline.kfp_server.client import UNDER_WAY, Server
+from defectline.pipeline.kfp_server.client import ENDED, Server
 from defectline.pipeline.kfp_server.following import Follower, Look, Watch, find_run, page, why_lost
 from defectline.pipeline.kfp_server.package import read_package
 
@@ -77,7 +77,7 @@ def submit(
         return RunResult(run.run_id, url, run.state or "PENDING")
     follower = Follower(server, timeout_s=timeout_s, poll_s=poll_s, say=say, watch=watch, look=look)
     state = follower.follow(run.run_id, compiled.steps)
-    return _result(server, run.run_id, state, str(parameters.get("store") or ""))
+    return _result(server, run.run_id, state, str(parameters.get("store") or ""), namespace, look)
 
 
 def follow(
@@ -100,13 +100,17 @@ def follow(
     run = find_run(server, start)
     say(f"run {run.display_name}: {page(server, run.run_id)}")
     follower = Follower(server, timeout_s=timeout_s, poll_s=poll_s, say=say, watch=watch, look=look)
-    return _result(server, run.run_id, follower.follow(run.run_id), reasons.find_store(run))
+    state = follower.follow(run.run_id)
+    return _result(server, run.run_id, state, reasons.find_store(run), namespace, look)
 
 
-def _result(server: Server, run_id: str, state: str, store: str) -> RunResult:
+def _result(
+    server: Server, run_id: str, state: str, store: str, namespace: str, look: Look | None
+) -> RunResult:
     reason = reasons.explain(store, run_id)
     if not reason and state != "SUCCEEDED":
-        reason = reasons.how_to_look(server, run_id)
+        asked = reasons.ask_kubernetes(run_id, namespace) if look else ""
+        reason = asked or reasons.how_to_look(server, run_id)
     detail = "" if state == "SUCCEEDED" else reasons.detail(store, run_id)
     return RunResult(run_id, page(server, run_id), state, reason, detail)
 
@@ -145,7 +149,7 @@ def _row(server: Server, run: Any) -> RunRow:
     state, reason = run.state or "PENDING", ""
     if why := why_lost(server, run):
         state, reason = LOST, f"nothing works on it: {why}"
-    elif state not in (*UNDER_WAY, "SUCCEEDED"):
+    elif state in ENDED and state != "SUCCEEDED":
         reason = reasons.explain(reasons.find_store(run), run.run_id)
     return RunRow(
         run.run_id,

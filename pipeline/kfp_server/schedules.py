@@ -17,6 +17,9 @@ from defectline.pipeline.kfp_server.client import Server
 from defectline.pipeline.kfp_server.cron import normalise_cron, times
 from defectline.pipeline.kfp_server.package import read_package
 
+SETTLE_S = 5.0
+"""How long a schedule that was switched off may take to hand its last run to the server."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -75,8 +78,8 @@ def apply_schedule(
     The package becomes a version of the pipeline `defectline`, named by the first 12 hex digits of its
     SHA-256. With `latest` the schedule runs whatever version is the newest at each time; a server older
     than that is safe on gets this version, and `say` hears of it, and of other schedules that will run
-    this package because they follow the newest. Missed times are not caught up and never do two runs
-    overlap. Where a schedule of that name
+    this package because they follow the newest. Missed times are not caught up and two runs of a
+    schedule do not overlap. Where a schedule of that name
     differs, its successor is created before it is removed: KFP cannot change one, and this way a failure
     leaves at least one behind. Running the same command again does the rest.
 
@@ -204,7 +207,8 @@ def _retire(server: Server, job: api.V2beta1RecurringRun, force: bool = False) -
     """Switch a recurring run off and delete it; returns its runs under way, which keep it unless `force`."""
     if job.mode != api.RecurringRunMode.DISABLE:
         server.switch_job(job, enabled=False)
-    # Looked for afterwards: until then it may have started one more.
+        # One that it was about to start is on the server by then.
+        time.sleep(SETTLE_S)
     left = server.runs_of(job.recurring_run_id, job.experiment_id)
     if force or not left:
         server.delete_job(job)

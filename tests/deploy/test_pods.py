@@ -8,7 +8,7 @@ import pytest
 from cluster.api import ApiServer
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.pods import find_trouble
+from defectline.components.deploy.pods import find_trouble, look_at
 
 NAMESPACE, RUN = "kubeflow", "0f0b8d4e-6f0e-4a3c-9b7e-1c1d1b3a5e77"
 TRAIN = "defectline-x7k2p.root.run.condition-anything-new-1.train.executor(0)"
@@ -140,3 +140,41 @@ def test_without_rights_it_is_said(api: ApiServer):
     api.denied = {("list", "pods")}
     with pytest.raises(ServingError):
         find_trouble(RUN, NAMESPACE)
+
+
+def test_what_has_not_started_is_told_with_whether_it_ever_will(api: ApiServer):
+    put(api, ended(0, "Completed"), "x.root.run.ingest.executor(0)")
+    put(api, waiting("CreateContainerConfigError", 'secret "s3-keys" not found'))
+    put(api, waiting("ContainerCreating"), "x.root.run.evaluate.executor(0)")
+    put(api, waiting("ImagePullBackOff", "not found"), "x.root.run.deploy.executor(0)")
+    seen = look_at(RUN, NAMESPACE)
+    assert seen.count == 4
+    assert [(one.step, one.hopeless) for one in seen.waiting] == [("train", True), ("deploy", False)]
+    assert 'secret "s3-keys" not found' in seen.waiting[0].text
+    assert look_at("another", NAMESPACE).count == 0
+
+
+def test_a_secret_that_is_mounted_and_missing_is_told_by_an_event(api: ApiServer):
+    put(api, waiting("ContainerCreating"))
+    [pod] = [key[2] for key in api.objects if key[0] == "pods"]
+    message = 'MountVolume.SetUp failed for volume "gcs-key" : secret "gcs-key" not found'
+    event = {
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": message,
+        "involvedObject": {"kind": "Pod", "name": pod, "namespace": NAMESPACE},
+        "lastTimestamp": "2026-11-28T06:05:00Z",
+    }
+    api.put("events", NAMESPACE, f"{pod}.1", event)
+    [one] = look_at(RUN, NAMESPACE).waiting
+    assert one.hopeless
+    assert 'secret "gcs-key" not found' in one.text
+    # Without the right to list events, the pod just starts.
+    api.denied = {("list", "events")}
+    assert look_at(RUN, NAMESPACE).waiting == []
+
+
+def test_pods_that_were_started_again_count_their_attempts(api: ApiServer):
+    put(api, {"phase": "Running"}, TRAIN.replace("(0)", "(1)"))
+    put(api, {"phase": "Running"}, "x.root.run.evaluate.executor(0)")
+    assert look_at(RUN, NAMESPACE).attempts == {"train": 2}

@@ -42,7 +42,7 @@ PRIMITIVES = {"str": str, "bool": bool, "int": int, "datetime": str}
 
 Step = tuple[str, dict[str, str]]
 """A run's state at one poll, and its tasks' states, in the order in which they began. What follows `#` makes
-tasks of the same name differ; `train>executor` is a task within the task `train`."""
+tasks of the same name differ."""
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """The end of what has not ended."""
 
@@ -231,7 +231,7 @@ class KfpApi:
         run.finished_at = run.finished_at or BEGINNING
         return run
 
-    def start_scheduled(self, job_id: str, state: str = "RUNNING") -> str:
+    def start_scheduled(self, job_id: str, state: str | None = "RUNNING") -> str:
         """Have a recurring run start a run, which stays in this state; its id."""
         job = self.recurring_runs[job_id]
         run = api.V2beta1Run(
@@ -278,7 +278,8 @@ class KfpApi:
         known(self.recurring_runs, job_id, "Job")
         del self.recurring_runs[job_id]
         running = (run for run in self.runs.values() if run.recurring_run_id == job_id)
-        self.lost |= {run.run_id for run in running if run.state in ("PENDING", "RUNNING")}
+        ended = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+        self.lost |= {run.run_id for run in running if run.state not in ended}
         return {}
 
     def switch_recurring_run(self, request: Request, upload: None, job_id: str, verb: str) -> Any:
@@ -352,18 +353,16 @@ def known(where: dict[str, Any], key: str, what: str) -> Any:
 
 
 def task_detail(run_id: str, number: int, name: str, state: str) -> Any:
-    parent, _, own = name.rpartition(">")
     began = datetime(2026, 1, 1, second=number, tzinfo=UTC)
     ended = state not in ("PENDING", "RUNNING")
     return api.V2beta1PipelineTaskDetail(
         run_id=run_id,
         task_id=f"{run_id}-{name}",
-        display_name=own.partition("#")[0],
+        display_name=name.partition("#")[0],
         create_time=datetime(2026, 1, 1, tzinfo=UTC),
         start_time=began,
         end_time=began + timedelta(minutes=1) if ended else BEGINNING,
         state=state,
-        parent_task_id=f"{run_id}-{parent}" if parent else None,
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 from kfp_api import BEGINNING, task_detail
 from small_pipeline import assert_helps
 
-from defectline.components.common.errors import SettingsError
-from defectline.components.deploy.pods import Waiting
+from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.deploy.pods import RunPods, Waiting
 from defectline.pipeline.kfp_server.following import read_steps_of
 from defectline.pipeline.kfp_server.runs import follow
 
@@ -19,6 +19,10 @@ MISSING = Waiting(
     fix="Create what the message names.",
 )
 FULL = Waiting("measure", "its pod finds no node: 0/1 nodes are available: 1 Insufficient cpu.")
+
+
+def pods(*waiting: Waiting, **attempts: int) -> RunPods:
+    return RunPods(max(1, len(waiting)), waiting, attempts)
 
 
 def seen(tasks: dict[str, str]) -> api.V2beta1Run:
@@ -48,8 +52,8 @@ def test_shards_have_numbers():
 
 
 def test_a_step_that_was_started_again_says_so():
-    run = seen({"train": "RUNNING", "train>executor(0)": "FAILED", "train>executor(1)": "RUNNING"})
-    [step] = read_steps_of(run, frozenset({"train"}))
+    """Kubernetes knows; the server's tasks do not name their pods."""
+    [step] = read_steps_of(seen({"train": "RUNNING"}), frozenset({"train"}), pods(train=2))
     assert step.note == "attempt 2: the pod before was lost"
 
 
@@ -61,29 +65,40 @@ def test_drivers_and_groups_are_not_steps():
 
 
 def test_a_pod_that_has_not_started_is_shown_with_its_reason():
-    [step] = read_steps_of(seen({"measure": "RUNNING"}), None, [FULL])
+    [step] = read_steps_of(seen({"measure": "RUNNING"}), None, pods(FULL))
     assert (step.state, step.note) == ("PENDING", FULL.text)
+
+
+def test_a_driver_that_waits_is_shown_at_its_step():
+    driver = FULL._replace(step="measure-driver")
+    [step] = read_steps_of(seen({"measure": "RUNNING"}), None, pods(driver))
+    assert (step.state, step.note) == ("PENDING", FULL.text)
+
+
+def test_of_several_shards_only_the_one_that_waits_is_shown_so():
+    run = seen({"measure#0": "RUNNING", "measure#1": "RUNNING", "measure#2": "RUNNING"})
+    assert [step.state for step in read_steps_of(run, None, pods(FULL))] == ["RUNNING", "RUNNING", "PENDING"]
 
 
 def test_what_only_a_person_can_bring_ends_the_wait_early(run, server):
     server.script = (("RUNNING", {"measure": "RUNNING"}),)
     lines: list[str] = []
     with pytest.raises(SettingsError) as caught:
-        run(wait=True, say=lines.append, look=lambda run_id: [MISSING])
+        run(wait=True, say=lines.append, look=lambda run_id: pods(MISSING))
     assert_helps(caught.value, "cannot go on", 'secret "s3-keys" not found', "--follow", "Create what")
     assert f"measure: waiting to start, {MISSING.text}" in lines
 
 
 def test_a_secret_that_comes_a_moment_later_does_not(run, server):
-    looks = iter([[MISSING], [MISSING], []])
-    assert run(wait=True, look=lambda run_id: next(looks, []), say=lambda line: None).state == "SUCCEEDED"
+    looks = iter([pods(MISSING), pods(MISSING)])
+    assert run(wait=True, look=lambda run_id: next(looks, pods()), say=lambda line: None).state == "SUCCEEDED"
 
 
 def test_a_lack_of_room_is_told_and_waited_for(run, server):
     """An autoscaler may bring a node."""
     server.script = (("RUNNING", {"measure": "RUNNING"}),) * 8 + (("SUCCEEDED", {"measure": "SUCCEEDED"}),)
     lines: list[str] = []
-    done = run(wait=True, say=lines.append, look=lambda run_id: [FULL])
+    done = run(wait=True, say=lines.append, look=lambda run_id: pods(FULL))
     assert done.state == "SUCCEEDED"
     assert [line for line in lines if "Insufficient cpu" in line] == [
         f"measure: waiting to start, {FULL.text}"
@@ -101,3 +116,35 @@ def test_where_kubernetes_cannot_be_asked_the_command_that_can_is_named_once(run
     told = [line for line in lines if "kubectl get pods" in line]
     assert len(told) == 1
     assert f"pipeline/runid={done.run_id}" in told[0]
+
+
+def test_a_run_whose_pods_go_away_will_not_end(run, server):
+    server.script = (("RUNNING", {"measure": "RUNNING"}),)
+    looks = iter([pods()])
+    with pytest.raises(ServingError) as caught:
+        run(wait=True, say=lambda line: None, look=lambda run_id: next(looks, RunPods(0)))
+    assert_helps(caught.value, "will not end", "its pods, which were there, are gone")
+
+
+def test_a_cluster_that_shows_no_pod_at_all_is_a_suspicion(run, server):
+    """KUBECONFIG may lead to another cluster."""
+    server.script = (("RUNNING", {"measure": "RUNNING"}),) * 8 + (("SUCCEEDED", {}),)
+    lines: list[str] = []
+    done = run(wait=True, say=lines.append, look=lambda run_id: RunPods(0))
+    assert done.state == "SUCCEEDED"
+    assert len([line for line in lines if "may be gone, or KUBECONFIG" in line]) == 1
+
+
+def test_schedules_that_cannot_be_asked_for_do_not_end_the_wait(apply, server):
+    job = apply()
+    run_id = server.start_scheduled(job.id)
+    server.polls[run_id] = iter([("RUNNING", {}), ("SUCCEEDED", {})])
+    server.fail("GET", "/recurringruns/", 503)
+    assert follow(run_id, host=server.host, poll_s=0.001, say=lambda line: None).state == "SUCCEEDED"
+
+
+def test_runs_of_one_name_are_told_apart_by_their_ids(run, server):
+    ids = {run(name="plates").run_id, run(name="plates").run_id}
+    with pytest.raises(SettingsError) as caught:
+        follow("plates", host=server.host)
+    assert all(one in caught.value.got for one in ids)

@@ -184,12 +184,11 @@ def test_a_run_can_be_followed_later_by_its_id_its_start_or_its_name(run, server
 def test_a_run_whose_workflow_went_with_its_schedule_is_told_as_such(apply, server):
     job = apply()
     run_id = server.start_scheduled(job.id)
-    assert [row.state for row in list_cluster_runs(server.host, "", "", 10) if row.run == run_id] in (
-        [],
-        ["RUNNING"],
-    )
     delete_schedule(host=server.host, name="nightly", force=True, say=lambda line: None)
     assert server.runs[run_id].state == "RUNNING"
+    [row] = list_cluster_runs(server.host, "", "", 10)
+    assert (row.run, row.state) == (run_id, "LOST")
+    assert "its schedule was deleted" in row.reason
 
     with pytest.raises(ServingError) as caught:
         follow(run_id, host=server.host, poll_s=0.001, say=lambda line: None)

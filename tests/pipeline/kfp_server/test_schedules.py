@@ -314,7 +314,7 @@ def test_a_bad_cron_is_refused_before_anything_is_sent(apply, server):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "RUNTIME_STATE_UNSPECIFIED", None])
 def test_a_change_leaves_a_run_that_is_under_way_alone(apply, server, state):
     old = apply()
     run = server.start_scheduled(old.id, state)
