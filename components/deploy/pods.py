@@ -36,7 +36,7 @@ class Waiting(NamedTuple):
 class RunPods(NamedTuple):
     """The pods of a run."""
 
-    count: int
+    number: int
     waiting: Sequence[Waiting] = ()
     """Those that have not started."""
     attempts: Mapping[str, int] = {}

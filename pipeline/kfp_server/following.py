@@ -145,8 +145,8 @@ class Follower:
                 f"`kubectl get pods -n NAMESPACE {selector}`"
             )
             return
-        self._seen = max(self._seen, pods.count)
-        self._gone = self._gone + 1 if pods.count == 0 and run.state == "RUNNING" else 0
+        self._seen = max(self._seen, pods.number)
+        self._gone = self._gone + 1 if pods.number == 0 and run.state == "RUNNING" else 0
         if self._gone >= LOOKS and self._seen:
             self._give_up(run, "its pods, which were there, are gone, and its workflow with them")
         if self._gone >= LOOKS:

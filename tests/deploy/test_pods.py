@@ -148,10 +148,10 @@ def test_what_has_not_started_is_told_with_whether_it_ever_will(api: ApiServer):
     put(api, waiting("ContainerCreating"), "x.root.run.evaluate.executor(0)")
     put(api, waiting("ImagePullBackOff", "not found"), "x.root.run.deploy.executor(0)")
     seen = look_at(RUN, NAMESPACE)
-    assert seen.count == 4
+    assert seen.number == 4
     assert [(one.step, one.hopeless) for one in seen.waiting] == [("train", True), ("deploy", False)]
     assert 'secret "s3-keys" not found' in seen.waiting[0].text
-    assert look_at("another", NAMESPACE).count == 0
+    assert look_at("another", NAMESPACE).number == 0
 
 
 def test_a_secret_that_is_mounted_and_missing_is_told_by_an_event(api: ApiServer):
