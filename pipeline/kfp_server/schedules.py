@@ -1,6 +1,7 @@
 """Keep recurring runs on a Kubeflow Pipelines server."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -78,10 +79,10 @@ def apply_schedule(
     The package becomes a version of the pipeline `defectline`, named by the first 12 hex digits of its
     SHA-256. With `latest` the schedule runs whatever version is the newest at each time; a server older
     than that is safe on gets this version, and `say` hears of it, and of other schedules that will run
-    this package because they follow the newest. Missed times are not caught up and two runs of a
-    schedule do not overlap. Where a schedule of that name
-    differs, its successor is created before it is removed: KFP cannot change one, and this way a failure
-    leaves at least one behind. Running the same command again does the rest.
+    this package because they follow the newest. Missed times are not caught up. Two runs of a recurring run
+    do not overlap; one of an old schedule may still be under way when its successor starts its first. Where
+    a schedule of that name differs, its successor is created before it is removed: KFP cannot change one,
+    and this way a failure leaves at least one behind. Running the same command again does the rest.
 
     A recurring run owns the workflows of its runs: deleting it would kill one that is under way, without its
     last step. So it is switched off, and stays as a leftover until a later call finds its runs ended; `say`
@@ -123,8 +124,10 @@ def apply_schedule(
         server.recurring_runs.recurring_run_service_create_recurring_run_with_http_info,
         wanted,
     )
-    for job in present:
-        if job.recurring_run_id != current.recurring_run_id and (left := _retire(server, job)):
+    old = [job for job in present if job.recurring_run_id != current.recurring_run_id]
+    _switch_off(server, old)
+    for job in old:
+        if left := _delete_idle(server, job):
             say(
                 f"{_title(job)} is switched off, and stays until its run {left[0].run_id} has ended: "
                 "deleting it would kill that run. The next `schedule apply` removes it"
@@ -181,8 +184,9 @@ def delete_schedule(
     jobs = _named(server, name)
     deadline = time.monotonic() + wait_s
     said: set[str] = set()
+    _switch_off(server, jobs)
     for job in jobs:
-        while left := _retire(server, job, force=force):
+        while left := _delete_idle(server, job, force=force):
             runs = ", ".join(run.run_id for run in left)
             if force:
                 say(
@@ -203,12 +207,18 @@ def delete_schedule(
             time.sleep(poll_s)
 
 
-def _retire(server: Server, job: api.V2beta1RecurringRun, force: bool = False) -> list[Any]:
-    """Switch a recurring run off and delete it; returns its runs under way, which keep it unless `force`."""
-    if job.mode != api.RecurringRunMode.DISABLE:
-        server.switch_job(job, enabled=False)
-        # One that it was about to start is on the server by then.
+def _switch_off(server: Server, jobs: Sequence[api.V2beta1RecurringRun]) -> None:
+    """Have them start no more runs; afterwards every run that they have started is on the server."""
+    for job in jobs:
+        if job.mode != api.RecurringRunMode.DISABLE:
+            server.switch_job(job, enabled=False)
+    if jobs:
+        # Also where they were paused before: that may have been a moment ago.
         time.sleep(SETTLE_S)
+
+
+def _delete_idle(server: Server, job: api.V2beta1RecurringRun, force: bool = False) -> list[Any]:
+    """Delete a recurring run that is off; returns its runs under way, which keep it unless `force`."""
     left = server.runs_of(job.recurring_run_id, job.experiment_id)
     if force or not left:
         server.delete_job(job)

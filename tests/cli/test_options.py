@@ -7,7 +7,10 @@ from defectline.cli import app, options
 
 TEXTS = ("help", "envvar")
 VARIABLES = {"host": "KFP_HOST", "store": "DEFECTLINE_STORE"}
-OWN = {("crossval", "store"): "keeps its folds apart from a store that serves"}
+OWN = {
+    ("crossval", "store"): "keeps its folds apart from a store that serves",
+    ("schedule delete", "force"): "kills a run, where others train without new images",
+}
 """Options of a shared name and another meaning → why."""
 
 

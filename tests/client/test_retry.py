@@ -89,14 +89,19 @@ def test_other_errors_are_not_for_another_attempt(kind):
     [
         ("0", (0, 0)),
         ("7", (7, 7)),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), (3000, 3601)),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), (0, 0)),
         ("Wed, 21 Oct 2015 07:28:00", (0, 0)),
         ("soon", (0, 0)),
         ("-1", (0, 0)),
         ("", (0, 0)),
     ],
-    ids=["now", "seconds", "date", "past", "no zone", "words", "negative", "empty"],
+    ids=["now", "seconds", "no zone", "words", "negative", "empty"],
 )
 def test_retry_after(value, seconds):
     assert seconds[0] <= parse_retry_after({"Retry-After": value}) <= seconds[1]
+
+
+@pytest.mark.parametrize(("hours", "seconds"), [(1, (3000, 3601)), (-1, (0, 0))], ids=["date", "past"])
+def test_retry_after_a_date(hours, seconds):
+    # Now, and not when the tests were collected, which may be long ago.
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    assert seconds[0] <= parse_retry_after({"Retry-After": date}) <= seconds[1]

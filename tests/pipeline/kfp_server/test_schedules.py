@@ -12,6 +12,7 @@ from kfp_api import Request
 from small_pipeline import PARAMETERS, assert_helps
 
 from defectline.components.common.errors import ServingError, SettingsError
+from defectline.pipeline.kfp_server import schedules
 from defectline.pipeline.kfp_server.schedules import (
     delete_schedule,
     list_schedules,
@@ -136,7 +137,7 @@ def test_a_failure_while_creating_leaves_the_old_schedule(apply, server):
     assert list(server.recurring_runs) == [old.id]
 
 
-def test_a_failure_while_deleting_is_mended_by_the_same_command(apply, server):
+def test_a_failure_while_deleting_is_fixed_by_the_same_command(apply, server):
     old = apply()
     server.fail("DELETE", "/recurringruns", 503, times=1)
     with pytest.raises(ServingError, match=f"delete the schedule nightly \\({old.id}\\)"):
@@ -408,3 +409,29 @@ def test_deleting_by_force_says_what_it_kills(apply, server):
     assert server.recurring_runs == {}
     assert server.lost == {run}
     assert run in lines[0]
+
+
+def test_deleting_switches_all_of_a_name_off_before_it_refuses(apply, server):
+    old = apply()
+    server.fail("POST", f"/recurringruns/{old.id}:disable", 500, times=1)
+    with pytest.raises(ServingError):
+        apply(cron="0 4 * * *")
+    [new] = server.recurring_runs.keys() - {old.id}
+    server.start_scheduled(new)
+
+    with pytest.raises(ServingError, match="would kill its run"):
+        delete_schedule(host=server.host, name="nightly")
+    assert {job.mode for job in server.recurring_runs.values()} == {"DISABLE"}
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_a_schedule_was_about_to_start_is_waited_for(apply, server, monkeypatch, paused):
+    job = apply()
+    if paused:
+        switch_schedule(host=server.host, name="nightly", enabled=False)
+    started: list[str] = []
+    monkeypatch.setattr(schedules.time, "sleep", lambda _: started.append(server.start_scheduled(job.id)))
+    with pytest.raises(ServingError, match="would kill its run"):
+        delete_schedule(host=server.host, name="nightly")
+    assert len(started) == 1
+    assert server.lost == set()
