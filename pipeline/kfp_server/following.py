@@ -204,7 +204,7 @@ def why_lost(server: Server, run: Any) -> str:
     try:
         there = server.has_job(run.recurring_run_id)
     except DefectlineError:
-        # Whoever may not look at schedules, or not now, is told what the server says of the run.
+        # Without the right to look at schedules, what the server says of the run counts.
         return ""
     return "" if there else "its schedule was deleted, and its workflow and pods with it"
 

@@ -29,7 +29,7 @@ class RunResult:
     url: str
     state: str
     reason: str = ""
-    """Why it ended so, as far as the store or somebody knows; empty for one that was not waited for."""
+    """Why it ended so, as far as the store or Kubernetes knows; empty for one that was not waited for."""
     detail: str = ""
     """What to do about it."""
 

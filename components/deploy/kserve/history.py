@@ -6,7 +6,7 @@ models/<name>/<version>/                              the whole bundle, with its
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,8 @@ from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.storage import Storage
 from defectline.components.deploy.kserve.manifests import SPEC_LABEL, Manifest, without_canary
 from defectline.components.deploy.kserve.settings import KServeSettings
+
+R = TypeVar("R", bound=BaseModel)
 
 
 class Deployed(BaseModel):
@@ -62,17 +64,8 @@ class History:
     def deployed(self, version: str) -> Deployed | None:
         """How `version` was deployed; None where it never was. Raises StoreError."""
         key = layout.deployed_key(self.name, self.namespace, version)
-        try:
-            return Deployed.model_validate_json(self.store.read(key))
-        except KeyError:
-            return None
-        except ValidationError as error:
-            raise StoreError(
-                f"{self.store.url(key)} cannot be understood.",
-                got=error.errors()[0]["msg"],
-                expected="what a deployment of this version of defectline wrote",
-                fix="Deploy that version by the pipeline again, or remove the file.",
-            ) from error
+        fix = "Deploy that version by the pipeline again, or remove the file."
+        return self._record(Deployed, key, "a deployment", fix)
 
     def versions(self) -> list[str]:
         """The versions that were deployed, oldest first."""
@@ -109,17 +102,20 @@ class History:
         return {digest: record for digest, record in records.items() if record and record.run == run}
 
     def _read(self, digest: str) -> Unfinished | None:
-        key = self._key(digest)
+        fix = "Deploy the version that should serve by the pipeline, and remove the file."
+        return self._record(Unfinished, self._key(digest), "a rollout", fix)
+
+    def _record(self, kind: type[R], key: str, writer: str, fix: str) -> R | None:
         try:
-            return Unfinished.model_validate_json(self.store.read(key))
+            return kind.model_validate_json(self.store.read(key))
         except KeyError:
             return None
         except ValidationError as error:
             raise StoreError(
                 f"{self.store.url(key)} cannot be understood.",
                 got=error.errors()[0]["msg"],
-                expected="what a rollout of this version of defectline wrote",
-                fix="Deploy the version that should serve by the pipeline, and remove the file.",
+                expected=f"what {writer} of this version of defectline wrote",
+                fix=fix,
             ) from error
 
     def before(self, current: Manifest | None, service: Manifest) -> tuple[Manifest | None, Manifest]:

@@ -178,7 +178,7 @@ def test_swap(store: Storage):
 
 
 @pytest.mark.parametrize("uri", ["folder", "s3"], indirect=True)
-def test_swap_loses_to_whoever_was_faster(store: Storage):
+def test_swap_loses_to_the_process_that_was_faster(store: Storage):
     """Not on GCS, whose emulator takes every write: its precondition is tested below."""
     store.compare_and_swap("current.json", b"one", None)
     _, version = store.read_versioned("current.json") or pytest.fail("nothing there")

@@ -286,7 +286,7 @@ def test_starts_of_several_ids_are_not_enough(tmp_path):
 
 
 class Busy(FolderStorage):
-    """A folder in which somebody else decides just before we do."""
+    """A folder in which another process decides just before we do."""
 
     def compare_and_swap(self, key: str, data: bytes, version: str | None) -> None:
         other = Decision(verdict="OK", decided="2026-01-01T00:00:00+00:00")

@@ -4,8 +4,8 @@ import asyncio
 import json
 from typing import Any
 
+import grpc
 import numpy as np
-import pytest
 from endpoints import ask_app, plate
 
 from defectline.components.serve.model import DefectModel
@@ -17,7 +17,6 @@ PNG = plate()
 
 
 def test_every_refusal_is_the_same_thing_over_http_and_grpc():
-    grpc = pytest.importorskip("grpc")
     for code in ERROR_CODES:
         refusal = ApiError(code, "")
         assert grpc.StatusCode[refusal.grpc]

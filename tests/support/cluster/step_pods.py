@@ -114,7 +114,7 @@ class StepPods:
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def _stays(self, workflow: Workflow, step: StepSpec, pod: str) -> bool:
-        """A pod that never starts is there until somebody stops the run: the step's own time is hours."""
+        """A pod that never starts is there until the run is stopped: the step's own time is hours."""
         while not (workflow.cancelled.is_set() or workflow.lost.is_set() or self._closed.is_set()):
             if pod in self._deleted:
                 raise Vanished
