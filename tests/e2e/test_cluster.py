@@ -108,6 +108,7 @@ def test_without_new_images_nothing_is_trained(suite, found, needs):
 def test_five_more_pairs_are_rolled_out_without_a_failed_request(suite, found, needs):
     needs(FIRST)
     suite.add_pairs()
+    suite.train_alike()
     with suite.asking_pod("asks-during-rollout", suite.picture("NG")) as so_far:
         outcome = _deployed(suite)
         assert outcome.version not in suite.versions
@@ -155,7 +156,10 @@ def test_a_wrong_source_is_told_to_who_waits(suite, found, needs):
     assert done.returncode == 1, explain(done)
     outcome = suite.outcome(suite.last_run)
     assert outcome.state == "failed"
-    assert "no-such-folder" in outcome.reason, outcome.reason
+    assert outcome.reason.startswith("failed in ingest: "), outcome.reason
+    assert outcome.reason in done.stdout, explain(done)
+    # With what to do about it.
+    assert "fix:" in done.stdout, explain(done)
     assert "no-such-folder" in done.stdout + done.stderr, explain(done)
     found(outcome.reason)
 
@@ -338,8 +342,8 @@ def test_what_runs_at_the_same_time_is_left_to_one(suite, found, needs):
 
 
 def _deployed(suite):
-    """The outcome of a run that deploys: a network of two epochs may be worse than the champion at one
-    threshold, so each is tried; the trained network comes from KFP's cache."""
+    """The outcome of a run that deploys. At one threshold the network may be worse than the champion on the
+    new images, so each is tried; the trained network then comes from KFP's cache."""
     refusals = []
     for cost in COSTS:
         suite.cost = cost
