@@ -44,7 +44,7 @@ def test_finish_reads_the_reason_from_what_the_steps_wrote(store, tmp_path, monk
     with pytest.raises(SystemExit), step("ingest", str(tmp_path / "store")):
         raise SourceError("The source is empty.", got="no file", expected="pairs", fix="Add some.")
     finish(str(tmp_path / "store"), "broken", "FAILED", "")
-    expected = Outcome(state="failed", reason="failed in ingest: The source is empty.")
+    expected = Outcome(state="failed", reason="failed in ingest: The source is empty. Got no file.")
     assert read_outcome(store, "broken") == expected
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from e2e.kube import wait
-from e2e.suite import COSTS, PASSING, explain, in_background
+from e2e.suite import COSTS, explain, in_background
 
 pytestmark = pytest.mark.e2e
 
@@ -263,10 +263,9 @@ def test_a_schedule_fires_twice_and_rests_when_it_is_paused(suite, found, needs)
     needs(FIRST)
     host = ("--host", suite.knobs.host)
     named = ("--name", suite.knobs.model)
-    settings = [f"image_size={suite.knobs.size}", *PASSING, f"escape_cost={suite.cost}"]
     options = ["--source", suite.source_uri, "--store", suite.store_uri]
     options += ["--package", str(suite.package), "--experiment", suite.knobs.model]
-    options += [part for pair in settings for part in ("--set", pair)]
+    options += [part for pair in suite.settings for part in ("--set", pair)]
     started = set(_runs(suite))
     applied = suite.command("schedule", "apply", *host, *named, "--cron", "* * * * *", *options)
     assert applied.returncode == 0, explain(applied)

@@ -273,4 +273,6 @@ def test_why_the_compiled_pipeline_failed_is_told_in_the_store(tmp_path, s3_serv
     outcome = read_outcome(pods.store, run)
     assert outcome is not None, done.stdout[-3000:] + done.stderr[-3000:]
     assert outcome.state == "failed"
-    assert outcome.reason == "failed in ingest: s3://no-such-bucket/labelled cannot be listed."
+    what, _, got = outcome.reason.partition(" Got ")
+    assert what == "failed in ingest: s3://no-such-bucket/labelled cannot be listed."
+    assert "(NoSuchBucket)" in got

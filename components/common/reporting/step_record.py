@@ -19,6 +19,8 @@ from defectline.components.common.storage import Storage
 NEAR = 0.9
 """From this part of its limit on, memory is what a step was probably killed for."""
 GIB = 1 << 30
+GOT = 300
+"""Characters of what was found that a reason repeats."""
 
 
 class _Part(BaseModel):
@@ -94,7 +96,8 @@ class StepRecord(_Part):
         short_of_memory = f" at {self.memory}" if self.memory and self.memory.near else ""
         log = f" Its log: {self.log}" if self.log else ""
         if self.error:
-            return f"failed in {self.title}: {self.error.what}"
+            # What went wrong is often a consequence: that the champion still serves, that a source is empty.
+            return f"failed in {self.title}: {self.error.what} Got {_shortened(self.error.got)}"
         if self.state == "failed":
             last = self.fault.strip().splitlines()[-1:] or ["an internal error"]
             return f"failed in {self.title}{short_of_memory}: {last[0]}.{log}"
@@ -123,6 +126,12 @@ class StepRecord(_Part):
         if not (self.began and self.ended):
             return None
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds() / 60
+
+
+def _shortened(text: str) -> str:
+    """On one line, and short enough for a table."""
+    line = " ".join(text.split()).rstrip(".")
+    return f"{line}." if len(line) <= GOT else f"{line[:GOT]}…"
 
 
 class Reason(NamedTuple):

@@ -79,7 +79,7 @@ def test_a_mistake_of_the_user(uri: str):
     with pytest.raises(SystemExit), step("ingest", uri):
         raise SourceError("It is empty.", got="no file", expected="files", fix="Add some.")
     found = only(uri)
-    assert (found.state, found.reason) == ("failed", "failed in ingest: It is empty.")
+    assert (found.state, found.reason) == ("failed", "failed in ingest: It is empty. Got no file.")
     assert found.error is not None
     assert found.error.fix == "Add some."
 

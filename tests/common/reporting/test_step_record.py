@@ -53,7 +53,12 @@ def test_a_damaged_record_and_one_of_another_version(store):
 def test_an_error_that_the_user_can_fix():
     found = find_reason([record("ingest", "failed", error=ERROR)])
     assert found is not None
-    assert found.text == "failed in ingest: The source is empty."
+    assert found.text == "failed in ingest: The source is empty. Got no file."
+    long = ERROR.model_copy(update={"got": "a pod\n" + 400 * "x"})
+    told = StepRecord(step="ingest", state="failed", error=long).reason
+    assert told.startswith("failed in ingest: The source is empty. Got a pod xxx")
+    assert told.endswith("x…")
+    assert len(told) < 360
     assert "fix:      Add some." in found.record.detail
 
 

@@ -19,7 +19,7 @@ def test_the_outcome_counts_before_what_steps_left(tmp_path: Path):
     store = FolderStorage(tmp_path)
     assert reasons.explain(str(tmp_path), RUN) == ""
     write_step(store, RUN, StepRecord(step="ingest", state="failed", error=ERROR))
-    assert reasons.explain(str(tmp_path), RUN) == "failed in ingest: s3://images cannot be read."
+    assert reasons.explain(str(tmp_path), RUN) == "failed in ingest: s3://images cannot be read. Got 404."
     assert "Make it." in reasons.detail(str(tmp_path), RUN)
     write_outcome(store, RUN, Outcome(state="failed", reason="stopped in ingest"))
     assert reasons.explain(str(tmp_path), RUN) == "stopped in ingest"

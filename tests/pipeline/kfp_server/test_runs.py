@@ -114,7 +114,7 @@ def test_a_run_that_failed_says_what_its_steps_left(run, server, tmp_path):
         assert told.reason.startswith("no step could say why")
         another.runs.clear()
         found = reasons.explain(str(tmp_path), told.run_id)
-    assert found == "failed in ingest: s3://images/lgp cannot be read."
+    assert found == "failed in ingest: s3://images/lgp cannot be read. Got 404."
     assert "Make it." in reasons.detail(str(tmp_path), told.run_id)
     write_outcome(store, told.run_id, Outcome(state="failed", reason="stopped in ingest"))
     assert reasons.explain(str(tmp_path), told.run_id) == "stopped in ingest"

@@ -214,18 +214,17 @@ class Suite:
         assert done.returncode == 0, explain(done)
         return package
 
+    @property
+    def settings(self) -> list[str]:
+        """What the champion was made with."""
+        own = [f"image_size={self.knobs.size}", f"escape_cost={self.cost}"]
+        return [*QUICK, *PASSING, *own, *self.training]
+
     def submit(
         self, package: Path, *settings: str, source: str = "", wait: bool = True, fail_on_gate: bool = False
     ) -> Any:
         """`defectline submit`; with `wait` to the end of the run."""
-        pairs = [
-            f"image_size={self.knobs.size}",
-            *QUICK,
-            *PASSING,
-            f"escape_cost={self.cost}",
-            *self.training,
-            *settings,
-        ]
+        pairs = [*self.settings, *settings]
         options = ["--source", source or self.source_uri, "--store", self.store_uri]
         options += ["--name", self.knobs.model, "--package", str(package), "--experiment", self.knobs.model]
         options += ["--timeout", str(self.knobs.timeout_s)] + (["--wait"] if wait else [])
