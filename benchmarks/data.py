@@ -23,13 +23,9 @@ from measuring import INGEST, measure
 from PIL import Image
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.images.imaging import (
-    ImagingSettings,
-    decode_image,
-    decode_mask,
-    prepare_image,
-    prepare_mask,
-)
+from defectline.components.common.images.imaging import ImagingSettings, prepare_image, prepare_mask
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import read_head
 from defectline.components.common.storage.folder import FolderStorage

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from defectline.components.common.bundle import NETWORKS, mask_iou, read_bundle
-from defectline.components.common.images.imaging import decode_mask, encode_mask
+from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.inference.inspection import Network, answer
 
 INSTRUCTIONS = ("AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")

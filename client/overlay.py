@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common.files import explained
-from defectline.components.common.images.imaging import decode_image, decode_mask
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import decode_image
 
 HEAD_WIDTH = 448
 """Pixels that the line of text above an image needs."""

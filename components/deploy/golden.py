@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle, Golden, mask_iou
 from defectline.components.common.errors import BundleError, ServingError
-from defectline.components.common.images.imaging import UnreadableImage, decode_mask
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.waiting import Retry, poll
 
 SCORE_TOLERANCE = 0.01

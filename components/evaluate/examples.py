@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.images.drawing import contours, picture_uri
-from defectline.components.common.images.imaging import decode_image, decode_mask, encode_mask
+from defectline.components.common.images.masks import decode_mask, encode_mask
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.inference.inspection import LEVELS, Region, grade
 from defectline.components.common.snapshot import Pair
 from defectline.components.evaluate.metrics import Count

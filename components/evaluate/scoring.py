@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.images.imaging import decode_truth
+from defectline.components.common.images.masks import decode_truth
 from defectline.components.common.inference.inspection import Answer, Network, answer
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track

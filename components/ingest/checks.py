@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.images.imaging import Mask, read_image, read_mask
+from defectline.components.common.images.masks import Mask, read_mask
+from defectline.components.common.images.reading import read_image
 from defectline.components.common.snapshot import Pair
 
 MOST_DEFECT = 0.9

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.drawing import outline, picture_uri
-from defectline.components.common.images.imaging import UnreadableImage, decode_image, decode_mask
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Storage
 

@@ -8,14 +8,13 @@ import cv2
 
 from defectline.components.common.images.imaging import (
     ImagingSettings,
-    decode_image,
-    decode_mask,
-    decode_truth,
     frame_grid,
     prepare_frame,
     prepare_image,
     prepare_mask,
 )
+from defectline.components.common.images.masks import decode_mask, decode_truth
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.statistics import ImageStats, brightness_and_contrast
 from defectline.components.common.images.tiling import cut_tile
 from defectline.components.common.snapshot import Packed

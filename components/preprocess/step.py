@@ -15,7 +15,8 @@ from typing import TypeVar
 from defectline.components.common.dataset import Prepared, Row
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
-from defectline.components.common.images.imaging import ImagingSettings, UnreadableImage, frame_grid
+from defectline.components.common.images.imaging import ImagingSettings, frame_grid
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.images.statistics import Statistics
 from defectline.components.common.images.tiling import Grid
 from defectline.components.common.settings import checked

@@ -12,7 +12,7 @@ from PIL import UnidentifiedImageError
 
 from defectline.components.common.bundle import GPU_NETWORK, Bundle, read_bundle
 from defectline.components.common.errors import BundleError, DefectlineError
-from defectline.components.common.images.imaging import UnreadableImage, decode_image
+from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.images.statistics import brightness_and_contrast
 from defectline.components.common.inference.engine import EngineName
 from defectline.components.common.inference.inspection import Network, answer, to_prediction

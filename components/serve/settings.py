@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.images.imaging import MAX_PIXELS
+from defectline.components.common.images.reading import MAX_PIXELS
 from defectline.components.common.inference.engine import EngineName
 from defectline.components.serve.monitoring.drift import LEAST_FRAMES
 

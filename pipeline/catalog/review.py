@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
-from defectline.components.common.images.imaging import UnreadableImage, decode_mask, encode_mask
+from defectline.components.common.images.masks import decode_mask, encode_mask
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.layout import REVIEW, FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import Decision, Frame, Verdict
 from defectline.components.common.steps import Say

@@ -6,7 +6,7 @@ import pytest
 
 from defectline.components.common import errors
 from defectline.components.common.errors import Conflict, DefectlineError, SourceError, StoreError
-from defectline.components.common.images.imaging import UnreadableImage
+from defectline.components.common.images.reading import UnreadableImage
 
 ERROR = StoreError("It is full.", got="0 bytes", expected="größere Platte", fix="Free some space.")
 

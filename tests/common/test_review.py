@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from defectline.components.common.images.imaging import FORMATS
+from defectline.components.common.images.reading import FORMATS
 from defectline.components.common.review import SUFFIXES, Decision, Frame, frame_id
 
 FRAME = Frame(

@@ -13,7 +13,7 @@ from servers import free_port
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import BundleError, ServingError
-from defectline.components.common.images.imaging import encode_mask
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.deploy.golden import Address, Side, check, monitor, wait_until_ready
 
 

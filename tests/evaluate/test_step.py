@@ -8,7 +8,7 @@ from networks import LIMITS, SIZE, gate_rows, resplit, run_evaluate, tested_pair
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError
-from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.inference.inspection import Grades, Network, answer
 from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from wrong_files import WRONG, write_wrong
 
-from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage

@@ -305,7 +305,7 @@ def test_a_store_that_cannot_be_written_shows_before_the_reading(source: Path, t
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from defectline.components.common.images.imaging import decode_image
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest import snapshotter

@@ -9,13 +9,9 @@ from kfp.dsl import Dataset
 from pictures import learned_from
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.images.imaging import (
-    ImagingSettings,
-    decode_image,
-    decode_mask,
-    prepare_image,
-    prepare_mask,
-)
+from defectline.components.common.images.imaging import ImagingSettings, prepare_image, prepare_mask
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.preprocess.component import preprocess as component
 

@@ -6,7 +6,8 @@ import numpy as np
 from pictures import encode, learned_from, take, write_source
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.images.imaging import decode_image, prepare_image
+from defectline.components.common.images.imaging import prepare_image
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage.folder import FolderStorage

@@ -7,13 +7,9 @@ from networks import write_source as write_large
 from pictures import learned_from, take
 
 from defectline.components.common.dataset import open_dataset
-from defectline.components.common.images.imaging import (
-    ImagingSettings,
-    decode_image,
-    decode_mask,
-    enhance,
-    frame_grid,
-)
+from defectline.components.common.images.imaging import ImagingSettings, enhance, frame_grid
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.preprocess.step import preprocess
 from defectline.components.preprocess.tiles import tiles_with_defects

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from defectline.components.common.images.imaging import UnreadableImage, decode_image
+from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.preprocess import workers
 from defectline.components.preprocess.step import preprocess

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from defectline.components.common.bundle import Bundle, Data, Golden, seal_bundle
-from defectline.components.common.images.imaging import ImagingSettings, encode_mask
+from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.records import ChampionRecord
 from defectline.components.common.storage import Storage
 

@@ -17,12 +17,12 @@ from defectline.components.common.classes import CLASSES
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import (
     ImagingSettings,
-    decode_image,
-    encode_mask,
     frame_grid,
     prepare_frame,
     prepare_image,
 )
+from defectline.components.common.images.masks import encode_mask
+from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.tiling import cut_tile, stitch
 from defectline.components.common.inference.engine import ENGINES, EngineName
 from defectline.components.common.prediction import Grade

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from defectline.components.common.images.imaging import FORMATS
+from defectline.components.common.images.reading import FORMATS
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages

@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common.images.imaging import encode_mask
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import OUTPUTS, InferenceRequest
 from defectline.components.serve.sdk import messages

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectline.components.common.images.imaging import ImagingSettings, UnreadableImage, frame_grid
+from defectline.components.common.images.imaging import ImagingSettings, frame_grid
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.images.tiling import OVERLAP, blend_weights, cut_tile, stitch, tile_grid
 from defectline.components.common.inference.inspection import LEVELS, to_score_map
 from defectline.components.preprocess.tiles import choose_tiles, tiles_with_defects

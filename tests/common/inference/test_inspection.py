@@ -18,13 +18,9 @@ from PIL import Image
 
 from defectline.components.common.bundle import mask_iou
 from defectline.components.common.errors import BundleError
-from defectline.components.common.images.imaging import (
-    ImagingSettings,
-    UnreadableImage,
-    decode_mask,
-    encode_mask,
-    frame_grid,
-)
+from defectline.components.common.images.imaging import ImagingSettings, frame_grid
+from defectline.components.common.images.masks import decode_mask, encode_mask
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.inference.inspection import (
     LEVELS,
     TILE_BATCH,

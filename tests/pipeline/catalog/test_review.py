@@ -17,7 +17,7 @@ from PIL import Image
 from servers import S3Server
 
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
-from defectline.components.common.images.imaging import decode_mask, encode_mask
+from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
 from defectline.components.common.layout import parse_frame_key
 from defectline.components.common.review import Decision, Frame, frame_id

@@ -13,7 +13,7 @@ from PIL import Image
 from tensors import by_name, from_grpc, from_tensors
 
 from defectline.components.common import checksums
-from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.protocol import openapi

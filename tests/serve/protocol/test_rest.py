@@ -16,7 +16,7 @@ from pictures import encode, turned
 from PIL import Image
 from tensors import by_name, from_grpc, from_tensors, infer_request, unpack
 
-from defectline.components.common.images.imaging import decode_mask
+from defectline.components.common.images.masks import decode_mask
 from defectline.components.serve.sdk import messages
 
 PNG = plate()
