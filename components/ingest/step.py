@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import CONFIG, PICTURES, QUARANTINE, run_key, snapshot_key
 from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
 from defectline.components.common.settings import checked
@@ -45,8 +45,11 @@ def ingest(
             snapshot = take_snapshot(
                 origin, target, chosen.max_rejected, run_key(run, QUARANTINE), chosen.masks
             )
-        except TooManyRejected as error:
-            _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
+        except SourceError as error:
+            if isinstance(error, TooManyRejected):
+                _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
+            # On a cluster, all that is shown of a run that failed is its error.
+            error.got = f"{error.got}; the source is {origin.uri}"
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
         target.write(run_key(run, CONFIG), _config(source, store, model_name, chosen, settings_key).encode())

@@ -204,6 +204,16 @@ def no_defects(folder: Path) -> None:
         write_pair(folder, "OK", number)
 
 
+def no_masks(folder: Path) -> None:
+    write_source(folder, range(8))
+    shutil.rmtree(folder / "NG_MSK")
+
+
+def malformed_splits(folder: Path) -> None:
+    write_source(folder, range(8))
+    (folder / "splits.csv").write_text("picture\n")
+
+
 def too_few(folder: Path) -> None:
     write_source(folder, range(6))
     shutil.rmtree(folder / "NG_MSK")
@@ -229,6 +239,8 @@ def a_file(folder: Path) -> None:
         (empty, "The source is empty.", "no file"),
         (other_layout, "another layout", "32 files"),
         (no_defects, "The class NG has no images.", "NG/"),
+        (no_masks, "The class NG has no masks.", "8 images in NG/, no file in NG_MSK/"),
+        (malformed_splits, "splits.csv cannot be read", "the first line 'picture'"),
         (too_few, "too few usable NG pairs", "5"),
         (all_broken, "8 of 16 pairs are unusable", "NG/00000_NG: Image: The file is not a picture"),
         (a_file, "cannot be read", "it is a file"),
@@ -237,9 +249,11 @@ def a_file(folder: Path) -> None:
 def test_a_folder_that_is_no_source(refused, store: str, tmp_path: Path, prepare, what: str, got: str):
     before = contents(store)
     prepare(tmp_path / "source")
-    error = refused(str(tmp_path / "source"), store)
+    source = str(tmp_path / "source")
+    error = refused(source, store)
     assert what in error["what"]
     assert got in error["got"]
+    assert source in error["what"] + error["got"]
     # Before its snapshot a run leaves the table of rejected pairs, and what spares the next one some reading.
     after = contents(store)
     told = f"{store}/runs/manual/"

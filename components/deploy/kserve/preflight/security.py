@@ -16,18 +16,20 @@ ENFORCE = "pod-security.kubernetes.io/enforce"
 def pod_security(cluster: Cluster, name: str, store_uri: str, settings: KServeSettings) -> Iterator[Finding]:
     """Whether KServe's container for models meets the standard that the namespace enforces.
 
-    Where a service serves, it does.
+    Also where a service serves: KServe that was installed again brings its own container back. What could not
+    be looked at is told before the first deployment only.
     """
-    if cluster.get(SERVICES, name):
-        return
+    serves = cluster.get(SERVICES, name) is not None
     if not cluster.allowed(Permission("get", "", "namespaces"), cluster.namespace):
-        yield unseen(f"the pod security standard of namespace {cluster.namespace}", "get namespaces")
+        if not serves:
+            yield unseen(f"the pod security standard of namespace {cluster.namespace}", "get namespaces")
         return
     # Any container that sets no rights meets the other standards.
     if cluster.labels().get(ENFORCE) != "restricted":
         return
     if not cluster.allowed(Permission("list", GROUP, STORAGE_CONTAINERS[2]), namespace=""):
-        yield unseen("KServe's ClusterStorageContainer", f"list {STORAGE_CONTAINERS[2]}")
+        if not serves:
+            yield unseen("KServe's ClusterStorageContainer", f"list {STORAGE_CONTAINERS[2]}")
         return
     found = [one for one in cluster.list_cluster(STORAGE_CONTAINERS) if _takes(one, store_uri)]
     container = found[0]["spec"]["container"] if found else {}

@@ -45,6 +45,17 @@ def test_it_stops_a_deployment_before_anything_is_written(world: World) -> None:
     assert world.writes() == []
 
 
+def test_a_patch_that_was_lost_is_noticed_though_a_service_serves(world: World) -> None:
+    """KServe was installed again since: pods that serve are left alone, new ones would be refused."""
+    world.deploy(0)
+    put_namespace(world.api, "restricted", "plain")
+    written = world.writes()
+    with pytest.raises(ServingError, match="Namespace vision would refuse the served pods"):
+        world.deploy(1)
+    assert world.writes() == written
+    world.ask(0)
+
+
 def test_the_container_counts_that_kserve_takes_for_the_store(world: World) -> None:
     container = world.api.find("clusterstoragecontainers", "", "default")
     assert container is not None
@@ -78,5 +89,5 @@ def test_without_the_right_it_is_said_and_stops_nothing(
     [finding] = found(world)
     assert (finding.what, finding.looked) == (what, False)
     world.deploy(0)
-    # Where a service serves, its pods were taken.
+    # Once is enough: its pods were taken.
     assert found(world) == []
