@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defectline.cli.options import Json, Store
+from defectline.cli.options import Json, Store, token
 
 if TYPE_CHECKING:
     from defectline.pipeline.catalog.prune import Item, Plan
@@ -21,6 +21,15 @@ def prune(
         list[str] | None,
         typer.Option(help="Where KServe serves models of this store, to ask which; repeatable."),
     ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            envvar="KFP_HOST", help="Ask this Kubeflow Pipelines server which unfinished runs were lost."
+        ),
+    ] = "",
+    kfp_namespace: Annotated[
+        str, typer.Option(envvar="KFP_NAMESPACE", help="Profile namespace there, on multi-user Kubeflow.")
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; otherwise it is only listed.")] = False,
     json_: Json = False,
 ) -> None:
@@ -36,8 +45,14 @@ def prune(
     in_use = None
     if namespace:
         in_use = versions_in_use(read_models(opened, [], ui.warn), namespace)
-    plan = make_plan(read_state(opened, in_use, ui.warn), keep, datetime.now(UTC) - old)
-    items = prune(opened, keep, old, in_use, ui.warn) if yes else plan.items
+    state, before = read_state(opened, in_use, ui.warn), datetime.now(UTC) - old
+    plan, ended = make_plan(state, keep, before), set[str]()
+    if host and plan.under_way:
+        from defectline.pipeline.kfp_server.runs import find_ended
+
+        ended = find_ended(plan.under_way, host=host, namespace=kfp_namespace, token=token(), say=ui.warn)
+        plan = make_plan(state, keep, before, ended)
+    items = prune(opened, keep, old, in_use, ui.warn, ended) if yes else plan.items
     if json_:
         ui.print_json(
             {
@@ -72,7 +87,8 @@ def show_pruning(plan: "Plan", items: Sequence["Item"], removed: bool) -> None:
     elif plan.under_way:
         ui.console.print(
             f"a run is under way: {ui.escape(', '.join(plan.under_way[:3]))}; nothing can be removed\n"
-            "if it was killed: --age DAYS says after how long a run without an end is taken for that"
+            "if it was killed: --host URL asks the server that it ran on; --age DAYS says after how long a "
+            "run without an end is taken for that"
         )
     else:
         ui.console.print(f"{what}; nothing was removed, --yes does it" if items else "nothing to remove")

@@ -10,7 +10,7 @@ that begins later cannot have seen the former.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,12 +119,14 @@ def _packs(store: Storage, snapshot: str, say: Say) -> set[str] | None:
         return None
 
 
-def make_plan(state: StoreState, keep: int, before: datetime) -> Plan:
+def make_plan(state: StoreState, keep: int, before: datetime, ended: Collection[str] = ()) -> Plan:
     """What can go, with the last `keep` versions of each model staying. Pure.
 
-    Unfinished work that was last written before the time `before` counts as abandoned.
+    Unfinished work that was last written before the time `before` counts as abandoned. The runs `ended` are
+    not under way, though they left no outcome.
     """
-    under_way = [run.id for run in state.runs if run.state == "unfinished" and not _old(run.ended, before)]
+    unfinished = [run for run in state.runs if run.state == "unfinished" and run.id not in ended]
+    under_way = [run.id for run in unfinished if not _old(run.ended, before)]
     versions = _kept_versions(state, keep)
     snapshots = _kept_snapshots(state, versions)
     kept = {f"{name} {version}": why for (name, version), why in versions.items()}
@@ -281,9 +283,14 @@ def _old(modified: str, before: datetime) -> bool:
 
 
 def prune(
-    store: Storage, keep: int, age: timedelta, in_use: Mapping[str, set[str]] | None, say: Say
+    store: Storage,
+    keep: int,
+    age: timedelta,
+    in_use: Mapping[str, set[str]] | None,
+    say: Say,
+    ended: Collection[str] = (),
 ) -> list[Item]:
-    """Remove what the plan says; returns what is gone.
+    """Remove what the plan says; returns what is gone. `ended` is that of `make_plan`.
 
     Raises Conflict while a run is under way, with what a run could need still there.
     """
@@ -295,7 +302,7 @@ def prune(
         before = datetime.now(UTC) - age
         for kinds in PHASES:
             state = read_state(store, in_use, say)
-            plan = make_plan(state, keep, before)
+            plan = make_plan(state, keep, before, ended)
             _check_idle(plan)
             if planned is None:
                 planned = {one for item in plan.items for one in item.objects}
@@ -314,7 +321,8 @@ def _check_idle(plan: Plan) -> None:
             "A run is under way.",
             got=f"no outcome yet of {', '.join(plan.under_way[:3])}",
             expected="no run on this store while it is pruned",
-            fix="Wait until it has ended. If it was killed, give --age fewer days than that is ago.",
+            fix="Wait until it has ended. If it was killed, name the server that it ran on with --host, or "
+            "give --age fewer days than that is ago.",
         )
 
 

@@ -44,6 +44,10 @@ class AlreadyThere(ServingError):
     """What should be made has a name that is in use."""
 
 
+class NotThere(SettingsError):
+    """What should be read is not on the server."""
+
+
 class Server:
     """One server, one namespace; every failure of it becomes an error that says what to do."""
 
@@ -235,16 +239,11 @@ class Server:
 
     def has_job(self, job_id: str) -> bool:
         """Whether the recurring run is still there."""
+        read = self.recurring_runs.recurring_run_service_get_recurring_run_with_http_info
         try:
-            self.recurring_runs.recurring_run_service_get_recurring_run_with_http_info(
-                job_id, _request_timeout=REQUEST_TIMEOUT_S
-            )
-        except api.ApiException as error:
-            if error.status == 404:
-                return False
-            raise self._refused(f"read the schedule {job_id}", error) from None
-        except http.HTTPError as error:
-            raise self._unreachable(f"read the schedule {job_id}", error) from None
+            self.ask(f"read the schedule {job_id}", read, job_id)
+        except NotThere:
+            return False
         return True
 
     def switch_job(self, job: api.V2beta1RecurringRun, enabled: bool) -> None:
@@ -352,7 +351,7 @@ REFUSALS: dict[int, tuple[type[DefectlineError], str, str]] = {
     400: (SettingsError, "a request that the server accepts", "Correct what the server names."),
     401: (SettingsError, "a token that is valid now", "Get a new token and set KFP_TOKEN to it."),
     403: (SettingsError, "a token that may do this", "Ask for edit rights, or name another --namespace."),
-    404: (SettingsError, "something that the server knows", "Check --namespace and --experiment."),
+    404: (NotThere, "something that the server knows", "Check --namespace and --experiment."),
     409: (AlreadyThere, "no other process creating the same at this moment", "Run the command again."),
 }
 SERVER_FAULT: tuple[type[DefectlineError], str, str] = (

@@ -1,6 +1,6 @@
 """Start runs on a Kubeflow Pipelines server, follow them, and list them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from itertools import islice
@@ -9,11 +9,12 @@ from typing import Any
 
 import kfp_server_api as api
 
+from defectline.components.common.errors import DefectlineError
 from defectline.components.common.steps import Say
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.catalog.runs import RunRow, minutes
 from defectline.pipeline.kfp_server import reasons
-from defectline.pipeline.kfp_server.client import ENDED, Server
+from defectline.pipeline.kfp_server.client import ENDED, NotThere, Server
 from defectline.pipeline.kfp_server.following import Follower, Look, Watch, find_run, page, why_lost
 from defectline.pipeline.kfp_server.package import read_package
 
@@ -132,6 +133,27 @@ def list_cluster_runs(host: str, namespace: str, token: str, limit: int) -> list
         sort_by="created_at desc",
     )
     return [_row(server, run) for run in islice(_ours(found, pipeline_id), limit)]
+
+
+def find_ended(run_ids: Iterable[str], *, host: str, namespace: str, token: str, say: Say) -> set[str]:
+    """Those of the runs that have ended or were lost, as far as the server knows them; `say` gets why.
+
+    Where it cannot be asked, `say` gets that, and nothing is known of those that are left.
+    """
+    ended = set()
+    try:
+        server = Server(host, namespace, token)
+        for run_id in run_ids:
+            try:
+                run = server.ask("read a run", server.runs.run_service_get_run_with_http_info, run_id)
+            except NotThere:
+                continue
+            if why := why_lost(server, run) or (run.state in ENDED and "it ended without an outcome"):
+                ended.add(run_id)
+                say(f"{run_id}, {run.state} on the server, is not under way: {why}")
+    except DefectlineError as error:
+        say(f"{error.what} Got {error.got}. What is unfinished counts as under way.")
+    return ended
 
 
 def _ours(runs: Iterator[Any], pipeline_id: str | None) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from defectline.components.common.records import Outcome, write_outcome
 from defectline.components.common.reporting.step_record import StepError, StepRecord, write_step
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.kfp_server import reasons
-from defectline.pipeline.kfp_server.runs import RunResult, follow, list_cluster_runs
+from defectline.pipeline.kfp_server.runs import RunResult, find_ended, follow, list_cluster_runs
 from defectline.pipeline.kfp_server.schedules import delete_schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:This client only works with:FutureWarning")
@@ -193,6 +193,21 @@ def test_a_run_whose_workflow_went_with_its_schedule_is_told_as_such(apply, serv
     with pytest.raises(ServingError) as caught:
         follow(run_id, host=server.host, poll_s=0.001, say=lambda line: None)
     assert_helps(caught.value, "will not end", "its schedule was deleted")
+
+
+@pytest.mark.parametrize("state", ["RUNNING", None, "FAILED", "CANCELED"])
+def test_runs_that_ended_or_were_lost_are_told_from_those_under_way(apply, server, state):
+    lost = server.start_scheduled(apply().id, state)
+    delete_schedule(host=server.host, name="nightly", force=True, say=lambda line: None)
+    going_on = server.start_scheduled(apply().id)
+    lines: list[str] = []
+    asked = {"host": server.host, "namespace": "", "token": "", "say": lines.append}
+    assert find_ended([lost, going_on, "of-this-machine"], **asked) == {lost}
+    [line] = lines
+    assert lost in line
+    server.fail("GET", "/runs/", 500)
+    assert find_ended([lost, going_on], **asked) == set()
+    assert "What is unfinished counts as under way." in lines[-1]
 
 
 def test_runs_of_a_server_are_paged_and_only_ours(factory: Factory, tmp_path: Path):
