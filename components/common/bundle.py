@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import checksums
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.statistics import NAME as STATISTICS
@@ -72,6 +73,8 @@ class Bundle(_Frozen):
     name: str
     created: str
     imaging: ImagingSettings
+    classes: tuple[str, ...] = DEFAULT_CLASSES
+    """The kinds of defects that the network tells apart."""
     threshold: float = Field(ge=0, le=1)
     """NG ⇔ score ≥ threshold."""
     min_area_px: int = Field(ge=1)

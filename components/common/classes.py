@@ -1,18 +1,34 @@
 """What the network tells apart in each pixel, and what a whole picture is called.
 
-A mask holds the numbers of classes; the network gives a probability for each class, in this order.
+A prepared mask holds the number of a class in each pixel: GOOD, 1 to K for the classes of defects in the
+order of their names, IGNORE where nothing counts. The network gives K + 1 probabilities in this order.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 GOOD, DEFECT = 0, 1
 CLASSES = 2
+"""Outputs of a network for DEFAULT_CLASSES."""
+IGNORE = 255
+"""In a mask: does not count, in training as in judging."""
+MOST_CLASSES = 32
+"""Kinds of defects that a source may have; a mask with greater numbers is taken for a picture."""
+DEFAULT_CLASSES = ("defect",)
+"""Where nothing names kinds of defects."""
+IGNORED_CLASS = "ignore"
+"""As the name of a class: does not count."""
 
 LABELS = ("OK", "NG")
 """A picture without a defect, and one with."""
 
 
+def outputs(classes: Sequence[str]) -> int:
+    """How many probabilities the network gives in each pixel."""
+    return 1 + len(classes)
+
+
 def defect_probability(probabilities: Any) -> Any:
-    """The score of each pixel, (...), from an array or tensor of all probabilities, (..., CLASSES)."""
+    """The score of each pixel, (...), from an array or tensor of all probabilities, (..., K + 1)."""
     # 1 minus the probability of GOOD rounds differently, and answers must not change.
-    return probabilities[..., DEFECT]
+    return probabilities[..., DEFECT] if probabilities.shape[-1] == 2 else 1 - probabilities[..., GOOD]

@@ -3,7 +3,7 @@
 A shard is a folder:
 
     images.npy      uint8 (N, S, S, C)
-    masks.npy       uint8 (N, S, S), 1 where the defect is
+    masks.npy       uint8 (N, S, S), 0 good, 1 to K the classes, 255 does not count
     dataset.json    a `Prepared`
     statistics.json what the shard's training pictures look like
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 
@@ -42,6 +43,8 @@ class Prepared(BaseModel):
     snapshot: str
     fingerprint: str
     imaging: ImagingSettings
+    classes: tuple[str, ...] = DEFAULT_CLASSES
+    """The names of the masks' numbers 1 to K."""
     empty_tiles: float | None = None
     """Share of the tiles without a defect that were kept; None without tiles."""
     shard: int = 0

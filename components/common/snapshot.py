@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import StoreError
 from defectline.components.common.layout import (
     HEAD,
@@ -63,12 +64,19 @@ class Pair(NamedTuple):
     width: int = 0
     height: int = 0
     defect_px: int = 0
+    """Pixels of any class that counts."""
     split: str = ""
     pack: str = ""
     reason: str = ""
     fix: str = ""
     note: str = ""
     """What ingest changed to use an accepted pair, such as a smoothed mask that it split at half."""
+    group: str = ""
+    """What the pair shares with others of the same part; "" where it stands alone."""
+    legend: str = ""
+    """The names of the mask's values 1, 2, … as a JSON list; "" where all defects are one class."""
+    areas: str = ""
+    """How many pixels of the mask hold each value but 0, as a JSON object; 255 does not count."""
 
     @property
     def accepted(self) -> bool:
@@ -106,6 +114,10 @@ class Snapshot(BaseModel):
     rejected: int
     software: str = ""
     """The version of defectline that judged the pairs."""
+    classes: tuple[str, ...] = DEFAULT_CLASSES
+    """The names of classes 1 to K."""
+    class_map: dict[str, str] = {}
+    """Names of the source's classes → what they are called here, or `ignore`."""
 
     @property
     def sources(self) -> tuple[str, ...]:

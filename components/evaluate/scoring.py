@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.images.masks import decode_truth
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.inference.inspection import Answer, Network, answer
+from defectline.components.common.legend import decode_truth
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
@@ -54,7 +55,7 @@ def score(
     scored = Scored([], Pixels())
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
         score_map = network.score_map(image)
-        truth = decode_truth(mask, score_map.shape)
+        truth = decode_truth(mask, score_map.shape, pair, DEFAULT_CLASSES, {})
         given = answer(score_map, point.threshold, point.min_area_px)
         scored.counts.append(count(pair.id, pair.label, given, truth))
         scored.pixels.see(score_map, truth)

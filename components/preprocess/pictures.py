@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import cv2
 
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.images.imaging import (
     ImagingSettings,
     frame_grid,
@@ -13,10 +14,11 @@ from defectline.components.common.images.imaging import (
     prepare_image,
     prepare_mask,
 )
-from defectline.components.common.images.masks import decode_mask, decode_truth
+from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.statistics import ImageStats, brightness_and_contrast
 from defectline.components.common.images.tiling import cut_tile
+from defectline.components.common.legend import decode_truth
 from defectline.components.common.snapshot import Packed
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.tiles import Position, tiles_with_defects
@@ -50,7 +52,7 @@ def _prepare(
     picture: Picture, image_bytes: bytes, mask_bytes: bytes, arrays: Arrays, imaging: ImagingSettings
 ) -> ImageStats | None:
     image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
-    mask = decode_truth(mask_bytes, image.shape[:2])
+    mask = decode_truth(mask_bytes, image.shape[:2], pair, DEFAULT_CLASSES, {})
     if imaging.tile:
         frame, size = prepare_frame(image, imaging), imaging.image_size
         for offset, (y, x) in enumerate(picture.tiles):

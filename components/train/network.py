@@ -1,9 +1,11 @@
 """The network: a U-Net whose encoder is MobileNetV2, in backend-neutral Keras 3."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
-from defectline.components.common.classes import CLASSES
+from defectline.components.common.classes import DEFAULT_CLASSES, outputs
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import did_you_mean
 from defectline.components.train.weights import load_encoder
@@ -17,12 +19,16 @@ EDGE_FILTERS = 16
 
 
 def build_network(
-    image_size: int, channels: int = 1, batch_norm_momentum: float = 0.9, encoder_weights: str = "none"
+    image_size: int,
+    channels: int = 1,
+    batch_norm_momentum: float = 0.9,
+    encoder_weights: str = "none",
+    classes: Sequence[str] = DEFAULT_CLASSES,
 ) -> keras.Model:
     """A network from pixel values to class probabilities.
 
     Takes float32 (N, image_size, image_size, channels) of 0 to 255, gives float32
-    (N, image_size, image_size, CLASSES).
+    (N, image_size, image_size, K + 1), for good and each of the K `classes`.
     Raises SettingsError where the encoder's weights cannot be had; it never starts from random weights
     instead.
     """
@@ -42,10 +48,10 @@ def build_network(
     x = layers.Conv2D(EDGE_FILTERS, 3, padding="same", use_bias=False, name="edge")(x)
     x = layers.BatchNormalization(name="edge_BN")(x)
     x = layers.ReLU()(x)
-    x = layers.Conv2D(CLASSES, 1, name="logits")(x)
+    x = layers.Conv2D(outputs(classes), 1, name="logits")(x)
     # Under mixed precision the probabilities themselves must stay in float32.
-    outputs = layers.Softmax(dtype="float32", name="probability")(x)
-    network = keras.Model(inputs, outputs, name="unet")
+    probabilities = layers.Softmax(dtype="float32", name="probability")(x)
+    network = keras.Model(inputs, probabilities, name="unet")
     for layer in [*features.layers, *network.layers]:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum

@@ -36,7 +36,9 @@ GOOD, EMPTY, DEFECT = encode(noise(0)), encode(mask(False)), encode(mask(True))
         pytest.param("OK", GOOD, b"text", "Mask: The file is not a picture", id="not-a-mask"),
         pytest.param("OK", GOOD[:-50], EMPTY, "Image: The picture is damaged. Got", id="truncated"),
         pytest.param("OK", GOOD, encode(mask(False, 17)), "mask 17×17, image 16×16", id="sizes"),
-        pytest.param("NG", GOOD, encode(noise(3)), "Mask: The mask holds other values", id="not-two-valued"),
+        pytest.param(
+            "NG", GOOD, encode(noise(3)), "Mask: The mask holds neither two values", id="not-two-valued"
+        ),
         pytest.param("NG", GOOD, EMPTY, "its mask is empty", id="ng-empty"),
         pytest.param("NG", GOOD, encode(255 - mask(True)), "marks 96% of the picture", id="inverted"),
         pytest.param("OK", GOOD, DEFECT, "its mask marks 9 px", id="ok-with-defect"),

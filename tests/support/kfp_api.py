@@ -198,8 +198,10 @@ class KfpApi:
                 f"Failed to create a new pipeline version. The name {name} already exists. Please specify a "
                 "new name",
             )
+        # What is Kubernetes' alone, such as secrets, is a document, and in the answer a key, of its own.
+        whole = spec[0] if len(spec) == 1 else {"pipeline_spec": spec[0], "platform_spec": spec[1]}
         version = api.V2beta1PipelineVersion(
-            pipeline_id=pipeline_id, name=name, display_name=name, pipeline_spec=spec[0]
+            pipeline_id=pipeline_id, name=name, display_name=name, pipeline_spec=whole
         )
         version.pipeline_version_id = self._keep(self.versions, version)
         return version

@@ -45,7 +45,7 @@ def _animated() -> bytes:
 
 
 THREE_CLASSES = mask(True) // 255
-THREE_CLASSES[10:12, 10:12] = 2
+THREE_CLASSES[10:12, 10:12] = 77
 TWICE, BOTH = encode(noise(7001)), encode(noise(7002))
 
 WRONG = [
@@ -58,8 +58,8 @@ WRONG = [
     _wrong("NG", "mask-text", "Mask: The file is not a picture", truth=b"text"),
     _wrong("NG", "mask-cut", "Mask: The picture is damaged", truth=encode(mask(True))[:-30]),
     _wrong("NG", "size", "Sizes differ: mask 17×17, image 16×16", truth=encode(mask(True, 17))),
-    _wrong("NG", "grey", "Mask: The mask holds other values", truth=encode(noise(5))),
-    _wrong("NG", "classes", "Mask: The mask holds other values", truth=encode(THREE_CLASSES)),
+    _wrong("NG", "grey", "Mask: The mask holds neither two values nor", truth=encode(noise(5))),
+    _wrong("NG", "classes", "Mask: The mask holds neither two values nor", truth=encode(THREE_CLASSES)),
     _wrong("NG", "alpha", "Mask: The mask is transparent", truth=encode(cv2.merge([mask(True)] * 4))),
     _wrong("NG", "no-defect", "NG, but its mask is empty", truth=encode(mask(False))),
     _wrong("OK", "defect", "OK, but its mask marks 9 px", truth=encode(mask(True))),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from defectline.components.common.classes import IGNORE, MOST_CLASSES
 from defectline.components.common.images.reading import UnreadableImage, open_picture
 
 RINGING = 40
@@ -20,20 +21,22 @@ class Mask(NamedTuple):
     """A mask as it was read."""
 
     pixels: NDArray[np.uint8]
-    """(H, W), 1 where the defect is."""
+    """(H, W), the number of a class in each pixel: 0 is good, 255 does not count."""
     orientation: int
     """As in Picture."""
     note: str
     """What was changed to get there; mostly empty."""
 
 
-def read_mask(data: bytes) -> Mask:
-    """A two-valued mask, and what had to be done to make it one.
+def read_mask(data: bytes, numbered: bool = False) -> Mask:
+    """The numbers of classes in a mask's file, and what had to be done to read them.
 
-    The file may hold 0 and 1, 0 and 255 or, with 16 bits, 0 and 65535. Of a palette the colours count or,
-    where they are not black and white, the indices 0 and 1. Edges that an editor or JPEG smoothed are
-    thresholded: values between black and white only within EDGE_PX of an edge, and elsewhere none that is
-    further than RINGING from 0 or 255. Raises UnreadableImage for anything else.
+    A two-valued file may hold 0 and 1, 0 and 255 or, with 16 bits, 0 and 65535; what is marked is 1. A file
+    with numbers of classes holds 0 to MOST_CLASSES, and 255 where nothing counts. Where it is not known to be
+    `numbered`, 0 and 255 alone are taken for two values. Of a palette the colours count or, where they are
+    not black and white, the indices. Edges that an editor or JPEG smoothed are thresholded: values between
+    black and white only within EDGE_PX of an edge, and elsewhere none that is further than RINGING from 0
+    or 255. Raises UnreadableImage for anything else.
     """
     picture, orientation = open_picture(data)
     if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
@@ -44,9 +47,13 @@ def read_mask(data: bytes) -> Mask:
         )
     several = len(picture.getbands()) > 1
     shades = np.asarray(picture.convert("L") if several or picture.mode == "P" else picture)
-    for values in (shades, np.asarray(picture)) if picture.mode == "P" else (shades,):
-        if _two_valued(values):
-            return Mask((values > 0).astype(np.uint8), orientation, "")
+    if not numbered:
+        for values in (shades, np.asarray(picture)) if picture.mode == "P" else (shades,):
+            if _two_valued(values):
+                return Mask((values > 0).astype(np.uint8), orientation, "")
+    values = np.asarray(picture) if picture.mode == "P" else shades
+    if _are_numbers(values):
+        return Mask(values.astype(np.uint8), orientation, "")
     if (grey := _eight_bits(shades)) is not None and (smoothed := _threshold(grey)) is not None:
         between = np.count_nonzero((grey > 0) & (grey < 255))
         return Mask(
@@ -55,20 +62,21 @@ def read_mask(data: bytes) -> Mask:
     found = np.unique(values)
     listed = ", ".join(f"{value:g}" for value in found)
     raise UnreadableImage(
-        "The mask holds other values than 0 and 255, or 0 and 1.",
+        "The mask holds neither two values nor numbers of classes.",
         got=listed if len(found) <= 5 else f"{len(found)} values from {found[0]:g} to {found[-1]:g}",
-        fix="Export it with 0 for good and 255 for defect, as PNG or BMP, without smoothing.",
+        fix="Export it with 0 for good and 255 for defect, or the number of its class, as PNG or BMP, "
+        "without smoothing.",
     )
 
 
-def decode_mask(data: bytes) -> NDArray[np.uint8]:
-    """The mask that `read_mask` reads, uint8 (H, W), 1 where the defect is. Raises UnreadableImage."""
-    return read_mask(data).pixels
+def decode_mask(data: bytes, numbered: bool = False) -> NDArray[np.uint8]:
+    """The mask that `read_mask` reads, uint8 (H, W). Raises UnreadableImage."""
+    return read_mask(data, numbered).pixels
 
 
-def decode_truth(data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The mask of a picture of `shape` (H, W): that of the file or, where there is none, an empty one."""
-    return decode_mask(data) if data else np.zeros(shape, np.uint8)
+def _are_numbers(values: NDArray[np.generic]) -> bool:
+    whole = np.issubdtype(values.dtype, np.integer) or np.array_equal(values, np.floor(values))
+    return bool(whole and np.all((values == IGNORE) | ((values >= 0) & (values <= MOST_CLASSES))))
 
 
 def _two_valued(values: NDArray[np.generic]) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pictures import encode, mask, noise
 from PIL import Image
 
-from defectline.components.common.images.masks import decode_mask, decode_truth, encode_mask, read_mask
+from defectline.components.common.images.masks import decode_mask, encode_mask, read_mask
 from defectline.components.common.images.reading import UnreadableImage
 
 GREY = noise(0)
@@ -78,18 +78,12 @@ def test_a_smoothed_mask_is_split_at_half_and_noted(data: bytes):
     assert np.array_equal(found.pixels, SHARP // 255)
     assert re.fullmatch(r"Smoothed: \d+ px between black and white were split at half\.", found.note)
     assert np.array_equal(decode_mask(data), found.pixels)
-    assert np.array_equal(decode_truth(data, found.pixels.shape), found.pixels)
 
 
 def test_an_exact_mask_has_no_note():
     for pixels in (SHARP, SHARP // 255, SHARP.astype(np.uint16) * 257):
         found = read_mask(encode(pixels))
         assert (found.note, found.pixels.tolist()) == ("", (SHARP // 255).tolist())
-
-
-def test_no_file_is_an_empty_mask():
-    truth = decode_truth(b"", (5, 9))
-    assert (truth.shape, truth.dtype, truth.any()) == ((5, 9), np.uint8, False)
 
 
 def doubtful(area: int, streak: int) -> NDArray[np.uint8]:
@@ -104,24 +98,18 @@ def doubtful(area: int, streak: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     ("data", "what", "got"),
     [
-        pytest.param(encode(mask(True) // 2), "other values", "0, 127", id="grey"),
-        pytest.param(encode(GREY), "other values", "values from 0 to", id="smooth"),
-        pytest.param(encode(np.array([[0, 1, 255]], np.uint8)), "other values", "0, 1, 255", id="mixed"),
-        pytest.param(encode(doubtful(40, 128)), "other values", "0, 40, 128, 255", id="grey-streak"),
-        pytest.param(encode(doubtful(41, 255)), "other values", "0, 41, 255", id="grey-far-from-edges"),
+        pytest.param(encode(mask(True) // 2), "neither two values", "0, 127", id="grey"),
+        pytest.param(encode(GREY), "neither two values", "values from 0 to", id="smooth"),
+        pytest.param(encode(doubtful(40, 128)), "neither two values", "0, 40, 128, 255", id="grey-streak"),
+        pytest.param(encode(doubtful(41, 255)), "neither two values", "0, 41, 255", id="grey-far-from-edges"),
         pytest.param(
-            encode(np.array([[0, 1, 2, 255]], np.uint8)), "other", "0, 1, 2, 255", id="ignored-class"
+            encode(mask(True), "JPEG", quality=5), "neither two values", "values from", id="coarse-jpeg"
         ),
-        pytest.param(encode(mask(True), "JPEG", quality=5), "other values", "values from", id="coarse-jpeg"),
         pytest.param(
-            encode(mask(True).astype(np.uint16) << 7), "other values", "0, 32640", id="sixteen-bit-grey"
+            encode(mask(True).astype(np.uint16) << 7), "neither two values", "0, 32640", id="sixteen-bit-grey"
         ),
-        pytest.param(encode((mask(True) / 510).astype(np.float32), "TIFF"), "other", "0, 0.5", id="float"),
         pytest.param(
-            encode(with_palette(np.array([[0, 1, 2]], np.uint8), [0, 0, 0, 9, 9, 9, 5, 5, 5])),
-            "other values",
-            "0, 1, 2",
-            id="three-classes",
+            encode((mask(True) / 510).astype(np.float32), "TIFF"), "neither two values", "0, 0.5", id="float"
         ),
         pytest.param(encode(cv2.merge([mask(True)] * 4)), "transparent", "alpha", id="transparent"),
         pytest.param(encode(mask(True))[:-30], "damaged", "truncated", id="truncated"),
@@ -132,6 +120,17 @@ def test_an_ambiguous_mask_is_refused(data: bytes, what: str, got: str):
         decode_mask(data)
     assert what in caught.value.what
     assert got in caught.value.got
+
+
+def test_numbers_of_classes_are_read_as_they_are():
+    numbers = np.array([[0, 1, 2, 32, 255]], np.uint8)
+    assert np.array_equal(decode_mask(encode(numbers)), numbers)
+    palette = with_palette(np.array([[0, 1, 2]], np.uint8), [0, 0, 0, 9, 9, 9, 5, 5, 5])
+    assert decode_mask(encode(palette)).tolist() == [[0, 1, 2]]
+    # 255 alone is a mark, unless the file is known to hold numbers.
+    marked = encode(np.array([[0, 255]], np.uint8))
+    assert decode_mask(marked).tolist() == [[0, 1]]
+    assert decode_mask(marked, numbered=True).tolist() == [[0, 255]]
 
 
 def test_an_encoded_mask_is_a_one_bit_png_that_reads_back():

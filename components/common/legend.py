@@ -1,0 +1,121 @@
+"""From the values of a mask's file to the numbers of a snapshot's classes.
+
+A mask's file is kept as it was read: it marks defects of one class, or holds numbers that its reader knows
+names for. What a value means is looked up in a table when the mask is used, so that a new class, or
+another `class_map`, needs no file to be written again.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.classes import (
+    DEFAULT_CLASSES,
+    DEFECT,
+    GOOD,
+    IGNORE,
+    IGNORED_CLASS,
+)
+from defectline.components.common.errors import SourceError
+from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.snapshot import Pair
+
+
+def write_legend(names: str | Sequence[str]) -> str:
+    """`Pair.legend` of a mask whose values 1, 2, … have these names, or whose marked pixels all have one."""
+    return json.dumps(names if isinstance(names, str) else list(names), ensure_ascii=False) if names else ""
+
+
+def is_numbered(pair: Pair) -> bool:
+    """Whether the values of the pair's mask are the numbers of its legend, and 255 does not count."""
+    return pair.legend.startswith("[")
+
+
+def write_areas(values: NDArray[np.uint8]) -> str:
+    """`Pair.areas` of a mask (H, W): how many pixels hold each value but GOOD."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    return json.dumps({str(value): int(counts[value]) for value in np.flatnonzero(counts) if value != GOOD})
+
+
+def read_areas(pair: Pair) -> dict[int, int]:
+    """Pixels of each value of the pair's mask, GOOD left out."""
+    # An index of before classes has the whole area alone.
+    written = json.loads(pair.areas) if pair.areas else {DEFECT: pair.defect_px} if pair.defect_px else {}
+    return {int(value): count for value, count in written.items()}
+
+
+def name_values(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs with a legend where none is named and some mask holds several values: the numbers themselves.
+
+    A mask whose defects all hold 1 and that nothing names is one of DEFAULT_CLASSES, and has no legend.
+    """
+    pairs = list(pairs)
+    most = max((max(_values(pair), default=0) for pair in pairs if not pair.legend), default=0)
+    if most <= 1:
+        return pairs
+    numbers = write_legend([str(value) for value in range(1, most + 1)])
+    return [pair if pair.legend or not pair.accepted else pair._replace(legend=numbers) for pair in pairs]
+
+
+def class_names(
+    pairs: Iterable[Pair], class_map: Mapping[str, str], earlier: Sequence[str]
+) -> tuple[str, ...]:
+    """The classes of a snapshot: those of the `earlier` one in their order, then new ones by name.
+
+    `pairs` are those of `name_values`.
+    """
+    found = {_name(pair, value) for pair in pairs if pair.accepted for value in _values(pair)}
+    found = {class_map.get(name, name) for name in found} - {IGNORED_CLASS}
+    known = [name for name in earlier if name in found]
+    new = sorted(
+        found - set(known), key=lambda name: (name.isdecimal(), name.zfill(3) if name.isdecimal() else name)
+    )
+    return (*known, *new) or DEFAULT_CLASSES
+
+
+def class_table(pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]) -> NDArray[np.uint8]:
+    """uint8 (256,): which of `classes` each value of the pair's mask is; IGNORE where it does not count.
+
+    Raises SourceError for a value whose class is not among them, which only another snapshot's pair has.
+    """
+    numbers = {name: number for number, name in enumerate(classes, start=1)} | {IGNORED_CLASS: IGNORE}
+    table = np.full(256, IGNORE, np.uint8)
+    table[GOOD] = GOOD
+    for value in _values(pair):
+        name = _name(pair, value)
+        if (name := class_map.get(name, name)) not in numbers:
+            raise SourceError(
+                f"The mask of {pair.id} holds a class that the snapshot does not have.",
+                got=name,
+                expected=", ".join(classes),
+                fix="Run the pipeline again: ingest takes a new snapshot.",
+            )
+        table[value] = numbers[name]
+    return table
+
+
+def _values(pair: Pair) -> list[int]:
+    """The numbers in the pair's mask, but GOOD and IGNORE."""
+    return [value for value in read_areas(pair) if value != IGNORE]
+
+
+def _name(pair: Pair, value: int) -> str:
+    names = json.loads(pair.legend) if pair.legend else DEFAULT_CLASSES[0]
+    if isinstance(names, str):
+        return names
+    return names[value - 1] if value <= len(names) else str(value)
+
+
+def decode_truth(
+    data: bytes, shape: tuple[int, ...], pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]
+) -> NDArray[np.uint8]:
+    """The mask of a picture of `shape` (H, W) from the bytes of its file: which of `classes` each pixel is.
+
+    uint8 (H, W), numbers as in `classes.py`; empty where there is no file. Raises UnreadableImage.
+    """
+    if not data:
+        return np.zeros(shape, np.uint8)
+    return cv2.LUT(decode_mask(data, is_numbered(pair)), class_table(pair, classes, class_map))

@@ -1,0 +1,91 @@
+"""What a reader of a layout of labels gives, whatever the format: the records of a listing.
+
+A reader looks at the listing and at files of annotations, never at pictures: those are read once, later, by
+the snapshotter, which checks, packs and splits the pairs of all formats alike.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.snapshot import Pair
+from defectline.components.common.storage import Object, Storage
+
+
+class Drawing(Protocol):
+    """A mask that is drawn from an annotation."""
+
+    key: str
+    """The file that the annotation stands in, relative to the source."""
+    version: str
+    """Changes whenever the annotation does: a digest of what is drawn, not of the whole file."""
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        """uint8 (height, width) for an upright picture of this size: numbers of the record's `legend`, 255
+        where nothing counts. Raises SourceError for an annotation that does not fit the picture."""
+
+
+class Record(NamedTuple):
+    """A picture and where its label comes from."""
+
+    stem: str
+    """What the picture is called, unique in the source; the pair's id is `<label>/<stem>`."""
+    label: str
+    """OK or NG; "" where the mask decides: NG if it marks anything that counts."""
+    image: Object
+    mask: Object | Drawing | None = None
+    """A file, an annotation, or None where nothing is marked."""
+    legend: str = ""
+    """As `Pair.legend`."""
+    group: str = ""
+    """As `Pair.group`."""
+    split: str = ""
+    """train, validation or test where the layout says so."""
+
+
+class Layout(NamedTuple):
+    """What a reader found in a listing."""
+
+    records: Sequence[Record]
+    rejected: list[Pair]
+    """What is a pair by its place and cannot be used, with reason and fix."""
+    ignored: Counter[str]
+    """What was left alone: kind of file in a few words → how many."""
+
+
+class Listing:
+    """The objects of a source, and the few files of it that say what the others are."""
+
+    def __init__(self, source: Storage, objects: Iterable[Object]):
+        self.source = source
+        self.objects = sorted(objects)
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Object]:
+        return {item.key: item for item in self.objects}
+
+    def read(self, key: str) -> bytes:
+        """The bytes of an annotation file, as it was listed. Raises KeyError where it is gone."""
+        return self.source.read(key, self.by_key[key].version)
+
+
+class Reader(Protocol):
+    """A module or object for one format."""
+
+    NAME: str
+    """What `layout=` calls it."""
+    EXPECTED: str
+    """The layout in a few words, for messages."""
+
+    def fits(self, listing: Listing) -> str:
+        """Why the listing is this reader's, in a few words ("annotations.json is COCO"); "" where it is not.
+
+        Quick: it may read the head of a few files, and raises nothing.
+        """
+
+    def read(self, listing: Listing) -> Layout:
+        """The records. Raises SourceError where the annotations or the layout cannot be used."""
