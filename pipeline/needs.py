@@ -1,10 +1,13 @@
-"""The secrets that a compiled pipeline's pods need."""
+"""What a compiled pipeline needs: secrets for its pods, and a model's name that KServe can serve."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.deploy.kserve.names import fault, is_name
 from defectline.pipeline.kfp_server.package import read_documents
 
 
@@ -34,6 +37,27 @@ def read_needs(package: Path) -> Needs:
     endpoints = [found["AWS_ENDPOINT_URL_S3"] for found in env.values() if "AWS_ENDPOINT_URL_S3" in found]
     kserve = finish.get("runtimeValue", {}).get("constant", {})
     return Needs(secrets, kserve, endpoints[0] if endpoints else "")
+
+
+def check_name(name: str, kserve: Mapping[str, Any]) -> None:
+    """Raise SettingsError where KServe could not serve a model of that name: only the deployment would tell.
+
+    `kserve` has fields of KServeSettings. How KServe makes hosts of names is looked up in the cluster of
+    KUBECONFIG where that matters; where it cannot be asked, it is taken to be KServe's default.
+    """
+    if not kserve:
+        return
+    namespace, mode = kserve["namespace"], kserve.get("deployment_mode") or "Standard"
+    found = fault(name, namespace, mode)
+    if found and is_name(name, mode):
+        # The packages of Kubernetes are slow to import.
+        from defectline.components.deploy.kserve.cluster import Cluster
+        from defectline.components.deploy.kserve.preflight.naming import naming
+
+        with suppress(ServingError):
+            found = next(naming(Cluster(namespace), name, mode), None)
+    if found:
+        raise SettingsError(found.what, got=found.got, expected=found.expected, fix=found.fix)
 
 
 def _env(executor: dict[str, Any]) -> dict[str, str]:

@@ -44,7 +44,9 @@ def compile_(
 ) -> None:
     """Compile the pipeline for a cluster."""
     from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
+    from defectline.pipeline.config import read_config
     from defectline.pipeline.images import LOCK
+    from defectline.pipeline.needs import check_name
     from defectline.pipeline.resources import parse_resources
     from defectline.pipeline.targets import Target
 
@@ -55,6 +57,8 @@ def compile_(
         **({"adopt": True} if adopt else {}),
         **parse_kserve(kserve_ or []),
     }
+    if config and "name" in (file := read_config(config)).model_fields_set:
+        check_name(file.name, kserve)
     target = Target(
         name="cluster",
         kserve=kserve,

@@ -53,11 +53,13 @@ def apply(
     """Make or change the recurring run of a model: no catch-up, one at a time."""
     from defectline.cli import ui
     from defectline.pipeline.kfp_server import schedules
+    from defectline.pipeline.needs import check_name, read_needs
     from defectline.pipeline.parameters import check_reachable, parse
 
     zone = schedules.read_zone(time_zone)
     parameters = parse(source, store, set_ or [], model_name=name)
     check_reachable(parameters)
+    check_name(parameters.model_name, read_needs(package).kserve)
     made = schedules.apply_schedule(
         package,
         host=host,

@@ -55,10 +55,12 @@ def submit(
     from defectline.pipeline.kfp_server import runs
     from defectline.pipeline.kfp_server.following import look_at_pods
     from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
+    from defectline.pipeline.needs import check_name, read_needs
     from defectline.pipeline.parameters import check_reachable, parse
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
     check_reachable(parameters)
+    check_name(parameters.model_name, read_needs(package).kserve)
     wait = wait or fail_on_gate
     with live_steps() as watch:
         done = runs.submit(

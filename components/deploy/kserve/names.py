@@ -3,11 +3,36 @@
 import re
 
 from defectline.components.deploy.kserve.manifests import candidate_name
+from defectline.components.deploy.kserve.preflight.findings import Finding
 
 LONGEST = 63
 """Characters of a Kubernetes label, of a Service's name, and of each part of a host's name."""
 DOMAIN_TEMPLATE = "{{ .Name }}-{{ .Namespace }}.{{ .IngressDomain }}"
 """KServe's default for hosts."""
+CONFIG = "inferenceservice-config"
+"""The ConfigMap with the template that counts."""
+
+
+def fault(name: str, namespace: str, mode: str, template: str = DOMAIN_TEMPLATE) -> Finding | None:
+    """Why KServe cannot serve a model of that name there; None where it can."""
+    if not is_name(name, mode):
+        return Finding(
+            f"KServe cannot serve a model called {name}.",
+            f"{name!r}, {len(name)} characters",
+            f"at most {longest_name(mode)} small letters, digits and hyphens, a letter first",
+            "Choose another `model_name` (--name).",
+        )
+    part = longest_part(name, namespace, template)
+    # In Knative mode hosts are Knative's, which separates the two by a dot.
+    if mode == "Knative" or len(part) <= LONGEST:
+        return None
+    return Finding(
+        f"KServe cannot make a host name for {name} in namespace {namespace}.",
+        f"{part}, {len(part)} characters",
+        f"at most {LONGEST}, so a name of at most {max(room(namespace), 0)} in this namespace",
+        "Choose a shorter `model_name` (--name) or namespace, or have KServe separate the two by a dot "
+        f"(domainTemplate in its ConfigMap {CONFIG}, which this account must be allowed to read).",
+    )
 
 
 def longest_name(mode: str) -> int:

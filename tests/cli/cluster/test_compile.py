@@ -41,3 +41,15 @@ def test_without_a_lock_file_the_images_may_not_exist(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "registry.local/defectline-ingest:1" in done.stdout
     assert "There is no" not in done.stdout
+
+
+def test_the_name_in_a_file_must_fit_the_namespace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    (tmp_path / "plates.yaml").write_text(f"name: plates-of-zinc\ncluster: {{namespace: {'n' * 30}}}\n")
+    done = call("compile", "-o", "pipeline.yaml", "--gpus", "0", "--config", "plates.yaml")
+    assert done.returncode == 2
+    assert "plates-of-zinc-candidate-predictor-nnnn" in done.stderr
+    assert not (tmp_path / "pipeline.yaml").exists()
+    shorter = call("compile", "-o", "pipeline.yaml", "--config", "plates.yaml", "--namespace", "vision")
+    assert shorter.returncode == 0, shorter.stderr

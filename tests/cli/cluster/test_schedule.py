@@ -45,6 +45,13 @@ def test_schedule_apply_list_delete(server, package):
     assert "no schedules" in call("schedule", "list", "--host", server.host).stdout
 
 
+def test_a_name_that_kserve_cannot_serve_makes_no_schedule(server, package):
+    done = call("schedule", "apply", *on(server, package), "--cron", "0 5 * * *", "--name", "a" * 39)
+    assert done.returncode == 2
+    assert "KServe cannot serve a model called" in done.stderr
+    assert not server.bodies(SCHEDULES)
+
+
 def test_wrong_cron(server, package):
     done = call("schedule", "apply", *on(server, package), "--cron", "every day")
     assert done.returncode == 2

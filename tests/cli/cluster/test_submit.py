@@ -36,6 +36,13 @@ def test_submit_and_wait(server, package):
     )
 
 
+def test_a_name_that_kserve_cannot_serve_starts_nothing(server, package):
+    done = call("submit", *on(server, package), "--name", "a" * 39)
+    assert done.returncode == 2
+    assert "KServe cannot serve a model called" in done.stderr
+    assert not server.bodies(RUNS)
+
+
 def test_on_a_terminal_the_steps_are_a_table(server, package):
     names = ["ingest", "preprocess"]
     server.script = (

@@ -40,7 +40,7 @@ def preflight(cluster: Cluster, name: str, store_uri: str, settings: KServeSetti
 
     Raises ServingError only where the cluster cannot be asked at all.
     """
-    findings = [*_store(store_uri), *naming(cluster, name, settings)]
+    findings = [*_store(store_uri), *naming(cluster, name, settings.deployment_mode)]
     groups = cluster.api_groups()
     missing = list(_apis(cluster, groups, settings))
     findings += missing

@@ -6,45 +6,20 @@ from urllib.parse import urlsplit
 
 from defectline.components.deploy.kserve.cluster import SERVICES, Cluster, Permission
 from defectline.components.deploy.kserve.manifests import GROUP
-from defectline.components.deploy.kserve.names import (
-    DOMAIN_TEMPLATE,
-    LONGEST,
-    is_name,
-    longest_name,
-    longest_part,
-    room,
-)
+from defectline.components.deploy.kserve.names import CONFIG, DOMAIN_TEMPLATE, fault, is_name
 from defectline.components.deploy.kserve.preflight.findings import Finding
-from defectline.components.deploy.kserve.settings import KServeSettings
 
-CONFIG = "inferenceservice-config"
 KSERVE_NAMESPACES = ("kserve", "kubeflow", "opendatahub", "redhat-ods-applications")
 """Where distributions of KServe keep its configuration."""
 
 
-def naming(cluster: Cluster, name: str, settings: KServeSettings) -> Iterator[Finding]:
+def naming(cluster: Cluster, name: str, mode: str) -> Iterator[Finding]:
     """What is wrong with the name, by itself and together with the namespace's."""
-    mode = settings.deployment_mode
-    if not is_name(name, mode):
-        yield Finding(
-            f"KServe cannot serve a model called {name}.",
-            f"{name!r}, {len(name)} characters",
-            f"at most {longest_name(mode)} small letters, digits and hyphens, a letter first",
-            "Choose another `model_name` (--name).",
-        )
-        return
-    # In Knative mode hosts are Knative's, which separates the two by a dot.
-    if mode == "Knative" or len(longest_part(name, cluster.namespace)) <= LONGEST:
-        return
-    part = longest_part(name, cluster.namespace, _template(cluster, name))
-    if len(part) > LONGEST:
-        yield Finding(
-            f"KServe cannot make a host name for {name} in namespace {cluster.namespace}.",
-            f"{part}, {len(part)} characters",
-            f"at most {LONGEST}, so a name of at most {max(room(cluster.namespace), 0)} in this namespace",
-            "Choose a shorter `model_name` (--name) or namespace, or have KServe separate the two by a dot "
-            f"(domainTemplate in its ConfigMap {CONFIG}, which this account must be allowed to read).",
-        )
+    found = fault(name, cluster.namespace, mode)
+    if found and is_name(name, mode):
+        found = fault(name, cluster.namespace, mode, _template(cluster, name))
+    if found:
+        yield found
 
 
 def _template(cluster: Cluster, name: str) -> str:

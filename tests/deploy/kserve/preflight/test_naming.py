@@ -18,7 +18,7 @@ LONG = "n" * 30
 
 
 def found(name: str, namespace: str = NAMESPACE, settings: KServeSettings = SETTINGS) -> list[Finding]:
-    return list(naming(Cluster(namespace), name, settings))
+    return list(naming(Cluster(namespace), name, settings.deployment_mode))
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, KNATIVE], ids=["Standard", "Knative"])
