@@ -25,7 +25,7 @@ from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
-from defectline.components.ingest.pairing import FOLDERS, Paired, pair_objects
+from defectline.components.ingest.readers.folders import FOLDERS, Paired, pair_objects
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
 

@@ -10,7 +10,7 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Object, Storage
-from defectline.components.ingest.pairing import SPLITS_KEY
+from defectline.components.ingest.readers.folders import SPLITS_KEY
 
 COLUMNS = ["id", "split"]
 SHOWN = 5

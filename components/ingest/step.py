@@ -13,7 +13,7 @@ from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
-from defectline.components.ingest.pairing import FOLDERS
+from defectline.components.ingest.readers.folders import FOLDERS
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.sheet import draw_sheet
 from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot

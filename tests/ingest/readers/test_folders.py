@@ -7,7 +7,7 @@ from pictures import objects
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import Pair
-from defectline.components.ingest.pairing import pair_objects, stem
+from defectline.components.ingest.readers.folders import pair_objects, stem
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
 
