@@ -5,15 +5,18 @@ the snapshotter, which checks, packs and splits the pairs of all formats alike.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.errors import Corrupt
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, Storage
+
+HEAD_BYTES = 65536
 
 
 class Drawing(Protocol):
@@ -29,18 +32,49 @@ class Drawing(Protocol):
         where nothing counts. Raises SourceError for an annotation that does not fit the picture."""
 
 
+class Marked(NamedTuple):
+    """What an annotation file says of its picture; the fields are those of Record."""
+
+    label: str
+    mask: Drawing | None
+    legend: str = ""
+
+
+class Sidecar(NamedTuple):
+    """The annotation file of one picture alone.
+
+    It is read where its picture is, so that a source in which nothing changed needs none of them.
+    """
+
+    file: Object
+    parse: Callable[[bytes], Marked]
+    """From the file's content. Raises SourceError where the picture cannot be used."""
+
+    @property
+    def key(self) -> str:
+        return self.file.key
+
+    @property
+    def version(self) -> str:
+        return self.file.version
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+
 class Record(NamedTuple):
     """A picture and where its label comes from."""
 
     stem: str
     """What the picture is called, unique in the source; the pair's id is `<label>/<stem>`."""
     label: str
-    """OK or NG; "" where the mask decides: NG if it marks anything that counts."""
+    """OK or NG; "" where the mask decides, NG if it marks anything that counts, or the Sidecar says it."""
     image: Object
-    mask: Object | Drawing | None = None
+    mask: Object | Drawing | Sidecar | None = None
     """A file, an annotation, or None where nothing is marked."""
     legend: str = ""
-    """As `Pair.legend`."""
+    """As `Pair.legend`; "" where a Sidecar says it."""
     group: str = ""
     """As `Pair.group`."""
     split: str = ""
@@ -55,6 +89,8 @@ class Layout(NamedTuple):
     """What is a pair by its place and cannot be used, with reason and fix."""
     ignored: Counter[str]
     """What was left alone: kind of file in a few words → how many."""
+    notes: Sequence[str] = ()
+    """What was understood otherwise than it stands there, a sentence each."""
 
 
 class Listing:
@@ -63,10 +99,20 @@ class Listing:
     def __init__(self, source: Storage, objects: Iterable[Object]):
         self.source = source
         self.objects = sorted(objects)
+        self._heads: dict[str, bytes] = {}
 
     @cached_property
     def by_key(self) -> Mapping[str, Object]:
         return {item.key: item for item in self.objects}
+
+    def head(self, key: str) -> bytes:
+        """The first HEAD_BYTES of a file, which readers ask for to know a format; b"" where it is gone."""
+        if key not in self._heads:
+            try:
+                self._heads[key] = self.read(key)[:HEAD_BYTES]
+            except (KeyError, Corrupt):
+                self._heads[key] = b""
+        return self._heads[key]
 
     def read(self, key: str) -> bytes:
         """The bytes of an annotation file, as it was listed. Raises KeyError where it is gone."""
