@@ -24,7 +24,9 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
+from defectline.components.ingest.junk import describe
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
+from defectline.components.ingest.readers.base import Listing
 from defectline.components.ingest.readers.folders import FOLDERS, Paired, pair_objects
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
@@ -145,9 +147,11 @@ def _undecided(row: Pair) -> Pair:
 
 
 def _list(source: Storage, masks: str) -> tuple[Paired, list[Listed]]:
-    objects = list(source.list())
-    listed = read_split_file(source, objects)
-    paired = pair_objects(objects, masks)
+    listing = Listing(source, source.list_all())
+    listed = read_split_file(source, listing.objects)
+    paired = pair_objects(listing.objects, masks)
+    if listing.ignored:
+        say(f"ignored, for they are not data: {describe(listing.ignored)}")
     if paired.elsewhere:
         say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
     return paired, listed

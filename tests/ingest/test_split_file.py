@@ -26,8 +26,8 @@ def source(tmp_path: Path) -> Path:
 class ReversedFolder(FolderStorage):
     """A folder that lists its files in another order."""
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        return iter(sorted(super().list(prefix), reverse=True))
+    def list_all(self, prefix: str = "") -> Iterator[Object]:
+        return iter(sorted(super().list_all(prefix), reverse=True))
 
 
 def take(

@@ -34,11 +34,16 @@ class Storage(ABC):
     uri: str
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[Object]:
-        """Every object whose key starts with `prefix` and is not `hidden`, in no given order.
+    def list_all(self, prefix: str = "") -> Iterator[Object]:
+        """Every object whose key starts with `prefix`, in no given order.
 
-        A missing folder or bucket raises StoreError; an empty one yields nothing.
+        A folder on this machine whose name is `hidden` is not opened: it is one object with a slash at the
+        end of its key. A missing folder or bucket raises StoreError; an empty one yields nothing.
         """
+
+    def list(self, prefix: str = "") -> Iterator[Object]:
+        """Those of `list_all` that are not `hidden`."""
+        return (found for found in self.list_all(prefix) if not hidden(found.key))
 
     @abstractmethod
     def read(self, key: str, version: str = "") -> bytes:
@@ -120,18 +125,29 @@ def as_folder(prefix: str) -> str:
     return f"{name}/" if name else ""
 
 
-WINDOWS_FILES = ("Thumbs.db", "desktop.ini")
+SYSTEM_NAMES = (
+    *("Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),
+    *("Icon\r", "lost+found", "~snapshot"),
+    *("@eaDir", "@tmp", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot"),
+)
+"""What Windows, macOS, Linux and network drives put into folders. Some may not be opened, and the snapshots
+of a drive hold copies of all that lies there."""
+_SYSTEM = frozenset(name.lower() for name in SYSTEM_NAMES)
 
 
 def hidden(key: str) -> bool:
     """Whether a key is never data.
 
-    That is a dotfile such as `.DS_Store`, anything in a dot folder, what Windows leaves in folders, and the
-    empty object with a slash at its end that web consoles put in place of a folder.
+    That is a dotfile such as `.DS_Store`, one of SYSTEM_NAMES in any case, anything in a folder with such a
+    name, and the empty object with a slash at its end that web consoles put in place of a folder.
     """
     parts = key.split("/")
-    dotted = any(part.startswith(".") and part not in (".", "..") for part in parts)
-    return not parts[-1] or parts[-1] in WINDOWS_FILES or dotted
+    return not parts[-1] or any(map(hidden_name, parts))
+
+
+def hidden_name(name: str) -> bool:
+    """Whether a file or folder of this name is `hidden`."""
+    return (name[:1] == "." and name not in (".", "..")) or name.lower() in _SYSTEM
 
 
 def conflict(uri: str) -> Conflict:
@@ -166,12 +182,12 @@ def local_file(path: Path) -> Iterator[None]:
 
 def check_key(key: str) -> str:
     """The key itself, if it stays inside whatever folder it is put into; else SourceError."""
-    climbs = not {".", ".."}.isdisjoint(key.split("/"))
-    if not key or key.startswith("/") or climbs or any(ord(c) < 32 for c in key) or "\\" in key:
+    parts = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or any(ord(c) < 32 for c in key) or "\\" in key:
         raise SourceError(
             "An object's key cannot be used as a file name.",
             got=repr(key),
-            expected="a relative path without . and .., backslashes or control characters",
+            expected="a relative path without empty parts, . and .., backslashes or control characters",
             fix="Rename or remove the object.",
         )
     return key

@@ -19,6 +19,7 @@ from defectline.components.common.storage.base import (
     check_key,
     conflict,
     hidden,
+    hidden_name,
     local_file,
 )
 
@@ -32,34 +33,20 @@ class FolderStorage(Storage):
         self.root = Path(os.path.abspath(root))
         self.uri = self.root.as_uri()
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
+    def list_all(self, prefix: str = "") -> Iterator[Object]:
         # Only the part of the tree that can hold the prefix is walked.
-        start = self.root / prefix.rpartition("/")[0]
+        folder, slash, _ = prefix.rpartition("/")
+        start = self.root / folder
         with _explained(self.root, "read"):
             if not self.root.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(self.root))
-            found = list(self._walk(start, prefix))
+            if any(map(hidden_name, folder.split("/"))) or not start.is_dir():
+                return
+            around = frozenset(
+                _identity(path.stat()) for path in start.parents if path.is_relative_to(self.root)
+            )
+            found = list(_walk(start, folder + slash, prefix, around))
         yield from found
-
-    def _walk(self, start: Path, prefix: str) -> Iterator[Object]:
-        if not start.is_dir():
-            return
-        for folder, folders, files in os.walk(start, followlinks=True, onerror=_raise):
-            # Locks and files half written are dotfiles too.
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix) and not hidden(key):
-                    try:
-                        found = path.stat()
-                    except FileNotFoundError:
-                        if path.is_symlink():
-                            raise _dangling(path) from None
-                        continue  # deleted since the folder was read
-                    # Opening a named pipe would wait without end.
-                    if stat.S_ISREG(found.st_mode):
-                        yield Object(key, found.st_size, _version(found), _modified(found))
 
     def exists(self, key: str) -> bool:
         with _explained(self.root, "read"):
@@ -148,6 +135,43 @@ class FolderStorage(Storage):
                 yield path
 
 
+def _walk(folder: Path, root: str, prefix: str, around: frozenset[tuple[int, int]]) -> Iterator[Object]:
+    """The objects of a folder, whose keys start with `root`; `around` are the folders that it lies in."""
+    around |= {_identity(folder.stat())}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            key = root + entry.name
+            if not key.startswith(prefix):
+                continue
+            if hidden_name(entry.name):
+                yield Object(f"{key}/" if entry.is_dir(follow_symlinks=False) else key, 0, "")
+            elif (about := _about(entry)) is None:
+                continue
+            elif stat.S_ISDIR(about.st_mode):
+                # A link to a folder that it lies in would lead to the same files without end.
+                if _identity(about) not in around:
+                    yield from _walk(Path(entry.path), f"{key}/", prefix, around)
+            # Opening a named pipe would wait without end.
+            elif stat.S_ISREG(about.st_mode):
+                yield Object(key, about.st_size, _version(about), _modified(about))
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
+
+
+def _about(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of a file or folder, or of what a link leads to; None where it was deleted meanwhile."""
+    try:
+        return entry.stat()
+    except OSError as error:
+        if entry.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise _dangling(Path(entry.path)) from None
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise
+
+
 def _version(found: os.stat_result) -> str:
     # Pictures of one camera all have one size, and unpacked archives one time: the inode's own time tells
     # when one was renamed over another.
@@ -161,7 +185,7 @@ def _modified(found: os.stat_result) -> str:
 def _dangling(link: Path) -> StoreError:
     return StoreError(
         f"{link} cannot be read.",
-        got=f"a link to {os.readlink(link)}, which is not there",
+        got=f"a link to {os.readlink(link)}, which leads to no file",
         expected="a file",
         fix="Remove the link, or put the file in place.",
     )

@@ -24,7 +24,6 @@ from defectline.components.common.storage.base import (
     Storage,
     as_folder,
     conflict,
-    hidden,
     local_file,
     redact,
 )
@@ -66,7 +65,7 @@ class GCSStorage(Storage):
         self._made: Client | None = None
         self._answered = RUN_ENV in os.environ
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
+    def list_all(self, prefix: str = "") -> Iterator[Object]:
         with self._explained("listed"):
             fields = "items(name,size,generation,updated),nextPageToken"
             for blob in self._client.list_blobs(
@@ -74,9 +73,8 @@ class GCSStorage(Storage):
             ):
                 self._answered = True
                 key = blob.name.removeprefix(self.root)
-                if not hidden(key):
-                    # The property would parse every date of a listing.
-                    yield Object(key, blob.size, str(blob.generation), blob._properties["updated"])
+                # The property would parse every date of a listing.
+                yield Object(key, blob.size, str(blob.generation), blob._properties["updated"])
 
     def read(self, key: str, version: str = "") -> bytes:
         with self._explained("read", key):

@@ -30,7 +30,6 @@ from defectline.components.common.storage.base import (
     Storage,
     as_folder,
     conflict,
-    hidden,
     local_file,
     redact,
 )
@@ -82,7 +81,7 @@ class S3Storage(Storage):
         # Not the generator that seeds a network.
         self._random = random.Random()
 
-    def list(self, prefix: str = "") -> Iterator[Object]:
+    def list_all(self, prefix: str = "") -> Iterator[Object]:
         after: dict[str, str] = {}
         more = True
         while more:
@@ -90,8 +89,7 @@ class S3Storage(Storage):
                 page = self._patiently(partial(self._list_page, prefix, after))
             for found in page.get("Contents", []):
                 key = found["Key"].removeprefix(self.root)
-                if not hidden(key):
-                    yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
+                yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
             more = page["IsTruncated"]
             after = {"ContinuationToken": page.get("NextContinuationToken", "")}
 

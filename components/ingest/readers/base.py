@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from defectline.components.common.errors import Corrupt
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, Storage
+from defectline.components.ingest.junk import junk
 
 HEAD_BYTES = 65536
 
@@ -88,18 +89,30 @@ class Layout(NamedTuple):
     rejected: list[Pair]
     """What is a pair by its place and cannot be used, with reason and fix."""
     ignored: Counter[str]
-    """What was left alone: kind of file in a few words → how many."""
+    """What the reader left alone: as `count_ignored` counts it."""
     notes: Sequence[str] = ()
     """What was understood otherwise than it stands there, a sentence each."""
 
 
 class Listing:
-    """The objects of a source, and the few files of it that say what the others are."""
+    """The objects of a source, and the few files of it that say what the others are.
+
+    `objects` are those of the source's `list_all`, without junk; `ignored` counts that, as `Layout.ignored`.
+    """
 
     def __init__(self, source: Storage, objects: Iterable[Object]):
         self.source = source
-        self.objects = sorted(objects)
         self._heads: dict[str, bytes] = {}
+        self.objects: list[Object] = []
+        parts: dict[str, str] = {}
+        for item in sorted(objects):
+            part, kind = junk(item.key)
+            if kind:
+                parts[part] = kind
+            # What consoles put in place of a folder is not a file.
+            elif not item.key.endswith("/"):
+                self.objects.append(item)
+        self.ignored = Counter(parts.values())
 
     @cached_property
     def by_key(self) -> Mapping[str, Object]:

@@ -104,11 +104,17 @@ def test_the_url_of_a_key_opens_what_lies_below_it(store: Storage):
     assert keys(open_storage(store.url("a b#1/50%25?"))) == ["c"]
 
 
-def test_dotfiles_are_invisible(store: Storage):
-    for key in (".DS_Store", "OK/.DS_Store", ".git/config", "OK/1.png"):
+def test_what_systems_leave_is_invisible(store: Storage):
+    for key in (".DS_Store", "OK/.DS_Store", ".git/config", "OK/THUMBS.db", "@eaDir/OK/1.png", "OK/1.png"):
         store.write(key, b"x")
     assert keys(store) == ["OK/1.png"]
     assert keys(store, ".git/") == []
+    assert {found.key for found in store.list_all()} > {
+        ".DS_Store",
+        "OK/.DS_Store",
+        "OK/THUMBS.db",
+        "OK/1.png",
+    }
 
 
 def test_a_missing_key(store: Storage, tmp_path: Path):
