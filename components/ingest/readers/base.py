@@ -50,6 +50,8 @@ class Sidecar(NamedTuple):
     file: Object
     parse: Callable[[bytes], Marked]
     """From the file's content. Raises SourceError where the picture cannot be used."""
+    context: str = ""
+    """A digest of what else its meaning follows from, such as a list of names beside it."""
 
     @property
     def key(self) -> str:
@@ -57,7 +59,8 @@ class Sidecar(NamedTuple):
 
     @property
     def version(self) -> str:
-        return self.file.version
+        """Of the annotation; that of the file, to read it, is `file.version`."""
+        return f"{self.file.version} {self.context}" if self.context else self.file.version
 
     @property
     def size(self) -> int:
