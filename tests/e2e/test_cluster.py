@@ -296,7 +296,7 @@ def test_the_store_tells_all_of_it_from_outside(suite, found, needs):
         "models": suite.command("models", *store, *named),
         "metrics": suite.command("metrics", *store),
         "report": suite.command("report", *store, "--output", str(suite.folder / "report.html")),
-        "lineage": suite.command("lineage", suite.versions[0], *store, *named),
+        "lineage": suite.command("lineage", suite.versions[0], *store),
         "status": suite.command("status", *store, *named, "--namespace", suite.knobs.namespace),
         "prune": suite.command("prune", *store, "--namespace", suite.knobs.namespace),
     }

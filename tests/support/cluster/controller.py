@@ -362,6 +362,13 @@ class Controller:
         self.api.put("pods", namespace, pod, {"metadata": metadata, "status": statuses})
         return pod
 
+    def image(self, namespace: str, name: str) -> str:
+        """The image of a service's runtime."""
+        service = self.api.find("inferenceservices", namespace, name)
+        runtime = service["spec"]["predictor"]["model"].get("runtime", "") if service else ""
+        found = self.api.find("servingruntimes", namespace, runtime)
+        return found["spec"]["containers"][0]["image"] if found else "registry.example/defectline-serve:0.1.0"
+
     def _fail(self, namespace: str, name: str, base: str, pods: Pods, script: str) -> None:
         ended = {"exitCode": 1, "reason": "Error"}
         if script == "crash":
@@ -372,7 +379,7 @@ class Controller:
             )
             event = "BackOff", "Back-off restarting failed container kserve-container"
         elif script == "image":
-            image = "registry.example/defectline-serve:0.1.0"
+            image = self.image(namespace, name)
             why = f"failed to resolve reference {image}: not found"
             back_off = f'Back-off pulling image "{image}"'
             waiting = _waiting("ImagePullBackOff", f"{back_off}: ErrImagePull: {why}")

@@ -166,12 +166,9 @@ class KServe(Controller):
     images: frozenset[str] = frozenset()
 
     def script(self, name: str, version: str) -> str:
-        for (plural, namespace, service), one in list(self.api.objects.items()):
-            if plural == "inferenceservices" and service == name:
-                runtime = one["spec"]["predictor"]["model"].get("runtime", "")
-                found = self.api.find("servingruntimes", namespace, runtime)
-                if found and found["spec"]["containers"][0]["image"] not in self.images:
-                    return "image"
+        services = [key for key in list(self.api.objects) if key[0] == "inferenceservices"]
+        if any(self.image(where, one) not in self.images for _, where, one in services if one == name):
+            return "image"
         return super().script(name, version)
 
 
