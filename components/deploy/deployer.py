@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.local import Local
-from defectline.components.deploy.status import Status
+from defectline.components.deploy.status import Deployed, Status
 
 
 class Deployer(Protocol):
@@ -16,12 +16,11 @@ class Deployer(Protocol):
     def champion(self) -> str:
         """The version that serves now, "" for none: found where it serves, not remembered."""
 
-    def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
-        """Make the sealed `bundle` in `folder` the champion, for the run `run`; return where.
+    def deploy(self, folder: Path, bundle: Bundle, run: str) -> Deployed:
+        """Make the sealed `bundle` in `folder` the champion, for the run `run`.
 
-        That is `on this machine` or `at http://…`, to follow "is the champion". Raises, with the previous
-        champion still serving, where the endpoint does not give the golden answers, and where another
-        process deploys at the same time.
+        Raises, with the previous champion still serving, where the endpoint does not give the golden answers,
+        and where another process deploys at the same time.
         """
 
     def roll_back(self, to: str = "") -> str:

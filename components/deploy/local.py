@@ -17,7 +17,7 @@ from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
 from defectline.components.deploy.golden import PAUSE_S, Address, check, wait_until_ready
 from defectline.components.deploy.rollback import RUN, fetched
-from defectline.components.deploy.status import Status, last_run
+from defectline.components.deploy.status import Deployed, Status, last_run
 
 START_S = 120.0
 
@@ -32,7 +32,7 @@ class Local:
         champion = read_champion(self.store, self.name)
         return champion.version if champion else ""
 
-    def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
+    def deploy(self, folder: Path, bundle: Bundle, run: str) -> Deployed:
         """Make the sealed bundle the champion.
 
         Raises ServingError where the predictor does not answer as the bundle says, Conflict where another
@@ -63,7 +63,7 @@ class Local:
                 expected="one deploying run at a time",
                 fix="Look at the champion that is there now; run again if this one is wanted.",
             ) from error
-        return "on this machine"
+        return Deployed("on this machine")
 
     def roll_back(self, to: str = "") -> str:
         version = to or self._previous()

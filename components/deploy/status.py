@@ -1,11 +1,20 @@
-"""What serves, found where it serves."""
+"""What serves, found where it serves, and what a deployment came to."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from defectline.components.common.records import Outcome, read_gate, read_outcome
 from defectline.components.common.storage import Storage
+
+
+class Deployed(NamedTuple):
+    """A version that serves, and was checked."""
+
+    where: str
+    """`on this machine` or `at http://…`, to follow "is the champion"."""
+    warning: str = ""
+    """What some clients meet all the same, with what to do about it; "" for nothing."""
 
 
 class Status(BaseModel):

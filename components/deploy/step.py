@@ -45,12 +45,13 @@ def deploy(
     with step("deploy", store) as report:
         storage = open_storage(store)
         sealed = read_bundle(bundle)
-        where = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
-        report.summary = f"{sealed.version} is the champion {where}"
+        done = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
+        warning = f". {done.warning}" if done.warning else ""
+        report.summary = f"{sealed.version} is the champion {done.where}{warning}"
         gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gate)
-        outcome = Outcome(state="deployed", reason="every rule of the gate passed", version=sealed.version)
-        write_outcome(storage, run, outcome)
+        reason = f"every rule of the gate passed{warning}"
+        write_outcome(storage, run, Outcome(state="deployed", reason=reason, version=sealed.version))
         return sealed.version
 
 

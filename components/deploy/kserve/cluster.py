@@ -27,6 +27,8 @@ DEPLOYMENTS = ("apps", "v1", "deployments")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 BUDGETS = ("policy", "v1", "poddisruptionbudgets")
+POLICIES = ("networking.k8s.io", "v1", "networkpolicies")
+AUTHORIZATIONS = ("security.istio.io", "v1", "authorizationpolicies")
 STORAGE_CONTAINERS = (GROUP, "v1alpha1", "clusterstoragecontainers")
 
 Kind = tuple[str, str, str]
@@ -163,11 +165,12 @@ class Cluster:
                     return None
                 raise
 
-    def labels(self) -> dict[str, str]:
-        """Those of the namespace itself; none where it is missing."""
-        with explained(f"read namespace {self.namespace}"):
+    def labels(self, namespace: str = "") -> dict[str, str]:
+        """Those of the namespace itself, or of another; none where it is missing."""
+        namespace = namespace or self.namespace
+        with explained(f"read namespace {namespace}"):
             try:
-                return self._core.read_namespace(self.namespace, **_TIMEOUT).metadata.labels or {}
+                return self._core.read_namespace(namespace, **_TIMEOUT).metadata.labels or {}
             except ApiException as error:
                 if error.status == 404:
                     return {}

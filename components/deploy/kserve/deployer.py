@@ -19,6 +19,7 @@ from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
 from defectline.components.deploy.kserve.answers import Unavailable
 from defectline.components.deploy.kserve.cluster import SERVICES, Cluster
+from defectline.components.deploy.kserve.gateway.check import warn_of_gateway
 from defectline.components.deploy.kserve.history import History, spec_digest
 from defectline.components.deploy.kserve.live import check_gateway, is_ready
 from defectline.components.deploy.kserve.manifests import (
@@ -43,7 +44,7 @@ from defectline.components.deploy.kserve.undo import (
     undo,
 )
 from defectline.components.deploy.rollback import RUN, fetched
-from defectline.components.deploy.status import Status, last_run
+from defectline.components.deploy.status import Deployed, Status, last_run
 
 T = TypeVar("T")
 
@@ -58,6 +59,8 @@ class KServe:
     outage_s = 120.0
     """So long a step waits for an API server that is away, before it changes anything: nothing else tries it
     again."""
+    gateway_s = 20.0
+    """So long the gateway may take to lead clients to a version that serves."""
 
     def __init__(self, store: Storage, name: str, fields: Mapping[str, Any], poll_s: float = 2.0):
         self.store, self.name, self.fields, self.poll_s = store, name, fields, poll_s
@@ -88,16 +91,17 @@ class KServe:
             check([not_managed(service, self.namespace)], self.name, self.namespace)
         return service["spec"]["predictor"].get("labels", {}).get(VERSION_LABEL, "")
 
-    def deploy(self, folder: Path, bundle: Bundle, run: str) -> str:
-        """Serve the sealed bundle, and return where: `at <URL>`.
+    def deploy(self, folder: Path, bundle: Bundle, run: str) -> Deployed:
+        """Serve the sealed bundle.
 
         No client reaches the version before it has given the golden answers: it first serves as
         `<name>-candidate`, or as a canary where that is asked for. Then the service is updated pod by pod.
         Raises ServingError, or Conflict where another process deploys at the same time; what served before
         then serves again, was checked, and the error says so. What a deployment that was killed left behind,
-        `undo` of its run takes back, or the next one.
+        `undo` of its run takes back, or the next one. That clients who come through the gateway do not reach
+        the version is warned of, and takes nothing back: it answers within the cluster.
         """
-        return f"at {self._deploy(folder, bundle, self.settings, run)}"
+        return self._deploy(folder, bundle, self.settings, run)
 
     def roll_back(self, to: str = "") -> str:
         """Serve the version `to`, or with "" the one before the champion; return the version.
@@ -225,7 +229,7 @@ class KServe:
             return settings.model_copy(update={"url": "", "host_header": ""})
         return settings
 
-    def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> str:
+    def _deploy(self, folder: Path, bundle: Bundle, settings: KServeSettings, run: str) -> Deployed:
         asked = self._asked(settings)
         findings = self._patiently(lambda: preflight(self.cluster, self.name, self.store.uri, asked))
         check(findings, self.name, self.namespace)
@@ -237,7 +241,9 @@ class KServe:
         elif asked.url:
             check_gateway(self.name, asked)
         uri = publish(folder, bundle, self.store, self.name)
-        return Rollout(place, folder, bundle, uri, run, noted=settings).run()
+        live = Rollout(place, folder, bundle, uri, run, noted=settings).run()
+        url = asked.url or live.current["status"]["url"]
+        return Deployed(f"at {url}", warn_of_gateway(live, folder, bundle, self.gateway_s))
 
     def _settings_for(self, to: str) -> tuple[KServeSettings, str]:
         """How to deploy the version `to` again, or with "" the one that served before; and which that is.

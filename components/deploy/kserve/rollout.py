@@ -60,8 +60,8 @@ class Rollout:
     def previous(self) -> Manifest | None:
         return self.record.previous
 
-    def run(self) -> str:
-        """Deploy, and return the URL of the service. Raises ServingError or Conflict, rolled back."""
+    def run(self) -> LiveService:
+        """Deploy, and return the service. Raises ServingError or Conflict, rolled back."""
         try:
             self._remove_what_was_left()
             if not self._is_checked():
@@ -84,7 +84,7 @@ class Rollout:
         remove_unneeded(self.cluster, self.history.store)
         url = self.settings.url or live.current["status"]["url"]
         say(f"{self.name} serves {self.bundle.version} at {url}")
-        return url
+        return live
 
     def _is_checked(self) -> bool:
         """Whether the new spec is in force already, by a rollout that has ended."""

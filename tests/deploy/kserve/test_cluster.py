@@ -25,6 +25,13 @@ LOOKED_AT = {
     ("list", "serving.kserve.io", "servingruntimes"),
 }
 """Permissions that are not needed to deploy."""
+BY_GATEWAY = {
+    ("list", "networking.k8s.io", "networkpolicies"),
+    ("get", "gateway.networking.k8s.io", "httproutes"),
+}
+"""In Standard mode, where the URL cannot be asked and policies select the pods."""
+OF_ISTIO = {("list", "security.istio.io", "authorizationpolicies")}
+"""Only where a pod says that one of them refuses."""
 CLEARED = {("delete", "serving.kserve.io", "servingruntimes")}
 """Only where a ServingRuntime is old enough."""
 BEYOND = {("list", "serving.kserve.io", "clusterstoragecontainers")}
@@ -52,7 +59,12 @@ def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settin
         == {one for each in all_settings for one in needed_permissions(each, inside=False)}
         | LOOKED_AT
         | CLEARED
+        | BY_GATEWAY
+        | OF_ISTIO
     )
+    policies = (MANIFESTS / "network-policies.yaml").read_text()
+    for policy in yaml.safe_load_all(policies):
+        world.api.put("networkpolicies", NAMESPACE, policy["metadata"]["name"], policy)
     used = set()
 
     def watch(method: str, target: Target, query: dict[str, str]) -> None:
@@ -69,7 +81,8 @@ def test_the_role_grants_what_is_asked_for_and_it_is_enough(world: World, settin
     world.script(1, "crash", only=NAME)
     with pytest.raises(ServingError):
         world.deploy(1, settings)
-    assert used == needed | LOOKED_AT | BEYOND
+    by_gateway = BY_GATEWAY if settings.deployment_mode == "Standard" else set()
+    assert used == needed | LOOKED_AT | BEYOND | by_gateway
 
 
 def test_kserve_is_not_installed(world: World) -> None:

@@ -53,7 +53,7 @@ def test_an_api_server_that_is_away_for_a_while(world: World) -> None:
     assert deployer.champion() == ""
     assert len(failures) == 3
     failures.clear()
-    assert deployer.deploy(world.folders[0], world.bundles[0], "run").startswith("at http://")
+    assert deployer.deploy(world.folders[0], world.bundles[0], "run").where.startswith("at http://")
     assert deployer.champion() == world.bundles[0].version
     failures.clear()
     deployer.outage_s = 0

@@ -38,6 +38,7 @@ KINDS = {
     ("", "v1", "namespaces"): "Namespace",
     ("networking.k8s.io", "v1", "networkpolicies"): "NetworkPolicy",
     ("gateway.networking.k8s.io", "v1", "gateways"): "Gateway",
+    ("security.istio.io", "v1", "authorizationpolicies"): "AuthorizationPolicy",
     ("serving.kserve.io", "v1alpha1", "clusterstoragecontainers"): "ClusterStorageContainer",
 }
 MERGE_PATCH = "application/merge-patch+json"

@@ -11,11 +11,22 @@ from typing import Any
 from cluster.admission import initializer, refusal
 from cluster.api import ApiServer, Json, Target, merge
 from cluster.endpoint import Endpoint
+from cluster.network import GATEWAY_PODS, lets_in
 
 VERSION_LABEL = "defectline.dev/model-version"
 SPEC_LABEL = "defectline.dev/spec"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 STORAGE_CONTAINERS = "clusterstoragecontainers"
+GATEWAY = {
+    "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
+    "parentRef": {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": "kserve",
+        "name": "gw",
+    },
+    "conditions": [{"type": "Accepted", "status": "True"}],
+}
 WELL = ("healthy", "lost", "spoiled", "retried")
 
 
@@ -90,6 +101,7 @@ class Controller:
         self.domain = "{name}-{namespace}"
         self.services: dict[tuple[str, str], Service] = {}
         api.on_write, api.on_read, api.backend = self._on_write, self._on_read, self._pods_of
+        endpoint.of_gateway = self._of_gateway
 
     def _on_write(self, target: Target, new: Json | None) -> None:
         if target.plural != "inferenceservices":
@@ -142,6 +154,22 @@ class Controller:
         endpoint = self.endpoint
         if host in endpoint.by_host or endpoint.services.get(host) in endpoint.live:
             return endpoint.serve(host, path, body, headers)
+        return None
+
+    def _of_gateway(self, model: str) -> tuple[int, Json] | None:
+        """What the gateway says where the policies of the namespace keep it from the pods of a model."""
+        with self.api.lock:
+            labels = {"kubernetes.io/metadata.name": GATEWAY_PODS}
+            there = self.api.find("namespaces", "", GATEWAY_PODS) or {"metadata": {}}
+            labels |= there["metadata"].get("labels", {})
+            for (namespace, name), service in self.services.items():
+                policies = [
+                    found
+                    for (plural, where, _), found in self.api.objects.items()
+                    if (plural, where) == ("networkpolicies", namespace)
+                ]
+                if name == model and not lets_in(policies, service.own.labels, labels):
+                    return 503, {"error": "upstream connect error or disconnect/reset before headers"}
         return None
 
     def _on_read(self, target: Target) -> None:
@@ -292,6 +320,9 @@ class Controller:
                         self.endpoint.by_host[f"{tag}.{domain}"] = own.version
             return
         self.endpoint.routes[f"{name}-{namespace}.example"] = name
+        with_gateway = "gateway.networking.k8s.io" not in self.api.missing and self.canaries != "unweighted"
+        if with_gateway and service.percent is None:
+            self._put_routes(namespace, name, [(f"{name}-predictor", 100)])
         if well:
             own.served = own.version
             self.endpoint.live[name] = own.version
@@ -310,7 +341,7 @@ class Controller:
         for route in (name, f"{name}-predictor"):
             led = backends[:1] if route == name and self.canaries == "half" else backends
             body = {"metadata": {"labels": {SERVICE_LABEL: name}}, "spec": {"rules": [{"backendRefs": led}]}}
-            self.api.put("httproutes", namespace, route, body)
+            self.api.put("httproutes", namespace, route, {**body, "status": {"parents": [GATEWAY]}})
 
     def _take_spec(self, namespace: str, name: str, base: str, pods: Pods) -> None:
         """The child has the new spec, but its own controller has not looked at it yet."""

@@ -21,6 +21,7 @@ from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.deploy import golden
 from defectline.components.deploy.kserve.deployer import KServe
+from defectline.components.deploy.kserve.gateway import check
 from defectline.components.deploy.kserve.manifests import GROUP
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.deploy.status import Status
@@ -42,7 +43,7 @@ TWO = SETTINGS.model_copy(update={"min_replicas": 2, "max_replicas": 2})
 def kserve(store: Storage, settings: KServeSettings) -> KServe:
     """The model `defects`, which is looked at without pauses that a test would wait for."""
     deployer = KServe(store, NAME, dict(settings), poll_s=0.01)
-    deployer.outage_s = 0.1
+    deployer.outage_s, deployer.gateway_s = 0.1, 0.5
     return deployer
 
 
@@ -62,7 +63,7 @@ class World:
 
     def deploy(self, which: int, settings: KServeSettings = SETTINGS) -> str:
         """Deploy a bundle, and return where it serves."""
-        return kserve(self.store, settings).deploy(self.folders[which], self.bundles[which], "run")
+        return kserve(self.store, settings).deploy(self.folders[which], self.bundles[which], "run").where
 
     def roll_back(self, name: str = NAME, to: str = "") -> str:
         return KServe(self.store, name, {"namespace": NAMESPACE}, poll_s=0.01).roll_back(to)
@@ -185,4 +186,5 @@ def make_world(tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPa
         api.namespaces = {NAMESPACE}
         put_namespace(api)
         put_account(api, s3_server.env["AWS_ENDPOINT_URL"])
+        monkeypatch.setattr(check, "reachable", lambda host, port, within_s: endpoint.resolves(host))
         yield World(api, Controller(api, endpoint), endpoint, store, folders, bundles)
