@@ -1,8 +1,9 @@
 """Cross-validation: every picture is judged once, by a network that has not seen it.
 
-A test split of a few pictures says little of a recipe. Here the pictures of each label, in the order of
+A test split of a few pictures says little of a recipe. Here the parts of each label, in the order of
 their ids, are dealt out to folds: each fold is the test split of one training, and every fifth of the others
-its validation split. The steps are those of the pipeline, with its parameters.
+its validation split. Pictures of one group stay together. The steps are those of the pipeline, with its
+parameters.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.step_runner import StepRunner
 
 VALIDATION = 5
-"""Every fifth picture that is not in the fold chooses epoch and threshold."""
+"""Every fifth part that is not in the fold chooses epoch and threshold."""
 
 
 class Judged(NamedTuple):
@@ -66,22 +67,39 @@ def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say
 def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:
     """The pairs with their splits in one fold, from 0 to folds - 1. Pure."""
     rows = []
-    for label in LABELS:
-        of_label = sorted(p for p in pairs if p.label == label)
-        others = [p for index, p in enumerate(of_label) if index % folds != fold]
-        if len(of_label) < folds or len(others) <= VALIDATION:
+    for label, parts in _parts(pairs).items():
+        pictures = [0] * folds
+        others = []
+        for part in parts:
+            # The fold that has fewest so far: one after another, where every picture stands alone.
+            dealt = pictures.index(min(pictures))
+            pictures[dealt] += len(part)
+            if dealt == fold:
+                rows += [pair._replace(split="test") for pair in part]
+            else:
+                others.append(part)
+        if len(parts) < folds or len(others) <= VALIDATION:
             raise SettingsError(
                 f"There are too few {label} pictures for {folds} folds.",
-                got=f"{len(of_label)} {label} pictures",
-                expected=f"at least one a fold, and more than {VALIDATION} in the others",
+                got=f"{sum(map(len, parts))} {label} pictures of {len(parts)} parts",
+                expected=f"at least one part a fold, and more than {VALIDATION} in the others",
                 fix="Bring more pictures, or use other folds.",
             )
-        rows += [p._replace(split="test") for index, p in enumerate(of_label) if index % folds == fold]
-        rows += [
-            p._replace(split="validation" if index % VALIDATION == VALIDATION // 2 else "train")
-            for index, p in enumerate(others)
-        ]
+        for index, part in enumerate(others):
+            split = "validation" if index % VALIDATION == VALIDATION // 2 else "train"
+            rows += [pair._replace(split=split) for pair in part]
     return sorted(rows)
+
+
+def _parts(pairs: Sequence[Pair]) -> dict[str, list[list[Pair]]]:
+    """Labels to parts with their pictures, both in the order of ids; a part with a defect is NG."""
+    parts: dict[tuple[str, str], list[Pair]] = {}
+    for pair in sorted(pairs):
+        parts.setdefault((pair.group, "" if pair.group else pair.id), []).append(pair)
+    of_label: dict[str, list[list[Pair]]] = {label: [] for label in LABELS}
+    for part in parts.values():
+        of_label["NG" if any(pair.label == "NG" for pair in part) else "OK"].append(part)
+    return of_label
 
 
 def _judge_fold(
@@ -89,7 +107,7 @@ def _judge_fold(
 ) -> list[Count]:
     """The counts of the fold's test pictures, from the store where they are there already."""
     snapshot = publish_snapshot(store, rows, parameters.source).id
-    unlike = {"source", "store", "force", "min_new_images", "max_rejected"}
+    unlike = {"source", "store", "force", "min_new_images", "max_rejected", "group_by"}
     cache_key = f"{snapshot} {parameters.model_dump_json(exclude=unlike)}"
     run = f"{CROSSVAL}{hashlib.sha256(cache_key.encode()).hexdigest()[:12]}"
     key = run_key(run, COUNTS)

@@ -52,6 +52,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         max_overkill: float = 0.1,
         force: bool = False,
         masks: str = "all",
+        group_by: str = "none",
         tile: bool = False,
         empty_tiles: float = 0.25,
         escape_cost: float = 3.0,
@@ -102,6 +103,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                 max_rejected=max_rejected,
                 force=force,
                 masks=masks,
+                group_by=group_by,
             )
             # The source changes without its URI changing.
             ingested.set_caching_options(False)

@@ -142,7 +142,10 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 def snapshot_id(pairs: Iterable[Pair]) -> str:
     """A digest of everything that a reader of the snapshot can see of its pairs."""
-    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason + p.note)) for p in pairs)
+    lines = sorted(
+        "\t".join((*p.content, p.status, p.split, p.reason + p.note, *filter(None, (p.group,))))
+        for p in pairs
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ def ingest(
     max_rejected: float,
     force: bool,
     masks: str,
+    group_by: str,
     pictures: Output[HTML],
 ) -> str:
     """Takes a snapshot of the source; returns its id, or "" where there is nothing new.
@@ -28,6 +29,7 @@ def ingest(
         "max_rejected": max_rejected,
         "force": force,
         "masks": masks,
+        "group_by": group_by,
     }
     return run_step(
         source,

@@ -1,8 +1,10 @@
 """Every setting of the ingest step."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from defectline.components.ingest.groups import NO_PATTERN, check_pattern
 
 
 class IngestSettings(BaseModel):
@@ -19,4 +21,8 @@ class IngestSettings(BaseModel):
     force: bool = Field(default=False, description="Go on even where nothing is new.")
     masks: Literal["all", "ng_only"] = Field(
         default="all", description="Which pictures need a mask; with ng_only good ones need none."
+    )
+    group_by: Annotated[str, AfterValidator(check_pattern)] = Field(
+        default=NO_PATTERN,
+        description="A regular expression whose group (…) finds in an id the part that it shows.",
     )

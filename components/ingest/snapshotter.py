@@ -24,6 +24,7 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
+from defectline.components.ingest.groups import NO_PATTERN, check_sides, name_groups, present, say_groups
 from defectline.components.ingest.junk import describe
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.readers.base import Listing
@@ -60,16 +61,21 @@ class Read(NamedTuple):
 
 
 def take_snapshot(
-    source: Storage, store: Storage, max_rejected: float, quarantine_key: str, masks: str = "all"
+    source: Storage,
+    store: Storage,
+    max_rejected: float,
+    quarantine_key: str,
+    masks: str = "all",
+    group_by: str = NO_PATTERN,
 ) -> Snapshot:
     """Bring the source's present state into the store, and return the snapshot of it.
 
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
-    changes while it is read is listed again. `masks` is that of IngestSettings. The quarantine table is
-    written even where too many pairs were rejected, which raises TooManyRejected; a wrong layout, an empty
-    class, too few pairs and a split file that cannot be followed raise SourceError, another run that
-    published a snapshot meanwhile Conflict. No pair of an older snapshot changes.
+    changes while it is read is listed again. `masks` and `group_by` are those of IngestSettings. The
+    quarantine table is written even where too many pairs were rejected, which raises TooManyRejected; a
+    wrong layout, an empty class, too few pairs and a split file that cannot be followed raise SourceError,
+    another run that published a snapshot meanwhile Conflict. No pair of an older snapshot changes.
     """
     paired, listed = _list(source, masks)
     # Again later: this one shows before the long reading whether the store can be written.
@@ -101,9 +107,12 @@ def take_snapshot(
         say(f"{noted} pairs were changed to be used; the quarantine table says how")
     _check_rejected(rows, max_rejected, store.url(quarantine_key))
     decided = {p.pixel_sha256: p.split for p in earlier if p.split}
-    rows = assign_splits(rows, known_splits(listed, rows, decided))
-    present = {p.pixel_sha256 for p in rows if p.split}
-    rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in present]
+    there = {p.pixel_sha256 for p in rows if p.accepted}
+    rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in there]
+    rows = name_groups(rows, {pair.id: pair.group for *_, pair in paired.pairs}, listed, group_by)
+    say_groups(rows)
+    rows = assign_splits(rows, known_splits(listed, present(rows), decided))
+    check_sides(rows, listed, decided)
     snapshot = publish_snapshot(store, rows, source.uri)
     # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)

@@ -1,14 +1,14 @@
-"""Which pictures train, calibrate and judge. Decided once a picture, permanently."""
+"""Which pictures train, calibrate and judge. Decided once a picture, permanently; a part as a whole."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair
 
 LEAST = 2
-"""Of each label, in each split: a rate over one picture says nothing."""
+"""Of each label, in each split: a rate over one picture, or over one part, says nothing."""
 
 
 def targets(count: int) -> dict[str, int]:
@@ -17,37 +17,134 @@ def targets(count: int) -> dict[str, int]:
     return {"train": count - 2 * part, "validation": part, "test": part}
 
 
+Part = dict[str, str]
+"""Pixel hashes of the accepted pictures that stay together → their labels: of a group, or of one alone."""
+
+
 def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]:
     """Give every accepted pair its split.
 
     `known` maps pixel hashes to the splits that earlier snapshots or the source's own list gave; those
-    stay. The others are taken in the order of their pixel hashes, and each goes where most is missing, so
-    the answer depends on the pictures alone, not on their names or order. Pure. Raises SourceError where
-    a label has too few.
+    stay, and a new picture goes where its group has most of its pictures, absent ones too. The other parts
+    are taken in the order of their sizes and pixel hashes, and each goes where most is missing, so the
+    answer depends on the pictures alone, not on their names or order. Pure. Raises SourceError where a label
+    has too few pictures, or too few parts.
     """
     pairs = sorted(pairs)
-    split = {}
-    for label in LABELS:
-        hashes = sorted({p.pixel_sha256 for p in pairs if p.label == label and p.accepted})
-        if len(hashes) < 3 * LEAST:
-            raise SourceError(
-                f"There are too few usable {label} pairs.",
-                got=f"{len(hashes)}",
-                expected=f"at least {3 * LEAST}: {LEAST} each to train, to validate and to test",
-                fix="Add pictures; quarantine.csv in the run's folder says why others were rejected.",
-            )
-        split.update({h: known[h] for h in hashes if h in known})
-        have = Counter(split[h] for h in hashes if h in known)
-        wanted = targets(len(hashes))
-        for pixels in hashes:
-            if pixels not in known:
-                split[pixels] = max(SPLITS, key=lambda s: (wanted[s] - have[s]) / wanted[s])
-                have[split[pixels]] += 1
-        if short := [s for s in SPLITS if have[s] < LEAST]:
-            raise SourceError(
-                f"Too few {label} pictures are left to {short[0]}.",
-                got=f"{have[short[0]]}, since pictures have left the source or stand elsewhere in splits.csv",
-                expected=f"at least {LEAST} in each of {', '.join(SPLITS)}",
-                fix="Add new pictures, bring the old ones back, or change splits.csv.",
-            )
+    parts = find_parts(pairs)
+    wanted = {label: targets(_enough(parts, label)) for label in LABELS}
+    sides = _sides(pairs, known)
+    groups = {pair.pixel_sha256: pair.group for pair in pairs if pair.accepted}
+    split: dict[str, str] = {}
+    have: Counter[tuple[str, str]] = Counter()
+    parts_have: Counter[tuple[str, str]] = Counter()
+
+    def put(part: Part, where: Mapping[str, str]) -> None:
+        split.update(where)
+        placed = [(label, where[pixels]) for pixels, label in part.items()]
+        for place in placed:
+            have[place] += 1
+        # An old part may lie on several sides: it counts in each.
+        for place in set(placed):
+            parts_have[place] += 1
+
+    free = []
+    for part in parts:
+        first = min(part)
+        side = sides.get(groups[first])
+        if side is None and first not in known:
+            free.append((-len(part), first, part))
+        else:
+            put(part, {pixels: known.get(pixels, side or "") for pixels in part})
+    left = Counter(label for *_, part in free for label in set(part.values()))
+    for _, _, part in sorted(free, key=lambda ranked: ranked[:2]):
+        labels = dict.fromkeys(part.values(), 0)
+        for label in part.values():
+            labels[label] += 1
+        missing = dict.fromkeys(_open_to(labels, left, parts_have), 0.0)
+        for label, count in labels.items():
+            left[label] -= 1
+            for side in missing:
+                target = wanted[label][side]
+                missing[side] += count * (target - have[label, side] - (count - 1)) / target
+        put(part, dict.fromkeys(part, max(missing, key=missing.__getitem__)))
+    _check_shares(have, parts_have)
     return [p._replace(split=split[p.pixel_sha256]) if p.accepted else p for p in pairs]
+
+
+def _open_to(
+    labels: Iterable[str], left: Mapping[str, int], parts_have: Mapping[tuple[str, str], int]
+) -> Sequence[str]:
+    """Where a part of these labels may go: the last of a label only where there would be too few of it."""
+    urgent = set()
+    for label in labels:
+        # Nearly always there are plenty.
+        if left[label] <= len(SPLITS) * LEAST:
+            missing = {s: lack for s in SPLITS if (lack := LEAST - parts_have[label, s]) > 0}
+            if sum(missing.values()) >= left[label]:
+                urgent.update(missing)
+    return [s for s in SPLITS if s in urgent] or SPLITS
+
+
+def find_parts(pairs: Iterable[Pair]) -> list[Part]:
+    """The parts that the accepted pairs show."""
+    parts: dict[str, Part] = {}
+    for pair in pairs:
+        if pair.accepted:
+            name = f"group {pair.group}" if pair.group else pair.pixel_sha256
+            parts.setdefault(name, {})[pair.pixel_sha256] = pair.label
+    return list(parts.values())
+
+
+def split_groups(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """The groups that lie on more than one side, with their pairs, accepted or gone."""
+    members: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.group and pair.split:
+            members.setdefault(pair.group, []).append(pair)
+    return {name: found for name, found in members.items() if len({pair.split for pair in found}) > 1}
+
+
+def _sides(pairs: Iterable[Pair], known: Mapping[str, str]) -> dict[str, str]:
+    """Where the pictures of each group lie that have a split already: most of them, if they differ."""
+    found: dict[str, Counter[str]] = {}
+    for pair in pairs:
+        if pair.group and pair.pixel_sha256 in known and (pair.accepted or pair.status == "absent"):
+            found.setdefault(pair.group, Counter())[known[pair.pixel_sha256]] += 1
+    return {group: max(SPLITS, key=lambda s: counts[s]) for group, counts in found.items()}
+
+
+def _enough(parts: Sequence[Part], label: str) -> int:
+    """How many pictures of the label there are. Raises SourceError where they or their parts are too few."""
+    pictures = sum(label == of for part in parts for of in part.values())
+    if pictures < 3 * LEAST:
+        raise SourceError(
+            f"There are too few usable {label} pairs.",
+            got=f"{pictures}",
+            expected=f"at least {3 * LEAST}: {LEAST} each to train, to validate and to test",
+            fix="Add pictures; quarantine.csv in the run's folder says why others were rejected.",
+        )
+    count = sum(label in part.values() for part in parts)
+    if count < 3 * LEAST:
+        raise SourceError(
+            f"The {label} pictures show too few parts.",
+            got=f"{pictures} pictures in {count} groups",
+            expected=f"at least {3 * LEAST} groups: {LEAST} each to train, to validate and to test",
+            fix="Add pictures of other parts. If these are not pictures of one part each, say with group_by "
+            "which belong together; group_by=(.+) lets every picture stand alone.",
+        )
+    return pictures
+
+
+def _check_shares(have: Counter[tuple[str, str]], parts_have: Counter[tuple[str, str]]) -> None:
+    for label in LABELS:
+        for what, counts in (("pictures", have), ("groups", parts_have)):
+            for split in SPLITS:
+                if counts[label, split] < LEAST:
+                    raise SourceError(
+                        f"Too few {label} {what} are left to {split}.",
+                        got=f"{counts[label, split]}, since pictures have left the source or stand elsewhere "
+                        "in splits.csv",
+                        expected=f"at least {LEAST} in each of {', '.join(SPLITS)}",
+                        fix="Add new pictures, bring the old ones back, or change splits.csv.",
+                    )

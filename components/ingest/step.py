@@ -43,7 +43,7 @@ def ingest(
         _check_apart(origin, target)
         try:
             snapshot = take_snapshot(
-                origin, target, chosen.max_rejected, run_key(run, QUARANTINE), chosen.masks
+                origin, target, chosen.max_rejected, run_key(run, QUARANTINE), chosen.masks, chosen.group_by
             )
         except SourceError as error:
             if isinstance(error, TooManyRejected):
@@ -76,6 +76,7 @@ def _config(source: str, store: str, model_name: str, settings: IngestSettings, 
       max_rejected: 0.1
       force: false
       masks: "all"
+      group_by: "none"
       epochs: 3
       tile: true
       init_from: "a b.keras"

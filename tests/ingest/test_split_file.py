@@ -66,6 +66,9 @@ def test_what_spreadsheets_write_is_read(data: bytes):
         (b"id;split\nOK/1;test\n", "cannot be read", "'id;split'"),
         (b"id,split\nOK/1,test\nOK/2\n", "cannot be read", "1 columns in line 3: 'OK/2'"),
         (b"id,split\nOK/1,test,new\n", "cannot be read", "3 columns in line 2"),
+        (b"id,group,split\nOK/1,a,test\n", "cannot be read", "'id,group,split'"),
+        (b"id,split\nOK/1,\n", "splits that there are not", "line 2: OK/1"),
+        (b"id,group\nOK/1,a\nOK/1,b\n", "two groups", "line 2: OK/1,a; line 3: OK/1,b"),
         (b"id,split\nOK/\xff,test\n", "cannot be read", "not UTF-8 at 12"),
         (b'id,split\n"OK/1,test\n', "cannot be read", "end of data"),
         (
@@ -81,6 +84,18 @@ def test_a_file_that_cannot_be_followed_is_refused(data: bytes, what: str, got: 
         parse_split_file(data)
     assert got in caught.value.got
     assert caught.value.fix
+
+
+def test_groups_stand_beside_splits_or_alone():
+    assert parse_split_file(b"id,group\nOK/1,a\nOK/2,\n") == [
+        Listed(2, "OK/1", "", "a"),
+        Listed(3, "OK/2", ""),
+    ]
+    assert parse_split_file(b"id,split,group\nOK/1,test,a\nOK/2,,a\nOK/3,train,\n") == [
+        Listed(2, "OK/1", "test", "a"),
+        Listed(3, "OK/2", "", "a"),
+        Listed(4, "OK/3", "train"),
+    ]
 
 
 def test_an_error_names_a_few_rows_and_counts_the_others():

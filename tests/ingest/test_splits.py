@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair
-from defectline.components.ingest.splits import LEAST, assign_splits, targets
+from defectline.components.ingest.splits import LEAST, assign_splits, split_groups, targets
 
 
 def pair(label: str, picture: int, name: str = "") -> Pair:
@@ -131,3 +132,115 @@ def test_too_few_pictures_are_left_to_a_split():
     # As many new ones as are missing fix it.
     fixed = assign_splits([*left, *(pair("NG", 900 + n) for n in range(4))], known)
     assert counts(fixed, "NG")["test"] == 4
+
+
+@pytest.mark.parametrize(
+    ("ok", "ng", "first", "grown"),
+    [
+        (6, 6, "98765d5782cef053", "004a671c72887516"),
+        (7, 13, "a0f2c392733f2725", "764771bbc0c27846"),
+        (101, 37, "37fae2fe44f11130", "7acf41238e15f6bf"),
+        (4000, 600, "4c064c52a502b29a", "54dd81b14bf207f7"),
+    ],
+)
+def test_pictures_that_stand_alone_are_split_as_recorded(ok: int, ng: int, first: str, grown: str):
+    rows = assign_splits(pairs(ok, ng), {})
+    assert digest(rows) == first
+    assert digest(assign_splits(pairs(ok + 17, ng + 5), splits(rows))) == grown
+
+
+def digest(rows: list[Pair]) -> str:
+    lines = "\n".join(f"{row.id} {row.split}" for row in sorted(rows))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+# Groups
+
+
+def grouped(ok: int, ng: int, group_of: Callable[[int], int | None]) -> list[Pair]:
+    """As `pairs`, each in the group of its number in its label; None stands alone."""
+    rows = []
+    for row in pairs(ok, ng):
+        group = group_of(int(row.id[3:]) // 2)
+        rows.append(row if group is None else row._replace(group=f"{row.label}{group}"))
+    return rows
+
+
+def test_a_group_lies_on_one_side_and_shares_are_near():
+    rows = assign_splits(grouped(400, 100, lambda number: number // 4), {})
+    assert not split_groups(rows)
+    assert counts(rows, "OK") == {"train": 240, "validation": 80, "test": 80}
+    assert counts(rows, "NG") == {"train": 60, "validation": 20, "test": 20}
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=6, max_size=25),
+    both=st.integers(0, 5),
+    random=st.randoms(use_true_random=False),
+)
+def test_every_label_has_two_groups_everywhere_and_a_large_one_goes_where_it_fits(
+    sizes: list[int], both: int, random
+):
+    numbers = [group for group, size in enumerate(sizes) for _ in range(size)]
+    rows = grouped(len(numbers), len(numbers), numbers.__getitem__)
+    # Some parts have pictures of both labels.
+    shared = {f"{label}{group}": f"part {group}" for group in range(both) for label in LABELS}
+    rows = [row._replace(group=shared.get(row.group, row.group)) for row in rows]
+    random.shuffle(rows)
+    done = assign_splits(rows, {})
+    assert not split_groups(done)
+    for label in LABELS:
+        for side in SPLITS:
+            assert len({row.group for row in done if (row.label, row.split) == (label, side)}) >= LEAST
+    wanted = targets(len(numbers))
+    assert all(counts(done, "OK")[side] <= wanted[side] + max(sizes) for side in SPLITS)
+    assert splits(assign_splits(sorted(done), {})) == splits(done)
+
+
+def test_a_group_joins_its_old_side_and_an_old_picture_never_moves():
+    rows = assign_splits(grouped(60, 60, lambda number: number // 3), {})
+    known = splits(rows)
+    new = [pair("OK", 5000 + n)._replace(group=f"OK{n % 20}") for n in range(40)]
+    after = assign_splits([*rows, *new], known)
+    assert known.items() <= splits(after).items()
+    assert not split_groups(after)
+
+
+def test_an_absent_picture_holds_the_side_of_its_group():
+    rows = assign_splits(grouped(60, 60, lambda number: number // 3), {})
+    gone = [row for row in rows if row.group == "NG4"]
+    stayed = [row for row in rows if row.group != "NG4"]
+    absent = [row._replace(status="absent") for row in gone]
+    new = pair("NG", 9001)._replace(group="NG4")
+    after = assign_splits([*stayed, *absent, new], splits(rows))
+    assert next(row for row in after if row.id == new.id).split == gone[0].split
+
+
+def test_a_group_that_lies_on_two_sides_stays_and_a_new_picture_goes_to_most_of_it():
+    known = splits(assign_splits(pairs(60, 60), {}))
+    rows = grouped(60, 60, lambda number: 0 if number < 25 else None)
+    rows += [pair("OK", 7000)._replace(group="OK0")]
+    after = assign_splits(rows, known)
+    assert known.items() <= splits(after).items()
+    sides = Counter(row.split for row in after if row.group == "OK0" and row.id != "OK/7000")
+    assert next(row.split for row in after if row.id == "OK/7000") == sides.most_common(1)[0][0]
+    assert set(split_groups(after)) == {"OK0", "NG0"}
+
+
+def test_many_pictures_of_few_parts_are_too_few():
+    rows = grouped(60, 60, lambda number: number % 5)
+    with pytest.raises(SourceError, match="The OK pictures show too few parts") as caught:
+        assign_splits(rows, {})
+    assert caught.value.got == "60 pictures in 5 groups"
+    assert "at least 6 groups" in caught.value.expected
+
+
+def test_too_few_groups_are_left_to_a_split():
+    rows = grouped(60, 60, lambda number: number // 6)
+    known = {row.pixel_sha256: "test" if row.group == "NG3" else "train" for row in rows if row.label == "NG"}
+    with pytest.raises(SourceError, match="Too few NG pictures are left to validation"):
+        assign_splits(rows, known)
+    known |= {row.pixel_sha256: "validation" for row in rows if row.group == "NG4"}
+    with pytest.raises(SourceError, match="Too few NG groups are left to validation"):
+        assign_splits(rows, known)

@@ -44,6 +44,36 @@ def test_folds_go_by_number():
     assert Counter(row.split for row in rows) == {"train": 24, "validation": 6, "test": 10}
 
 
+@given(sizes=st.lists(st.integers(1, 9), min_size=12, max_size=30), folds=st.integers(2, 5))
+def test_pictures_of_a_group_stay_together(sizes: list[int], folds: int):
+    rows = [
+        Pair(f"{label}/{number:03}-{copy}", label, "accepted", group=f"{number // 2 if label else number}")
+        for label in LABELS
+        for number, size in enumerate(sizes)
+        for copy in range(size)
+    ]
+    rows = [row._replace(group=row.label + row.group if int(row.group) > 1 else row.group) for row in rows]
+    rows += pairs(20, 20)
+    dealt = [deal(rows, fold, folds) for fold in range(folds)]
+    assert sorted(row.id for fold in dealt for row in fold if row.split == "test") == sorted(
+        row.id for row in rows
+    )
+    for fold in dealt:
+        sides: dict[str, set[str]] = {}
+        for row in fold:
+            sides.setdefault(row.group or row.id, set()).add(row.split)
+        assert all(len(found) == 1 for found in sides.values())
+    tested = [sum(row.split == "test" for row in fold) for fold in dealt]
+    # A fold has at most one part more than another of each label, and a part has 36 pictures at most.
+    assert max(tested) - min(tested) <= 2 * 36
+
+
+def test_folds_of_groups_have_about_as_many_pictures():
+    rows = [row._replace(group=row.id[:-1]) for row in pairs(200, 200)]
+    dealt = [deal(rows, fold, 4) for fold in range(4)]
+    assert [Counter(row.split for row in fold)["test"] for fold in dealt] == [100] * 4
+
+
 @pytest.mark.parametrize(("ok", "ng", "folds"), [(3, 20, 4), (20, 7, 4)])
 def test_too_few_pictures_for_the_folds(ok: int, ng: int, folds: int):
     with pytest.raises(SettingsError, match="too few"):

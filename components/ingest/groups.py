@@ -1,0 +1,120 @@
+"""Which pictures show one part, and so never lie on two sides: as the user says, or the source's layout."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from defectline.components.common.errors import SourceError
+from defectline.components.common.snapshot import Pair
+from defectline.components.common.steps import say
+from defectline.components.ingest.split_file import NOT_LISTED, Listed, find_listed, some
+from defectline.components.ingest.splits import split_groups
+
+NO_PATTERN = "none"
+"""`group_by` where nothing is said."""
+SHOWN = 3
+"""Groups, or pictures, that a line names."""
+
+
+def check_pattern(pattern: str) -> str:
+    """The `pattern`, a regular expression with one capturing group. Raises ValueError."""
+    if pattern == NO_PATTERN:
+        return pattern
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"a regular expression; this is not one: {error}") from error
+    if groups != 1:
+        raise ValueError(f"a regular expression with one capturing group (…); this has {groups}")
+    return pattern
+
+
+def name_groups(
+    pairs: Iterable[Pair], own: Mapping[str, str], listed: Sequence[Listed], pattern: str
+) -> list[Pair]:
+    """The pairs with their groups as far as something says them.
+
+    The rows of splits.csv count most, then the `pattern` (`group_by`) where one is set, then what the layout
+    says: `own` maps ids to groups. Absent pictures keep theirs, unless there is a pattern. Ids that it does
+    not match stand alone and are counted. Raises SourceError where it matches none, and where one picture is
+    listed in two groups.
+    """
+    pairs = list(pairs)
+    given = find_listed(listed, present(pairs))
+    named = []
+    for pair in pairs:
+        if pattern == NO_PATTERN:
+            group = pair.group if pair.status == "absent" else own.get(pair.id, "")
+        else:
+            # An optional part of the expression may have matched nothing.
+            found = re.search(pattern, pair.id)
+            group = (found and found[1]) or ""
+        row = given.get(pair.pixel_sha256, NOT_LISTED)
+        named.append(pair._replace(group=row.group or group))
+    ids = [pair.id for pair in named if pair.accepted and pattern != NO_PATTERN]
+    unmatched = [pair.id for pair in named if pair.accepted and pattern != NO_PATTERN and not pair.group]
+    if unmatched and len(unmatched) == len(ids):
+        raise SourceError(
+            "group_by matches no picture.",
+            got=f"group_by={pattern} and ids such as {', '.join(sorted(unmatched)[:SHOWN])}",
+            expected="a regular expression that finds the part's name in the id, <label>/<name>",
+            fix="Correct it, or leave it out.",
+        )
+    if unmatched:
+        say(
+            f"group_by does not match {len(unmatched)} of {len(ids)} ids, which stand alone: "
+            f"{_few(unmatched)}"
+        )
+    return named
+
+
+def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mapping[str, str]) -> None:
+    """Say which groups lie on two sides. `pairs` are accepted ones, and those that left.
+
+    `decided` are the splits of earlier snapshots by pixel hash. Raises SourceError where rows of splits.csv
+    put pictures of a group on another side than the others.
+    """
+    pairs = list(pairs)
+    torn = split_groups(pairs)
+    if not torn:
+        return
+    rows = find_listed(listed, present(pairs))
+    new = [
+        f"{rows[pair.pixel_sha256]} (group {name})"
+        for name, members in sorted(torn.items())
+        for pair in sorted(members)
+        if pair.pixel_sha256 not in decided and rows.get(pair.pixel_sha256, NOT_LISTED).split
+    ]
+    if new:
+        raise SourceError(
+            "splits.csv puts pictures of one part on two sides.",
+            got=some(new),
+            expected="one split for all pictures of a group",
+            fix="Correct these rows, or the groups.",
+        )
+    say(
+        f"{len(torn)} groups lie on two sides since earlier snapshots, where they stay: {_few(torn)}. "
+        "In a new store each would lie on one"
+    )
+
+
+def say_groups(pairs: Iterable[Pair]) -> None:
+    """How many pictures share a part, in a line."""
+    sizes = Counter(pair.group for pair in pairs if pair.accepted and pair.group)
+    several = {name: size for name, size in sizes.items() if size > 1}
+    if several:
+        largest = max(several, key=lambda name: (several[name], name))
+        say(
+            f"{sum(several.values())} pictures are of {len(several)} groups of two or more, the largest is "
+            f"{largest} with {several[largest]}"
+        )
+
+
+def present(pairs: Iterable[Pair]) -> list[Pair]:
+    """Those whose files are in the source."""
+    return [pair for pair in pairs if pair.status != "absent"]
+
+
+def _few(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
