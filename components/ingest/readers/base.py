@@ -85,6 +85,14 @@ class Record(NamedTuple):
     """train, validation or test where the layout says so."""
 
 
+def unusable(stem: str, reason: str, fix: str, *, label: str = "", image: str = "", mask: str = "") -> Pair:
+    """A row of `Layout.rejected`: a picture or mask (their keys) that cannot be used."""
+    names = (f"{label}/{stem}" if label else stem, image, mask)
+    # No table can hold bytes that are not UTF-8.
+    id, image, mask = (name.encode(errors="backslashreplace").decode() for name in names)
+    return Pair(id, label, "rejected", image, mask, reason=reason, fix=fix)
+
+
 class Layout(NamedTuple):
     """What a reader found in a listing."""
 

@@ -1,0 +1,117 @@
+"""MVTec AD and what is laid out like it: one folder of good pictures to train on, and a test with defects.
+
+train/good/000.png
+test/good/000.png
+test/crack/000.png    ground_truth/crack/000_mask.png
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from defectline.components.common.classes import DEFAULT_CLASSES
+from defectline.components.common.errors import SourceError
+from defectline.components.common.legend import write_legend
+from defectline.components.common.snapshot import Pair
+from defectline.components.common.storage import Object
+from defectline.components.ingest.readers.base import Layout, Listing, Record, unusable
+
+NAME = "mvtec"
+EXPECTED = "train/good/, test/good/, test/<defect>/ and ground_truth/<defect>/ (one category of MVTec AD)"
+GOOD = ("good", "ok")
+UNNAMED = ("bad", "ko", "ng", "defect", "defective", "anomaly")
+"""Folders of defects that say no more than that."""
+FILE = re.compile(
+    r"(?P<root>(?:.+/)?)"
+    r"(?P<part>train|validation|test|test_public|ground_truth|test_public/ground_truth)"
+    r"/(?P<kind>[^/]+)/(?P<name>[^/]+)\.(?:png|jpe?g|bmp|tiff?)",
+    re.IGNORECASE,
+)
+NOTE = "its official split trains on good pictures alone, and is not used: the split is by hash"
+
+
+class Place(NamedTuple):
+    """What the path of a file says."""
+
+    item: Object
+    root: str
+    """The folder of the category, with a slash at its end; "" where it is the source."""
+    part: str
+    kind: str
+    """`good` or the name of a defect."""
+    name: str
+
+    @property
+    def is_mask(self) -> bool:
+        return self.part.endswith("ground_truth")
+
+
+def fits(listing: Listing) -> str:
+    places = _places(listing)
+    roots = _roots(places)
+    if not roots:
+        return ""
+    return f"{roots[0]}train/{GOOD[0]}/ and {roots[0]}ground_truth/ are those of MVTec AD"
+
+
+def read(listing: Listing) -> Layout:
+    """The class of a defect is the name of its folder. Raises SourceError for several categories."""
+    places = _places(listing)
+    roots = _roots(places)
+    if len(roots) != 1:
+        raise SourceError(
+            "The source holds several categories." if roots else "The source is not a category of MVTec AD.",
+            got=", ".join(root.rstrip("/") for root in roots) or f"{len(listing.objects)} files",
+            expected=f"one category: {EXPECTED}",
+            fix=f"Name the folder of one: --source {listing.source.url(roots[0].rstrip('/'))}"
+            if roots
+            else "Check the URI.",
+        )
+    inside = [place for place in places if place.root == roots[0]]
+    masks = {(place.kind, place.name): place.item for place in inside if place.is_mask}
+    ignored = Counter({"other files": len(listing.objects) - len(inside)})
+    records: list[Record] = []
+    rejected: list[Pair] = []
+    for place in inside:
+        if place.is_mask:
+            continue
+        stem = PurePosixPath(place.item.key.removeprefix(roots[0])).with_suffix("").as_posix()
+        key = place.item.key
+        if place.kind.lower() in GOOD:
+            masks.pop((place.kind, f"{place.name}_mask"), masks.pop((place.kind, place.name), None))
+            records.append(Record(stem, "OK", place.item))
+            continue
+        named = [masks.pop((place.kind, name), None) for name in (f"{place.name}_mask", place.name)]
+        if mask := named[0] or named[1]:
+            kind = DEFAULT_CLASSES[0] if place.kind.lower() in UNNAMED else place.kind
+            records.append(Record(stem, "NG", place.item, mask, write_legend(kind)))
+        else:
+            reason = "A defect without a mask."
+            fix = f"Add {roots[0]}ground_truth/{place.kind}/{place.name}_mask.png, or remove the picture."
+            rejected.append(unusable(stem, reason, fix, label="NG", image=key))
+    for (kind, name), item in masks.items():
+        reason, fix = "No picture of that name.", "Add the picture, or remove the mask."
+        rejected.append(unusable(f"{kind}/{name}", reason, fix, label="NG", mask=item.key))
+    return Layout(records, rejected, +ignored, [NOTE])
+
+
+def _places(listing: Listing) -> list[Place]:
+    found = [(item, FILE.fullmatch(item.key)) for item in listing.objects]
+    return [
+        Place(item, match["root"], match["part"].lower(), match["kind"], match["name"])
+        for item, match in found
+        if match
+    ]
+
+
+def _roots(places: Sequence[Place]) -> list[str]:
+    """The folders that hold a category: good pictures alone to train on, and defects to test."""
+    good, others, tested = set(), set(), set()
+    for place in places:
+        if place.part == "train":
+            (good if place.kind.lower() in GOOD else others).add(place.root)
+        elif place.part != "validation" and place.kind.lower() not in GOOD:
+            tested.add(place.root)
+    return sorted(good & tested - others)

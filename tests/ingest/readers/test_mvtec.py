@@ -1,0 +1,90 @@
+"""MVTec AD, and VisA after its conversion."""
+
+from pathlib import Path
+
+import pytest
+from labelled import listing, truth, write_files
+from pictures import encode, mask, noise
+
+from defectline.components.common.errors import SourceError
+from defectline.components.ingest.readers import mvtec
+
+FILES = {
+    "train/good/000.png": encode(noise(0)),
+    "test/good/000.png": encode(noise(1)),
+    "test/crack/000.png": encode(noise(2)),
+    "ground_truth/crack/000_mask.png": encode(mask(True)),
+    "license.txt": b"",
+}
+
+
+def test_the_folder_of_a_defect_names_its_class(tmp_path: Path):
+    found = listing(write_files(tmp_path, FILES))
+    assert "MVTec AD" in mvtec.fits(found)
+    layout = mvtec.read(found)
+    assert [(one.stem, one.label, one.legend, one.split) for one in layout.records] == [
+        ("test/crack/000", "NG", '"crack"', ""),
+        ("test/good/000", "OK", "", ""),
+        ("train/good/000", "OK", "", ""),
+    ]
+    drawn = truth(layout.records[0], found)
+    assert (drawn["crack"] == (mask(True) > 0)).all()
+    assert (layout.rejected, layout.ignored) == ([], {"other files": 1})
+    assert "split is by hash" in layout.notes[0]
+
+
+def test_masks_may_have_the_name_of_the_picture(tmp_path: Path):
+    files = {
+        "train/good/0.JPG": b"",
+        "validation/good/1.JPG": b"",
+        "test/bad/2.JPG": b"",
+        "ground_truth/bad/2.png": b"",
+    }
+    layout = mvtec.read(listing(write_files(tmp_path, files)))
+    assert [(one.stem, one.legend) for one in layout.records] == [
+        ("test/bad/2", '"defect"'),
+        ("train/good/0", ""),
+        ("validation/good/1", ""),
+    ]
+
+
+def test_the_only_category_of_a_folder_is_taken(tmp_path: Path):
+    layout = mvtec.read(
+        listing(write_files(tmp_path, {f"bottle/{key}": data for key, data in FILES.items()}))
+    )
+    assert [one.stem for one in layout.records] == ["test/crack/000", "test/good/000", "train/good/000"]
+
+
+def test_of_several_categories_one_is_asked_for(tmp_path: Path):
+    files = {f"{category}/{key}": data for category in ("bottle", "cable") for key, data in FILES.items()}
+    found = listing(write_files(tmp_path, files))
+    assert mvtec.fits(found)
+    with pytest.raises(SourceError, match="several categories") as caught:
+        mvtec.read(found)
+    assert caught.value.got == "bottle, cable"
+    assert caught.value.fix.endswith("/bottle")
+
+
+def test_what_is_alone_is_rejected(tmp_path: Path):
+    more = {"test/crack/001.png": b"", "ground_truth/crack/002_mask.png": b""}
+    layout = mvtec.read(listing(write_files(tmp_path, FILES | more)))
+    assert [(row.id, row.reason) for row in layout.rejected] == [
+        ("NG/test/crack/001", "A defect without a mask."),
+        ("NG/crack/002_mask", "No picture of that name."),
+    ]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["train/good/0.png", "test/good/0.png"],
+        # Folders of classes, with defects to train on.
+        ["train/good/0.png", "train/bad/0.png", "test/bad/0.png"],
+        ["images/train/0.png", "ground_truth/crack/0.png"],
+    ],
+)
+def test_other_sources_do_not_fit(tmp_path: Path, keys: list[str]):
+    found = listing(write_files(tmp_path, dict.fromkeys(keys, b"")))
+    assert not mvtec.fits(found)
+    with pytest.raises(SourceError, match="not a category"):
+        mvtec.read(found)
