@@ -5,7 +5,8 @@
     ├── SourceError      the labelled images: where they lie, how they are laid out
     ├── StoreError       the place that the product owns
     │   ├── Conflict     another process changed the same object first
-    │   └── Corrupt      an object whose bytes do not fit its checksum, however often they are fetched
+    │   ├── Corrupt      an object whose bytes do not fit its checksum, however often they are fetched
+    │   └── Unreadable   an object that is not given out, such as an archived one, while others may be
     ├── BundleError      a model or bundle that is missing, changed or unreadable
     └── ServingError     the predictor, KServe or the cluster around it
 
@@ -69,6 +70,10 @@ class Conflict(StoreError):
 
 
 class Corrupt(StoreError):
+    pass
+
+
+class Unreadable(StoreError):
     pass
 
 

@@ -40,6 +40,8 @@ class Between(ThreadingHTTPServer):
         self.faults: list[tuple[str, int | str]] = []
         self.paths: list[str] = []
         self.signed: list[bool] = []
+        self.headers: list[dict[str, str]] = []
+        """Of each request, with their names in lower case."""
 
     def handle_error(self, request, client_address) -> None:
         """A client that hangs up is nothing new."""
@@ -53,6 +55,7 @@ class Relay(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.paths.append(self.path)
         self.server.signed.append("Authorization" in self.headers)
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         fault: int | str = ""
         if self.server.faults and self.server.faults[0][0] == self.command:
             fault = self.server.faults.pop(0)[1]

@@ -33,9 +33,9 @@ Fault = Callable[[Callable[[], Answer]], Answer | None]
 """Gets a function that asks the real server; returns the answer for the client, or None: a reset."""
 
 
-def answer(status: int, code: str) -> Fault:
+def answer(status: int, code: str, message: str = "Made by a test.") -> Fault:
     """An error in S3's own words, in place of the server."""
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Made by a test.</Message></Error>"
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return lambda ask: Answer(status, {"Content-Type": "application/xml"}, body.encode())
 
 

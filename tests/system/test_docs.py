@@ -97,7 +97,7 @@ def test_every_environment_variable_is_described():
     own = {"DEFECTLINE_REPORTS", "TF_CPP_MIN_LOG_LEVEL", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"}
     own |= {"COMP_WORDS", "COMP_CWORD", "KFP_POD_NAME"}
     sources = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
-    found = re.compile(r"""(?:environ\.get\(|environ\[|envvar=|_ENV = )\s*"([A-Z][A-Z0-9_]+)\"""")
+    found = re.compile(r"""(?:environ\.get\(|environ\[|envvar=|_ENV = |\bflag\()\s*"([A-Z][A-Z0-9_]+)\"""")
     variables = {name for path in sources for name in found.findall(path.read_text())} - own
     assert {"KFP_HOST", "DEFECTLINE_S3_ANONYMOUS", "MLFLOW_TRACKING_URI"} <= variables
     for name in sorted(variables):

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -160,10 +160,26 @@ def conflict(uri: str) -> Conflict:
     )
 
 
-def redact(text: object) -> str:
-    """The text of an error for people: one line, and of a URL neither a password nor the query."""
-    line = re.sub(r"://[^/@\s]*@", "://", " ".join(str(text).split()))
-    return re.sub(r"(://[^\s?\"']*)\?[^\s\"':]*", r"\1", line)[:300]
+_SECRET = r"(?i)\b([\w-]*(?:signature|token|secret|password|credential|accesskey|apikey|access_key)[\w-]*)"
+
+
+def redact(text: object, secrets: Iterable[str] = ()) -> str:
+    """The text of an error for people: one line, without keys, passwords, signatures and queries of URLs.
+
+    `secrets` are left out wherever they stand.
+    """
+    line = str(text)
+    for secret in filter(None, secrets):
+        # Errors about bytes show them as Python would write them.
+        for written in (secret, repr(secret)[1:-1]):
+            line = line.replace(written, "…")
+    line = " ".join(line.split())
+    line = re.sub(r"://[^/\s]*@", "://", line)
+    line = re.sub(r"(://[^\s?\"']*)\?[^\s\"':]*", r"\1", line)
+    # Python and requests show the value of a header that they cannot send, such as a whole signature.
+    line = re.sub(r"(?i)(header value)\b.*", r"\1 of a key or token", line)
+    line = re.sub(r"(?i)(aws4-hmac-sha256|bearer)\s.*", r"\1 …", line)
+    return re.sub(_SECRET + r"\s*=\s*[^\s&,;]+", r"\1=…", line)[:300]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from defectline.components.common.errors import StoreError
+from defectline.components.common.errors import StoreError, Unreadable
 from defectline.components.common.files import PARTIAL, replaced
 from defectline.components.common.storage.base import (
     Object,
@@ -24,6 +24,8 @@ from defectline.components.common.storage.base import (
 )
 
 COPY_BYTES = 1 << 20
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
+"""What the operating system says of one file, while others may be read."""
 
 
 class FolderStorage(Storage):
@@ -206,7 +208,8 @@ def _explained(root: Path, verb: str, key: str = "") -> Iterator[None]:
         shadowed = verb == "read" and isinstance(error, IsADirectoryError | NotADirectoryError)
         if key and (gone or (shadowed and root.is_dir())):
             raise KeyError(key) from error
-        path = Path(error.filename) if error.filename else root
+        # Reading from an open file names none.
+        path = Path(error.filename) if error.filename else root / key
         if not root.is_dir():
             where = "it is a file" if root.exists() else "no such folder"
             raise StoreError(
@@ -219,6 +222,13 @@ def _explained(root: Path, verb: str, key: str = "") -> Iterator[None]:
             errno.ENOSPC: "Free some space, or choose a folder on another disk.",
             errno.EDQUOT: "Free some space, or ask for a larger quota.",
         }
+        if verb == "read" and key and error.errno in UNREADABLE:
+            raise Unreadable(
+                f"{path} cannot be read.",
+                got=error.strerror or str(error),
+                expected="a file that this user may read, on a disk that is whole",
+                fix="Change the rights of the file and of its folder, or copy it here again.",
+            ) from error
         raise StoreError(
             f"{path} cannot be {'read' if verb == 'read' else 'written'}.",
             got=error.strerror or str(error),

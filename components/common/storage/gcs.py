@@ -1,6 +1,7 @@
 """Google Cloud Storage."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 
-from defectline.components.common.errors import Corrupt, StoreError
+from defectline.components.common.errors import Corrupt, StoreError, Unreadable
+from defectline.components.common.flags import flag
 from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
@@ -43,7 +45,8 @@ class GCSStorage(Storage):
 
     Credentials are Google's application default ones: GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth
     application-default login`, or the identity of the machine or pod. DEFECTLINE_GCS_ANONYMOUS=1 sends none,
-    for public buckets. STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
+    for public buckets. DEFECTLINE_GCS_USER_PROJECT names the project that pays where the requester pays.
+    STORAGE_EMULATOR_HOST (`http://host:port`) names another server, without credentials.
 
     A host that does not answer is given up after about 30 seconds. Once it has answered, and in the steps of
     a run on a cluster, which nothing else tries again, a fault may last a minute at least.
@@ -145,7 +148,8 @@ class GCSStorage(Storage):
     @property
     def _bucket(self) -> Bucket:
         try:
-            return self._client.bucket(self.bucket)
+            payer = os.environ.get("DEFECTLINE_GCS_USER_PROJECT", "").strip() or None
+            return self._client.bucket(self.bucket, user_project=payer)
         except ValueError as error:
             raise StoreError(
                 f"{self.uri} cannot be reached.",
@@ -162,7 +166,7 @@ class GCSStorage(Storage):
             return self._made
 
     def _connect(self) -> Client:
-        anonymous = os.environ.get("DEFECTLINE_GCS_ANONYMOUS") == "1"
+        anonymous = flag("DEFECTLINE_GCS_ANONYMOUS")
         # Reading and writing objects needs no project; without one the library would search for it.
         client = Client(project=None, credentials=AnonymousCredentials() if anonymous else None)
         # The library has no setting for the size of its connection pool.
@@ -183,7 +187,12 @@ class GCSStorage(Storage):
             cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
             expected, fix = _remedy(cause)
             endpoint = self._made.api_endpoint if self._made else "no connection yet"
-            kind = Corrupt if isinstance(cause, DataCorruption) else StoreError
+            withheld = (
+                verb == "read"
+                and key
+                and (isinstance(cause, api.Forbidden) or CUSTOMER_KEY.search(str(cause)))
+            )
+            kind = Corrupt if isinstance(cause, DataCorruption) else Unreadable if withheld else StoreError
             raise kind(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
                 got=f"{redact(_reason(cause))} ({redact(endpoint)})",
@@ -210,6 +219,30 @@ HOST = (
     "an answer of Google Cloud Storage",
     "Check the network, the proxy and STORAGE_EMULATOR_HOST (http://host:port).",
 )
+CUSTOMER_KEY = re.compile(
+    r"customer.supplied.encryption|customerEncryption|encrypted with a customer", re.IGNORECASE
+)
+BY_MESSAGE = [
+    (
+        re.compile("requester pays|UserProjectMissing", re.IGNORECASE),
+        ("a project that pays for the requests", "Set DEFECTLINE_GCS_USER_PROJECT to a project of yours."),
+    ),
+    (
+        CUSTOMER_KEY,
+        (
+            "an object that the server can decrypt by itself",
+            "Store the object again without an encryption key of your own.",
+        ),
+    ),
+    (
+        re.compile("KMS"),
+        (
+            "a Cloud KMS key that is enabled, and that the service agent of Cloud Storage may use",
+            "Enable the key, give the agent the role CryptoKey Encrypter/Decrypter, or store the objects "
+            "again under another key.",
+        ),
+    ),
+]
 REMEDIES: list[tuple[type[Exception], tuple[str, str]]] = [
     (auth.TransportError, HOST),
     (auth.GoogleAuthError, CREDENTIALS),
@@ -239,4 +272,7 @@ def _reason(error: Exception) -> object:
 
 def _remedy(error: Exception) -> tuple[str, str]:
     """What was expected, and how to fix it."""
+    by_message = next((remedy for pattern, remedy in BY_MESSAGE if pattern.search(str(error))), None)
+    if by_message and isinstance(error, api.ClientError):
+        return by_message
     return next((remedy for kind, remedy in REMEDIES if isinstance(error, kind)), HOST)

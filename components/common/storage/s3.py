@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import boto3.session
-import botocore.session
 from boto3.exceptions import RetriesExceededError
 from boto3.s3.transfer import TransferConfig
-from botocore import UNSIGNED
 from botocore import exceptions as boto
-from botocore.config import Config
-from botocore.parsers import ResponseParserError
 
-from defectline.components.common.errors import Corrupt, StoreError
+from defectline.components.common.errors import Corrupt, StoreError, Unreadable
+from defectline.components.common.flags import flag
 from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
@@ -33,7 +29,17 @@ from defectline.components.common.storage.base import (
     local_file,
     redact,
 )
-from defectline.components.common.storage.s3_errors import ENDPOINT, code, passes, remedy, status
+from defectline.components.common.storage.s3_client import S3Client, odd_variables
+from defectline.components.common.storage.s3_errors import (
+    ENDPOINT,
+    FAILURES,
+    answered_by,
+    code,
+    passes,
+    remedy,
+    status,
+    withheld,
+)
 
 THREADS = 32
 TRANSFER = TransferConfig(max_concurrency=4)
@@ -44,7 +50,7 @@ T = TypeVar("T")
 
 
 class S3Storage(Storage):
-    """Objects of one bucket below `prefix`; safe to use from up to 32 threads at once.
+    """Objects of one bucket, or access point, below `prefix`; safe to use from up to 32 threads at once.
 
     The environment holds the settings. boto3 reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL for a server other than Amazon's, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
@@ -55,6 +61,7 @@ class S3Storage(Storage):
     - DEFECTLINE_S3_PATH_STYLE: 1 puts the bucket into the path, 0 into the host name. Without it, into the
       path whenever an endpoint URL is set.
     - DEFECTLINE_S3_ANONYMOUS: 1 sends no credentials, for public buckets.
+    - DEFECTLINE_S3_REQUESTER_PAYS: 1 agrees to pay for requests, where the bucket asks that of its users.
     - DEFECTLINE_S3_ETAG_MD5: 0 where ETags look like MD5 checksums and are not.
 
     A host that takes no connection is given up after about 20 seconds, one that does not answer after about
@@ -76,7 +83,7 @@ class S3Storage(Storage):
         self.root = as_folder(prefix)
         self.uri = f"s3://{bucket}/{self.root}".rstrip("/")
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._made: S3Client | None = None
         self._answered = RUN_ENV in os.environ
         # Not the generator that seeds a network.
         self._random = random.Random()
@@ -252,29 +259,17 @@ class S3Storage(Storage):
         with self._lock:
             if self._made is None:
                 self._made = self._connect()
-            return self._made
+            return self._made.boto
 
-    def _connect(self) -> Any:
-        core = botocore.session.get_session()
-        # The dates of a listing are not needed, and reading them would take half of its time.
-        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-        session = boto3.session.Session(botocore_session=core)
-        style = {"1": "path", "0": "virtual"}.get(os.environ.get("DEFECTLINE_S3_PATH_STYLE", ""), "auto")
-        anonymous = os.environ.get("DEFECTLINE_S3_ANONYMOUS") == "1"
-        config = Config(
-            connect_timeout=self.CONNECT_SECONDS,
-            read_timeout=self.READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": self.ATTEMPTS},
-            max_pool_connections=THREADS,
-            s3={"addressing_style": style},
-            signature_version=UNSIGNED if anonymous else None,
-        )
-        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+    def _connect(self) -> S3Client:
         try:
-            return session.client("s3", region_name=region, config=config)
+            return S3Client(self.CONNECT_SECONDS, self.READ_SECONDS, self.ATTEMPTS, THREADS)
         except ValueError as error:
             raise StoreError(
-                f"{self.uri} cannot be reached.", got=redact(error), expected=ENDPOINT[0], fix=ENDPOINT[1]
+                f"{self.uri} cannot be reached.",
+                got=redact(error),
+                expected=ENDPOINT[0],
+                fix=" ".join([*odd_variables(), ENDPOINT[1]]),
             ) from error
 
     @contextmanager
@@ -282,16 +277,19 @@ class S3Storage(Storage):
         """Turn what boto3 says into a StoreError, and a missing key into KeyError."""
         try:
             yield
-        except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError) as error:
+        except FAILURES as error:
             if isinstance(error, boto.ClientError) and code(error) == "NoSuchKey":
                 raise KeyError(key) from error
             expected, fix = remedy(error)
-            endpoint = self._made.meta.endpoint_url if self._made else "no connection yet"
-            raise StoreError(
+            endpoint = self._made.endpoint if self._made else "no connection yet"
+            odd = odd_variables() + (self._made.oddities() if self._made else [])
+            kind = Unreadable if verb == "read" and key and withheld(error) else StoreError
+            raise kind(
                 f"{self.url(key) if key else self.uri} cannot be {verb}.",
-                got=f"{redact(error)} ({redact(endpoint)})",
+                got=f"{redact(error, self._made.secrets() if self._made else ())} "
+                f"({redact(endpoint)}{answered_by(error)})",
                 expected=expected,
-                fix=fix,
+                fix=" ".join([*odd, fix]) if not passes(error) else fix,
             ) from error
 
 
@@ -301,7 +299,7 @@ def _is_md5(etag: str, answer: dict[str, Any]) -> bool:
     Not for uploads in several parts, whose size is not known, nor under keys of a KMS or customer.
     """
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-    told_otherwise = os.environ.get("DEFECTLINE_S3_ETAG_MD5") == "0"
+    told_otherwise = flag("DEFECTLINE_S3_ETAG_MD5") is False
     return not (encrypted or told_otherwise) and MD5.fullmatch(etag) is not None
 
 

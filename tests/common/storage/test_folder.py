@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from buckets import keys
 
-from defectline.components.common.errors import SourceError, StoreError
+from defectline.components.common.errors import SourceError, StoreError, Unreadable
 from defectline.components.common.storage import open_storage
 
 
@@ -118,3 +118,10 @@ def test_folders_of_systems_are_not_opened(tmp_path: Path):
 def test_the_lock_of_an_editor_is_not_followed(tmp_path: Path):
     (tmp_path / ".#1.png").symlink_to("person@host.123:456")
     assert keys(open_storage(str(tmp_path))) == []
+
+
+def test_a_file_on_a_damaged_disk(tmp_path: Path):
+    # Its beginning can never be read: "Input/output error".
+    (tmp_path / "1.png").symlink_to("/proc/self/mem")
+    with pytest.raises(Unreadable, match=r"1\.png|mem"):
+        open_storage(str(tmp_path)).read("1.png")
