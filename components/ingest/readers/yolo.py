@@ -1,0 +1,296 @@
+"""YOLO with outlines (Ultralytics' segmentation): a text file a picture, a line an outline.
+
+data.yaml                 names: [scratch, dent], and where train, val and test lie; or classes.txt
+images/train/a.jpg        or train/images/a.jpg
+labels/train/a.txt        or train/labels/a.txt: number of the class, then x y x y …, as shares of the picture
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from defectline.components.common.classes import IGNORED_CLASS
+from defectline.components.common.errors import SourceError
+from defectline.components.common.storage import Object
+from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar
+
+NAME = "yolo"
+EXPECTED = "data.yaml with names, images/ and labels/ with outlines (YOLO segmentation)"
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+TABLES = ("data.yaml", "dataset.yaml")
+LISTS = ("classes.txt", "obj.names")
+"""Files that hold a name a line, where there is no YAML file."""
+NAMES = re.compile(rb"^names\s*:", re.MULTILINE)
+SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+STRAY = 0.01
+"""How far outside of its picture a point may lie, as a share of it: it is moved to the edge."""
+PROBES = 3
+"""Label files that are looked into before all pictures are read."""
+
+
+class Names(NamedTuple):
+    """What the file of names says."""
+
+    key: str
+    names: Mapping[int, str]
+    parts: Mapping[str, Sequence[str]]
+    """Split → folders or lists of its pictures, as they stand there."""
+
+    @property
+    def root(self) -> str:
+        """The folder of the set, with a slash at its end, or "" for the source itself."""
+        return self.key.removesuffix(PurePosixPath(self.key).name)
+
+
+class Outlines(NamedTuple):
+    """What a label file marks: a Drawing."""
+
+    key: str
+    version: str
+    outlines: tuple[tuple[int, NDArray[np.float64]], ...]
+    """Numbers of the record's legend, each with its points (N, 2) as shares of width and height."""
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        canvas = np.zeros((height, width), np.uint8)
+        for number, points in self.outlines:
+            # The rule of Ultralytics, whose tools put the points into the outermost pixels of a region.
+            corners = np.rint(points * (width, height)).astype(np.int32)
+            cv2.fillPoly(canvas, [np.minimum(corners, (width - 1, height - 1))], number)
+        return canvas
+
+
+def fits(listing: Listing) -> str:
+    key = _find_names(listing)
+    if not key:
+        return ""
+    root = key.removesuffix(PurePosixPath(key).name)
+    labelled = any(_label_key(item.key) in listing.by_key for item in _pictures(listing, root))
+    return f"{key} and its labels are YOLO" if labelled else ""
+
+
+def read(listing: Listing) -> Layout:
+    """A picture whose label file is empty or missing is good, as in the format.
+
+    Raises SourceError for labels that are boxes alone, and for a file of names that cannot be read.
+    """
+    key = _find_names(listing)
+    if not key:
+        raise SourceError(
+            "The source has no names of classes.",
+            got=f"{len(listing.objects)} files",
+            expected=EXPECTED,
+            fix="Export the labels again with data.yaml or classes.txt.",
+        )
+    names = read_names(key, listing.read(key))
+    pictures = _pictures(listing, names.root)
+    if not any(_label_key(item.key) in listing.by_key for item in pictures):
+        raise SourceError(
+            "No picture has a label file.",
+            got=f"{len(pictures)} pictures in {names.root or 'the source'}",
+            expected=EXPECTED,
+            fix="Put labels/ beside images/, with the same folders below.",
+        )
+    _refuse_boxes(listing, pictures)
+    splits = _splits(listing, names, pictures)
+    version = hashlib.sha256(repr(sorted(names.names.items())).encode()).hexdigest()[:16]
+    records: list[Record] = []
+    ignored: Counter[str] = Counter()
+    missing = 0
+    used = {key}
+    for item in pictures:
+        label = listing.by_key.get(_label_key(item.key))
+        inside = item.key.removeprefix(names.root)
+        if not label and item.key not in splits and "images" not in PurePosixPath(inside).parts[:-1]:
+            continue
+        used.add(item.key)
+        missing += label is None
+        # `train/images/a` and `images/train/a` are the same picture in two layouts.
+        parts = [part for part in PurePosixPath(inside).with_suffix("").parts if part != "images"]
+        mask = None
+        if label:
+            used.add(label.key)
+            mask = Sidecar(label, partial(parse_labels, label.key, names.names), version)
+        split = splits.get(item.key, "")
+        records.append(Record("/".join(parts), "" if mask else "OK", item, mask, split=split))
+    ignored["other files"] = sum(item.key not in used for item in listing.objects)
+    notes = [f"{missing} pictures have no label file, which means good in this format"] if missing else []
+    return Layout(records, [], +ignored, notes)
+
+
+def read_names(key: str, data: bytes) -> Names:
+    """The names of classes and the parts of the set. Pure. Raises SourceError for a file without names."""
+    text = data.decode("utf-8-sig", errors="replace")
+    if PurePosixPath(key).suffix not in (".yaml", ".yml"):
+        lines = [line.strip() for line in text.splitlines()]
+        return Names(key, dict(enumerate(line for line in lines if line)), {})
+    try:
+        table = yaml.safe_load(text)
+        names = table["names"]
+        named = {
+            int(number): str(name)
+            for number, name in (names.items() if isinstance(names, dict) else enumerate(names))
+        }
+        parts = {
+            split: [str(value) for value in (table[part] if isinstance(table[part], list) else [table[part]])]
+            for part, split in SPLITS.items()
+            if table.get(part)
+        }
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(
+            f"{key} cannot be read.",
+            got=" ".join(str(error).split())[:200],
+            expected="YAML with names: a list, or numbers and names",
+            fix="Export the labels again, or correct the file.",
+        ) from error
+    return Names(key, named, parts)
+
+
+def parse_labels(key: str, names: Mapping[int, str], data: bytes) -> Marked:
+    """What a label file says of its picture. Pure. Raises SourceError for boxes and for malformed lines."""
+    outlines: list[tuple[str, NDArray[np.float64]]] = []
+    for line, text in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            numbers = np.array([float(part) for part in text.split()])
+        except ValueError:
+            raise _malformed(key, line, text, "is not a list of numbers") from None
+        if len(numbers) in (5, 6):
+            raise _boxes(f"{key}, line {line}: {text[:60]}")
+        if len(numbers) < 7 or not len(numbers) % 2:
+            raise _malformed(key, line, text, "is not a class and pairs of coordinates")
+        if (number := int(numbers[0])) != numbers[0] or number not in names:
+            raise _malformed(key, line, text, f"has a class that has no name, {numbers[0]:g}")
+        points = numbers[1:].reshape(-1, 2)
+        if not np.all((points >= -STRAY) & (points <= 1 + STRAY)):
+            raise _malformed(key, line, text, "has coordinates outside of the picture, which is 0 to 1")
+        outlines.append((names[number], points.clip(0, 1)))
+    if not outlines:
+        return Marked("OK", None)
+    legend = sorted({name for name, _ in outlines} - {IGNORED_CLASS})
+    numbered = {name: number for number, name in enumerate(legend, start=1)} | {IGNORED_CLASS: 255}
+    drawn = tuple((numbered[name], points) for name, points in outlines)
+    digest = hashlib.sha256(repr(legend).encode() + data).hexdigest()[:32]
+    return Marked("", Outlines(key, digest, drawn), json.dumps(legend, ensure_ascii=False))
+
+
+def _find_names(listing: Listing) -> str:
+    """The file of names that lies highest; "" where there is none."""
+    found = []
+    for item in listing.objects:
+        path = PurePosixPath(item.key)
+        if path.suffix in (".yaml", ".yml"):
+            if len(path.parts) <= 3 and NAMES.search(listing.head(item.key)):
+                found.append((len(path.parts), path.name not in TABLES, item.key))
+        elif path.name in LISTS:
+            found.append((len(path.parts), True, item.key))
+    return min(found)[-1] if found else ""
+
+
+def _pictures(listing: Listing, root: str) -> list[Object]:
+    return [
+        item
+        for item in listing.objects
+        if item.key.startswith(root) and PurePosixPath(item.key).suffix.lower() in PICTURES
+    ]
+
+
+def _label_key(key: str) -> str:
+    """Where the labels of a picture are: in `labels` instead of the last `images`, or beside it."""
+    parts = list(PurePosixPath(key).with_suffix(".txt").parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return "/".join(parts)
+
+
+def _splits(listing: Listing, names: Names, pictures: Sequence[Object]) -> dict[str, str]:
+    """The split of each picture that the file of names or a folder's name puts somewhere."""
+    found: dict[str, str] = {}
+    by_key = {item.key for item in pictures}
+    for item in pictures:
+        parts = PurePosixPath(item.key.removeprefix(names.root)).parts[:-1]
+        if split := next((SPLITS[part] for part in parts if part in SPLITS), ""):
+            found[item.key] = split
+    told: dict[str, str] = {}
+    for split, places in names.parts.items():
+        for place in places:
+            for key in _members(listing, names, by_key, place):
+                told.setdefault(key, split)
+    return found | told
+
+
+def _members(listing: Listing, names: Names, pictures: set[str], place: str) -> list[str]:
+    """The pictures that a folder or list in the file of names means, which was written on another machine."""
+    for tail in _tails(place):
+        key = names.root + tail
+        if key in listing.by_key and key.endswith(".txt"):
+            lines = listing.read(key).decode("utf-8-sig", errors="replace").splitlines()
+            meant = (
+                next((names.root + t for t in _tails(line) if names.root + t in pictures), "")
+                for line in lines
+            )
+            return [key for key in meant if key]
+        if inside := [found for found in pictures if found.startswith(f"{key}/")]:
+            return inside
+    return []
+
+
+def _tails(path: str) -> list[str]:
+    """The path without its first parts, the longest first.
+
+    >>> _tails("../train/images")
+    ['train/images', 'images']
+    """
+    parts = [part for part in path.strip().replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _refuse_boxes(listing: Listing, pictures: Sequence[Object]) -> None:
+    """Raise SourceError where the first labels are boxes alone, before all pictures are read."""
+    labels = [
+        found for item in pictures if (found := listing.by_key.get(_label_key(item.key))) and found.size
+    ]
+    lines = [
+        line
+        for item in labels[:PROBES]
+        for line in listing.head(item.key).decode(errors="replace").splitlines()
+    ]
+    lines = [line for line in lines if line.strip()]
+    if lines and all(len(line.split()) in (5, 6) for line in lines):
+        raise _boxes(f"{labels[0].key}: {lines[0][:60]}")
+
+
+def _boxes(got: str) -> SourceError:
+    return SourceError(
+        "The labels are boxes, which say where a defect is, but not which pixels.",
+        got=got,
+        expected="outlines: a class and at least three points a line",
+        fix="Export as YOLO segmentation, or outline the defects in the annotation tool.",
+    )
+
+
+def _malformed(key: str, line: int, text: str, wrong: str) -> SourceError:
+    return SourceError(
+        f"{key}, line {line} {wrong}.",
+        got=text[:60],
+        expected="the number of a class and at least three points, as shares of width and height",
+        fix="Export the labels again.",
+    )
