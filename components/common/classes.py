@@ -28,6 +28,11 @@ def outputs(classes: Sequence[str]) -> int:
     return 1 + len(classes)
 
 
+def defect_mask(truth: Any) -> Any:
+    """Where an array of the numbers of classes marks a defect that counts: bool of the same shape."""
+    return (truth != GOOD) & (truth != IGNORE)
+
+
 def defect_probability(probabilities: Any) -> Any:
     """The score of each pixel, (...), from an array or tensor of all probabilities, (..., K + 1)."""
     # 1 minus the probability of GOOD rounds differently, and answers must not change.

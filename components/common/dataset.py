@@ -45,6 +45,8 @@ class Prepared(BaseModel):
     imaging: ImagingSettings
     classes: tuple[str, ...] = DEFAULT_CLASSES
     """The names of the masks' numbers 1 to K."""
+    ignores: bool = False
+    """Whether a mask may hold 255."""
     empty_tiles: float | None = None
     """Share of the tiles without a defect that were kept; None without tiles."""
     shard: int = 0

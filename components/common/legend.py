@@ -97,6 +97,14 @@ def class_table(pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]
     return table
 
 
+def ignores(pair: Pair, class_map: Mapping[str, str]) -> bool:
+    """Whether something in the pair's mask does not count."""
+    return any(
+        value == IGNORE or class_map.get(name := _name(pair, value), name) == IGNORED_CLASS
+        for value in read_areas(pair)
+    )
+
+
 def _values(pair: Pair) -> list[int]:
     """The numbers in the pair's mask, but GOOD and IGNORE."""
     return [value for value in read_areas(pair) if value != IGNORE]

@@ -1,12 +1,12 @@
 """What is done to pictures, in worker processes: a job is some pictures of one pack."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
+import numpy as np
 
-from defectline.components.common.classes import DEFAULT_CLASSES
+from defectline.components.common.classes import defect_mask
 from defectline.components.common.images.imaging import (
     ImagingSettings,
     frame_grid,
@@ -14,7 +14,6 @@ from defectline.components.common.images.imaging import (
     prepare_image,
     prepare_mask,
 )
-from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.statistics import ImageStats, brightness_and_contrast
 from defectline.components.common.images.tiling import cut_tile
@@ -43,16 +42,28 @@ class Job(NamedTuple):
                 yield picture, *picture.packed.read(pack)
 
 
-def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings) -> list[ImageStats | None]:
+class Names(NamedTuple):
+    """What the values of a snapshot's masks are, as `decode_truth` takes it."""
+
+    classes: tuple[str, ...]
+    class_map: Mapping[str, str]
+
+
+def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings, names: Names) -> list[ImageStats | None]:
     """Write the rows of each picture; what it looks like where it is trained on, else None."""
-    return [_prepare(*files, arrays, imaging) for files in job.read()]
+    return [_prepare(*files, arrays, imaging, names) for files in job.read()]
 
 
 def _prepare(
-    picture: Picture, image_bytes: bytes, mask_bytes: bytes, arrays: Arrays, imaging: ImagingSettings
+    picture: Picture,
+    image_bytes: bytes,
+    mask_bytes: bytes,
+    arrays: Arrays,
+    imaging: ImagingSettings,
+    names: Names,
 ) -> ImageStats | None:
     image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
-    mask = decode_truth(mask_bytes, image.shape[:2], pair, DEFAULT_CLASSES, {})
+    mask = decode_truth(mask_bytes, image.shape[:2], pair, *names)
     if imaging.tile:
         frame, size = prepare_frame(image, imaging), imaging.image_size
         for offset, (y, x) in enumerate(picture.tiles):
@@ -63,14 +74,17 @@ def _prepare(
         arrays.masks.write(picture.row, prepare_mask(mask, imaging))
     if pair.split != "train":
         return None
-    return ImageStats(*brightness_and_contrast(image), cv2.countNonZero(mask), pair.label == "NG")
+    return ImageStats(
+        *brightness_and_contrast(image), int(np.count_nonzero(defect_mask(mask))), pair.label == "NG"
+    )
 
 
-def find_defects(job: Job, imaging: ImagingSettings) -> list[tuple[str, list[Position]]]:
+def find_defects(job: Job, imaging: ImagingSettings, names: Names) -> list[tuple[str, list[Position]]]:
     """Each picture's id, and the tiles of it in which there is a defect."""
     found = []
     for picture, _, mask in job.read():
         pair = picture.packed.pair
         grid = frame_grid(pair.height, pair.width, imaging)
-        found.append((pair.id, tiles_with_defects(grid, decode_mask(mask))))
+        truth = decode_truth(mask, (pair.height, pair.width), pair, *names)
+        found.append((pair.id, tiles_with_defects(grid, truth)))
     return found

@@ -19,13 +19,14 @@ from defectline.components.common.images.imaging import ImagingSettings, frame_g
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.images.statistics import Statistics
 from defectline.components.common.images.tiling import Grid
+from defectline.components.common.legend import ignores
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, find_files, read_pairs, read_snapshot
 from defectline.components.common.steps import step, track
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.preprocess.arrays import Arrays
-from defectline.components.preprocess.pictures import Job, Picture, find_defects, prepare
+from defectline.components.preprocess.pictures import Job, Names, Picture, find_defects, prepare
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.preprocess.tiles import Position, choose_tiles
 from defectline.components.preprocess.workers import Workers
@@ -57,12 +58,16 @@ def preprocess(
         imaging, size = chosen.imaging, chosen.image_size
         _check_shard(shard, shards)
         storage = open_storage(store)
+        taken = read_snapshot(storage, snapshot)
+        names = Names(taken.classes, taken.class_map)
         accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
+        # Of all pairs, so that every shard says the same.
+        some_ignored = any(ignores(pair, taken.class_map) for pair in pairs)
         pairs = pairs[shard * len(pairs) // shards : (shard + 1) * len(pairs) // shards]
 
         with Workers(max(map(_pixels, pairs), default=0), sum(map(_pixels, pairs))) as workers:
-            tiles = _plan_tiles(workers, storage, pairs, chosen) if chosen.tile else {}
+            tiles = _plan_tiles(workers, storage, pairs, chosen, names) if chosen.tile else {}
             rows: list[Row] = []
             index_of = {}
             for pair in pairs:
@@ -76,7 +81,8 @@ def preprocess(
             with local_file(index):
                 index.unlink(missing_ok=True)
             arrays = Arrays.new(dataset, len(rows), imaging)
-            seen = _each(workers, partial(prepare, arrays=arrays, imaging=imaging), storage, pairs, index_of)
+            work = partial(prepare, arrays=arrays, imaging=imaging, names=names)
+            seen = _each(workers, work, storage, pairs, index_of)
             statistics = Statistics.of(
                 one for one in track(seen, len(pairs), "preparing pictures") if one is not None
             )
@@ -84,8 +90,10 @@ def preprocess(
             statistics.write(dataset)
         content = Prepared(
             snapshot=snapshot,
-            fingerprint=read_snapshot(storage, snapshot).fingerprint,
+            fingerprint=taken.fingerprint,
             imaging=imaging,
+            classes=taken.classes,
+            ignores=some_ignored,
             empty_tiles=chosen.empty_tiles if chosen.tile else None,
             shard=shard,
             shards=shards,
@@ -97,6 +105,7 @@ def preprocess(
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"
             + (", enhanced" if imaging.enhance else "")
+            + (f", classes {', '.join(taken.classes)}" if len(taken.classes) > 1 else "")
         )
 
 
@@ -138,7 +147,7 @@ def _jobs(storage: Storage, pairs: Sequence[Pair], index_of: RowIndex, folder: P
 
 
 def _plan_tiles(
-    workers: Workers, storage: Storage, pairs: Sequence[Pair], settings: PreprocessSettings
+    workers: Workers, storage: Storage, pairs: Sequence[Pair], settings: PreprocessSettings, names: Names
 ) -> dict[str, list[Position]]:
     """The tiles to keep of each picture, by its id.
 
@@ -147,7 +156,9 @@ def _plan_tiles(
     grids = {pair.id: _grid(pair, settings) for pair in pairs}
     unsure = [pair for pair in pairs if pair.defect_px and len(grids[pair.id].positions) > 1]
     index_of: RowIndex = {pair.id: (0, ()) for pair in unsure}
-    found = _each(workers, partial(find_defects, imaging=settings.imaging), storage, unsure, index_of)
+    found = _each(
+        workers, partial(find_defects, imaging=settings.imaging, names=names), storage, unsure, index_of
+    )
     defects = dict(track(found, len(unsure), "looking for defects"))
     return {
         picture: choose_tiles(picture, grid, defects.get(picture, []), settings.empty_tiles)

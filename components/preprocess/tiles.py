@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import defect_mask
 from defectline.components.common.images.tiling import Grid
 
 Position = tuple[int, int]
@@ -23,9 +24,9 @@ def choose_tiles(picture: str, grid: Grid, defects: Sequence[Position], empty: f
 
 
 def tiles_with_defects(grid: Grid, mask: NDArray[np.uint8]) -> list[Position]:
-    """Positions of the tiles in which the mask (H, W) has a pixel that is not 0."""
-    size = grid.size
-    return [(y, x) for y, x in grid.positions if mask[y : y + size, x : x + size].any()]
+    """Positions of the tiles in which the mask (H, W) has a defect that counts."""
+    size, defects = grid.size, defect_mask(mask)
+    return [(y, x) for y, x in grid.positions if defects[y : y + size, x : x + size].any()]
 
 
 def _draw(picture: str, tile: Position) -> float:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from kinds import CLASSES, snapshot_of_kinds, write_kinds
 from pictures import encode, learned_from, take, write_source
+from PIL import Image
 
 from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.imaging import prepare_image
@@ -62,3 +64,36 @@ def test_statistics_are_those_of_the_raw_training_pictures(
         [*found.contrast.counts],
         [*found.area.counts],
     )
+
+
+def test_masks_hold_the_numbers_of_classes_and_what_does_not_count(tmp_path: Path):
+    source = write_kinds(tmp_path / "source")
+    snapshot = snapshot_of_kinds(source, tmp_path / "store")
+    whole, tiles = tmp_path / "whole", tmp_path / "tiles"
+    preprocess(str(tmp_path / "store"), snapshot, whole, {"image_size": 64})
+    preprocess(str(tmp_path / "store"), snapshot, tiles, SMALL | {"tile": True, "empty_tiles": 0.0})
+    prepared, splits = open_dataset(whole)
+    assert (prepared.classes, prepared.ignores) == (CLASSES, True)
+    keys = {row.id: row.mask_key for row in read_pairs(FolderStorage(tmp_path / "store"), snapshot)}
+    for index, row in enumerate(prepared.rows):
+        truth = np.asarray(Image.open(source / keys[row.id]))
+        assert np.array_equal(splits["train"].masks[index], truth)
+    cut, parts = open_dataset(tiles)
+    masks = [parts["train"].masks[index] for index, row in enumerate(cut.rows) if row.label == "NG"]
+    assert set(np.unique(masks)) == {0, 1, 2, 3, 255}
+    # A tile is kept for a defect, not for what does not count.
+    assert all(np.any((mask > 0) & (mask < 255)) for mask in masks)
+    area = read_statistics([whole]).area
+    assert area == read_statistics([tiles]).area
+    learned = [row for row in read_pairs(FolderStorage(tmp_path / "store"), snapshot) if row.split == "train"]
+    drawn = [72 * (3 if "255" in row.areas else 1) for row in learned if row.label == "NG"]
+    assert area.counts == tuple(np.histogram(drawn, area.edges)[0])
+
+
+def test_class_map_merges_and_ignores_classes(tmp_path: Path):
+    source = write_kinds(tmp_path / "source")
+    snapshot = snapshot_of_kinds(source, tmp_path / "store", scratch="dent", stain="ignore")
+    preprocess(str(tmp_path / "store"), snapshot, tmp_path / "dataset", {"image_size": 64})
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    assert (prepared.classes, prepared.ignores) == (("dent",), True)
+    assert set(np.unique(splits["train"].masks[np.arange(len(prepared.rows))])) == {0, 1, 255}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from defectline.components.common.classes import GOOD, IGNORE, defect_mask
 from defectline.components.common.images.reading import MAX_PIXELS, UnreadableImage
 from defectline.components.common.images.tiling import Grid, tile_grid
 
@@ -76,16 +77,42 @@ def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArra
 
 
 def prepare_mask(mask: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
-    """A mask (H, W) of 0 and 1 at the network's size: uint8 (image_size, image_size).
+    """The numbers of classes (H, W) at the network's size: uint8 (image_size, image_size).
 
-    However small, a defect never vanishes: its best covered pixels stay.
+    However small, a class never vanishes: its best covered pixels stay. Of several classes in a pixel the one
+    that covers most of it counts. What does not count covers good surface, never a defect.
     """
     size = settings.image_size
     shrunk = mask
     if max(mask.shape) > size:
-        cover = _shrink(mask.astype(np.float32), size)
-        shrunk = ((cover > 0) & (cover >= min(MASK_COVER, cover.max()))).astype(np.uint8)
+        shrunk = _shrink_mask(mask, size)
     return np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _shrink_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    counts = np.bincount(mask.ravel(), minlength=256)
+    classes = sorted(
+        (int(n) for n in np.flatnonzero(counts) if n not in (GOOD, IGNORE)), key=lambda n: -counts[n]
+    )
+    cover = _shrink(defect_mask(mask).astype(np.float32), size)
+    defects = (cover > 0) & (cover >= min(MASK_COVER, cover.max()))
+    shrunk = np.zeros(cover.shape, np.uint8)
+    if counts[IGNORE]:
+        shrunk[_shrink((mask == IGNORE).astype(np.float32), size) >= MASK_COVER] = IGNORE
+    if len(classes) == 1:
+        shrunk[defects] = classes[0]
+        return shrunk
+    shrunk[defects] = GOOD
+    most = np.zeros(cover.shape, np.float32)
+    covers = {number: _shrink((mask == number).astype(np.float32), size) for number in classes}
+    for number, own in covers.items():
+        here = defects & (own > most)
+        shrunk[here], most[here] = number, own[here]
+    # The rarest come last, so that none takes their only pixel.
+    for number, own in covers.items():
+        if not np.any(shrunk == number):
+            shrunk[own == own.max()] = number
+    return shrunk
 
 
 def _shrink(pixels: NDArray[Any], size: int) -> NDArray[Any]:

@@ -99,3 +99,19 @@ def test_an_empty_mask_stays_empty_and_a_full_one_full():
 def test_wrong_settings_are_refused(wrong: dict[str, int]):
     with pytest.raises(ValidationError):
         ImagingSettings(**wrong)
+
+
+def test_shrinking_keeps_every_class_and_lets_nothing_eat_a_defect():
+    mask = np.zeros((320, 320), np.uint8)
+    mask[:160] = 255
+    mask[10, 10] = 3  # a pixel within what does not count
+    mask[200:240, 100:140] = 1
+    mask[200:240, 139:141] = 2  # a thin line at its edge
+    shrunk = prepare_mask(mask, ImagingSettings(image_size=32))
+    assert set(np.unique(shrunk)) == {0, 1, 2, 3, 255}
+    assert shrunk[1, 1] == 3
+    assert (shrunk[20:24, 10:13] == 1).all()
+    assert (shrunk[:16] == 255).sum() == 16 * 32 - 1
+    # Of both classes in a pixel the one that covers more of it counts.
+    mask[200:240, 130:134], mask[200:240, 134:141] = 1, 2
+    assert (prepare_mask(mask, ImagingSettings(image_size=32))[20:24, 13] == 2).all()
