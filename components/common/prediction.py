@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 Grade = Literal["A", "B", "reject"]
 
 # A client takes fields of newer endpoints as they are.
-_CONFIG = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), use_attribute_docstrings=True)
+_CONFIG = ConfigDict(
+    frozen=True,
+    extra="allow",
+    protected_namespaces=(),
+    use_attribute_docstrings=True,
+    validate_by_name=True,
+    serialize_by_alias=True,
+)
 
 
 class Region(BaseModel):
@@ -27,6 +34,10 @@ class Region(BaseModel):
     """x, y in pixels"""
     score: float
     """The highest probability of a defect in it"""
+    class_: str | None = Field(default=None, alias="class")
+    """Where the model tells several classes apart: the one with the largest mean probability in it"""
+    class_probability: float | None = None
+    """That mean"""
 
 
 class Prediction(BaseModel):
@@ -41,12 +52,14 @@ class Prediction(BaseModel):
     """Where the model has grades"""
     defect_area_px: int
     defect_area_ratio: float
+    class_areas_px: dict[str, int] | None = None
+    """Where the model tells several classes apart: pixels of each, in its regions"""
     regions: tuple[Region, ...]
     """The largest first"""
     mask_png: str | None = Field(
         default=None, json_schema_extra={"contentEncoding": "base64", "minLength": 4}
     )
-    """1-bit PNG of the image's size"""
+    """PNG of the image's size: of 1 bit or, for several classes, a palette whose indices are their numbers"""
     model_version: str
     latency_ms: float
     """Within the server, without the network"""

@@ -15,7 +15,7 @@ from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.images.statistics import brightness_and_contrast
 from defectline.components.common.inference.engine import EngineName
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import Network, judge, to_prediction
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log
@@ -51,10 +51,14 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     bundle = read_bundle(folder)
     size, channels = bundle.imaging.image_size, bundle.imaging.channels
     network = Network(
-        _network_file(folder, bundle, settings.engine), bundle.imaging, settings.threads, settings.engine
+        _network_file(folder, bundle, settings.engine),
+        bundle.imaging,
+        settings.threads,
+        settings.engine,
+        bundle.classes,
     )
     blank = np.zeros((size, size, channels), np.uint8)
-    encode(answer(network.score_map_of(blank), bundle.threshold, bundle.min_area_px).mask, "png")
+    encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px), "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     return LoadedModel(bundle, network, precision, seal, Drift.of_model(folder, settings.drift_window))
 
@@ -246,19 +250,19 @@ class DefectModel(Model):
         try:
             image = decode_image(picture, bundle.imaging.channels)
             at = self._stage(trace, "decode", begun)
-            score_map = loaded.network.score_map_of(image)
+            maps = loaded.network.maps_of(image)
         except UnreadableImage as error:
             raise ApiError("invalid_image", _describe(error)) from error
         at = self._stage(trace, "infer", at)
-        found = answer(score_map, threshold, bundle.min_area_px)
+        found = judge(maps, threshold, bundle.min_area_px)
         prediction = to_prediction(found, bundle.grades, mask=False)
-        mask = encode(found.mask, request.mask)
+        mask = encode(found, request.mask)
         ended = self._stage(trace, "answer", at)
         self.observers.notify(
             Observation(
                 picture,
                 image,
-                score_map,
+                maps,
                 prediction,
                 found.mask,
                 trace.request_id,

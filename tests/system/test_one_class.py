@@ -123,10 +123,16 @@ def test_the_network_and_what_openvino_runs_are_alike(tmp_path):
     network = build_network(64)
     assert network.count_params() == 3_804_914
     layers = [type(layer).__name__ for layer in network.layers]
-    assert digest([layers, [tuple(weight.shape) for weight in network.weights]]) == "RECORD-network"
+    assert digest([layers, [tuple(weight.shape) for weight in network.weights]]) == "275420e0c87a7cd7"
     write_network(tmp_path / "model.xml", 64, 1, 40.0)
     model = engine._from_bytes_to_defects(engine._core().read_model(tmp_path / "model.xml"))
-    assert [op.get_type_name() for op in model.get_ordered_ops()][-4:] == "RECORD-ops"
+    kinds = [op.get_type_name() for op in model.get_ordered_ops()]
+    assert kinds[-4:] == [
+        "Transpose",
+        "Constant",
+        "Split",
+        "Result",
+    ]
     assert list(model.output(0).partial_shape)[-1].get_length() == 1
 
 

@@ -78,20 +78,24 @@ def blend_weights(starts: tuple[int, ...], length: int, size: int) -> NDArray[np
 
 
 def stitch(grid: Grid, rows: Iterable[Iterable[NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
-    """The frame's map from those of its tiles, as bands (h, W) from top to bottom.
+    """The frame's map from those of its tiles, as bands (h, W) or (h, W, C) from top to bottom.
 
-    `rows` gives, for each row of tiles, their maps (size, size) from left to right. Only a band as high as
-    a tile is held in memory.
+    `rows` gives, for each row of tiles, their maps (size, size) or (size, size, C) from left to right. Only a
+    band as high as a tile is held in memory.
     """
     size, width = grid.size, max(grid.width, grid.size)
     down = blend_weights(grid.ys, grid.height, size)[:, :, None]
     across = blend_weights(grid.xs, grid.width, size)
-    band = np.zeros((size, width), np.float32)
+    band: NDArray[np.float32] | None = None
     for index, (y, maps) in enumerate(zip(grid.ys, rows, strict=True)):
         for x, weights, tile in zip(grid.xs, across, maps, strict=True):
-            band[:, x : x + size] += down[index] * weights * tile
+            if band is None:
+                band = np.zeros((size, width, *tile.shape[2:]), np.float32)
+            share = down[index] * weights
+            band[:, x : x + size] += (share if tile.ndim == 2 else share[..., None]) * tile
         end = grid.ys[index + 1] if index + 1 < len(grid.ys) else grid.height
         done = end - y
+        assert band is not None
         yield band[:done, : grid.width].copy()
         # What the next row of tiles still adds to moves to the top.
         band[: size - done] = band[done:]

@@ -29,7 +29,8 @@ class Engine(Protocol):
     gives: Sides
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability of a defect, (N, S, S), for pictures (N, S, S, channels)."""
+        """For pictures (N, S, S, channels) of one class of defects its probability, (N, S, S); of several
+        that of good and of each, (N, S, S, 1 + K)."""
 
 
 def import_openvino() -> ModuleType:
@@ -70,8 +71,7 @@ class OpenVino:
         try:
             model = _core().read_model(file)
             self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
-            if self.gives[-1:] == [CLASSES]:
-                model = _from_bytes_to_defects(model)
+            model = _from_bytes_to_defects(model) if self.gives[-1:] == [CLASSES] else _from_bytes(model)
             # One picture at a time, however it runs: the kernels for another shape, or for any, round in
             # another order. Batches were no faster.
             model.reshape([1, *model.input(0).partial_shape[1:]])
@@ -109,9 +109,9 @@ class _Compiled:
             request = self._idle.pop()
         except IndexError:
             request = self.compiled.create_infer_request()
-        probability = request.infer([batch])[0][..., 0]
+        given = request.infer([batch])[0]
         self._idle.append(request)
-        return probability
+        return given[..., 0] if given.shape[-1] == 1 else given
 
 
 def _sides(port: Any) -> Sides:
@@ -120,7 +120,7 @@ def _sides(port: Any) -> Sides:
 
 def _from_bytes_to_defects(model: Any) -> Any:
     """The same network from pictures in uint8 to the probability of a defect alone, (N, S, S, 1)."""
-    from openvino import Model, Type, preprocess
+    from openvino import Model
     from openvino import opset13 as ops
 
     classes = model.output(0).get_node().input_value(0)
@@ -132,7 +132,13 @@ def _from_bytes_to_defects(model: Any) -> Any:
         probability = ops.sigmoid(ops.subtract(logits[DEFECT], logits[GOOD])).output(0)
     else:
         probability = ops.split(classes, ops.constant(-1), CLASSES).output(DEFECT)
-    model = Model([probability], model.get_parameters(), model.get_friendly_name())
+    return _from_bytes(Model([probability], model.get_parameters(), model.get_friendly_name()))
+
+
+def _from_bytes(model: Any) -> Any:
+    """The same network from pictures in uint8."""
+    from openvino import Type, preprocess
+
     steps = preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8)
     return steps.build()
@@ -180,7 +186,8 @@ class OnnxRuntime:
         )
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return defect_probability(self._session.run(None, {self._input: batch.astype(np.float32)})[0])
+        given = self._session.run(None, {self._input: batch.astype(np.float32)})[0]
+        return defect_probability(given) if given.shape[-1] == CLASSES else given
 
 
 ENGINES: dict[EngineName, type[OpenVino] | type[OnnxRuntime]] = {

@@ -4,7 +4,7 @@ Evaluate calibrates and gates with these functions, and the predictor answers wi
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -13,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.classes import CLASSES
+from defectline.components.common.classes import DEFAULT_CLASSES, GOOD, outputs
 from defectline.components.common.errors import BundleError
+from defectline.components.common.images.colours import encode_classes
 from defectline.components.common.images.imaging import (
     ImagingSettings,
     frame_grid,
     prepare_frame,
     prepare_image,
 )
-from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.tiling import cut_tile, stitch
+from defectline.components.common.inference import class_maps
+from defectline.components.common.inference.class_maps import ClassMaps, Collector, bands
 from defectline.components.common.inference.engine import ENGINES, EngineName
 from defectline.components.common.prediction import Grade
 
-LEVELS = 1000
+LEVELS = class_maps.LEVELS
 """Probabilities are rounded down to thousandths, so that scores and thresholds compare exactly."""
 TILE_BATCH = 8
 """Tiles that go through the network at once; more would take memory and save no time."""
@@ -43,6 +45,10 @@ class Region(NamedTuple):
     centroid: tuple[float, float]
     score: float
     """The highest probability in it."""
+    kind: int = 1
+    """The number of its class: that with the largest mean probability in it."""
+    probability: float = 0.0
+    """That mean, where there are several classes."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +56,21 @@ class Answer(NamedTuple):
     score: float
     regions: list[Region]
     mask: NDArray[np.uint8]
-    """(H, W), 1 in the regions."""
+    """(H, W), in the regions the numbers of their classes."""
+    classes: Sequence[str] = DEFAULT_CLASSES
+
+
+class Maps(NamedTuple):
+    """What a network says of a picture."""
+
+    score_map: NDArray[np.uint16]
+    """(H, W), the probability of any defect."""
+    classes: ClassMaps | None = None
+    """None where there is one class."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.score_map.nbytes + (self.classes.levels.nbytes if self.classes else 0)
 
 
 class Grades(BaseModel):
@@ -72,16 +92,10 @@ def grade(verdict: str, area_px: int, grades: Grades) -> str:
 def to_score_map(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Probabilities in thousandths, rounded down: a score map, uint16 of the same shape, 0 to LEVELS."""
     score_map = np.empty(probability.shape, np.uint16)
-    for rows in _bands(probability):
+    for rows in bands(probability):
         # The offset keeps 0.7 from becoming 699 by its binary representation.
         score_map[rows] = np.floor(np.clip(probability[rows], 0, 1) * LEVELS + 1e-3)
     return score_map
-
-
-def _bands(picture: NDArray) -> Iterator[slice]:
-    """Its rows in parts of about a megapixel, for work whose intermediate results would be large."""
-    step = max(1, 2**20 // max(1, picture[0].size)) if len(picture) else 1
-    return (slice(top, top + step) for top in range(0, len(picture), step))
 
 
 def image_score(score_map: NDArray[np.uint16], min_area_px: int) -> int:
@@ -101,7 +115,7 @@ def image_score(score_map: NDArray[np.uint16], min_area_px: int) -> int:
 
 def _area_level(score_map: NDArray[np.uint16], min_area_px: int) -> int:
     """The level that the `min_area_px` brightest pixels reach, connected or not: a bound from above."""
-    counts = sum(np.bincount(score_map[rows].ravel(), minlength=LEVELS + 1) for rows in _bands(score_map))
+    counts = sum(np.bincount(score_map[rows].ravel(), minlength=LEVELS + 1) for rows in bands(score_map))
     at_least = np.cumsum(np.asarray(counts)[::-1])[::-1]
     return max(0, int(np.count_nonzero(at_least >= min_area_px)) - 1)
 
@@ -135,33 +149,46 @@ def _label(mask: NDArray[np.bool_]) -> _Labelled:
 
 
 def find_regions(
-    score_map: NDArray[np.uint16], threshold_level: int, min_area_px: int
+    score_map: NDArray[np.uint16], threshold_level: int, min_area_px: int, classes: ClassMaps | None = None
 ) -> tuple[list[Region], NDArray[np.uint8]]:
-    """The regions at `threshold_level` (in thousandths), largest first, and the mask (H, W) that holds only
-    them."""
+    """The regions at `threshold_level` (in thousandths), largest first, and the mask (H, W) that holds the
+    numbers of their classes."""
     found = _label(score_map >= max(threshold_level, 1))
     top, left = (side.start for side in found.window)
     regions, kept = [], np.zeros(1 + len(found.stats), np.uint8)
+    means = classes.means(found.labels, top, left, len(found.stats)) if classes and len(found.stats) else None
     for index, (x, y, width, height, area) in enumerate(found.stats.tolist()):
         if area < min_area_px:
             continue
-        kept[1 + index] = 1
+        kind = 1 + int(means[index].argmax()) if means is not None else 1
+        likely = round(float(means[index].max()), 3) if means is not None else 0.0
+        kept[1 + index] = kind
         inside = np.s_[y : y + height, x : x + width]
         peak = score_map[found.window][inside][found.labels[inside] == 1 + index].max()
         cx, cy = found.centroids[index]
         centre = (round(float(left + cx), 1), round(float(top + cy), 1))
-        regions.append(Region((left + x, top + y, width, height), area, centre, float(peak) / LEVELS))
+        box = (left + x, top + y, width, height)
+        regions.append(Region(box, area, centre, float(peak) / LEVELS, kind, likely))
     regions.sort(key=lambda region: -region.area_px)
     mask = np.zeros(score_map.shape, np.uint8)
     mask[found.window] = kept[found.labels]
     return regions, mask
 
 
-def answer(score_map: NDArray[np.uint16], threshold: float, min_area_px: int) -> Answer:
-    """Judge one picture's score map (H, W)."""
-    regions, mask = find_regions(score_map, round(threshold * LEVELS), min_area_px)
+def answer(
+    score_map: NDArray[np.uint16], threshold: float, min_area_px: int, classes: ClassMaps | None = None
+) -> Answer:
+    """Judge one picture's score map (H, W). The maps of several `classes` say which each region is of, and
+    change no verdict."""
+    regions, mask = find_regions(score_map, round(threshold * LEVELS), min_area_px, classes)
     score = image_score(score_map, min_area_px)
-    return Answer("NG" if regions else "OK", score / LEVELS, regions, mask)
+    names = classes.names if classes else DEFAULT_CLASSES
+    return Answer("NG" if regions else "OK", score / LEVELS, regions, mask, names)
+
+
+def judge(maps: Maps, threshold: float, min_area_px: int) -> Answer:
+    """Judge what a network says of one picture."""
+    return answer(maps.score_map, threshold, min_area_px, maps.classes)
 
 
 def judge_score(score: float, threshold: float) -> str:
@@ -173,19 +200,42 @@ def judge_score(score: float, threshold: float) -> str:
 def to_prediction(judged: Answer, grades: Grades | None = None, mask: bool = True) -> dict:
     """An Answer as the endpoint sends it, but for version and latency; graded where there are limits,
     without the mask where `mask` is false."""
-    area = int(judged.mask.sum())
+    area, several = int(np.count_nonzero(judged.mask)), len(judged.classes) > 1
     return {
         "verdict": judged.verdict,
         "score": judged.score,
         **({"grade": grade(judged.verdict, area, grades)} if grades else {}),
         "defect_area_px": area,
         "defect_area_ratio": round(area / judged.mask.size, 6),
+        **({"class_areas_px": _areas(judged)} if several else {}),
         "regions": [
-            {"bbox": list(r.bbox), "area_px": r.area_px, "centroid": list(r.centroid), "score": r.score}
+            {
+                "bbox": list(r.bbox),
+                "area_px": r.area_px,
+                "centroid": list(r.centroid),
+                "score": r.score,
+                **(
+                    {"class": judged.classes[r.kind - 1], "class_probability": r.probability}
+                    if several
+                    else {}
+                ),
+            }
             for r in judged.regions
         ],
-        **({"mask_png": base64.b64encode(encode_mask(judged.mask)).decode()} if mask else {}),
+        **(
+            {"mask_png": base64.b64encode(encode_classes(judged.mask, judged.classes)).decode()}
+            if mask
+            else {}
+        ),
     }
+
+
+def _areas(judged: Answer) -> dict[str, int]:
+    """Of all classes, in their order."""
+    areas = dict.fromkeys(judged.classes, 0)
+    for region in judged.regions:
+        areas[judged.classes[region.kind - 1]] += region.area_px
+    return areas
 
 
 class Network:
@@ -196,9 +246,14 @@ class Network:
     """
 
     def __init__(
-        self, file: Path, imaging: ImagingSettings, threads: int = 0, engine: EngineName = "openvino"
+        self,
+        file: Path,
+        imaging: ImagingSettings,
+        threads: int = 0,
+        engine: EngineName = "openvino",
+        classes: Sequence[str] = DEFAULT_CLASSES,
     ):
-        self.imaging = imaging
+        self.imaging, self.classes = imaging, tuple(classes)
         self._engine = ENGINES[engine](file, threads)
         self._check_shapes(file)
 
@@ -207,7 +262,7 @@ class Network:
         size, channels = self.imaging.image_size, self.imaging.channels
         for sides, what, expected in (
             (self._engine.takes, "takes", (size, size, channels)),
-            (self._engine.gives, "gives", (size, size, CLASSES)),
+            (self._engine.gives, "gives", (size, size, outputs(self.classes))),
         ):
             fits = zip(sides, expected, strict=False)
             if len(sides) != 3 or any(got not in (None, wanted) for got, wanted in fits):
@@ -219,7 +274,8 @@ class Network:
                 )
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels).
+        """Probability of a defect, (N, S, S), for prepared pictures uint8 (N, S, S, channels); of several
+        classes those of good and of each, (N, S, S, 1 + K).
 
         Raises BundleError where the network gives no number.
         """
@@ -235,25 +291,33 @@ class Network:
 
     def score_map(self, data: bytes) -> NDArray[np.uint16]:
         """Score map (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
-        return self.score_map_of(decode_image(data, self.imaging.channels))
+        return self.maps(data).score_map
 
-    def score_map_of(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Score map (H, W) of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is
-        too long and narrow to be cut into tiles."""
+    def maps(self, data: bytes) -> Maps:
+        """What the network says of an encoded picture. Raises UnreadableImage."""
+        return self.maps_of(decode_image(data, self.imaging.channels))
+
+    def maps_of(self, image: NDArray[np.uint8]) -> Maps:
+        """What it says of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is too
+        long and narrow to be cut into tiles."""
         if self.imaging.tile:
-            return self._score_map_of_tiles(image)
+            return self._maps_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
         height, width = image.shape[:2]
+        classes = None
+        if probability.ndim == 3:
+            classes = class_maps.of_output(self.classes, probability[..., 1:], height, width)
+            probability = 1 - probability[..., GOOD]
         if probability.shape != (height, width):
             probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-        return to_score_map(probability)
+        return Maps(to_score_map(probability), classes)
 
-    def _score_map_of_tiles(self, image: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Score map (H, W) of a decoded frame (H, W, channels), tile by tile at full resolution.
+    def _maps_of_tiles(self, image: NDArray[np.uint8]) -> Maps:
+        """What it says of a decoded frame (H, W, channels), tile by tile at full resolution.
 
         Probabilities of overlapping tiles are blended before they are rounded, so that a defect on a seam is
         one region. Besides the frame and its score map (three to five bytes a pixel), memory holds a band
-        as high as a tile.
+        as high as a tile and, for several classes, their maps: see `class_maps`.
         """
         height, width = image.shape[:2]
         grid = frame_grid(height, width, self.imaging)
@@ -265,7 +329,10 @@ class Network:
                 yield from self.probabilities(np.stack(batch))
 
         score_map, top = np.empty((height, width), np.uint16), 0
-        for band in stitch(grid, map(row_of_tiles, grid.ys)):
+        several = len(self.classes) > 1
+        collector = Collector(self.classes, height, width) if several else None
+        stitched = stitch(grid, map(row_of_tiles, grid.ys))
+        for band in class_maps.with_bands(stitched, collector) if collector else stitched:
             score_map[top : top + len(band)] = to_score_map(band)
             top += len(band)
-        return score_map
+        return Maps(score_map, collector.maps() if collector else None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.inference.inspection import answer, judge_score, to_prediction
+from defectline.components.common.inference.inspection import Maps, judge, judge_score, to_prediction
 from defectline.components.serve.monitoring.logs import log
 from defectline.components.serve.monitoring.metrics import Metrics
 
@@ -27,12 +27,12 @@ class Observation(NamedTuple):
     """The incoming file, encoded."""
     image: NDArray[np.uint8]
     """(H, W, channels), decoded; not to be changed."""
-    score_map: NDArray[np.uint16]
-    """(H, W), what the network says in thousandths; not to be changed."""
+    maps: Maps
+    """What the network says; not to be changed."""
     prediction: dict[str, Any]
     """What was answered, with its regions and without its mask."""
     mask: NDArray[np.uint8]
-    """(H, W), 1 in the regions."""
+    """(H, W), in the regions the numbers of their classes."""
     request_id: str
     protocol: str
     bundle: Bundle
@@ -42,7 +42,7 @@ class Observation(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.picture) + self.image.nbytes + self.score_map.nbytes + self.mask.nbytes
+        return len(self.picture) + self.image.nbytes + self.maps.nbytes + self.mask.nbytes
 
     @property
     def verdict(self) -> str:
@@ -51,7 +51,7 @@ class Observation(NamedTuple):
 
     def own_prediction(self) -> dict[str, Any]:
         """The answer at the model's own threshold, with mask and version."""
-        found = answer(self.score_map, self.bundle.threshold, self.bundle.min_area_px)
+        found = judge(self.maps, self.bundle.threshold, self.bundle.min_area_px)
         return {**to_prediction(found, self.bundle.grades), "model_version": self.bundle.version}
 
 

@@ -92,9 +92,7 @@ class Service:
     async def _model_metadata(self, request: messages.ModelMetadataRequest, _: Trace) -> Message:
         bundle = self.model.check(request.name, request.version or None).bundle
         return messages.ModelMetadataResponse(
-            **openapi.model_metadata(
-                request.name, bundle.version, bundle.grades is not None, self.model.settings.engine
-            )
+            **openapi.model_metadata(request.name, bundle, self.model.settings.engine)
         )
 
     async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:

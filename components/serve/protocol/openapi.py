@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from defectline.components.common.bundle import Bundle
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ERROR_CODES
 from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
@@ -23,19 +24,26 @@ def server_metadata() -> Schema:
     return {"name": "defectline", "version": version("defectline"), "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, model_version: str, graded: bool, engine: str) -> Schema:
-    """V2's description of the model's tensors; -1 stands for any number of pictures."""
+def model_metadata(name: str, bundle: Bundle | None, engine: str) -> Schema:
+    """V2's description of the model's tensors, or of any model's; -1 stands for any number of pictures."""
+    absent = () if bundle is None else absent_outputs(bundle)
     return {
         "name": name,
-        "versions": [model_version],
+        "versions": [bundle.version if bundle else ""],
         "platform": engine,
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
             {"name": output, "datatype": DATATYPES[output], "shape": [-1]}
             for output in OUTPUTS
-            if output != "grade" or graded
+            if output not in absent
         ],
     }
+
+
+def absent_outputs(bundle: Bundle) -> list[str]:
+    """What this model's answers do not have."""
+    there = {"grade": bundle.grades is not None, "class_areas_px": len(bundle.classes) > 1}
+    return [name for name, has in there.items() if not has]
 
 
 def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
@@ -97,7 +105,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
             "/v2/models/{name}": _get(
                 "The model's tensors",
                 "model",
-                model_metadata(model.name, "", True, model.settings.engine),
+                model_metadata(model.name, None, model.settings.engine),
                 503,
                 [name],
             ),

@@ -8,18 +8,26 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common.images.masks import encode_mask
+from defectline.components.common.images.colours import encode_classes
+from defectline.components.common.inference.inspection import Answer
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import OUTPUTS, InferenceRequest
 from defectline.components.serve.sdk import messages
 
 DATATYPES = {name: {float: "FP64", int: "INT64"}.get(kind, "BYTES") for name, kind in OUTPUTS.items()}
-"""Of the V2 outputs; each has one element an image: a list is sent as JSON, `mask` as a 1-bit PNG."""
+"""Of the V2 outputs; each has one element an image: lists and objects are sent as JSON, `mask` as PNG."""
 NUMPY = {"FP64": "<f8", "INT64": "<i8"}
 CONTENTS = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
+
+
+MISSING = {
+    "mask": "mask is none",
+    "grade": "the model has no limits for grades",
+    "class_areas_px": "the model knows one class of defects",
+}
+"""Why an output may not be there."""
 
 
 class ImageResult(NamedTuple):
@@ -42,14 +50,14 @@ class InferenceResponse(NamedTuple):
     request_id: str
 
 
-def encode(mask: NDArray[np.uint8], kind: Literal["png", "bmp", "none"]) -> bytes | None:
-    """A mask (H, W) of 0 and 1 as a 1-bit PNG, as an 8-bit BMP of 0 and 255, or not at all."""
+def encode(found: Answer, kind: Literal["png", "bmp", "none"]) -> bytes | None:
+    """The mask as a PNG of `encode_classes`, as an 8-bit BMP of 0 and 255, or not at all."""
     if kind == "none":
         return None
     if kind == "png":
-        return encode_mask(mask)
+        return encode_classes(found.mask, found.classes)
     out = io.BytesIO()
-    Image.fromarray(mask * np.uint8(255)).save(out, "BMP")
+    Image.fromarray((found.mask > 0) * np.uint8(255)).save(out, "BMP")
     return out.getvalue()
 
 
@@ -111,8 +119,7 @@ def _tensors(request: InferenceRequest, response: InferenceResponse) -> list[Ten
         if output.name not in there:
             raise ApiError(
                 "invalid_request",
-                f"There is no {output.name} to send: "
-                + ("mask is none." if output.name == "mask" else "the model has no limits for grades."),
+                f"There is no {output.name} to send: {MISSING[output.name]}.",
             )
     return [Tensor(output.name, there[output.name], output.binary) for output in request.outputs]
 
@@ -121,7 +128,7 @@ def _element(value: Any) -> Any:
     """A field as an element of its tensor: a number, or bytes."""
     if isinstance(value, str):
         return value.encode()
-    return orjson.dumps(value) if isinstance(value, list) else value
+    return orjson.dumps(value) if isinstance(value, list | dict) else value
 
 
 def to_v2(request: InferenceRequest, response: InferenceResponse) -> tuple[bytes, int | None]:

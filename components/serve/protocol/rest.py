@@ -173,7 +173,7 @@ class Endpoint:
         name = request.path_params["name"]
         loaded = self.model.check(name, request.path_params.get("version"))
         bundle, engine = loaded.bundle, self.model.settings.engine
-        return Json(openapi.model_metadata(name, bundle.version, bundle.grades is not None, engine))
+        return Json(openapi.model_metadata(name, bundle, engine))
 
     async def metrics(self, request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -8,6 +8,7 @@ import pytest
 from bundles import make_bundle
 
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.inference.inspection import Maps
 from defectline.components.serve.monitoring.metrics import Metrics
 from defectline.components.serve.monitoring.observers import HELD_BYTES, Observation, Observers
 
@@ -20,9 +21,9 @@ def bundle(tmp_path_factory) -> Bundle:
 @pytest.fixture
 def observe(bundle) -> Callable[..., Observation]:
     def observe(number: int = 0, image: int = 10) -> Observation:
-        pixels, score_map = np.zeros((image, image, 1), np.uint8), np.zeros((image, image), np.uint16)
+        pixels, maps = np.zeros((image, image, 1), np.uint8), Maps(np.zeros((image, image), np.uint16))
         found = {"verdict": "OK", "score": 0.0}
-        return Observation(b"", pixels, score_map, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
+        return Observation(b"", pixels, maps, found, pixels[..., 0], str(number), "grpc", bundle, 0.5)
 
     return observe
 

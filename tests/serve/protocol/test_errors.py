@@ -30,7 +30,7 @@ def test_a_fault_of_the_server_tells_nothing_of_it(model):
     def broken(image: np.ndarray) -> np.ndarray:
         raise RuntimeError("secret at /etc/passwd")
 
-    served.loaded.network.score_map_of = broken  # type: ignore[union-attr, method-assign]
+    served.loaded.network.maps_of = broken  # type: ignore[union-attr, method-assign]
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": PNG}
