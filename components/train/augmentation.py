@@ -7,7 +7,8 @@ from keras import ops
 class Augment(keras.layers.Layer):
     """Random flips, quarter turns, brightness and contrast, each picture with its mask.
 
-    Takes images float32 (N, S, S, C) of 0 to 255 and masks float32 (N, S, S) of 0 and 1; gives the same.
+    Takes images float32 (N, S, S, C) of 0 to 255 and masks float32 (N, S, S) of numbers of classes;
+    gives the same.
     """
 
     def __init__(self, seed: int, brightness: float = 0.15, contrast: float = 0.2, **kwargs):

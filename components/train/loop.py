@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
@@ -137,8 +138,12 @@ def fit(
     policy: str = "float32",
     checkpoints: Checkpoints | None = None,
     trackers: Sequence[Tracker] = (),
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    ignores: bool = False,
 ) -> tuple[keras.Model, list[dict]]:
     """Train a network in a Keras dtype `policy`, from the last checkpoint on where there is one.
+
+    `ignores` says whether the masks may hold what does not count.
 
     Returns it with its best weights, in float32, and one row of values an epoch. Raises SettingsError where
     the loss is not a number any more, and StoreError where a checkpoint cannot be written.
@@ -149,7 +154,7 @@ def fit(
     state = TrainingState(settings, batches, checkpoints, trackers)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
-        trainer = Trainer(_start(imaging, settings), settings.seed, replicas.number)
+        trainer = Trainer(_start(imaging, settings, classes), settings.seed, replicas.number, ignores)
         saved = checkpoints.load() if checkpoints else None
         # The layout of a checkpoint is that of the last epoch before it.
         _compile(trainer, settings, len(batches), epoch=len(saved.history) - 1 if saved else 0)
@@ -175,14 +180,20 @@ def fit(
                 shuffle=False,
                 verbose=0,
             )
-    network = build_network(imaging.image_size, imaging.channels, settings.batch_norm_momentum)
+    network = build_network(
+        imaging.image_size, imaging.channels, settings.batch_norm_momentum, classes=classes
+    )
     network.set_weights(state.best)
     return network, state.history
 
 
-def _start(imaging: ImagingSettings, settings: TrainSettings) -> keras.Model:
+def _start(imaging: ImagingSettings, settings: TrainSettings, classes: Sequence[str]) -> keras.Model:
     network = build_network(
-        imaging.image_size, imaging.channels, settings.batch_norm_momentum, settings.encoder_weights
+        imaging.image_size,
+        imaging.channels,
+        settings.batch_norm_momentum,
+        settings.encoder_weights,
+        classes,
     )
     if settings.init_from != "none":
         load_network(network, settings.init_from)

@@ -3,16 +3,44 @@
 import keras
 from keras import ops
 
+from defectline.components.common.classes import GOOD, IGNORE
 
-def cross_entropy_and_dice(mask, probability):
+
+def cross_entropy_and_dice(mask, probability, counts=None):
     """Cross-entropy plus soft Dice of the defect class over the batch, a scalar.
 
     Both arguments are float32 (N, S, S), the mask of 0 and 1. Dice balances the 0.3 % of pixels that are
-    defects, cross-entropy gives good images a gradient.
+    defects, cross-entropy gives good images a gradient. With `counts`, of the same shape, only those pixels
+    count where it is 1; elsewhere it is 0.
     """
     # The last validation batch may have no image for a replica, and a mean of none is not a number.
-    pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
-    cross_entropy = ops.sum(pixels) / ops.maximum(1.0, ops.cast(ops.size(pixels), "float32"))
-    overlap = 2 * ops.sum(probability * mask)
-    dice = 1 - (overlap + 1) / (ops.sum(probability) + ops.sum(mask) + 1)
-    return cross_entropy + dice
+    if counts is None:
+        pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
+        cross_entropy = ops.sum(pixels) / ops.maximum(1.0, ops.cast(ops.size(pixels), "float32"))
+    else:
+        mask, probability = mask * counts, probability * counts
+        pixels = keras.losses.binary_crossentropy(mask[..., None], probability[..., None])
+        cross_entropy = ops.sum(pixels * counts) / ops.maximum(1.0, ops.sum(counts))
+    return cross_entropy + _dice(mask, probability)
+
+
+def classes_loss(mask, probabilities):
+    """The same for several classes, a scalar: cross-entropy over all of them, and the mean of two soft Dices,
+    that of any defect and that of a class.
+
+    `mask` is float32 (N, S, S), the numbers of classes, of which IGNORE has no part in either;
+    `probabilities` is float32 (N, S, S, 1 + K).
+    """
+    counts = ops.cast(mask != IGNORE, "float32")
+    # The row of IGNORE is all 0.
+    truth = ops.one_hot(ops.cast(mask, "int32"), probabilities.shape[-1], dtype="float32")
+    likely = ops.log(ops.clip(probabilities, keras.config.epsilon(), 1.0))
+    cross_entropy = -ops.sum(truth * likely) / ops.maximum(1.0, ops.sum(counts))
+    any_defect = _dice(ops.sum(truth[..., 1:], axis=-1), (1 - probabilities[..., GOOD]) * counts)
+    each = _dice(truth[..., 1:], probabilities[..., 1:] * counts[..., None], axis=(0, 1, 2))
+    return cross_entropy + (any_defect + ops.mean(each)) / 2
+
+
+def _dice(mask, probability, axis=None):
+    overlap = 2 * ops.sum(probability * mask, axis=axis)
+    return 1 - (overlap + 1) / (ops.sum(probability, axis=axis) + ops.sum(mask, axis=axis) + 1)

@@ -60,18 +60,30 @@ def train(
         on = f", on {replicas} GPUs" if replicas > 1 else ""
         count = len(splits["train"].rows)
         say(f"train: {count} {what}, {chosen.epochs} epochs at most, in {precision}{on}")
+        if len(prepared.classes) > 1:
+            say(f"train: classes {', '.join(prepared.classes)}")
         with tracked(name[:12], chosen.model_dump(), logs) as trackers:
-            network, history = fit(splits, prepared.imaging, chosen, precision, checkpoints, trackers)
+            network, history = fit(
+                splits,
+                prepared.imaging,
+                chosen,
+                precision,
+                checkpoints,
+                trackers,
+                prepared.classes,
+                prepared.ignores,
+            )
         model.mkdir(parents=True, exist_ok=True)
         (model / checksums.NAME).unlink(missing_ok=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
-        export(network, model, splits, prepared.imaging, chosen.seed, chosen.quantize)
+        export(network, model, splits, prepared.imaging, chosen.seed, chosen.quantize, prepared.classes)
         (model / "history.json").write_text(json.dumps(history))
         plot_history(history, model / "history.png")
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(history_page((model / "history.png").read_bytes()))
         content = {
             "imaging": prepared.imaging.model_dump(),
+            "classes": prepared.classes,
             "training": chosen.model_dump(),
             "snapshot": prepared.snapshot,
             "fingerprint": prepared.fingerprint,

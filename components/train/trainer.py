@@ -3,43 +3,68 @@
 import keras
 from keras import ops
 
-from defectline.components.common.classes import DEFECT, defect_probability
+from defectline.components.common.classes import CLASSES, DEFECT, IGNORE, defect_probability
 from defectline.components.train.augmentation import Augment
-from defectline.components.train.loss import cross_entropy_and_dice
+from defectline.components.train.loss import classes_loss, cross_entropy_and_dice
 
 
 class Trainer(keras.Model):
     """The network with its augmentation in front, so that both run in one compiled step.
 
     Its batches are (images uint8 (N, S, S, C), masks uint8 (N, S, S)), both as inputs: the mask must be
-    turned with its image. Where several `replicas` share a batch, each takes the loss of its own part, Dice
-    included, and the gradients are those of the mean over the replicas; metrics count over all.
+    turned with its image. What holds IGNORE in a mask has no part in loss and metrics; `ignores` says whether
+    anything may. The metric `iou` is that of the defects, of several classes the mean. Where several
+    `replicas` share a batch, each takes the loss of its own part, Dice included, and the gradients are those
+    of the mean over the replicas; metrics count over all.
     """
 
-    def __init__(self, network: keras.Model, seed: int, replicas: int = 1):
+    def __init__(self, network: keras.Model, seed: int, replicas: int = 1, ignores: bool = False):
         super().__init__()
-        self.network, self.replicas = network, replicas
+        self.network, self.replicas, self.ignores = network, replicas, ignores
         self.augment = Augment(seed)
         self.loss_mean = keras.metrics.Mean(name="loss")
-        self.defect_iou = keras.metrics.BinaryIoU(target_class_ids=[DEFECT], threshold=0.5, name="iou")
+        outputs = network.output_shape[-1]
+        self.several = outputs > CLASSES
+        self.defect_iou = (
+            keras.metrics.IoU(
+                num_classes=outputs,
+                target_class_ids=list(range(1, outputs)),
+                ignore_class=IGNORE,
+                sparse_y_pred=False,
+                name="iou",
+            )
+            if self.several
+            else keras.metrics.BinaryIoU(target_class_ids=[DEFECT], threshold=0.5, name="iou")
+        )
 
     def call(self, inputs, training=False):
         image, mask = (ops.cast(x, "float32") for x in inputs)
         if training:
             image, mask = self.augment(image, mask)
-        return defect_probability(self.network(image, training=training)), mask
+        probabilities = self.network(image, training=training)
+        return probabilities if self.several else defect_probability(probabilities), mask
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         probability, mask = y_pred
-        loss = cross_entropy_and_dice(mask, probability)
+        if self.several:
+            loss = classes_loss(mask, probability)
+        else:
+            counts = self._counts(mask)
+            loss = cross_entropy_and_dice(mask, probability, counts)
         self.loss_mean.update_state(loss, sample_weight=ops.cast(ops.shape(mask)[0], "float32"))
         # Gradients of the replicas are summed.
         return loss / self.replicas
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         probability, mask = y_pred
-        self.defect_iou.update_state(mask, probability)
+        counts = None if self.several else self._counts(mask)
+        # Where nothing counts, the weight is 0; IGNORE itself is no number of the metric.
+        truth = mask if counts is None else mask * counts
+        self.defect_iou.update_state(truth, probability, counts)
         return {"loss": self.loss_mean.result(), "iou": self.defect_iou.result()}
+
+    def _counts(self, mask):
+        return ops.cast(mask != IGNORE, "float32") if self.ignores else None
 
     @property
     def metrics(self):

@@ -1,16 +1,25 @@
 """Weights to start from, out of a file whose digest can be asked for. Never silently something else."""
 
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
 
 from defectline.components.common.checksums import sha256_file
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.steps import say
 from defectline.components.train.settings import WEIGHTS, weights_file
+
+LAST = "logits"
+"""The layer whose size is the number of classes."""
+
+Shapes = dict[str, list[tuple[int, ...]]]
+"""Of the weights of each layer, by its name."""
 
 
 def load_encoder(encoder: keras.Model, reference: str) -> None:
@@ -26,45 +35,74 @@ def load_encoder(encoder: keras.Model, reference: str) -> None:
 def load_network(network: keras.Model, reference: str) -> None:
     """Load all weights of `network` from `reference`: a .weights.h5 of it, or a model.keras of ours.
 
-    Raises SettingsError where the file is missing, is another one, or where a layer's name or shape differs.
+    Where that knows another number of classes, the last layer stays as it is, which is said. Raises
+    SettingsError where the file is missing, is another one, or where a layer's name or shape differs.
     """
     fix = "Take the file from a bundle of this version of defectline."
     with _fetched("init_from", reference) as path, _fitting("init_from", fix):
         if path.name.endswith(".weights.h5"):
-            _check_names(path, network)
-            network.load_weights(path)
+            other = _check_shapes(_shapes_in(path), _shapes(network.weights))
+            with warnings.catch_warnings():
+                # Keras warns of the layer that is left out.
+                warnings.simplefilter("ignore")
+                network.load_weights(path, skip_mismatch=other)
         elif path.suffix == ".keras":
-            _copy_weights(keras.models.load_model(path, compile=False), network)
+            source = keras.models.load_model(path, compile=False)
+            other = _check_shapes(_shapes(source.weights), _shapes(network.weights))
+            _copy_weights(source, network)
         else:
             raise ValueError(f"a file named {path.name}")
+        if other:
+            say(f"train: {_name(reference)} knows other classes: its last layer is learned from the start")
 
 
-def _check_names(path: Path, network: keras.Model) -> None:
-    """Raise ValueError where a weights file is of other layers: Keras goes by their kind and order, and
-    only warns of some that are missing."""
-    found: set[str] = set()
+def _name(reference: str) -> str:
+    """What a file of weights is called, without its folder and digest."""
+    return reference.partition("#sha256=")[0].rpartition("/")[2]
+
+
+def _shapes_in(path: Path) -> Shapes:
+    found: Shapes = {}
 
     def look(_: str, entry: h5py.Group | h5py.Dataset) -> None:
         if isinstance(entry, h5py.Group) and entry.name.endswith("/vars") and len(entry):
-            found.add(str(entry.attrs.get("name", entry.name)))
+            name = str(entry.attrs.get("name", entry.name))
+            found[name] = [tuple(entry[key].shape) for key in sorted(entry, key=int)]
 
     with h5py.File(path) as file:
         file.visititems(look)
-    wanted = {weight.path.split("/")[-2] for weight in network.weights}
-    if odd := sorted(wanted ^ found):
+    return found
+
+
+def _shapes(weights: Iterable[Any]) -> Shapes:
+    found: Shapes = {}
+    for weight in weights:
+        found.setdefault(weight.path.split("/")[-2], []).append(tuple(weight.shape))
+    return found
+
+
+def _check_shapes(found: Shapes, wanted: Shapes) -> bool:
+    """Whether both are the same but for the outputs of the last layer. Raises ValueError where they differ in
+    anything else: Keras goes by kind and order of layers, and only warns of some that are missing."""
+    if odd := sorted(wanted.keys() ^ found.keys()):
         raise ValueError(f"layers that only one of both has: {', '.join(odd[:4])}")
+    differing = [name for name in wanted if found[name] != wanted[name]]
+    if not differing:
+        return False
+    pairs = zip(found[differing[0]], wanted[differing[0]], strict=True)
+    apart = [sum(a != b for a, b in zip(own, other, strict=True)) for own, other in pairs]
+    if differing != [LAST] or apart != [1] * len(apart):
+        name = differing[0]
+        raise ValueError(f"{name} of shapes {found[name]} instead of {wanted[name]}")
+    return True
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy weights by their names. Raises ValueError that names the first that is missing or differs."""
-    found, wanted = ({weight.path: weight for weight in model.weights} for model in (source, target))
-    for name in [*wanted, *found]:
-        if name not in found or name not in wanted:
-            raise ValueError(f"{'no' if name in wanted else 'an unknown'} {name}")
-        if found[name].shape != wanted[name].shape:
-            raise ValueError(f"{name} of shape {found[name].shape} instead of {wanted[name].shape}")
-    for name, weight in wanted.items():
-        weight.assign(found[name])
+    """Copy weights of the same shape by their names."""
+    found = {weight.path: weight for weight in source.weights}
+    for weight in target.weights:
+        if found[weight.path].shape == weight.shape:
+            weight.assign(found[weight.path])
 
 
 @contextmanager

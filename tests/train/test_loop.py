@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from small_network import IMAGING, same
+from small_network import IMAGING, make_splits, same
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.train import loop
@@ -87,3 +87,21 @@ def test_other_ways_to_train(splits, fields):
     fit(splits, IMAGING, settings, policy(settings.precision), trackers=[Look()])
     assert seen[1] < seen[0]
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.usefixtures("small")
+def test_several_classes_are_learned_and_a_training_goes_on(store):
+    classes = ("bright", "dark")
+    splits = make_splits(kinds=2)
+    settings = TrainSettings(epochs=30, learning_rate=0.02, warmup=0)
+    whole, history = fit(splits, IMAGING, settings, classes=classes)
+    assert history[-1]["val_iou"] > 0.5
+    assert whole.output_shape[-1] == 3
+    kept = Checkpoints(store, "one")
+    short = settings.model_copy(update={"epochs": 2, "schedule": "constant"})
+    fit(splits, IMAGING, short, checkpoints=kept, classes=classes)
+    long = short.model_copy(update={"epochs": 4})
+    on, rows = fit(splits, IMAGING, long, checkpoints=kept, classes=classes)
+    again, same_rows = fit(splits, IMAGING, long, classes=classes)
+    assert rows == same_rows
+    assert same(on, again)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from defectline.components.train.loss import cross_entropy_and_dice
+from defectline.components.train.loss import classes_loss, cross_entropy_and_dice
 
 
 def test_the_loss_is_cross_entropy_and_dice_of_the_defect_by_hand():
@@ -19,3 +19,28 @@ def test_the_loss_is_cross_entropy_and_dice_of_the_defect_by_hand():
 def test_a_replica_without_an_image_has_no_loss_that_is_not_a_number():
     empty = ops.zeros((0, 4, 4))
     assert float(cross_entropy_and_dice(empty, empty)) == pytest.approx(0)
+
+
+def test_what_does_not_count_has_no_part_in_the_loss():
+    rng = np.random.default_rng(0)
+    mask, probability = rng.integers(0, 2, (2, 6, 8)), rng.random((2, 6, 8))
+    counts = np.ones_like(mask)
+    counts[:, :, 4:] = 0
+    whole = np.where(counts == 1, mask, 255)
+    given = (ops.array(each, "float32") for each in (whole, probability, counts))
+    cut = (ops.array(each[:, :, :4], "float32") for each in (mask, probability))
+    assert float(cross_entropy_and_dice(*given)) == pytest.approx(
+        float(cross_entropy_and_dice(*cut)), abs=1e-6
+    )
+
+
+def test_the_loss_of_several_classes_by_hand():
+    truth = np.array([[[0, 1], [2, 255]]])
+    likely = np.array([[[[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]], [[0.2, 0.3, 0.5], [0.0, 1.0, 0.0]]]])
+    loss = float(classes_loss(ops.array(truth, "float32"), ops.array(likely, "float32")))
+    cross_entropy = -(np.log(0.7) + np.log(0.6) + np.log(0.5)) / 3
+    first, second = 1 - (2 * 0.6 + 1) / (1.1 + 1 + 1), 1 - (2 * 0.5 + 1) / (0.7 + 1 + 1)
+    any_defect = 1 - (2 * (0.7 + 0.8) + 1) / (0.3 + 0.7 + 0.8 + 2 + 1)
+    assert loss == pytest.approx(cross_entropy + (any_defect + (first + second) / 2) / 2, abs=1e-5)
+    empty = ops.zeros((0, 4, 4))
+    assert float(classes_loss(empty, ops.zeros((0, 4, 4, 3)))) == pytest.approx(0)

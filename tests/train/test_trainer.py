@@ -34,3 +34,21 @@ def test_replicas_share_the_loss(replicas):
     whole = float(cross_entropy_and_dice(mask, probability))
     trainer = Trainer(build_small(32), seed=0, replicas=replicas)
     assert float(trainer.compute_loss(y_pred=(probability, mask))) == pytest.approx(whole / replicas)
+
+
+def test_what_does_not_count_is_no_part_of_the_metric():
+    mask, probability = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.float32)
+    mask[0, 0], mask[0, 1], probability[0, :2] = 1, 255, 0.9
+    trainer = Trainer(build_small(32), seed=0, ignores=True)
+    given = ops.array(probability), ops.array(mask)
+    trainer.compute_loss(y_pred=given)
+    assert float(trainer.compute_metrics(None, None, given)["iou"]) == pytest.approx(1)
+
+
+def test_the_metric_of_several_classes_is_the_mean_of_theirs():
+    mask, answer = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4, 4), np.int64)
+    mask[0, 0], mask[0, 1], mask[0, 2] = 1, 2, 255
+    answer[0, 0, :2], answer[0, 1], answer[0, 2] = 1, 2, 2
+    trainer = Trainer(build_small(32, classes=("scratch", "dent")), seed=0)
+    found = trainer.compute_metrics(None, None, (ops.one_hot(answer, 3), ops.array(mask)))
+    assert float(found["iou"]) == pytest.approx((2 / 4 + 1) / 2)

@@ -63,3 +63,16 @@ def test_a_file_to_start_from_that_is_wrong(saved, reference, says):
         (folder / name).write_text("no weights")
     with pytest.raises(SettingsError, match=says):
         weights.load_network(build_small(32), reference.format(folder=folder))
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_weights_of_other_classes_give_all_but_the_last_layer(saved, name, capsys):
+    network, folder = saved
+    other = build_small(32, classes=("scratch", "dent", "stain"))
+    before = other.get_layer("logits").get_weights()
+    weights.load_network(other, str(folder / name))
+    assert f"{name} knows other classes: its last layer is learned from the start" in capsys.readouterr().out
+    for own, kept in zip(other.get_layer("logits").get_weights(), before, strict=True):
+        assert (own == kept).all()
+    own, given = (model.get_layer("encoder") for model in (other, network))
+    assert same(own, given)

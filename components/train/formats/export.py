@@ -1,13 +1,14 @@
 """One trained network, in every format to serve or to train on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from defectline.components.common.bundle import NETWORKS
+from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.dataset import Split
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.engine import import_openvino
@@ -28,6 +29,7 @@ def export(
     imaging: ImagingSettings,
     seed: int,
     int8: bool = True,
+    classes: Sequence[str] = DEFAULT_CLASSES,
 ) -> None:
     """Write model.keras, the FILES of the network and parity.json below `folder`; INT8 only with `int8`.
 
@@ -42,7 +44,7 @@ def export(
     wanted = parity.ask_keras(network, pictures)
 
     def measure(name: str) -> parity.Parity:
-        return parity.compare(parity.ask_file(folder / FILES[name], imaging, pictures), wanted)
+        return parity.compare(parity.ask_file(folder / FILES[name], imaging, pictures, classes), wanted)
 
     found = {name: measure(name) for name in FILES if name != "openvino_int8"}
     for name, each in found.items():

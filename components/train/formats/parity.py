@@ -1,6 +1,6 @@
 """Parity: whether an exported file answers as the network that was trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import defect_probability
+from defectline.components.common.classes import CLASSES, DEFAULT_CLASSES, defect_probability
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import Network, answer, to_score_map
@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 
 
 class Parity(NamedTuple):
-    """How far apart two networks' probabilities of a defect are."""
+    """How far apart two networks' probabilities are, of a defect or of each of several classes."""
 
     largest: float
     mean: float
@@ -32,8 +32,9 @@ class Parity(NamedTuple):
 
 
 def compare(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> Parity:
-    """Compare probabilities of a defect, both (N, S, S)."""
+    """Compare probabilities of a defect, both (N, S, S), or of good and several classes, (N, S, S, 1 + K)."""
     apart = np.abs(got - wanted)
+    got, wanted = (given if given.ndim == 3 else defect_probability(given) for given in (got, wanted))
     pairs = zip(got, wanted, strict=True)
     return Parity(
         largest=float(apart.max()),
@@ -66,24 +67,33 @@ def check(file: str, parity: Parity) -> None:
 
 
 def ask_keras(network: keras.Model, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities of a defect, (N, S, S), of prepared pictures uint8 (N, S, S, channels)."""
+    """Probabilities, as `Network` gives them, of prepared pictures uint8 (N, S, S, channels)."""
     # GPUs multiply float32 with a mantissa of 10 bits.
     with keras.device("cpu:0"):
         answers = [network(batch.astype(np.float32), training=False) for batch in _batches(pictures)]
-        return np.concatenate([defect_probability(keras.ops.convert_to_numpy(given)) for given in answers])
+        return np.concatenate([_as_network(keras.ops.convert_to_numpy(given)) for given in answers])
 
 
-def ask_file(file: Path, imaging: ImagingSettings, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _as_network(given: NDArray[np.float32]) -> NDArray[np.float32]:
+    return defect_probability(given) if given.shape[-1] == CLASSES else given
+
+
+def ask_file(
+    file: Path,
+    imaging: ImagingSettings,
+    pictures: NDArray[np.uint8],
+    classes: Sequence[str] = DEFAULT_CLASSES,
+) -> NDArray[np.float32]:
     """The same of an exported file: OpenVINO's .xml, an .onnx, or the folder of a SavedModel."""
     if file.suffix in (".xml", ".onnx"):
-        network = Network(file, imaging)
+        network = Network(file, imaging, classes=classes)
         return np.concatenate([network.probabilities(batch) for batch in _batches(pictures)])
     import tensorflow as tf
 
     with tf.device("cpu:0"):
         loaded = tf.saved_model.load(str(file))
         answers = [loaded.serve(batch.astype(np.float32)) for batch in _batches(pictures)]
-        return np.concatenate([defect_probability(given.numpy()) for given in answers])
+        return np.concatenate([_as_network(given.numpy()) for given in answers])
 
 
 def _batches(pictures: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_network import build_small
 
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS
 from defectline.components.common.dataset import ConcatenatedArray, Split
@@ -74,10 +75,9 @@ def test_a_file_of_another_network_fails_the_export(exported, network, tmp_path,
     """The file `wrong` answers for inverted pictures, as another network would."""
     answers = exporting.parity.ask_file
 
-    def ask(file, imaging, pictures):
-        return answers(
-            file, imaging, 255 - pictures if file == tmp_path / exporting.FILES[wrong] else pictures
-        )
+    def ask(file, imaging, pictures, classes):
+        inverted = file == tmp_path / exporting.FILES[wrong]
+        return answers(file, imaging, 255 - pictures if inverted else pictures, classes)
 
     monkeypatch.setattr(exporting.parity, "ask_file", ask)
     monkeypatch.setattr(
@@ -96,3 +96,25 @@ def test_int8_can_be_left_out(exported, network, tmp_path, monkeypatch):
     exporting.export(network, tmp_path, _splits(), IMAGING, seed=0, int8=False)
     assert not (tmp_path / "openvino_int8").exists()
     assert "openvino_int8" not in json.loads((tmp_path / "parity.json").read_text())["files"]
+
+
+@pytest.mark.slow
+def test_every_file_of_a_network_of_several_classes_is_compared(tmp_path):
+    classes = ("scratch", "dent", "stain")
+    exporting.export(
+        build_small(SIZE, classes=classes), tmp_path, _splits(), IMAGING, seed=0, classes=classes
+    )
+    files = json.loads((tmp_path / "parity.json").read_text())["files"]
+    assert set(files) == {"openvino", "onnx", "saved_model", "openvino_int8"}
+    pictures = _splits()["train"].images[np.arange(3)]
+    given = [
+        Network(tmp_path / NETWORKS["openvino"], IMAGING, classes=classes).probabilities(pictures),
+        Network(tmp_path / GPU_NETWORK, IMAGING, engine="onnxruntime", classes=classes).probabilities(
+            pictures
+        ),
+        exporting.parity.ask_file(tmp_path / "saved_model/1", IMAGING, pictures),
+    ]
+    for probabilities in given:
+        assert probabilities.shape == (3, SIZE, SIZE, 4)
+        np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_allclose(probabilities, given[0], atol=1e-5)
