@@ -53,6 +53,8 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         force: bool = False,
         masks: str = "all",
         group_by: str = "none",
+        layout: str = "auto",
+        class_map: str = "",
         tile: bool = False,
         empty_tiles: float = 0.25,
         escape_cost: float = 3.0,
@@ -104,6 +106,8 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                 force=force,
                 masks=masks,
                 group_by=group_by,
+                layout=layout,
+                class_map=class_map,
             )
             # The source changes without its URI changing.
             ingested.set_caching_options(False)

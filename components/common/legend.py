@@ -34,8 +34,13 @@ def is_numbered(pair: Pair) -> bool:
     return pair.legend.startswith("[")
 
 
-def write_areas(values: NDArray[np.uint8]) -> str:
-    """`Pair.areas` of a mask (H, W): how many pixels hold each value but GOOD."""
+def write_areas(values: NDArray[np.uint8], black_white: bool = False) -> str:
+    """`Pair.areas` of a mask (H, W): how many pixels hold each value but GOOD.
+
+    Of a file that is `black_white` the number of white pixels alone.
+    """
+    if black_white:
+        return str(np.count_nonzero(values))
     counts = np.bincount(values.ravel(), minlength=256)
     return json.dumps({str(value): int(counts[value]) for value in np.flatnonzero(counts) if value != GOOD})
 
@@ -43,8 +48,30 @@ def write_areas(values: NDArray[np.uint8]) -> str:
 def read_areas(pair: Pair) -> dict[int, int]:
     """Pixels of each value of the pair's mask, GOOD left out."""
     # An index of before classes has the whole area alone.
-    written = json.loads(pair.areas) if pair.areas else {DEFECT: pair.defect_px} if pair.defect_px else {}
+    written = json.loads(pair.areas) if pair.areas else pair.defect_px
+    if isinstance(written, int):
+        return {DEFECT: written} if written else {}
     return {int(value): count for value, count in written.items()}
+
+
+def is_black_white(pair: Pair) -> bool:
+    """Whether the pair's mask says which pixels are defects by white, which no number of a class is."""
+    return bool(pair.areas) and not pair.areas.startswith("{")
+
+
+def counted(pair: Pair, class_map: Mapping[str, str]) -> dict[str, int]:
+    """The classes in the pair's mask that count, as `class_map` calls them, and their pixels."""
+    found: dict[str, int] = {}
+    for value, count in read_areas(pair).items():
+        if value != IGNORE and (name := mapped(pair, value, class_map)) != IGNORED_CLASS:
+            found[name] = found.get(name, 0) + count
+    return found
+
+
+def mapped(pair: Pair, value: int, class_map: Mapping[str, str]) -> str:
+    """What `class_map` calls the class of a value of the pair's mask."""
+    name = _name(pair, value)
+    return class_map.get(name, name)
 
 
 def name_values(pairs: Iterable[Pair]) -> list[Pair]:
@@ -67,8 +94,7 @@ def class_names(
 
     `pairs` are those of `name_values`.
     """
-    found = {_name(pair, value) for pair in pairs if pair.accepted for value in _values(pair)}
-    found = {class_map.get(name, name) for name in found} - {IGNORED_CLASS}
+    found = {name for pair in pairs if pair.accepted for name in counted(pair, class_map)}
     known = [name for name in earlier if name in found]
     new = sorted(
         found - set(known), key=lambda name: (name.isdecimal(), name.zfill(3) if name.isdecimal() else name)
@@ -85,8 +111,7 @@ def class_table(pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]
     table = np.full(256, IGNORE, np.uint8)
     table[GOOD] = GOOD
     for value in _values(pair):
-        name = _name(pair, value)
-        if (name := class_map.get(name, name)) not in numbers:
+        if (name := mapped(pair, value, class_map)) not in numbers:
             raise SourceError(
                 f"The mask of {pair.id} holds a class that the snapshot does not have.",
                 got=name,

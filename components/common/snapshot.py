@@ -11,12 +11,13 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ from defectline.components.common.layout import (
 from defectline.components.common.storage import Storage
 
 SPLITS = ("train", "validation", "test")
+ANNOTATIONS = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv", ".zip")
+"""What files are called that masks are drawn from."""
 
 
 class Pair(NamedTuple):
@@ -76,7 +79,8 @@ class Pair(NamedTuple):
     legend: str = ""
     """The names of the mask's values 1, 2, … as a JSON list; "" where all defects are one class."""
     areas: str = ""
-    """How many pixels of the mask hold each value but 0, as a JSON object; 255 does not count."""
+    """How many pixels of the mask hold each value but 0, as a JSON object, in which 255 does not count; a
+    number where the mask is black and white."""
 
     @property
     def accepted(self) -> bool:
@@ -90,8 +94,9 @@ class Pair(NamedTuple):
     def member(self, kind: str) -> str:
         """The name in the pack of this pair's `image` or `mask`."""
         stem = self.id.partition("/")[2].replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
-        suffix = PurePosixPath(self.image_key if kind == "image" else self.mask_key).suffix
-        return f"{self.label}-{stem}.{kind}{suffix.lower()}"
+        suffix = PurePosixPath(self.image_key if kind == "image" else self.mask_key).suffix.lower()
+        # What is drawn from an annotation is packed as a picture.
+        return f"{self.label}-{stem}.{kind}{'.png' if suffix in ANNOTATIONS else suffix}"
 
     @property
     def content(self) -> tuple[str, str, str]:
@@ -140,13 +145,21 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def snapshot_id(pairs: Iterable[Pair]) -> str:
-    """A digest of everything that a reader of the snapshot can see of its pairs."""
-    lines = sorted(
-        "\t".join((*p.content, p.status, p.split, p.reason + p.note, *filter(None, (p.group,))))
-        for p in pairs
-    )
+def snapshot_id(
+    pairs: Iterable[Pair],
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    class_map: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """A digest of everything that a reader of the snapshot can see of its pairs and their classes."""
+    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason + p.note, *_more(p))) for p in pairs)
+    if class_map or tuple(classes) != DEFAULT_CLASSES:
+        lines += [json.dumps([list(classes), dict(class_map)], sort_keys=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _more(pair: Pair) -> tuple[str, ...]:
+    """What most pairs do not have."""
+    return (pair.legend, pair.group) if pair.legend or pair.group else ()
 
 
 def write_index(path: Path, pairs: Iterable[Pair]) -> None:
@@ -206,10 +219,18 @@ def _damaged(store: Storage, snapshot: str, name: str, what: object) -> StoreErr
     )
 
 
-def publish_snapshot(store: Storage, rows: Sequence[Pair], source: str) -> Snapshot:
+def publish_snapshot(
+    store: Storage,
+    rows: Sequence[Pair],
+    source: str,
+    classes: Sequence[str] = DEFAULT_CLASSES,
+    class_map: Mapping[str, str] = MappingProxyType({}),
+) -> Snapshot:
     """Write a snapshot whole; `move_head` then makes it the newest one."""
     snapshot = Snapshot(
-        id=snapshot_id(rows),
+        id=snapshot_id(rows, classes, class_map),
+        classes=tuple(classes),
+        class_map=dict(class_map),
         fingerprint=fingerprint(rows),
         source=source,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

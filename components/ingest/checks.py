@@ -3,68 +3,142 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from defectline.components.common.classes import IGNORE, MOST_CLASSES
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.images.masks import Mask, read_mask
 from defectline.components.common.images.reading import read_image
+from defectline.components.common.legend import (
+    counted,
+    is_black_white,
+    is_numbered,
+    mapped,
+    read_areas,
+    write_areas,
+    write_legend,
+)
 from defectline.components.common.snapshot import Pair
+from defectline.components.ingest.readers.base import Drawing
 
 MOST_DEFECT = 0.9
-"""A mask that marks more of its picture is an inverted one."""
+"""A black and white mask that marks more of its picture is an inverted one."""
 
 
-def check_pair(pair: Pair, image: bytes, mask: bytes) -> Pair:
+class Checked(NamedTuple):
+    """A pair, and its mask as it is packed."""
+
+    pair: Pair
+    mask: bytes
+
+
+def check_pair(
+    pair: Pair,
+    image: bytes,
+    mask: bytes | Drawing,
+    class_map: Mapping[str, str] = MappingProxyType({}),
+    numbered: bool = False,
+) -> Checked:
     """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
 
     `mask` is empty where `pair` has no `mask_key`; that means an empty mask. What had to be changed to use
-    an accepted pair is its note.
+    an accepted pair is its note. The others are as for `judge`.
     """
-    pair = pair._replace(
-        image_bytes=len(image),
-        mask_bytes=len(mask),
-        image_sha256=hashlib.sha256(image).hexdigest(),
-        mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else "",
-    )
+    pair = pair._replace(image_bytes=len(image), image_sha256=hashlib.sha256(image).hexdigest())
+    if isinstance(mask, bytes):
+        pair = _with_mask(pair, mask)
     try:
         pixels, orientation = read_image(image, channels=3)
     except DefectlineError as error:
-        return reject(pair, f"Image: {error.what} Got {error.got}.", error.fix)
+        return Checked(reject(pair, f"Image: {error.what} Got {error.got}.", error.fix), b"")
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
     # Large pictures are checked several at once: the mask need not lie beside them in memory.
     del pixels
+    drawn = not isinstance(mask, bytes)
     try:
-        empty = Mask(np.zeros((height, width), np.uint8), orientation, "")
-        truth, mask_orientation, note = read_mask(mask) if pair.mask_key else empty
+        if isinstance(mask, bytes):
+            empty = Mask(np.zeros((height, width), np.uint8), orientation, "")
+            truth = read_mask(mask, is_numbered(pair)) if pair.mask_key else empty
+        else:
+            # Tools for labelling show pictures upright.
+            truth = Mask(mask.draw(height, width), orientation, "")
+            mask = cv2.imencode(".png", truth.pixels)[1].tobytes()
+            pair = _with_mask(pair, mask)
     except DefectlineError as error:
-        return reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix)
-    pair = pair._replace(
-        width=width, height=height, defect_px=int(truth.sum()), pixel_sha256=digest.hexdigest()
-    )
+        return Checked(reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix), b"")
+    pair = pair._replace(width=width, height=height, pixel_sha256=digest.hexdigest())
     turned = ""
-    if orientation != mask_orientation:
+    if orientation != truth.orientation:
         turned = (
-            f"Turned upright by EXIF: the image by {orientation}, the mask by {mask_orientation} "
+            f"Turned upright by EXIF: the image by {orientation}, the mask by {truth.orientation} "
             "(1 is upright)."
         )
-    if truth.shape != (height, width):
-        sizes = f"Sizes differ: mask {truth.shape[1]}×{truth.shape[0]}, image {width}×{height}."
+    if truth.pixels.shape != (height, width):
+        found = f"{truth.pixels.shape[1]}×{truth.pixels.shape[0]}"
+        sizes = f"Sizes differ: mask {found}, image {width}×{height}."
         fix = "Export the mask again at the image's size."
-        return reject(pair, f"{sizes} {turned}".rstrip(), fix)
-    if pair.label == "NG" and not pair.defect_px:
+        return Checked(reject(pair, f"{sizes} {turned}".rstrip(), fix), b"")
+    note = f"{truth.note} {turned}".strip()
+    if pair.mask_key:
+        pair = pair._replace(areas=write_areas(truth.pixels, truth.black_white))
+    return Checked(judge(pair._replace(note=note), class_map, numbered, drawn), mask)
+
+
+def _with_mask(pair: Pair, mask: bytes) -> Pair:
+    return pair._replace(
+        mask_bytes=len(mask), mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else ""
+    )
+
+
+def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, drawn: bool = False) -> Pair:
+    """A pair that was read, with its label, id and `defect_px`; rejected where its mask says otherwise.
+
+    Pure. With the label "" the mask decides it. `numbered` says whether other masks of the source that
+    nothing names hold numbers of classes, `drawn` whether the mask comes from an annotation.
+    """
+    areas = read_areas(pair)
+    named = pair._replace(legend=NUMBERS) if numbered and not pair.legend else pair
+    count = sum(counted(named, class_map).values())
+    if count != pair.defect_px:
+        # An index of before classes knows the area only from there.
+        pair = pair._replace(defect_px=count, areas=pair.areas or str(pair.defect_px))
+    two = (numbered and not pair.legend and is_black_white(pair)) or (
+        is_numbered(pair) and not drawn and not pair.label and set(areas) == {IGNORE}
+    )
+    if two and areas:
+        reason = "Its mask holds 0 and 255 alone, and others in the source hold numbers of classes."
+        return reject(pair, reason, "Write the number of the class instead of 255, which does not count.")
+    label, stem = pair.label, pair.id.removeprefix(f"{pair.label}/") if pair.label else pair.id
+    if label == "NG" and areas and not count and named.legend.startswith('"'):
+        # The folder of a class that does not count says nothing else about its pictures.
+        label = ""
+    label = label or ("NG" if count else "OK")
+    pair = pair._replace(id=f"{label}/{stem}", label=label)
+    if label == "NG" and not areas:
         return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
-    if pair.label == "NG" and pair.defect_px > MOST_DEFECT * height * width:
-        share = pair.defect_px / (height * width)
+    if label == "NG" and not count:
+        reason = f"NG, but nothing that its mask marks counts: {_listed(named, areas)}."
+        return reject(pair, reason, "Move the pair to OK, or take one of these classes out of class_map.")
+    size = pair.width * pair.height
+    if label == "NG" and not is_numbered(named) and count > MOST_DEFECT * size:
         fix = "Swap black and white: 0 is good, 255 defect."
-        return reject(pair, f"Its mask marks {share:.0%} of the picture.", fix)
-    if pair.label == "OK" and pair.defect_px:
-        return reject(
-            pair, f"OK, but its mask marks {pair.defect_px} px.", "Move the pair to NG, or empty the mask."
-        )
-    return pair._replace(note=f"{note} {turned}".strip())
+        return reject(pair, f"Its mask marks {count / size:.0%} of the picture.", fix)
+    if label == "OK" and count:
+        return reject(pair, f"OK, but its mask marks {count} px.", "Move the pair to NG, or empty the mask.")
+    return pair
+
+
+NUMBERS = write_legend([str(value) for value in range(1, MOST_CLASSES + 1)])
+
+
+def _listed(pair: Pair, areas: Mapping[int, int]) -> str:
+    return ", ".join("255" if value == IGNORE else mapped(pair, value, {}) for value in sorted(areas))
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:

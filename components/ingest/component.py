@@ -14,6 +14,8 @@ def ingest(
     force: bool,
     masks: str,
     group_by: str,
+    layout: str,
+    class_map: str,
     pictures: Output[HTML],
 ) -> str:
     """Takes a snapshot of the source; returns its id, or "" where there is nothing new.
@@ -30,6 +32,8 @@ def ingest(
         "force": force,
         "masks": masks,
         "group_by": group_by,
+        "layout": layout,
+        "class_map": class_map,
     }
     return run_step(
         source,

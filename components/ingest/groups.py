@@ -29,22 +29,19 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
-def name_groups(
-    pairs: Iterable[Pair], own: Mapping[str, str], listed: Sequence[Listed], pattern: str
-) -> list[Pair]:
+def name_groups(pairs: Iterable[Pair], listed: Sequence[Listed], pattern: str) -> list[Pair]:
     """The pairs with their groups as far as something says them.
 
-    The rows of splits.csv count most, then the `pattern` (`group_by`) where one is set, then what the layout
-    says: `own` maps ids to groups. Absent pictures keep theirs, unless there is a pattern. Ids that it does
-    not match stand alone and are counted. Raises SourceError where it matches none, and where one picture is
-    listed in two groups.
+    The rows of splits.csv count most, then the `pattern` (`group_by`) where one is set, then the groups that
+    the pairs have, from their layout or an earlier snapshot. Ids that the pattern does not match stand alone
+    and are counted. Raises SourceError where it matches none, and where one picture is listed in two groups.
     """
     pairs = list(pairs)
     given = find_listed(listed, present(pairs))
     named = []
     for pair in pairs:
         if pattern == NO_PATTERN:
-            group = pair.group if pair.status == "absent" else own.get(pair.id, "")
+            group = pair.group
         else:
             # An optional part of the expression may have matched nothing.
             found = re.search(pattern, pair.id)

@@ -5,12 +5,14 @@ import io
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from defectline.components.common.classes import IGNORE
 from defectline.components.common.errors import Corrupt, SourceError
+from defectline.components.common.legend import class_names, name_values, read_areas
 from defectline.components.common.snapshot import (
     Pair,
     Snapshot,
@@ -23,12 +25,21 @@ from defectline.components.common.snapshot import (
 )
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
-from defectline.components.ingest.checks import check_pair, reject, reject_duplicates
-from defectline.components.ingest.groups import NO_PATTERN, check_sides, name_groups, present, say_groups
+from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
+from defectline.components.ingest.groups import check_sides, name_groups, present, say_groups
 from defectline.components.ingest.junk import describe
+from defectline.components.ingest.labels import (
+    Labels,
+    file_of,
+    find_labels,
+    marked,
+    reads_alike,
+    to_pair,
+    with_files,
+)
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
-from defectline.components.ingest.readers.base import Listing
-from defectline.components.ingest.readers.folders import FOLDERS, Paired, pair_objects
+from defectline.components.ingest.readers.base import Layout, Listing, Record, Sidecar
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
 
@@ -42,13 +53,16 @@ ROUNDS = 5
 
 NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
 
-Unread = tuple[Object, Object | None, Pair]
+DEFAULTS = IngestSettings()
+
+Unread = tuple[Record, Pair]
 
 
 class TooManyRejected(SourceError):
     """More pairs than allowed were rejected; `rows` are all that were read, without splits."""
 
     rows: list[Pair]
+    labels: Labels
 
 
 class Read(NamedTuple):
@@ -60,40 +74,48 @@ class Read(NamedTuple):
     as_listed: bool = True
 
 
+class Taken(NamedTuple):
+    """A snapshot, and what the source's labels were."""
+
+    snapshot: Snapshot
+    labels: Labels
+
+
 def take_snapshot(
-    source: Storage,
-    store: Storage,
-    max_rejected: float,
-    quarantine_key: str,
-    masks: str = "all",
-    group_by: str = NO_PATTERN,
-) -> Snapshot:
-    """Bring the source's present state into the store, and return the snapshot of it.
+    source: Storage, store: Storage, quarantine_key: str, settings: IngestSettings = DEFAULTS
+) -> Taken:
+    """Bring the source's present state into the store: the snapshot of it, and what its labels are.
 
     Files that an earlier snapshot packed, by key and version, are not read again, nor those that a run
     packed which was cut off; what is packed already, by content, is not packed again. A source that
-    changes while it is read is listed again. `masks` and `group_by` are those of IngestSettings. The
-    quarantine table is written even where too many pairs were rejected, which raises TooManyRejected; a
-    wrong layout, an empty class, too few pairs and a split file that cannot be followed raise SourceError,
-    another run that published a snapshot meanwhile Conflict. No pair of an older snapshot changes.
+    changes while it is read is listed again. The quarantine table is written even where too many pairs were
+    rejected, which raises TooManyRejected; a wrong layout, an empty class, too few pairs and a split file
+    that cannot be followed raise SourceError, another run that published a snapshot meanwhile Conflict. No
+    pair of an older snapshot changes.
     """
-    paired, listed = _list(source, masks)
+    labels, listed = _list(source, settings)
+    say(f"layout {labels.format}: {labels.why}")
+    if ignored := labels.layout.ignored:
+        say(f"ignored {describe(ignored)}")
+    for note in labels.layout.notes:
+        say(note)
     # Again later: this one shows before the long reading whether the store can be written.
-    store.write(quarantine_key, quarantine_table(paired.rejected))
+    store.write(quarantine_key, quarantine_table(labels.layout.rejected))
     head = find_head(store)
     earlier = read_pairs(store, head.snapshot) if head.snapshot else []
     cut_off = read_journal(store, source.uri)
     if lost := lost_packs(store, earlier + cut_off):
         say(f"{len(lost)} packs have left the store or were cut short: their pictures are read again")
         earlier, cut_off = _forget(earlier, lost), _forget(cut_off, lost)
-    known = _known(store, head.snapshot, earlier, cut_off, source.uri)
+    before = read_snapshot(store, head.snapshot) if head.snapshot else None
+    known = _known(before, earlier, cut_off, source.uri)
     for _ in range(ROUNDS):
-        rows, complete = _read_new(paired, source, store, known, earlier)
+        rows, again = _read_new(labels.layout, source, store, known, earlier, settings.classes)
         known |= {_state(row): row for row in rows if row.image_sha256}
-        if complete:
+        if not again:
             break
-        say("files were replaced or deleted while they were read: listing the source again")
-        paired, listed = _list(source, masks)
+        say(f"{again}: listing the source again")
+        labels, listed = _list(source, settings)
     else:
         raise SourceError(
             "The source changes faster than it can be read.",
@@ -101,23 +123,39 @@ def take_snapshot(
             expected="files that stay as they are for some minutes",
             fix="Let the program that writes them finish first, or write each under a name of its own.",
         )
-    rows = reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.accepted})
+    rows = name_values(reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.accepted}))
     store.write(quarantine_key, quarantine_table(rows))
     if noted := sum(row.accepted and bool(row.note) for row in rows):
         say(f"{noted} pairs were changed to be used; the quarantine table says how")
-    _check_rejected(rows, max_rejected, store.url(quarantine_key))
+    _check_rejected(rows, labels, settings.max_rejected, store.url(quarantine_key))
+    _check_good(rows, earlier)
     decided = {p.pixel_sha256: p.split for p in earlier if p.split}
     there = {p.pixel_sha256 for p in rows if p.accepted}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in there]
-    rows = name_groups(rows, {pair.id: pair.group for *_, pair in paired.pairs}, listed, group_by)
+    rows = name_groups(rows, listed, settings.group_by)
     say_groups(rows)
-    rows = assign_splits(rows, known_splits(listed, present(rows), decided))
+    rows = assign_splits(rows, known_splits(listed, present(rows), decided), settings.classes)
     check_sides(rows, listed, decided)
-    snapshot = publish_snapshot(store, rows, source.uri)
+    classes = class_names(rows, settings.classes, before.classes if before else ())
+    snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes)
     # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)
     clear_journal(store, source.uri)
-    return snapshot
+    return Taken(snapshot, labels)
+
+
+def _check_good(rows: list[Pair], earlier: list[Pair]) -> None:
+    """Raise SourceError where all good pictures left; say so where there never were any."""
+    if any(row.accepted and row.label == "OK" for row in rows):
+        return
+    if gone := sum(row.accepted and row.label == "OK" for row in earlier):
+        raise SourceError(
+            "No good picture of the source is left.",
+            got=f"no usable OK picture, where the snapshot before has {gone}",
+            expected="good pictures, as before",
+            fix="Bring them back, or start a new store if it shall be trained without.",
+        )
+    say("the source has no good pictures: how many of them would be rejected cannot be judged")
 
 
 State = tuple[str, str, str, str]
@@ -133,15 +171,14 @@ def _forget(rows: list[Pair], lost: set[str]) -> list[Pair]:
 
 
 def _known(
-    store: Storage, head: str | None, earlier: list[Pair], cut_off: list[Pair], source: str
+    before: Snapshot | None, earlier: list[Pair], cut_off: list[Pair], source: str
 ) -> dict[State, Pair]:
     """What was read before of this source, as it was judged before duplicates and splits."""
     rows = [row for row in earlier if row.status != "absent"]
-    if head:
-        snapshot = read_snapshot(store, head)
-        if snapshot.source != source:
+    if before:
+        if before.source != source:
             rows = []
-        elif snapshot.software != software():
+        elif before.software != software():
             # Another version may judge otherwise what was rejected.
             rows = [row for row in rows if row.pack]
     if cut_off:
@@ -152,22 +189,25 @@ def _known(
 def _undecided(row: Pair) -> Pair:
     """A row without what depends on other rows: a picture that it repeated may be gone."""
     row = row._replace(split="")
-    return row._replace(status="accepted", reason="", fix="") if row.pack else row
+    return _accepted(row) if row.pack else row
 
 
-def _list(source: Storage, masks: str) -> tuple[Paired, list[Listed]]:
-    listing = Listing(source, source.list_all())
+def _accepted(row: Pair) -> Pair:
+    return row._replace(status="accepted", reason="", fix="")
+
+
+def _list(source: Storage, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
+    listing = Listing(source, source.list_all(), settings.masks)
     listed = read_split_file(source, listing.objects)
-    paired = pair_objects(listing.objects, masks)
-    if listing.ignored:
-        say(f"ignored, for they are not data: {describe(listing.ignored)}")
-    if paired.elsewhere:
-        say(f"ignored {paired.elsewhere} files outside of {', '.join(f'{name}/' for name in FOLDERS)}")
-    return paired, listed
-
-
-def _versioned(pair: Pair, image: Object, mask: Object | None) -> Pair:
-    return pair._replace(image_version=image.version, mask_version=mask.version if mask else "")
+    try:
+        return find_labels(listing, settings), listed
+    except KeyError as error:
+        raise SourceError(
+            "An annotation file was replaced or deleted while it was read.",
+            got=str(error.args[0]) if error.args else "a file that is gone",
+            expected="a source that does not change meanwhile",
+            fix="Run again.",
+        ) from error
 
 
 def _find(source: Storage, listed: Object) -> Object | None:
@@ -176,23 +216,32 @@ def _find(source: Storage, listed: Object) -> Object | None:
 
 
 def _read_new(
-    paired: Paired, source: Storage, store: Storage, known: dict[State, Pair], earlier: list[Pair]
-) -> tuple[list[Pair], bool]:
-    """Read and pack what is not known. Returns all rows, and whether all files were as they were listed."""
-    rows, unread = list(paired.rejected), []
-    for image, mask, pair in paired.pairs:
-        pair = _versioned(pair, image, mask)
-        if old := known.get(_state(pair)):
-            rows.append(old)
+    layout: Layout,
+    source: Storage,
+    store: Storage,
+    known: dict[State, Pair],
+    earlier: list[Pair],
+    class_map: Mapping[str, str],
+) -> tuple[list[Pair], str]:
+    """Read and pack what is not known. Returns all rows, and why they are not right yet."""
+    numbered = _hold_numbers(known.get(_state(to_pair(one))) for one in layout.records if not one.legend)
+    rows, unread = list(layout.rejected), []
+    for record in layout.records:
+        pair = to_pair(record)
+        old = known.get(_state(pair))
+        if old and (row := _again(old, record, pair, class_map, numbered)):
+            rows.append(row)
         else:
-            unread.append((image, mask, pair))
+            unread.append((record, pair))
     if not unread:
-        return rows, True
+        return rows, ""
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
-    complete = True
+    again = ""
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
-        for read, files, as_listed in track(_read(source, unread), len(unread), "reading pairs"):
-            complete &= as_listed
+        reading = _read(source, unread, class_map, numbered)
+        for read, files, as_listed in track(reading, len(unread), "reading pairs"):
+            if not as_listed:
+                again = "files were replaced or deleted while they were read"
             if read is None:
                 continue
             if not read.accepted:
@@ -201,39 +250,73 @@ def _read_new(
                 packer.note(read._replace(pack=pack))
             else:
                 packer.add(read, *files)
-    return rows + packer.rows, complete
+    if not numbered and _hold_numbers(row for row in packer.rows if not row.legend):
+        again = again or "masks hold numbers of classes, which those read before may hold as well"
+    return rows + packer.rows, again
 
 
-def _read(source: Storage, unread: list[Unread]) -> Iterator[Read]:
+def _hold_numbers(rows: Iterable[Pair | None]) -> bool:
+    """Whether some mask that no reader names holds more than one class."""
+    return any(1 < value < IGNORE for row in rows if row for value in read_areas(row))
+
+
+def _again(
+    old: Pair, record: Record, pair: Pair, class_map: Mapping[str, str], numbered: bool
+) -> Pair | None:
+    """A row that was read before as it is judged now; None where the files are needed again."""
+    if not reads_alike(old, record, numbered):
+        return None
+    if isinstance(record.mask, Sidecar):
+        # What it says is known from there, but not whether it said the label.
+        pair = pair._replace(id=old.id, label=old.label, legend=old.legend)
+    row = old._replace(id=pair.id, label=pair.label, legend=pair.legend, group=pair.group)
+    if not old.accepted and not old.areas:
+        return row
+    row = judge(_accepted(row), class_map, numbered, not isinstance(record.mask, Object))
+    if isinstance(record.mask, Sidecar) and row.accepted != old.accepted:
+        return None
+    # A pack has files by their pair's id.
+    return None if row.accepted and (not old.pack or row.id != old.id) else row
+
+
+def _read(
+    source: Storage, unread: list[Unread], class_map: Mapping[str, str], numbered: bool
+) -> Iterator[Read]:
     """Read and check pairs, several at once, in the order of their ids."""
     decoding = threading.Semaphore(DECODERS)
 
     def read(item: Unread, attempts: int = ROUNDS) -> Read:
-        image, mask, pair = item
+        record, pair = item
+        file = file_of(record.mask)
         try:
-            files = (
-                source.read(image.key, image.version),
-                source.read(mask.key, mask.version) if mask else b"",
+            image, other = (
+                source.read(record.image.key, record.image.version),
+                source.read(file.key, file.version) if file else b"",
             )
         except KeyError:
             # In its place among the others the new version is packed as if it had always been there.
-            image_now, mask_now = _find(source, image), _find(source, mask) if mask else None
-            if image_now is None or (mask and mask_now is None) or attempts == 1:
+            image_now, file_now = _find(source, record.image), _find(source, file) if file else None
+            if image_now is None or (file and file_now is None) or attempts == 1:
                 return Read(None, as_listed=False)
-            new = image_now, mask_now, _versioned(pair, image_now, mask_now)
-            return read(new, attempts - 1)._replace(as_listed=False)
+            new = with_files(record, image_now, file_now)
+            return read((new, to_pair(new)), attempts - 1)._replace(as_listed=False)
         except Corrupt as error:
             return Read(reject(pair, error.what, error.fix))
+        try:
+            pair, mask = marked(record, pair, other)
+        except SourceError as error:
+            return Read(reject(pair, f"Annotation: {error.what} Got {error.got}.", error.fix))
         with decoding:
-            pair = check_pair(pair, *files)
-        return Read(pair, files) if pair.accepted else Read(pair)
+            pair, packed = check_pair(pair, image, mask, class_map, numbered)
+        return Read(pair, (image, packed)) if pair.accepted else Read(pair)
 
     pending: deque[tuple[int, Future[Read]]] = deque()
     ahead = 0
     with ThreadPoolExecutor(READERS) as readers:
         try:
-            for item in sorted(unread, key=lambda item: item[2].id):
-                size = item[0].size + (item[1].size if item[1] else 0)
+            for item in sorted(unread, key=lambda item: item[1].id):
+                record = item[0]
+                size = record.image.size + (file.size if (file := file_of(record.mask)) else 0)
                 while pending and (ahead + size > AHEAD_BYTES or len(pending) >= 8 * READERS):
                     ahead -= pending[0][0]
                     yield pending.popleft()[1].result()
@@ -261,7 +344,7 @@ def quarantine_table(rows: Iterable[Pair]) -> bytes:
     return out.getvalue().encode()
 
 
-def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
+def _check_rejected(rows: list[Pair], labels: Labels, max_rejected: float, table: str) -> None:
     rejected = sorted(row for row in rows if row.status == "rejected")
     if len(rejected) > max_rejected * len(rows):
         reasons = "; ".join(f"{row.id}: {row.reason}" for row in rejected[:3])
@@ -271,5 +354,5 @@ def _check_rejected(rows: list[Pair], max_rejected: float, table: str) -> None:
             expected=f"at most {max_rejected:.1%} (max_rejected={max_rejected:g})",
             fix=f"Fix what {table} lists and pictures.html next to it shows, or raise max_rejected.",
         )
-        error.rows = rows
+        error.rows, error.labels = rows, labels
         raise error

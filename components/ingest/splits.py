@@ -2,18 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SourceError
+from defectline.components.common.legend import counted
 from defectline.components.common.snapshot import SPLITS, Pair
 
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 LEAST = 2
 """Of each label, in each split: a rate over one picture, or over one part, says nothing."""
 
 
 def targets(count: int) -> dict[str, int]:
     """How many of `count` pictures of a label go where: 60/20/20, at least LEAST in each."""
-    part = max(LEAST, round(0.2 * count))
+    part = max(LEAST, round(SHARES["test"] * count))
     return {"train": count - 2 * part, "validation": part, "test": part}
 
 
@@ -21,18 +24,23 @@ Part = dict[str, str]
 """Pixel hashes of the accepted pictures that stay together → their labels: of a group, or of one alone."""
 
 
-def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]:
+def assign_splits(
+    pairs: Iterable[Pair], known: Mapping[str, str], class_map: Mapping[str, str] = MappingProxyType({})
+) -> list[Pair]:
     """Give every accepted pair its split.
 
     `known` maps pixel hashes to the splits that earlier snapshots or the source's own list gave; those
     stay, and a new picture goes where its group has most of its pictures, absent ones too. The other parts
-    are taken in the order of their sizes and pixel hashes, and each goes where most is missing, so the
-    answer depends on the pictures alone, not on their names or order. Pure. Raises SourceError where a label
-    has too few pictures, or too few parts.
+    are taken in the order of their sizes and pixel hashes, those with the rarest class first. Each goes where
+    most of that class is missing, or of its label where there is one class, so the answer depends on the
+    pictures alone, not on their names or order. A source may have no good pictures. Pure. Raises SourceError
+    where a label has too few pictures, or too few parts.
     """
     pairs = sorted(pairs)
     parts = find_parts(pairs)
-    wanted = {label: targets(_enough(parts, label)) for label in LABELS}
+    labels_there = [label for label in LABELS if label == "NG" or any(label in p.values() for p in parts)]
+    wanted = {label: targets(_enough(parts, label)) for label in labels_there}
+    classes = _Classes(pairs, class_map)
     sides = _sides(pairs, known)
     groups = {pair.pixel_sha256: pair.group for pair in pairs if pair.accepted}
     split: dict[str, str] = {}
@@ -41,6 +49,7 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
 
     def put(part: Part, where: Mapping[str, str]) -> None:
         split.update(where)
+        classes.put(where)
         placed = [(label, where[pixels]) for pixels, label in part.items()]
         for place in placed:
             have[place] += 1
@@ -53,11 +62,11 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
         first = min(part)
         side = sides.get(groups[first])
         if side is None and first not in known:
-            free.append((-len(part), first, part))
+            free.append((classes.rarest(part), -len(part), first, part))
         else:
             put(part, {pixels: known.get(pixels, side or "") for pixels in part})
     left = Counter(label for *_, part in free for label in set(part.values()))
-    for _, _, part in sorted(free, key=lambda ranked: ranked[:2]):
+    for (_, rarest), *_, part in sorted(free, key=lambda ranked: ranked[:3]):
         labels = dict.fromkeys(part.values(), 0)
         for label in part.values():
             labels[label] += 1
@@ -67,16 +76,45 @@ def assign_splits(pairs: Iterable[Pair], known: Mapping[str, str]) -> list[Pair]
             for side in missing:
                 target = wanted[label][side]
                 missing[side] += count * (target - have[label, side] - (count - 1)) / target
-        put(part, dict.fromkeys(part, max(missing, key=missing.__getitem__)))
-    _check_shares(have, parts_have)
+        by_class = {side: classes.missing(rarest, part, side) for side in missing}
+        put(part, dict.fromkeys(part, max(missing, key=lambda side: (by_class[side], missing[side]))))
+    _check_shares(labels_there, have, parts_have)
     return [p._replace(split=split[p.pixel_sha256]) if p.accepted else p for p in pairs]
+
+
+class _Classes:
+    """The classes of the pictures, as far as they tell pictures of a label apart, and where they went."""
+
+    def __init__(self, pairs: Iterable[Pair], class_map: Mapping[str, str]):
+        self._of = {p.pixel_sha256: list(counted(p, class_map)) for p in pairs if p.accepted}
+        self._sizes = Counter(name for names in self._of.values() for name in names)
+        bad = sum(bool(names) for names in self._of.values())
+        # A class that every picture has says no more than its label.
+        for name in [name for name, size in self._sizes.items() if size == bad]:
+            del self._sizes[name]
+        self._have: Counter[tuple[str, str]] = Counter()
+
+    def rarest(self, part: Part) -> tuple[int, str]:
+        """How many pictures have the rarest class of a part, and its name."""
+        found = {name for pixels in part for name in self._of[pixels] if name in self._sizes}
+        return min(((self._sizes[name], name) for name in found), default=(0, ""))
+
+    def missing(self, name: str, part: Part, side: str) -> float:
+        """What share of its pictures with this class a side lacks, before the last of the part comes."""
+        if not name:
+            return 0.0
+        target = SHARES[side] * self._sizes[name]
+        return (target - self._have[name, side] - (sum(name in self._of[p] for p in part) - 1)) / target
+
+    def put(self, where: Mapping[str, str]) -> None:
+        self._have.update((name, side) for pixels, side in where.items() for name in self._of[pixels])
 
 
 def _open_to(
     labels: Iterable[str], left: Mapping[str, int], parts_have: Mapping[tuple[str, str], int]
 ) -> Sequence[str]:
     """Where a part of these labels may go: the last of a label only where there would be too few of it."""
-    urgent = set()
+    urgent: set[str] = set()
     for label in labels:
         # Nearly always there are plenty.
         if left[label] <= len(SPLITS) * LEAST:
@@ -136,8 +174,10 @@ def _enough(parts: Sequence[Part], label: str) -> int:
     return pictures
 
 
-def _check_shares(have: Counter[tuple[str, str]], parts_have: Counter[tuple[str, str]]) -> None:
-    for label in LABELS:
+def _check_shares(
+    labels: Iterable[str], have: Counter[tuple[str, str]], parts_have: Counter[tuple[str, str]]
+) -> None:
+    for label in labels:
         for what, counts in (("pictures", have), ("groups", parts_have)):
             for split in SPLITS:
                 if counts[label, split] < LEAST:

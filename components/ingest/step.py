@@ -7,9 +7,10 @@ from pathlib import Path
 
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import CONFIG, PICTURES, QUARANTINE, run_key, snapshot_key
+from defectline.components.common.legend import counted
 from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
 from defectline.components.common.settings import checked
-from defectline.components.common.snapshot import read_pairs
+from defectline.components.common.snapshot import Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
@@ -42,9 +43,7 @@ def ingest(
         origin, target = open_storage(source), open_storage(store)
         _check_apart(origin, target)
         try:
-            snapshot = take_snapshot(
-                origin, target, chosen.max_rejected, run_key(run, QUARANTINE), chosen.masks, chosen.group_by
-            )
+            snapshot, _ = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen)
         except SourceError as error:
             if isinstance(error, TooManyRejected):
                 _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
@@ -53,7 +52,7 @@ def ingest(
             raise
         _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
         target.write(run_key(run, CONFIG), _config(source, store, model_name, chosen, settings_key).encode())
-        new, reason = _news(target, model_name, snapshot.id, settings_key, chosen)
+        new, reason = _news(target, model_name, snapshot, settings_key, chosen)
         report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
         if new:
@@ -77,6 +76,8 @@ def _config(source: str, store: str, model_name: str, settings: IngestSettings, 
       force: false
       masks: "all"
       group_by: "none"
+      layout: "auto"
+      class_map: ""
       epochs: 3
       tile: true
       init_from: "a b.keras"
@@ -139,18 +140,21 @@ def _show(page: str, store: Storage, run: str, file: Path | None) -> None:
 
 
 def _news(
-    store: Storage, model_name: str, snapshot: str, settings_key: str, settings: IngestSettings
+    store: Storage, model_name: str, snapshot: Snapshot, settings_key: str, settings: IngestSettings
 ) -> tuple[bool, str]:
     """Whether to go on, and why in a few words."""
     gated = read_gate(store, model_name)
     if gated is None:
         return True, "all of them new"
-    before = {p.content for p in read_pairs(store, gated.snapshot) if p.accepted}
-    now = {p.content for p in read_pairs(store, snapshot) if p.accepted}
+    judged = read_snapshot(store, gated.snapshot)
+    before, now = (
+        {(*p.content, *sorted(counted(p, of.class_map))) for p in read_pairs(store, of.id) if p.accepted}
+        for of in (judged, snapshot)
+    )
     count = len(now - before)
     if settings.force:
         return True, f"{count} new, and --force"
-    if set(gated.settings_key.split()) != set(settings_key.split()):
+    if judged.class_map != snapshot.class_map or set(gated.settings_key.split()) != set(settings_key.split()):
         return True, f"{count} new, and other settings"
     if count >= settings.min_new_images:
         return True, f"{count} new"

@@ -12,7 +12,7 @@ from defectline.components.ingest.checks import check_pair, reject_duplicates
 
 
 def check(label: str, image: bytes, truth: bytes) -> Pair:
-    return check_pair(Pair(f"{label}/1", label, "accepted", "i.png", "m.png"), image, truth)
+    return check_pair(Pair(f"{label}/1", label, "accepted", "i.png", "m.png"), image, truth).pair
 
 
 def test_a_sound_pair_is_accepted_with_what_is_known_of_it():

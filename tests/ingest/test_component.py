@@ -12,7 +12,7 @@ from defectline.components.ingest.component import ingest as ingest_component
 def test_the_component_hands_its_arguments_on(source: Path, store: FolderStorage):
     page = HTML(uri=str(store.root.parent / "kfp/pictures"))
     snapshot = ingest_component(
-        str(source), str(store.root), "now", "defects", "", 1, 0.1, False, "all", "none", page
+        str(source), str(store.root), "now", "defects", "", 1, 0.1, False, "all", "none", "auto", "", page
     )
     assert snapshot == read_head(store)
     assert Path(page.path).read_bytes() == store.read("runs/now/pictures.html")

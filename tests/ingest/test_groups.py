@@ -24,7 +24,9 @@ def groups(rows: list[Pair]) -> dict[str, str]:
 
 
 def take(source: Path, store: FolderStorage, group_by: str = NO_PATTERN) -> dict[str, Pair]:
-    snapshot = take_snapshot(FolderStorage(source), store, 0.1, QUARANTINE, group_by=group_by)
+    snapshot = take_snapshot(
+        FolderStorage(source), store, QUARANTINE, IngestSettings(group_by=group_by)
+    ).snapshot
     return {row.id: row for row in read_pairs(store, snapshot.id)}
 
 
@@ -56,7 +58,7 @@ def test_another_pattern_is_refused(pattern: str, expected: str):
 
 def test_ids_that_the_pattern_does_not_match_stand_alone_and_are_counted(capsys: pytest.CaptureFixture[str]):
     rows = [pair("OK/k01_1"), pair("OK/k01_2"), pair("NG/k01_3"), pair("OK/x"), pair("NG/y")]
-    assert groups(name_groups(rows, {}, [], r"k(\d+)_")) == {
+    assert groups(name_groups(rows, [], r"k(\d+)_")) == {
         "OK/k01_1": "01",
         "OK/k01_2": "01",
         "NG/k01_3": "01",
@@ -68,24 +70,24 @@ def test_ids_that_the_pattern_does_not_match_stand_alone_and_are_counted(capsys:
 
 def test_a_pattern_that_matches_nothing_is_refused():
     with pytest.raises(SourceError, match="group_by matches no picture") as caught:
-        name_groups([pair("OK/1"), pair("NG/2")], {}, [], "part(x)")
+        name_groups([pair("OK/1"), pair("NG/2")], [], "part(x)")
     assert caught.value.got == "group_by=part(x) and ids such as NG/2, OK/1"
 
 
 def test_the_list_counts_more_than_the_pattern_and_this_more_than_the_layout():
-    rows = [pair("OK/a1"), pair("OK/b2"), pair("NG/c3", status="absent", group="old")]
-    own = {"OK/a1": "own", "OK/b2": "own"}
+    own = [pair("OK/a1", group="own"), pair("OK/b2", group="own")]
+    rows = [*own, pair("NG/c3", status="absent", group="old")]
     listed = [Listed(2, "OK/a1.png", "", "list")]
-    assert groups(name_groups(rows, own, [], NO_PATTERN)) == {"OK/a1": "own", "OK/b2": "own", "NG/c3": "old"}
-    assert groups(name_groups(rows, own, listed, NO_PATTERN))["OK/a1"] == "list"
-    assert groups(name_groups(rows, own, listed, r"(\d)")) == {"OK/a1": "list", "OK/b2": "2", "NG/c3": "3"}
+    assert groups(name_groups(rows, [], NO_PATTERN)) == {"OK/a1": "own", "OK/b2": "own", "NG/c3": "old"}
+    assert groups(name_groups(rows, listed, NO_PATTERN))["OK/a1"] == "list"
+    assert groups(name_groups(rows, listed, r"(\d)")) == {"OK/a1": "list", "OK/b2": "2", "NG/c3": "3"}
 
 
 def test_a_copy_gives_its_group_to_the_one_that_is_kept():
     kept, copy = pair("OK/a"), pair("OK/b", status="rejected")._replace(pixel_sha256="pixels of OK/a")
-    assert name_groups([kept, copy], {}, [Listed(2, "OK/b", "", "g")], NO_PATTERN)[0].group == "g"
+    assert name_groups([kept, copy], [Listed(2, "OK/b", "", "g")], NO_PATTERN)[0].group == "g"
     with pytest.raises(SourceError, match="two groups"):
-        name_groups([kept, copy], {}, [Listed(2, "OK/b", "", "g"), Listed(3, "OK/a", "", "h")], NO_PATTERN)
+        name_groups([kept, copy], [Listed(2, "OK/b", "", "g"), Listed(3, "OK/a", "", "h")], NO_PATTERN)
 
 
 # Two sides

@@ -13,6 +13,7 @@ from defectline.components.common.errors import StoreError
 from defectline.components.common.snapshot import read_files, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest import packing
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
 
 
@@ -63,10 +64,15 @@ def test_a_lost_or_changed_pack_is_noticed(source: Path, store: FolderStorage, d
 def test_a_damaged_journal_only_costs_time(source: Path, store: FolderStorage, capfd: pytest.CaptureFixture):
     spoil(source)
     with pytest.raises(TooManyRejected):
-        take_snapshot(FolderStorage(source), store, 0.0, QUARANTINE)
+        take_snapshot(FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=0.0))
     (journal,) = store.list("snapshots/journal/")
     store.write(journal.key, b"")
-    assert take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE).accepted == 15
+    assert (
+        take_snapshot(
+            FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=0.5)
+        ).snapshot.accepted
+        == 15
+    )
     assert f"{store.url(journal.key)} is damaged and ignored: 0 bytes" in capfd.readouterr().out
     assert not list(store.list("snapshots/journal/"))
 
@@ -82,15 +88,17 @@ def test_a_pack_that_is_lost_is_packed_again(
 ):
     spoil(source)
     if published:
-        take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE)
+        take_snapshot(FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=0.5))
     else:
         with pytest.raises(TooManyRejected):
-            take_snapshot(FolderStorage(source), store, 0.0, QUARANTINE)
+            take_snapshot(FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=0.0))
     (pack,) = store.list("snapshots/packs/")
     store.delete(pack.key)
     if cut:
         store.write(pack.key, b"short")
-    snapshot = take_snapshot(FolderStorage(source), store, 0.5, QUARANTINE)
+    snapshot = take_snapshot(
+        FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=0.5)
+    ).snapshot
     assert "1 packs have left the store or were cut short" in capfd.readouterr().out
     rows = [p for p in read_pairs(store, snapshot.id) if p.accepted]
     assert len(list(read_files(store, rows))) == len(rows) == 15
@@ -120,11 +128,11 @@ def test_a_run_that_was_cut_off_is_continued(
         raise RuntimeError("cut off")
 
     with pytest.raises(RuntimeError):
-        take_snapshot(Restless(source, "OK/00001_OK_Image.png", cut_off), store, 0.1, QUARANTINE)
+        take_snapshot(Restless(source, "OK/00001_OK_Image.png", cut_off), store, QUARANTINE)
     packed = len(list(store.list("snapshots/packs/")))
     assert packed
     counting = CountingFolder(source)
-    take_snapshot(counting, store, 0.1, QUARANTINE)
+    take_snapshot(counting, store, QUARANTINE)
     assert stored(store).keys() == stored(undisturbed).keys()
     assert 0 < len(counting.keys_read) < 32
     for key, data in stored(undisturbed).items():

@@ -232,15 +232,22 @@ def test_an_unknown_choice_of_masks_is_refused(source: Path, store: FolderStorag
     assert "The setting masks is wrong." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("label", ["OK", "NG"])
-def test_a_missing_folder_of_masks_is_said_once(source: Path, store: FolderStorage, label: str, capsys):
-    shutil.rmtree(source / f"{label}_MSK")
+def test_where_no_good_picture_has_a_mask_none_needs_one(source: Path, store: FolderStorage):
+    shutil.rmtree(source / "OK_MSK")
+    rows = read_pairs(store, run(source, store))
+    assert Counter((row.label, row.status, bool(row.mask_key)) for row in rows) == {
+        ("OK", "accepted", False): 8,
+        ("NG", "accepted", True): 8,
+    }
+
+
+def test_a_missing_folder_of_masks_is_said_once(source: Path, store: FolderStorage, capsys):
+    shutil.rmtree(source / "NG_MSK")
     with pytest.raises(SystemExit):
         run(source, store)
     said = capsys.readouterr().out
-    assert f"The class {label} has no masks." in said
-    assert f"8 images in {label}/, no file in {label}_MSK/" in said
-    assert ("masks=ng_only" in said) == (label == "OK")
+    assert "The class NG has no masks." in said
+    assert "8 images in NG/, no file in NG_MSK/" in said
     assert read_head(store) is None
 
 

@@ -57,7 +57,7 @@ def test_unchanged_files_are_not_read_again(source: Path, store: FolderStorage):
     first = take(source, store)
     write_pair(source, "NG", 50)
     counting = CountingFolder(source)
-    second = take_snapshot(counting, store, 0.1, QUARANTINE)
+    second = take_snapshot(counting, store, QUARANTINE).snapshot
     assert sorted(counting.keys_read) == ["NG/00050_NG_Image.png", "NG_MSK/00050_NG_Mask.png"]
     assert second.accepted == first.accepted + 1
 
@@ -224,14 +224,14 @@ def test_a_name_that_is_not_utf_8_is_rejected(source: Path, store: FolderStorage
 
 def test_what_is_deleted_while_it_is_read_is_not_in_the_snapshot(source: Path, store: FolderStorage):
     restless = Restless(source, "OK_MSK/00003_OK_Mask.png", Path.unlink)
-    snapshot = take_snapshot(restless, store, 0.1, QUARANTINE)
+    snapshot = take_snapshot(restless, store, QUARANTINE).snapshot
     assert rejected(store, snapshot) == {"OK/00003_OK": "No mask of that name."}
 
 
 def test_what_is_replaced_while_it_is_read_is_read_again(source: Path, store: FolderStorage, tmp_path: Path):
     key = "NG/00003_NG_Image.png"
     restless = Restless(source, key, lambda path: path.write_bytes(encode(noise(777))))
-    snapshot = take_snapshot(restless, store, 0.1, QUARANTINE)
+    snapshot = take_snapshot(restless, store, QUARANTINE).snapshot
     undisturbed = FolderStorage(tmp_path / "other")
     assert take(source, undisturbed).id == snapshot.id
     packs = [{f.key: s.read(f.key) for f in s.list("snapshots/packs/")} for s in (store, undisturbed)]
@@ -246,7 +246,7 @@ def test_of_two_ingests_at_once_one_wins(source: Path, store: FolderStorage):
         take(source, store)
 
     with pytest.raises(Conflict):
-        take_snapshot(Restless(source, "NG/00003_NG_Image.png", another_run), store, 0.1, QUARANTINE)
+        take_snapshot(Restless(source, "NG/00003_NG_Image.png", another_run), store, QUARANTINE)
     head = read_head(store)
     assert head
     assert read_snapshot(store, head).accepted == 18
@@ -256,7 +256,7 @@ def test_of_two_ingests_at_once_one_wins(source: Path, store: FolderStorage):
 def test_a_source_that_never_rests_is_given_up(source: Path, store: FolderStorage):
     restless = Restless(source, "NG/00003_NG_Image.png", lambda path: os.utime(path), times=99)
     with pytest.raises(SourceError, match="changes faster than it can be read"):
-        take_snapshot(restless, store, 0.1, QUARANTINE)
+        take_snapshot(restless, store, QUARANTINE)
     assert read_head(store) is None
 
 
@@ -266,10 +266,10 @@ def test_rejected_files_are_not_read_again_by_the_same_software(
     (source / "OK/00003_OK_Image.png").write_bytes(b"broken")
     first = take(source, store)
     counting = CountingFolder(source)
-    assert take_snapshot(counting, store, 0.1, QUARANTINE).id == first.id
+    assert take_snapshot(counting, store, QUARANTINE).snapshot.id == first.id
     assert counting.keys_read == []
     monkeypatch.setattr(snapshotter, "software", lambda: "another")
-    take_snapshot(counting, store, 0.1, QUARANTINE)
+    take_snapshot(counting, store, QUARANTINE)
     assert len(counting.keys_read) == 2
 
 
@@ -298,7 +298,7 @@ def test_a_store_that_cannot_be_written_shows_before_the_reading(source: Path, t
     (tmp_path / "file").write_text("")
     counting = CountingFolder(source)
     with pytest.raises(StoreError):
-        take_snapshot(counting, FolderStorage(tmp_path / "file/store"), 0.1, QUARANTINE)
+        take_snapshot(counting, FolderStorage(tmp_path / "file/store"), QUARANTINE)
     assert counting.keys_read == []
 
 
@@ -313,7 +313,7 @@ from defectline.components.ingest import snapshotter
 source, before, work = map(Path, sys.argv[1:])
 
 def take(store):
-    snapshotter.take_snapshot(FolderStorage(source), FolderStorage(store), 0.1, "runs/r/quarantine.csv")
+    snapshotter.take_snapshot(FolderStorage(source), FolderStorage(store), "runs/r/quarantine.csv")
 
 def fork(task):
     child = os.fork()

@@ -13,6 +13,7 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair, read_head, read_pairs
 from defectline.components.common.storage import Object
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.split_file import Listed, known_splits, parse_split_file
 from defectline.components.ingest.splits import assign_splits, targets
@@ -33,7 +34,9 @@ class ReversedFolder(FolderStorage):
 def take(
     source: Path, store: FolderStorage, max_rejected: float = 0.3, kind: type[FolderStorage] = FolderStorage
 ) -> dict[str, Pair]:
-    snapshot = take_snapshot(kind(source), store, max_rejected, "runs/r/quarantine.csv")
+    snapshot = take_snapshot(
+        kind(source), store, "runs/r/quarantine.csv", IngestSettings(max_rejected=max_rejected)
+    ).snapshot
     return {row.id: row for row in read_pairs(store, snapshot.id)}
 
 

@@ -113,13 +113,17 @@ def test_rejected_rows_get_no_split_and_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("ok", "ng", "label", "got"), [(5, 6, "OK", "5"), (6, 0, "NG", "0"), (0, 6, "OK", "0")]
+    ("ok", "ng", "label", "got"), [(5, 6, "OK", "5"), (6, 0, "NG", "0"), (1, 6, "OK", "1")]
 )
 def test_too_few_pairs_of_a_label(ok: int, ng: int, label: str, got: str):
     with pytest.raises(SourceError, match=f"too few usable {label} pairs") as caught:
         assign_splits(pairs(ok, ng), {})
     assert caught.value.got == got
     assert "at least 6" in caught.value.expected
+
+
+def test_a_source_may_have_no_good_pictures():
+    assert counts(assign_splits(pairs(0, 20), {}), "NG") == targets(20)
 
 
 def test_too_few_pictures_are_left_to_a_split():

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from defectline.components.common.snapshot import Pair, Snapshot, read_pairs
 from defectline.components.common.storage import Object
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 
 SIZE = 16
@@ -104,7 +105,9 @@ def objects(*keys: str) -> list[Object]:
 
 
 def take(source: Path, store: FolderStorage, max_rejected: float = 0.1) -> Snapshot:
-    return take_snapshot(FolderStorage(source), store, max_rejected, QUARANTINE)
+    return take_snapshot(
+        FolderStorage(source), store, QUARANTINE, IngestSettings(max_rejected=max_rejected)
+    ).snapshot
 
 
 def learned_from(store: FolderStorage, snapshot: str) -> list[Pair]:

@@ -42,6 +42,7 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.common.storage.s3 import S3Storage
 from defectline.components.ingest import packing
 from defectline.components.ingest import snapshotter as taking
+from defectline.components.ingest.settings import IngestSettings
 
 SEED = 20
 PAIRS = 24
@@ -114,7 +115,9 @@ class Lab:
     def take(self, store: str | Path, url: str = "") -> Snapshot:
         """Ingest through the proxy, or from the server with this URL."""
         self.monkeypatch.setenv("AWS_ENDPOINT_URL", url or self.proxy.url)
-        return taking.take_snapshot(open_storage(self.source), open_storage(str(store)), 0.5, QUARANTINE)
+        return taking.take_snapshot(
+            open_storage(self.source), open_storage(str(store)), QUARANTINE, IngestSettings(max_rejected=0.5)
+        ).snapshot
 
     def undisturbed(self, before: Path | None = None) -> Path:
         """The folder in which a run leaves its store that meets no fault."""

@@ -119,7 +119,7 @@ def test_a_bucket_grows_by_what_is_new(new_place, kind: str, tmp_path: Path, mon
     image = write_pair(tmp_path / "more", "NG", 70)
     storage.upload_folder(tmp_path / "more", "")
     # The step would read some pictures again, to show them.
-    second = take_snapshot(storage, target, 0.1, "runs/manual/quarantine.csv")
+    second = take_snapshot(storage, target, "runs/manual/quarantine.csv").snapshot
     assert sorted(keys) == [f"NG/{image.name}", "NG_MSK/00070_NG_Mask.png"]
     assert (second.accepted, read_head(target)) == (13, second.id)
     before = {row.pixel_sha256: row.split for row in read_pairs(target, first.id)}

@@ -26,6 +26,8 @@ class Mask(NamedTuple):
     """As in Picture."""
     note: str
     """What was changed to get there; mostly empty."""
+    black_white: bool = False
+    """Whether white, or another value that is not the number of a class, marks what is 1 here."""
 
 
 def read_mask(data: bytes, numbered: bool = False) -> Mask:
@@ -50,15 +52,14 @@ def read_mask(data: bytes, numbered: bool = False) -> Mask:
     if not numbered:
         for values in (shades, np.asarray(picture)) if picture.mode == "P" else (shades,):
             if _two_valued(values):
-                return Mask((values > 0).astype(np.uint8), orientation, "")
+                return Mask((values > 0).astype(np.uint8), orientation, "", bool(values.max(initial=0) > 1))
     values = np.asarray(picture) if picture.mode == "P" else shades
     if _are_numbers(values):
         return Mask(values.astype(np.uint8), orientation, "")
     if (grey := _eight_bits(shades)) is not None and (smoothed := _threshold(grey)) is not None:
         between = np.count_nonzero((grey > 0) & (grey < 255))
-        return Mask(
-            smoothed, orientation, f"Smoothed: {between} px between black and white were split at half."
-        )
+        note = f"Smoothed: {between} px between black and white were split at half."
+        return Mask(smoothed, orientation, note, black_white=True)
     found = np.unique(values)
     listed = ", ".join(f"{value:g}" for value in found)
     raise UnreadableImage(

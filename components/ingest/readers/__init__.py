@@ -1,0 +1,72 @@
+"""The formats that a source's labels may have, and which of them a source has."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import cast
+
+from defectline.components.common.errors import SourceError
+from defectline.components.ingest.readers.base import Listing, Reader
+
+FORMATS = {
+    "folders": "folders",
+    "csv": "csv_list",
+    "mvtec": "mvtec",
+    "visa": "visa",
+    "kolektor": "kolektor",
+    "coco": "coco",
+    "labelme": "labelme",
+    "cvat": "cvat",
+    "voc": "voc",
+    "yolo": "yolo",
+    "labelstudio": "label_studio",
+    "datumaro": "datumaro",
+}
+"""What `layout=` calls a format → its module here."""
+NAMED_MASKS = {"mvtec", "visa", "kolektor", "voc"}
+"""Folders of pictures and masks that `folders` may understand as well, but not as exactly."""
+
+
+def choose(listing: Listing, layout: str = "auto") -> tuple[Reader, str]:
+    """The reader of a source, and why it is that one, in a few words.
+
+    `layout` is one of FORMATS, or `auto`. Raises SourceError where none fits, or several do.
+    """
+    if layout != "auto":
+        return _load(layout), f"layout={layout}"
+    fitting = {name: (_load(name), why) for name in _present() if (why := _load(name).fits(listing))}
+    if len(fitting) > 1 and fitting.keys() & NAMED_MASKS and not _four_folders(listing):
+        fitting.pop("folders", None)
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if fitting:
+        raise SourceError(
+            "The source has labels of more than one layout.",
+            got="; ".join(f"{name}: {why}" for name, (_, why) in fitting.items()),
+            expected="one layout",
+            fix=f"Say which one counts, such as layout={list(fitting)[-1]}, or move the others elsewhere.",
+        )
+    raise _none_fits(listing)
+
+
+def _present() -> Sequence[str]:
+    return [name for name, module in FORMATS.items() if find_spec(f"{__name__}.{module}")]
+
+
+def _load(name: str) -> Reader:
+    # Imported when it is asked for: some need parsers that others do without.
+    return cast(Reader, import_module(f"{__name__}.{FORMATS[name]}"))
+
+
+def _four_folders(listing: Listing) -> bool:
+    return any(item.key.partition("/")[0] in ("OK", "NG") for item in listing.objects)
+
+
+def _none_fits(listing: Listing) -> SourceError:
+    count = len(listing.objects)
+    return SourceError(
+        "The source has another layout." if count else "The source is empty.",
+        got=f"{count} files, such as {listing.objects[0].key}" if count else "no file",
+        expected="; or ".join(_load(name).EXPECTED for name in _present()),
+        fix="Check the URI, or try `defectline sample DIR` for an example.",
+    )

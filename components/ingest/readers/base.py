@@ -111,8 +111,10 @@ class Listing:
     `objects` are those of the source's `list_all`, without junk; `ignored` counts that, as `Layout.ignored`.
     """
 
-    def __init__(self, source: Storage, objects: Iterable[Object]):
+    def __init__(self, source: Storage, objects: Iterable[Object], masks: str = "all"):
         self.source = source
+        self.masks = masks
+        """As in IngestSettings."""
         self._heads: dict[str, bytes] = {}
         self.objects: list[Object] = []
         parts: dict[str, str] = {}

@@ -1,57 +1,70 @@
-"""Which mask belongs to which picture: by name, never by position."""
+"""Folders of pictures and masks, which belong together by name, never by position."""
 
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
+from defectline.components.ingest.beside import class_level, match, to_layout
+from defectline.components.ingest.class_file import CLASSES_KEY
+from defectline.components.ingest.naming import means_good, stem
+from defectline.components.ingest.readers.base import Layout, Listing, Record
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}
 """Folder of the source → label, and 0 for images or 1 for masks."""
 SPLITS_KEY = "splits.csv"
 """A file at the source's root that says which picture goes into which split; it may be missing."""
-KIND = re.compile(r"(^|[_\-. ]+|(?<=\d))(image|img|mask|msk)$", re.IGNORECASE)
-"""What the names of images and masks may end with: `a_mask`, not `damask`."""
+NAME = "folders"
+EXPECTED = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mask of the same name"
 
 
-class Paired(NamedTuple):
-    pairs: list[tuple[Object, Object | None, Pair]]
-    """Image, mask (None for a good picture that needs none) and what is known of them so far."""
-    rejected: list[Pair]
-    elsewhere: int
-    """Objects outside the four folders, which are left alone."""
+def fits(listing: Listing) -> str:
+    """As in Reader."""
+    if _masks_apart(listing):
+        return "the folders " + ", ".join(
+            f"{name}/" for name in FOLDERS if any(item.key.startswith(f"{name}/") for item in listing.objects)
+        )
+    matched = match(listing.objects)
+    if not matched.found:
+        return "the folders OK/ and NG/" if _four(listing) else ""
+    level = class_level(matched)
+    pictures = f"{len(matched.pictures):,} pictures, {matched.found:,} with a mask of their name"
+    if level is None:
+        return pictures
+    names = sorted({file.folders[level] for file, _ in matched.pictures if len(file.folders) > level})
+    good = [name for name in names if means_good(name)]
+    return f"{pictures}, in the folders {', '.join(names)}, of which {', '.join(good)} means good"
 
 
-def stem(name: str) -> str:
-    """What a picture and its mask have in common: the name without its suffix and its kind.
-
-    >>> stem("00007_NG_Image.bmp"), stem("00007_NG_Mask.bmp"), stem("part.7.png"), stem("p1/Mask.png")
-    ('00007_NG', '00007_NG', 'part.7', 'p1')
-    """
-    path = PurePosixPath(name)
-    base = KIND.sub("", path.stem) or ("" if path.parent.name else path.stem)
-    # Macs write ü as two characters, which is another name to everybody else.
-    return unicodedata.normalize("NFC", (path.parent / base).as_posix())
+def read(listing: Listing) -> Layout:
+    """As in Reader."""
+    matched = match(listing.objects)
+    if _masks_apart(listing) or not matched.found:
+        return pair_objects(listing.objects, listing.masks)
+    return to_layout(matched, listing.masks, CLASSES_KEY in listing.by_key)
 
 
-def pair_objects(objects: Iterable[Object], masks: str = "all") -> Paired:
+def _masks_apart(listing: Listing) -> bool:
+    return any(item.key.startswith(("OK_MSK/", "NG_MSK/")) for item in listing.objects)
+
+
+def _four(listing: Listing) -> bool:
+    return any(item.key.partition("/")[0] in FOLDERS for item in listing.objects)
+
+
+def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     """Pair the objects of a source. Pure; their order does not matter.
 
     With `masks="ng_only"` a good picture without a mask is a pair as well. Raises SourceError where the
     layout is not that of a source, a class has no images, or all masks of a class are missing.
     """
-    needed = LABELS if masks == "all" else ("NG",)
     found: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
     elsewhere = 0
     rejected = []
     for item in sorted(objects):
-        if item.key == SPLITS_KEY:
+        if item.key in (SPLITS_KEY, CLASSES_KEY):
             continue
         folder, _, name = item.key.partition("/")
         if folder not in FOLDERS or not name:
@@ -66,14 +79,15 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Paired:
             rejected.append(_rejected(label, name, image, mask, reason, "Rename the file."))
             continue
         found[label, stem(name)][kind].append(item)
-    _check_layout(found, elsewhere + len(rejected), needed)
-    pairs: list[tuple[Object, Object | None, Pair]] = []
+    marked = any(drawn for (label, _), (_, drawn) in found.items() if label == "OK")
+    needed = LABELS if masks == "all" and marked else ("NG",)
+    _check_layout(found, elsewhere + len(rejected))
+    records = []
     for (label, name), (images, drawn) in sorted(found.items()):
         if len(images) == len(drawn) == 1:
-            pair = Pair(f"{label}/{name}", label, "accepted", images[0].key, drawn[0].key)
-            pairs.append((images[0], drawn[0], pair))
+            records.append(Record(name, label, images[0], drawn[0]))
         elif len(images) == 1 and not drawn and label not in needed:
-            pairs.append((images[0], None, Pair(f"{label}/{name}", label, "accepted", images[0].key)))
+            records.append(Record(name, label, images[0]))
         elif not drawn and label in needed:
             for item in images:
                 rejected.append(
@@ -97,7 +111,8 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Paired:
                     "Keep one of each, or rename.",
                 )
             )
-    return Paired(pairs, rejected, elsewhere)
+    others = f"files outside of {', '.join(f'{name}/' for name in FOLDERS)}"
+    return Layout(records, rejected, Counter({others: elsewhere} if elsewhere else {}))
 
 
 def _rejected(
@@ -119,32 +134,28 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def _check_layout(
-    found: dict[tuple[str, str], tuple[list[Object], list[Object]]], elsewhere: int, needed: Sequence[str]
-) -> None:
-    layout = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mask of the same name"
+def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]], elsewhere: int) -> None:
     if not found:
         raise SourceError(
             "The source is empty." if not elsewhere else "The source has another layout.",
             got="no file" if not elsewhere else f"{elsewhere} files, none of them in these folders",
-            expected=layout,
+            expected=EXPECTED,
             fix="Check the URI, or try `defectline sample DIR` for an example.",
         )
     for label in LABELS:
-        if not any(images for (of, _), (images, _) in found.items() if of == label):
+        files = [both for (of, _), both in found.items() if of == label]
+        if not any(images for images, _ in files) and (files or label == "NG"):
             raise SourceError(
                 f"The class {label} has no images.",
                 got=f"no file in {label}/",
-                expected=layout,
+                expected=EXPECTED,
                 fix=f"Put the {'good' if label == 'OK' else 'defective'} pictures into {label}/.",
             )
-    for label in needed:
-        if not any(masks for (of, _), (_, masks) in found.items() if of == label):
-            count = sum(len(images) for (of, _), (images, _) in found.items() if of == label)
-            good = "Or set masks=ng_only, where good pictures have no masks." if label == "OK" else ""
-            raise SourceError(
-                f"The class {label} has no masks.",
-                got=f"{count} images in {label}/, no file in {label}_MSK/",
-                expected=layout,
-                fix=f"Put the masks into {label}_MSK/, each with its image's name. {good}".rstrip(),
-            )
+    if not any(masks for (of, _), (_, masks) in found.items() if of == "NG"):
+        count = sum(len(images) for (of, _), (images, _) in found.items() if of == "NG")
+        raise SourceError(
+            "The class NG has no masks.",
+            got=f"{count} images in NG/, no file in NG_MSK/",
+            expected=EXPECTED,
+            fix="Put the masks into NG_MSK/, each with its image's name.",
+        )

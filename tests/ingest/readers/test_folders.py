@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pictures import objects
 
 from defectline.components.common.errors import SourceError
-from defectline.components.common.snapshot import Pair
-from defectline.components.ingest.readers.folders import pair_objects, stem
+from defectline.components.ingest.naming import stem
+from defectline.components.ingest.readers.folders import pair_objects
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
 
@@ -35,10 +35,6 @@ def test_stem(name: str, common: str):
     assert stem(name) == common
 
 
-def ids(rows: list[Pair]) -> list[str]:
-    return [row.id for row in rows]
-
-
 def test_pairs_are_made_by_name_in_any_folder_below():
     found = pair_objects(
         objects(
@@ -50,16 +46,19 @@ def test_pairs_are_made_by_name_in_any_folder_below():
             "NG_MSK/1_mask.png",
         )
     )
-    assert [(image.key, mask.key, pair.id) for image, mask, pair in found.pairs] == [
-        ("NG/1.png", "NG_MSK/1_mask.png", "NG/1"),
-        ("OK/a.jpg", "OK_MSK/a.PNG", "OK/a"),
-        ("OK/b/1_Image.bmp", "OK_MSK/b/1_Mask.png", "OK/b/1"),
+    assert [(one.image.key, one.mask.key, one.label, one.stem) for one in found.records] == [
+        ("NG/1.png", "NG_MSK/1_mask.png", "NG", "1"),
+        ("OK/a.jpg", "OK_MSK/a.PNG", "OK", "a"),
+        ("OK/b/1_Image.bmp", "OK_MSK/b/1_Mask.png", "OK", "b/1"),
     ]
     assert not found.rejected
 
 
 def test_the_same_name_in_both_classes_is_two_pairs():
-    assert ids([pair for *_, pair in pair_objects(objects(*LAYOUT)).pairs]) == ["NG/1", "OK/1"]
+    assert [(one.label, one.stem) for one in pair_objects(objects(*LAYOUT)).records] == [
+        ("NG", "1"),
+        ("OK", "1"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_the_same_name_in_both_classes_is_two_pairs():
 )
 def test_what_has_no_partner_or_several_is_rejected(more: list[str], id: str, reason: str):
     found = pair_objects(objects(*LAYOUT, *more))
-    assert len(found.pairs) == 2
+    assert len(found.records) == 2
     assert found.rejected[0].id == id
     assert reason in found.rejected[0].reason
     assert all(row.fix and row.status == "rejected" for row in found.rejected)
@@ -91,7 +90,7 @@ def test_what_has_no_partner_or_several_is_rejected(more: list[str], id: str, re
 
 def test_files_elsewhere_are_counted_only():
     found = pair_objects(objects(*LAYOUT, "README.md", "OKAY/1.png", "ok/1.png", "sub/OK/1.png"))
-    assert (found.elsewhere, len(found.pairs), found.rejected) == (4, 2, [])
+    assert (found.ignored.total(), len(found.records), found.rejected) == (4, 2, [])
 
 
 @settings(deadline=None)

@@ -38,6 +38,7 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve.manifests import inference_service
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.ingest import packing
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.splits import LEAST as LEAST_OF_SPLIT
 from defectline.pipeline.catalog.prune import make_plan, prune, read_state
@@ -74,7 +75,12 @@ class Plant:
     def ingest(self, run: str) -> str:
         # A pack holds three pairs, so snapshots share some of their packs and have others of their own.
         with patch.object(packing, "PACK_BYTES", 1500):
-            return take_snapshot(FolderStorage(self.source), self.store, 0.5, f"runs/{run}/quarantine.csv").id
+            return take_snapshot(
+                FolderStorage(self.source),
+                self.store,
+                f"runs/{run}/quarantine.csv",
+                IngestSettings(max_rejected=0.5),
+            ).snapshot.id
 
     def train(self) -> str:
         """A run whose model is deployed; returns its version."""

@@ -12,6 +12,7 @@ from pictures import encode, mask, remove_pair, write_pair, write_source
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.snapshot import Pair, read_pairs, read_snapshot
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.pipeline.catalog.snapshots import compare, difference, summarize
 
@@ -28,7 +29,9 @@ def store(tmp_path: Path) -> FolderStorage:
 
 def take(source: Path, store: FolderStorage, day: int) -> str:
     """A snapshot that was taken on that day."""
-    snapshot = take_snapshot(FolderStorage(source), store, 0.5, "runs/r/quarantine.csv")
+    snapshot = take_snapshot(
+        FolderStorage(source), store, "runs/r/quarantine.csv", IngestSettings(max_rejected=0.5)
+    ).snapshot
     dated = snapshot.model_copy(update={"created": f"2026-01-{day:02}T05:00:00+00:00"})
     store.write(f"snapshots/{snapshot.id}/snapshot.json", dated.model_dump_json().encode())
     return snapshot.id

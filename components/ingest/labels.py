@@ -1,0 +1,155 @@
+"""What a source's labels are: which layout it has, and its records as the snapshotter takes them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.classes import IGNORE
+from defectline.components.common.errors import DefectlineError, SourceError
+from defectline.components.common.legend import is_black_white, is_numbered, read_areas
+from defectline.components.common.snapshot import Pair
+from defectline.components.common.storage import Object, check_key
+from defectline.components.ingest.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.readers import choose
+from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
+from defectline.components.ingest.settings import IngestSettings
+
+
+class Labels(NamedTuple):
+    """The labels of a source."""
+
+    format: str
+    """As in FORMATS."""
+    why: str
+    """Why it is that one."""
+    layout: Layout
+
+
+def find_labels(listing: Listing, settings: IngestSettings) -> Labels:
+    """The labels of what was listed. Raises SourceError where the layout cannot be used."""
+    reader, why = choose(listing, settings.layout)
+    layout = reader.read(listing)
+    legend = _class_file(listing)
+    seen = Counter((record.label, record.stem) for record in layout.records)
+    records, rejected = [], list(layout.rejected)
+    for record in layout.records:
+        if reason := _unusable(record, seen):
+            rejected.append(_rejected(record, reason, "Rename the file."))
+        else:
+            named = legend and not record.legend and isinstance(record.mask, Object)
+            records.append(record._replace(legend=legend) if named else record)
+    ignored = layout.ignored + listing.ignored
+    return Labels(reader.NAME, why, layout._replace(records=records, rejected=rejected, ignored=ignored))
+
+
+def _class_file(listing: Listing) -> str:
+    if CLASSES_KEY not in listing.by_key:
+        return ""
+    try:
+        return parse_class_file(listing.read(CLASSES_KEY))
+    except KeyError:
+        raise SourceError(
+            f"{CLASSES_KEY} vanished before it was read.",
+            got="no such file",
+            expected="a source that does not change meanwhile",
+            fix="Run again.",
+        ) from None
+
+
+def _unusable(record: Record, seen: Mapping[tuple[str, str], int]) -> str:
+    """Why a record's names cannot be used; "" where they can."""
+    if seen[record.label, record.stem] > 1:
+        return f"More than one picture is called {_printable(record.stem)}."
+    try:
+        for key in (record.image.key, mask_key(record), record.stem):
+            check_key(key or "none").encode()
+    except (DefectlineError, UnicodeEncodeError):
+        return "Its name has a backslash, a control character, .. or bytes that are not UTF-8."
+    return ""
+
+
+def _rejected(record: Record, reason: str, fix: str) -> Pair:
+    pair = to_pair(record)._replace(status="rejected", reason=reason, fix=fix)
+    return pair._replace(
+        id=_printable(pair.id), image_key=_printable(pair.image_key), mask_key=_printable(pair.mask_key)
+    )
+
+
+def _printable(name: str) -> str:
+    """The name with `\\xff` for what is not UTF-8, which no table can hold."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def mask_key(record: Record) -> str:
+    return record.mask.key if record.mask else ""
+
+
+def to_pair(record: Record) -> Pair:
+    """What is known of a record before it is read. Without a label its id has none either."""
+    return Pair(
+        f"{record.label}/{record.stem}" if record.label else record.stem,
+        record.label,
+        "accepted",
+        image_key=record.image.key,
+        mask_key=mask_key(record),
+        image_version=record.image.version,
+        mask_version=record.mask.version if record.mask else "",
+        legend=record.legend,
+        group=record.group,
+    )
+
+
+def file_of(mask: Object | Drawing | Sidecar | None) -> Object | None:
+    """What is read with a picture, beside it."""
+    return mask.file if isinstance(mask, Sidecar) else mask if isinstance(mask, Object) else None
+
+
+def with_files(record: Record, image: Object, file: Object | None) -> Record:
+    """The record with its files as they are now."""
+    mask = record.mask
+    if isinstance(mask, Sidecar) and file:
+        return record._replace(image=image, mask=mask._replace(file=file))
+    return record._replace(image=image, mask=file if isinstance(mask, Object) else mask)
+
+
+def marked(record: Record, pair: Pair, file: bytes) -> tuple[Pair, bytes | Drawing]:
+    """The pair with what its annotation says, and its mask's bytes or what draws it.
+
+    `file` is the content of `file_of` the record's mask. Raises SourceError for an annotation that cannot be
+    used.
+    """
+    if not isinstance(record.mask, Sidecar):
+        return pair, file if record.mask is None or isinstance(record.mask, Object) else record.mask
+    label, drawing, legend = record.mask.parse(file)
+    id = f"{label}/{record.stem}" if label else record.stem
+    return pair._replace(id=id, label=label, legend=legend), drawing or Nothing(pair.mask_key)
+
+
+@dataclass
+class Nothing:
+    """A Drawing of an annotation that marks nothing."""
+
+    key: str
+    version: str = ""
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        return np.zeros((height, width), np.uint8)
+
+
+def reads_alike(old: Pair, record: Record, numbered: bool) -> bool:
+    """Whether the mask that was read for `old` would be read as the same values now. Pure.
+
+    `numbered` says whether masks that nothing names hold numbers of classes.
+    """
+    if record.mask and not isinstance(record.mask, Object):
+        return record.legend in ("", old.legend)
+    # Of a mask in an index of before classes nothing says whether white or 1 marks its defects.
+    if (numbered or is_numbered(to_pair(record))) and old.defect_px and not old.areas:
+        return False
+    if is_numbered(to_pair(record)):
+        return not is_black_white(old)
+    return set(read_areas(old)) != {IGNORE}
