@@ -129,7 +129,8 @@ def test_files_that_are_ignored_are_mentioned(
     (source / "notes.txt").write_text("")
     (source / ".DS_Store").write_text("")
     step(source, store)
-    assert "ignored 1 files outside of OK/, OK_MSK/, NG/, NG_MSK/" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "ignored 1 .DS_Store, 1 files outside of OK/, OK_MSK/, NG/, NG_MSK/" in said
 
 
 def test_a_step_that_fails_writes_its_error(source: Path, store: FolderStorage, reports: Path):
