@@ -1,9 +1,7 @@
 """COCO: one JSON, or one a split, with outlines of many pictures."""
 
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from defectline.components.ingest.readers.shapes import (
     read_split,
     runs,
 )
+from defectline.components.ingest.readers.stream import read_members
 
 NAME = "coco"
 EXPECTED = "a COCO file (.json with images, annotations and categories), and the pictures"
@@ -33,12 +32,19 @@ OTHER_TASKS = re.compile(r"(person_keypoints|captions|panoptic|stuff|labels|imag
 DATUMAROS = [{"name": "", "id": 0, "url": ""}]
 """The licenses in files that Datumaro or CVAT wrote."""
 CROWD = "crowd"
+LISTED = ("images", "annotations", "categories")
+
+
+class Image(NamedTuple):
+    name: str
+    height: Any
+    width: Any
 
 
 class Region(NamedTuple):
     """One annotation, as small as it gets."""
 
-    category: Any
+    category: str
     crowd: bool
     rule: Rule | None
     """None where nothing is drawn."""
@@ -84,21 +90,23 @@ def _is_coco(head: bytes) -> bool:
 
 
 def _read_file(listing: Listing, key: str, gathering: Gathering) -> None:
-    images: list[dict[str, Any]] = []
-    regions: dict[Any, list[Region | Fault]] = defaultdict(list)
-    categories: dict[Any, str] = {}
+    images: dict[str, Image] = {}
+    regions: dict[str, list[Region | Fault]] = defaultdict(list)
+    categories: dict[str, str] = {}
     datumaro = False
     kinds: Counter[str] = Counter()
-    for member, value in _members(listing, key):
+    for member, value in read_members(listing, key, LISTED):
         if member == "images":
-            images.append({name: value.get(name) for name in ("id", "file_name", "width", "height")})
+            image = Image(str(value.get("file_name") or ""), value.get("height"), value.get("width"))
+            if images.setdefault(str(value.get("id")), image) is not image:
+                raise _unusable(key, f"two images with the id {value.get('id')}")
         elif member == "annotations":
             region = _region(value)
-            regions[value.get("image_id")].append(region)
+            regions[str(value.get("image_id"))].append(region)
             kinds[_kind(value)] += 1
             kinds["crowd"] += isinstance(region, Region) and region.crowd
         elif member == "categories":
-            categories |= {each.get("id"): str(each.get("name")) for each in value}
+            categories[str(value.get("id"))] = str(value.get("name"))
         elif member == "licenses":
             datumaro = value == DATUMAROS
     if kinds["box"]:
@@ -107,20 +115,16 @@ def _read_file(listing: Listing, key: str, gathering: Gathering) -> None:
         how = "count, as Datumaro and CVAT write every mask so" if datumaro else "do not count"
         gathering.notes.append(f"{key}: {kinds['crowd']} annotations with iscrowd {how}")
     split = read_split(PurePosixPath(key).stem) or read_split(PurePosixPath(key).parent.name)
-    for image in images:
-        of = regions.pop(image["id"], [])
-        name = image["file_name"]
-        if not isinstance(name, str) or not name:
-            gathering.ignored[f"pictures without a file_name in {key}"] += 1
-            continue
-        gathering.add(name, key, partial(_mark, key, image, of, categories, datumaro), split)
+    for number, image in images.items():
+        of = regions.pop(number, [])
+        gathering.add(image.name, key, partial(_mark, key, image, of, categories, datumaro), split)
     if regions:
         lost = sum(map(len, regions.values()))
         gathering.notes.append(f"{key}: {lost} annotations are of pictures that it does not list")
 
 
 def _mark(
-    key: str, image: dict[str, Any], regions: list[Region | Fault], categories: dict[Any, str], datumaro: bool
+    key: str, image: Image, regions: list[Region | Fault], categories: dict[str, str], datumaro: bool
 ) -> Marked:
     shapes, said = [], []
     for region in regions:
@@ -142,8 +146,8 @@ def _mark(
         else:
             ignored = region.crowd and not datumaro
             shapes.append(Shape(CROWD if ignored else name, region.rule, region.data))
-    height, width = image["height"], image["width"]
-    return mark(key, shapes, said, (int(height), int(width)) if height and width else None)
+    known = isinstance(image.height, int) and isinstance(image.width, int) and image.height and image.width
+    return mark(key, shapes, said, (image.height, image.width) if known else None)
 
 
 def _kind(annotation: dict[str, Any]) -> str:
@@ -155,7 +159,7 @@ def _has_area(box: Any) -> bool:
 
 
 def _region(annotation: dict[str, Any]) -> Region | Fault:
-    category = annotation.get("category_id")
+    category = str(annotation.get("category_id"))
     crowd = bool(annotation.get("iscrowd") or annotation.get("ignore"))
     outline, box = annotation.get("segmentation"), annotation.get("bbox")
     try:
@@ -173,63 +177,5 @@ def _region(annotation: dict[str, Any]) -> Region | Fault:
     return Region(category, crowd, None, b"")
 
 
-def _members(listing: Listing, key: str) -> Iterator[tuple[str, Any]]:
-    """The members of the file's object; of images and annotations one entry at a time.
-
-    All of a large file at once, as Python's objects, takes ten times the memory of the file.
-    """
-    try:
-        text = listing.read(key).decode("utf-8-sig")
-        yield from _scan(text)
-    except KeyError:
-        raise SourceError(
-            f"{key} vanished before it was read.",
-            got="no such file",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from None
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise SourceError(
-            f"{key} is not a whole COCO file.",
-            got=str(error),
-            expected=EXPECTED,
-            fix="Export it again.",
-        ) from error
-
-
-SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _scan(text: str) -> Iterator[tuple[str, Any]]:
-    decode = json.JSONDecoder().raw_decode
-
-    def skip(at: int, *expected: str) -> int:
-        """The place after white space and one of the expected characters."""
-        at = SPACE.match(text, at).end()  # type: ignore[union-attr]
-        if text[at : at + 1] not in expected:
-            raise json.JSONDecodeError(f"expected {' or '.join(expected)}", text, at)
-        return at + 1
-
-    def space(at: int) -> int:
-        return SPACE.match(text, at).end()  # type: ignore[union-attr]
-
-    at = skip(0, "{")
-    if text[space(at)] == "}":
-        return
-    while True:
-        name, at = decode(text, space(at))
-        at = space(skip(at, ":"))
-        if name in ("images", "annotations") and text[at] == "[":
-            at += 1
-            while text[space(at)] != "]":
-                value, at = decode(text, space(at))
-                yield name, value
-                if text[space(at)] == "]":
-                    break
-                at = skip(at, ",")
-            at = skip(at, "]")
-        else:
-            value, at = decode(text, at)
-            yield name, value
-        if text[(at := skip(at, ",", "}")) - 1] == "}":
-            return
+def _unusable(key: str, got: str) -> SourceError:
+    return SourceError(f"{key} is not a whole COCO file.", got=got, expected=EXPECTED, fix="Export it again.")

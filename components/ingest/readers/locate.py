@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
-from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record
+from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp"})
 TEXTS = frozenset({".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".md", ".html", ".zip"})
@@ -30,21 +30,21 @@ class Pictures:
         self._by_name: dict[str, list[Object]] = defaultdict(list)
         self._named: set[str] = set()
         self.renamed: Counter[str] = Counter()
-        """Annotation file → how many pictures were found by their name alone, in another folder than it says."""
+        """Annotation file → how many pictures lie in another folder than it says, found by name alone."""
         for item in listing.objects:
             if PurePosixPath(item.key).suffix.lower() not in TEXTS and _usable(item.key):
                 self._by_name[_folded(item.key).rpartition("/")[2]].append(item)
 
-    def find(self, name: str, at: str) -> Object:
-        """The file that `name` means in the annotation file `at`.
+    def find(self, name: str, at: str, subset: str = "") -> Object:
+        """The file that `name` means in the annotation file `at`, of a `subset` where it has several.
 
         Of several that fit, the one beside the annotation file is taken, or the one in images/ beside it. A
         path that fits no file is shortened from its front. Raises Missing where nothing fits, or several do;
         SourceError for a URL of another place than the source.
         """
         for path in dict.fromkeys((name, unquote(name))):
-            if found := self._search(self._relative(path), at):
-                self._named.add(found.key)
+            if found := self._search(self._relative(path), at, subset):
+                self.name(found)
                 return found
         raise Missing(
             f"{at} names a picture that the source does not have.",
@@ -53,13 +53,18 @@ class Pictures:
             fix="Add the picture, or remove it from the annotations.",
         )
 
-    def unnamed(self) -> int:
-        """How many pictures were not found by any annotation."""
-        return sum(
-            PurePosixPath(item.key).suffix.lower() in PICTURES and item.key not in self._named
+    def name(self, picture: Object) -> None:
+        """Note that an annotation means this picture."""
+        self._named.add(picture.key)
+
+    def unnamed(self) -> list[Object]:
+        """The pictures that no annotation means."""
+        return [
+            item
             for items in self._by_name.values()
             for item in items
-        )
+            if is_picture(item.key) and item.key not in self._named
+        ]
 
     def _relative(self, name: str) -> str:
         """The path of a name, from the source where it is a URL of it."""
@@ -81,7 +86,7 @@ class Pictures:
             + (f", or {bucket}." if bucket else "."),
         )
 
-    def _search(self, name: str, at: str) -> Object | None:
+    def _search(self, name: str, at: str, subset: str) -> Object | None:
         parts = [part for part in _folded(name).split("/") if part not in ("", ".", "..")]
         if not parts:
             return None
@@ -91,14 +96,14 @@ class Pictures:
             fitting = [item for item in named if f"/{_folded(item.key)}".endswith(f"/{tail}")]
             if not fitting:
                 continue
-            found = _nearest(fitting, tail, name, at)
+            found = _nearest(fitting, tail, name, at, subset)
             if start and "/" not in tail:
                 self.renamed[at] += 1
             return found
         return None
 
 
-def _nearest(fitting: list[Object], tail: str, name: str, at: str) -> Object:
+def _nearest(fitting: list[Object], tail: str, name: str, at: str, subset: str) -> Object:
     """The one of several files whose paths end alike that an annotation file in the folder of `at` means."""
     if len(fitting) == 1:
         return fitting[0]
@@ -106,9 +111,10 @@ def _nearest(fitting: list[Object], tail: str, name: str, at: str) -> Object:
     spelled = [item for item in fitting if _normal(item.key).endswith(_normal(name).lstrip("./"))]
     by_key = {_folded(item.key): item for item in spelled or fitting}
     folder = PurePosixPath(_folded(at)).parent
-    split = PurePosixPath(_folded(at)).stem.rpartition("_")[2]
+    split = _folded(subset) or PurePosixPath(_folded(at)).stem.rpartition("_")[2]
+    inside_first = ("", f"images/{split}", split, "images", "data", "img", "imgs")
     for root in dict.fromkeys((folder, folder.parent, PurePosixPath())):
-        for inside in ("", f"images/{split}", split, "images", "data", "img", "imgs"):
+        for inside in inside_first[1:3] + inside_first if subset else inside_first:
             if found := by_key.get((root / inside / tail).as_posix()):
                 return found
     raise Missing(
@@ -144,22 +150,38 @@ class Gathering:
         self.rejected: list[Pair] = []
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._found: dict[str, list[tuple[Object, Marked, str, str]]] = defaultdict(list)
+        self._found: dict[str, list[tuple[str, Record]]] = defaultdict(list)
 
-    def add(self, name: str, at: str, mark: Callable[[], Marked], split: str = "") -> None:
+    def add(self, name: str, at: str, mark: Callable[[], Marked], split: str = "", subset: str = "") -> None:
         """What the annotation file `at` says of a picture. A SourceError of `mark` rejects the picture.
+
+        `subset` is as in `Pictures.find`.
 
         Raises SourceError where `name` is a URL of another place.
         """
         try:
-            image = self.pictures.find(name, at)
+            image = self.pictures.find(name, at, subset)
         except Missing as error:
-            self.rejected.append(_rejected(name, "", at, f"{error.what} Got {error.got}.", error.fix))
+            self.reject(name, "", at, f"{error.what} Got {error.got}.", error.fix)
             return
         try:
-            self._found[image.key].append((image, mark(), split, at))
+            self.put(image, at, mark(), split)
         except SourceError as error:
-            self.rejected.append(_rejected(image.key, image.key, at, error.what, error.fix))
+            self.reject(image.key, image.key, at, error.what, error.fix)
+
+    def put(self, image: Object, at: str, mask: Marked | Sidecar | None, split: str = "") -> None:
+        """A picture that is there, and what `at` says of it: None where it is good."""
+        self.pictures.name(image)
+        if isinstance(mask, Marked):
+            record = Record("", mask.label, image, mask.mask, mask.legend, split=split)
+        else:
+            record = Record("", "" if mask else "OK", image, mask, split=split)
+        self._found[image.key].append((at, record))
+
+    def reject(self, name: str, image: str, at: str, reason: str, fix: str) -> None:
+        # A picture that was annotated is most likely a defective one.
+        id_, image, at = (_printable(part) for part in (f"NG/{stem(name or '?')}", image, at))
+        self.rejected.append(Pair(id_, "NG", "rejected", image, at, reason=reason, fix=fix))
 
     def layout(self) -> Layout:
         """The records. Raises SourceError where no picture was found that is annotated."""
@@ -170,24 +192,19 @@ class Gathering:
                 expected="annotations of pictures in the source",
                 fix=self.rejected[0].fix if self.rejected else "Export the annotations again.",
             )
-        stems = Counter(stem(key) for key in self._found)
+        stems = Counter(map(stem, self._found))
         records = []
         for key, entries in sorted(self._found.items()):
-            image, marked, _, at = entries[0]
-            splits = {split for *_, split, _ in entries if split}
-            drawn = {
-                (each.label, each.mask.version if each.mask else "", each.legend) for _, each, *_ in entries
-            }
-            if len(drawn) > 1 or len(splits) > 1:
-                files = ", ".join(dict.fromkeys(file for *_, file in entries))
-                how = "in different ways" if len(drawn) > 1 else f"for {' and '.join(sorted(splits))}"
-                reason = f"It is annotated {len(entries)} times, {how}: {files}."
-                self.rejected.append(_rejected(key, key, at, reason, "Keep one of them."))
+            _, record = entries[0]
+            splits = {each.split for _, each in entries if each.split}
+            if len(entries) > 1 and (contradiction := _contradiction([each for _, each in entries], splits)):
+                files = ", ".join(dict.fromkeys(at for at, _ in entries))
+                reason = f"It is annotated {len(entries)} times, {contradiction}: {files}."
+                self.reject(key, key, entries[0][0], reason, "Keep one of them.")
                 continue
             name = stem(key) if stems[stem(key)] == 1 else key
-            split = next(iter(splits), "")
-            records.append(Record(name, marked.label, image, marked.mask, marked.legend, split=split))
-        if unnamed := self.pictures.unnamed():
+            records.append(record._replace(stem=name, split=next(iter(splits), "")))
+        if unnamed := len(self.pictures.unnamed()):
             self.ignored["pictures that no annotation names"] += unnamed
         notes = [
             f"{at}: {count} pictures are in another folder than it says, and were found by their names"
@@ -196,12 +213,23 @@ class Gathering:
         return Layout(records, self.rejected, self.ignored, (*self.notes, *notes))
 
 
+def _contradiction(records: list[Record], splits: set[str]) -> str:
+    """What several annotations of one picture do not agree in, or ""."""
+    if len({(each.label, each.mask.version if each.mask else "") for each in records}) > 1:
+        return "in different ways"
+    return f"for {' and '.join(sorted(splits))}" if len(splits) > 1 else ""
+
+
+def _printable(name: str) -> str:
+    """The name with `\\xff` for what is not UTF-8, which no table can hold."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def is_picture(key: str) -> bool:
+    return PurePosixPath(key).suffix.lower() in PICTURES
+
+
 def stem(key: str) -> str:
     """A picture's name without its suffix, unique together with its folder."""
-    return _normal(PurePosixPath(key).with_suffix("").as_posix())
-
-
-def _rejected(name: str, image: str, at: str, reason: str, fix: str) -> Pair:
-    # A picture that was annotated is most likely a defective one.
-    plain = [part.encode(errors="backslashreplace").decode() for part in (stem(name or "?"), image, at)]
-    return Pair(f"NG/{plain[0]}", "NG", "rejected", plain[1], plain[2], reason=reason, fix=fix)
+    name, dot, suffix = key.rpartition(".")
+    return _normal(name if dot and "/" not in suffix else key)

@@ -7,7 +7,10 @@ import hashlib
 import json
 import re
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from math import isfinite, nan
 from typing import NamedTuple
 
 import cv2
@@ -31,27 +34,8 @@ OK_WORDS = frozenset(
     {"ok", "io", "good", "normal", "pass", "passed", "clean", "nodefect", "nodefects", "defectfree"}
 )
 NG_WORDS = frozenset(
-    [
-        "ng",
-        "nok",
-        "nio",
-        "ko",
-        "notok",
-        "notgood",
-        "nogood",
-        "bad",
-        "defect",
-        "defects",
-        "defective",
-        "anomaly",
-        "anomalous",
-        "abnormal",
-        "fail",
-        "failed",
-        "reject",
-        "rejected",
-        "scrap",
-    ]
+    {"ng", "nok", "nio", "ko", "notok", "notgood", "nogood", "bad", "fail", "failed", "reject", "rejected"}
+    | {"scrap", "defect", "defects", "defective", "anomaly", "anomalous", "abnormal"}
 )
 IGNORED_NAMES = frozenset({"ignore", "ignored", "dontcare", "crowd", "void"})
 GOOD_NAMES = frozenset({"background", "ok", "good", "nodefect"})
@@ -129,7 +113,7 @@ def mark(
     said: Iterable[str] = (),
     size: tuple[int, int] | None = None,
 ) -> Marked:
-    """What the shapes of a picture in the annotation file `key` mean, and what is `said` of the whole picture.
+    """What shapes of a picture in the annotation file `key` mean, and what is `said` of the whole picture.
 
     Of what is said OK_WORDS and NG_WORDS count. A picture of which nothing is drawn and nothing said is good.
     Raises SourceError where what is said contradicts itself, or is a defect that nobody has drawn.
@@ -190,6 +174,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
+@cache
 def _value(name: str) -> int | None:
     """The number of a region that is not one of a defect."""
     plain = _plain(name)
@@ -201,13 +186,16 @@ def _value(name: str) -> int | None:
 
 def pack_rings(rings: Iterable[Sequence[float]]) -> bytes:
     """The data of `fill`: rings of x, y, x, y, …, in pixels. Raises ValueError for what is not numbers."""
-    arrays: list[NDArray[np.float64]] = []
+    packed = array("d")
     for ring in rings:
-        numbers = np.asarray(ring, np.float64)
-        if numbers.ndim != 1 or numbers.size % 2 or not np.isfinite(numbers).all():
-            raise ValueError("its points are not pairs of numbers")
-        arrays += [numbers, np.full(2, np.nan)]
-    return np.concatenate(arrays).tobytes() if arrays else b""
+        try:
+            if len(ring) % 2 or not all(map(isfinite, ring)):
+                raise ValueError("its points are not pairs of finite numbers")
+            packed.extend(ring)
+        except TypeError as error:
+            raise ValueError("its points are not pairs of numbers") from error
+        packed.extend((nan, nan))
+    return packed.tobytes()
 
 
 def unpack_rings(data: bytes) -> list[NDArray[np.float64]]:
