@@ -162,7 +162,7 @@ def _shape(element: ElementTree.Element, label: str) -> Shape:
             return Shape(label, ellipse, pack_rings([[*numbers, angle, 0.0]]))
         case "mask":
             window = [int(values[name]) for name in ("left", "top", "width", "height")]
-            counts = np.fromstring(values["rle"], np.uint32, sep=",")
+            counts = np.array([int(count) for count in values["rle"].split(",")], np.uint32)
             return Shape(label, window_runs, struct.pack("<4i", *window) + counts.tobytes())
     raise ValueError("shapes of this kind are not known")
 

@@ -35,14 +35,16 @@ class Pictures:
             if PurePosixPath(item.key).suffix.lower() not in TEXTS and _usable(item.key):
                 self._by_name[_folded(item.key).rpartition("/")[2]].append(item)
 
-    def find(self, name: str, at: str, subset: str = "") -> Object:
+    def find(self, name: str, at: str, subset: str = "", otherwise: str = "") -> Object:
         """The file that `name` means in the annotation file `at`, of a `subset` where it has several.
+
+        `otherwise` is what it may be called as well.
 
         Of several that fit, the one beside the annotation file is taken, or the one in images/ beside it. A
         path that fits no file is shortened from its front. Raises Missing where nothing fits, or several do;
         SourceError for a URL of another place than the source.
         """
-        for path in dict.fromkeys((name, unquote(name))):
+        for path in dict.fromkeys((name, unquote(name), otherwise, unquote(otherwise))):
             if found := self._search(self._relative(path), at, subset):
                 self.name(found)
                 return found
@@ -155,12 +157,12 @@ class Gathering:
     def add(self, name: str, at: str, mark: Callable[[], Marked], split: str = "", subset: str = "") -> None:
         """What the annotation file `at` says of a picture. A SourceError of `mark` rejects the picture.
 
-        `subset` is as in `Pictures.find`.
+        `subset` and `otherwise` are as in `Pictures.find`.
 
         Raises SourceError where `name` is a URL of another place.
         """
         try:
-            image = self.pictures.find(name, at, subset)
+            image = self.pictures.find(name, at, subset, otherwise)
         except Missing as error:
             self.reject(name, "", at, f"{error.what} Got {error.got}.", error.fix)
             return
