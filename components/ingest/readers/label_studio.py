@@ -93,6 +93,11 @@ def read(listing: Listing) -> Layout:
                 if task not in tasks or each.order > tasks[task].order:
                     tasks[task] = each
     for each in tasks.values():
+        if not each.picture:
+            reason = f"Task {each.task} does not name one picture."
+            fix = "Give each task one picture, in the field image, and export again."
+            gathering.reject(f"task {each.task}", "", each.at, reason, fix)
+            continue
         name, otherwise = _names(each.picture)
         gathering.add(name, each.at, partial(_mark, each), otherwise=otherwise)
     return gathering.layout()
@@ -112,8 +117,7 @@ def _mark(annotated: Annotated) -> Marked:
 def _read_file(listing: Listing, key: str) -> Found | SourceError:
     found = Found([], Counter())
     try:
-        members = list(_entries(listing, key))
-        for entry in members:
+        for entry in _entries(listing, key):
             _read_entry(key, entry, found)
     except SourceError as error:
         return error
@@ -143,7 +147,7 @@ def _read_entry(key: str, entry: dict[str, Any], found: Found) -> None:
     elif "annotation_id" in entry or "annotator" in entry:
         annotations, data, number = [_whole(entry)], entry, entry.get("id")
     else:
-        found.ignored["JSON that is not Label Studio's"] += 1
+        found.ignored["JSON without tasks of Label Studio and their pictures"] += 1
         return
     done = [
         each
@@ -153,7 +157,7 @@ def _read_entry(key: str, entry: dict[str, Any], found: Found) -> None:
     if not done:
         found.ignored["tasks without an annotation that was not cancelled"] += 1
         return
-    picture = _picture(key, data)
+    picture = _picture(data)
     newest = max(done, key=_order)
     shapes, said, size, fault = _regions(newest.get("result") or [], found.ignored)
     found.annotated.append(Annotated(key, str(number), picture, _order(newest), shapes, said, size, fault))
@@ -179,23 +183,15 @@ def _whole(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"id": entry.get("annotation_id"), "result": result}
 
 
-def _picture(key: str, data: dict[str, Any]) -> str:
-    """What the data of a task calls its picture. Raises SourceError where that is not clear."""
+def _picture(data: dict[str, Any]) -> str:
+    """What the data of a task calls its picture, or "" where it does not have one."""
     named = {
         name: value
         for name, value in data.items()
         if isinstance(value, str) and is_picture(_names(value)[0].partition("?")[0])
     }
-    chosen = [value for name, value in named.items() if name in ("image", "img")] or list(named.values())
-    if len(set(chosen)) != 1:
-        raise SourceError(
-            f"{key} has a task without one picture.",
-            got=", ".join(f"{name}: {value}" for name, value in list(named.items())[:3])
-            or "no path of a picture",
-            expected="tasks with a field image",
-            fix="Export a project of which each task has one picture, in the field image.",
-        )
-    return chosen[0]
+    chosen = [named[name] for name in ("image", "img") if name in named] or list(named.values())
+    return chosen[0] if len(set(chosen)) == 1 else ""
 
 
 def _names(value: str) -> tuple[str, str]:
@@ -244,14 +240,16 @@ def _regions(
             for label in values
         ]
         name = labels[0] if labels else DEFAULT_CLASSES[0]
+        height, width = region.get("original_height"), region.get("original_width")
         try:
-            pixels = region.get("original_height"), region.get("original_width")
-            shape = _shape(region, name, *pixels)
-        except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+            shape = _shape(region, name, height, width)
+        except (ArithmeticError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error) as error:
             return [], [], None, f"region {name}: {error}"
+        if shape and not (isinstance(height, int) and isinstance(width, int)):
+            return [], [], None, f"region {name} does not say the size of its picture"
         if shape:
             shapes.append(shape)
-            size = size or (int(pixels[0] or 0), int(pixels[1] or 0))
+            size = size or (height, width)
         elif isinstance(region.get("choices"), list):
             said += map(str, region["choices"])
         elif "x" in region and "y" in region:
@@ -316,14 +314,11 @@ def brush(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     size = struct.unpack_from("<II", data)
     if size != (height, width):
         raise ValueError(f"its mask is {size[1]}×{size[0]}, the image {width}×{height}")
-    pixels = decode_brush(data[8:])
-    if pixels.size != height * width * 4:
-        raise ValueError(f"its runs make {pixels.size} values, not 4×{width}×{height}")
-    return pixels.reshape(height, width, 4)[..., 3] > 0
+    return decode_brush(data[8:], height * width * 4).reshape(height, width, 4)[..., 3] > 0
 
 
-def decode_brush(data: bytes) -> NDArray[np.uint8]:
-    """The values of run lengths as rle-pack writes them.
+def decode_brush(data: bytes, expected: int) -> NDArray[np.uint8]:
+    """The `expected` values of run lengths as rle-pack writes them.
 
     Bits: how many values (32), bits of a value less one (5), four sizes of lengths less one (4 each); then
     for each run whether one value repeats (1), which size its length has (2), the length less one, and the
@@ -342,8 +337,8 @@ def decode_brush(data: bytes) -> NDArray[np.uint8]:
 
     total, word = read(32), read(5) + 1
     sizes = [read(4) + 1 for _ in range(4)]
-    if total > 8 * len(bits) << 16 or word > 8:
-        raise ValueError("its run lengths are not Label Studio's")
+    if total != expected or word > 8:
+        raise ValueError(f"its runs make {total} values of {word} bits, not {expected} of 8")
     values = np.zeros(total, np.uint8)
     done = 0
     while done < total:

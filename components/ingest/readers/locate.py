@@ -154,7 +154,15 @@ class Gathering:
         self.notes: list[str] = []
         self._found: dict[str, list[tuple[str, Record]]] = defaultdict(list)
 
-    def add(self, name: str, at: str, mark: Callable[[], Marked], split: str = "", subset: str = "") -> None:
+    def add(
+        self,
+        name: str,
+        at: str,
+        mark: Callable[[], Marked],
+        split: str = "",
+        subset: str = "",
+        otherwise: str = "",
+    ) -> None:
         """What the annotation file `at` says of a picture. A SourceError of `mark` rejects the picture.
 
         `subset` and `otherwise` are as in `Pictures.find`.
