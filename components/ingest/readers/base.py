@@ -23,10 +23,13 @@ HEAD_BYTES = 65536
 class Drawing(Protocol):
     """A mask that is drawn from an annotation."""
 
-    key: str
-    """The file that the annotation stands in, relative to the source."""
-    version: str
-    """Changes whenever the annotation does: a digest of what is drawn, not of the whole file."""
+    @property
+    def key(self) -> str:
+        """The file that the annotation stands in, relative to the source."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the annotation does: a digest of what is drawn, not of the whole file."""
 
     def draw(self, height: int, width: int) -> NDArray[np.uint8]:
         """uint8 (height, width) for an upright picture of this size: numbers of the record's `legend`, 255

@@ -161,7 +161,8 @@ def _has_area(box: Any) -> bool:
 def _region(annotation: dict[str, Any]) -> Region | Fault:
     category = str(annotation.get("category_id"))
     crowd = bool(annotation.get("iscrowd") or annotation.get("ignore"))
-    outline, box = annotation.get("segmentation"), annotation.get("bbox")
+    outline: Any = annotation.get("segmentation")
+    box: Any = annotation.get("bbox")
     try:
         if isinstance(outline, dict):
             return Region(category, crowd, runs, pack_rle(outline["size"], outline["counts"]))

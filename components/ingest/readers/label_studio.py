@@ -240,7 +240,8 @@ def _regions(
             for label in values
         ]
         name = labels[0] if labels else DEFAULT_CLASSES[0]
-        height, width = region.get("original_height"), region.get("original_width")
+        height: Any = region.get("original_height")
+        width: Any = region.get("original_width")
         try:
             shape = _shape(region, name, height, width)
         except (ArithmeticError, ValueError, TypeError, KeyError, IndexError, OSError, struct.error) as error:
@@ -271,28 +272,24 @@ def _shape(region: dict[str, Any], name: str, height: Any, width: Any) -> Shape 
         ]
         return Shape(name, fill, pack_rings([ring]))
     if "radiusX" in region:
-        radii = region["radiusX"] * width / 100, region["radiusY"] * height / 100
-        ring = [
-            number
-            for degrees in range(360)
-            for number in _turned(
-                radii[0] * cos(radians(degrees)), radii[1] * sin(radians(degrees)), region, height, width
-            )
-        ]
+        across, down = region["radiusX"] * width / 100, region["radiusY"] * height / 100
+        around = [(across * cos(radians(each)), down * sin(radians(each))) for each in range(360)]
+        ring = [number for point in around for number in _turned(point, region, height, width)]
         return Shape(name, fill, pack_rings([ring]))
     if {"x", "y", "width", "height"} <= region.keys():
         # It is turned about its corner.
         across, down = region["width"] * width / 100, region["height"] * height / 100
         corners = ((0.0, 0.0), (across, 0.0), (across, down), (0.0, down))
-        ring = [number for corner in corners for number in _turned(*corner, region, height, width)]
+        ring = [number for corner in corners for number in _turned(corner, region, height, width)]
         return Shape(name, fill, pack_rings([ring]))
     return None
 
 
 def _turned(
-    right: float, below: float, region: dict[str, Any], height: int, width: int
+    point: tuple[float, float], region: dict[str, Any], height: int, width: int
 ) -> tuple[float, float]:
-    """The point right of and below a region's x and y in pixels, turned clockwise with the region."""
+    """A point that is so much right of and below a region's x and y, in pixels, turned with the region."""
+    right, below = point
     angle = radians(region.get("rotation") or 0)
     return (
         region["x"] * width / 100 + right * cos(angle) - below * sin(angle),

@@ -213,14 +213,15 @@ def fill(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     return decode_rle(coco_mask.merge(coco_mask.frPyObjects(rings, height, width)))
 
 
-def pack_rle(size: Sequence[int], counts: str | bytes | list[int]) -> bytes:
+def pack_rle(size: Sequence[int], counts: str | list[int]) -> bytes:
     """The data of `runs`: COCO's run lengths, compressed or not, with their (height, width)."""
     height, width = (int(side) for side in size)
-    if isinstance(counts, list):
-        if sum(counts) != height * width:
-            raise ValueError(f"its runs make {sum(counts)} pixels, not {height * width}")
-        counts = coco_mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)["counts"]
-    return struct.pack("<II", height, width) + (counts.encode() if isinstance(counts, str) else counts)
+    if isinstance(counts, str):
+        return struct.pack("<II", height, width) + counts.encode()
+    if sum(counts) != height * width:
+        raise ValueError(f"its runs make {sum(counts)} pixels, not {height * width}")
+    compressed = coco_mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
+    return struct.pack("<II", height, width) + bytes(compressed["counts"])
 
 
 def runs(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
