@@ -26,7 +26,9 @@ from defectline.components.ingest.readers.locate import Gathering, is_picture, s
 from defectline.components.ingest.readers.shapes import (
     Rule,
     Shape,
+    line,
     mark,
+    pack_line,
     pack_rings,
     read_verdict,
     unpack_rings,
@@ -164,7 +166,8 @@ def _shape(shape: dict[str, Any]) -> Shape:
         raise ValueError(f"a {kind} of {len(points)} points")
     if kind == "rectangle" and len(points) == 4:
         rule = polygon
-    return Shape(name, rule, pack_rings([[number for point in points for number in point]]))
+    numbers = [number for point in points for number in point]
+    return Shape(name, rule, pack_line(numbers, LINE_PX) if rule is line else pack_rings([numbers]))
 
 
 def stamp(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
@@ -213,10 +216,6 @@ def dot(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     return _drawn(lambda pen, points: _disc(pen, points[0], POINT_PX), data, height, width)
 
 
-def stroke(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
-    return _drawn(lambda pen, points: pen.line(points, fill=1, width=LINE_PX), data, height, width)
-
-
 def _disc(pen: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
     x, y = centre
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
@@ -228,8 +227,8 @@ RULES: Mapping[str, tuple[int, Rule]] = {
     "rotation": (4, polygon),
     "rectangle": (2, rectangle),
     "circle": (2, circle),
-    "line": (2, stroke),
-    "linestrip": (2, stroke),
+    "line": (2, line),
+    "linestrip": (2, line),
     "point": (1, dot),
 }
 """Type of a shape → its least number of points, and how it is drawn."""

@@ -13,9 +13,9 @@ from functools import cache
 from math import isfinite, nan
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from defectline.components.common.classes import GOOD, IGNORE, MOST_CLASSES
@@ -202,7 +202,7 @@ def unpack_rings(data: bytes) -> list[NDArray[np.float64]]:
     """The rings of `pack_rings`, each (points, 2)."""
     points = np.frombuffer(data, np.float64).reshape(-1, 2)
     ends = np.flatnonzero(np.isnan(points[:, 0]))
-    return [points[start:end] for start, end in zip([0, *ends[:-1] + 1], ends, strict=True)]
+    return [points[start:end] for start, end in zip([0, *ends + 1], ends, strict=False)]
 
 
 def fill(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
@@ -244,8 +244,7 @@ def pack_line(points: Sequence[float], width: float = LINE_PX) -> bytes:
 
 def line(data: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """The pixels of an open line."""
-    ((thickness, _), *points) = unpack_rings(data)[0]
-    canvas = np.zeros((height, width), np.uint8)
-    ends = np.rint(np.asarray(points)).astype(np.int32).reshape(-1, 1, 2)
-    cv2.polylines(canvas, [ends], isClosed=False, color=1, thickness=max(1, round(thickness)))
-    return canvas.view(bool)
+    ((thickness, _), *points) = unpack_rings(data)[0].tolist()
+    canvas = Image.new("L", (width, height))
+    ImageDraw.Draw(canvas).line([(x, y) for x, y in points], fill=1, width=round(thickness))
+    return np.asarray(canvas).astype(bool)
