@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from defectline.components.common.errors import SourceError
+from defectline.components.ingest.json_stream import read_members
 from defectline.components.ingest.readers.base import Layout, Listing, Marked
 from defectline.components.ingest.readers.locate import Gathering
 from defectline.components.ingest.readers.shapes import (
@@ -19,7 +20,6 @@ from defectline.components.ingest.readers.shapes import (
     read_split,
     runs,
 )
-from defectline.components.ingest.readers.stream import read_members
 
 NAME = "coco"
 EXPECTED = "a COCO file (.json with images, annotations and categories), and the pictures"

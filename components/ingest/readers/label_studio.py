@@ -23,10 +23,10 @@ from PIL import Image
 
 from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import SourceError
+from defectline.components.ingest.json_stream import read_members
 from defectline.components.ingest.readers.base import Layout, Listing, Marked
 from defectline.components.ingest.readers.locate import Gathering, is_picture
 from defectline.components.ingest.readers.shapes import Shape, fill, mark, pack_rings, read_verdict
-from defectline.components.ingest.readers.stream import read_members
 
 NAME = "labelstudio"
 EXPECTED = "an exported JSON of Label Studio, or the files of its target storage, and the pictures"

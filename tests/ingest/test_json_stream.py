@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectline.components.common.errors import SourceError
-from defectline.components.ingest.readers.stream import _scan, read_members
+from defectline.components.ingest.json_stream import _scan, read_members
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
