@@ -23,7 +23,7 @@ FORMATS = {
     "datumaro": "datumaro",
 }
 """What `layout=` calls a format → its module here."""
-NAMED_MASKS = {"mvtec", "visa", "kolektor", "voc"}
+NAMED_MASKS = {"csv", "mvtec", "visa", "kolektor", "voc"}
 """Folders of pictures and masks that `folders` may understand as well, but not as exactly."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import SourceError
+from defectline.components.ingest.json_stream import read_members
 from defectline.components.ingest.readers.base import Layout, Listing, Marked
 from defectline.components.ingest.readers.locate import Gathering, is_picture
 from defectline.components.ingest.readers.shapes import (
@@ -29,7 +30,6 @@ from defectline.components.ingest.readers.shapes import (
     read_split,
     runs,
 )
-from defectline.components.ingest.readers.stream import read_members
 
 NAME = "datumaro"
 EXPECTED = "annotations/*.json of Datumaro (items and categories), and images/"

@@ -304,7 +304,7 @@ def _sort(listing: Listing, root: str) -> tuple[dict[str, Object], dict[str, lis
         name = unicodedata.normalize("NFC", PurePosixPath(rest or inside).with_suffix("").as_posix())
         if not item.key.startswith(root) or folder in ("ImageSets", LABEL_MAP, CLASS_NAMES):
             ignored["files outside of the set"] += not item.key.startswith(root)
-        elif folder in MASKS:
+        elif folder in MASKS and PurePosixPath(inside).suffix.lower() in PICTURES:
             masks[name] = item
         elif folder == "Annotations" or folder.startswith("Segmentation"):
             ignored[f"files in {folder}/"] += 1

@@ -214,3 +214,17 @@ def test_several_sets_and_boxes_are_refused(tmp_path: Path):
     with pytest.raises(SourceError, match="boxes, but no masks") as caught:
         voc.read(found)
     assert caught.value.got == "Annotations/1.xml"
+
+
+def test_what_an_older_labelme_writes(tmp_path: Path):
+    files = [
+        "JPEGImages/a.jpg",
+        "SegmentationClass/a.npy",
+        "SegmentationClassPNG/a.png",
+        "SegmentationClassVisualization/a.jpg",
+    ]
+    layout = voc.read(listing(write_files(tmp_path, dict.fromkeys(files, b""))))
+    assert [(one.stem, one.mask and one.mask.key) for one in layout.records] == [
+        ("a", "SegmentationClassPNG/a.png")
+    ]
+    assert layout.ignored == {"files in SegmentationClass/": 1, "files in SegmentationClassVisualization/": 1}
