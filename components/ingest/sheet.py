@@ -1,25 +1,31 @@
-"""The contact sheet: some of a source's pictures, and those that were rejected, on one page.
+"""The contact sheet: some of a source's pictures by class and group, and those that were rejected.
 
 One HTML file without scripts, which needs nothing from outside: for the store and for KFP's page.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
+from types import MappingProxyType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import LABELS
+from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, IGNORE, LABELS
 from defectline.components.common.errors import SourceError
+from defectline.components.common.images.colours import colour_of
 from defectline.components.common.images.drawing import outline, picture_uri
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import UnreadableImage, decode_image
+from defectline.components.common.legend import class_table, counted, is_numbered, read_areas
 from defectline.components.common.snapshot import SPLITS, Pair
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Object, Storage
+from defectline.components.ingest.labels import marked
+from defectline.components.ingest.readers.base import Record
 
 SAMPLES, NOTED, REJECTED = 24, 12, 24
 """Pictures shown at most."""
@@ -32,11 +38,16 @@ READERS = 4
 LINE_PX = 2
 """Lossy pictures have colours at half their resolution, which a line of one pixel would not survive."""
 COLOUR = (46, 204, 113)
+"""Of outlines where there is one class."""
+HATCH_PX = 8
+GROUPS, GROUP_PICTURES = 3, 6
+"""Groups, and pictures of each, that are shown."""
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2329; background: #fff; margin: 0 auto;
   max-width: 1120px; padding: 24px; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 8px; }
+h3 { font-size: 15px; margin: 20px 0 4px; }
 p { margin: 4px 0; } .quiet { color: #5b6570; }
 code { font-size: 13px; overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 12px 0; }
@@ -51,10 +62,28 @@ img { width: 100%; display: block; background: #000; }
   background: #eef1f4; }
 .reason { color: #a93226; overflow-wrap: anywhere; } .fix { color: #20693f; }
 .OK { color: #20693f; font-weight: 600; } .NG { color: #a93226; font-weight: 600; }
+.swatch { display: inline-block; width: 12px; height: 12px; margin-right: 6px; border-radius: 2px; }
+.hatched { background: repeating-linear-gradient(45deg, #1d2329 0 2px, #fff 2px 5px); }
 """
 
 
-def draw_sheet(source: Storage, rows: Iterable[Pair], title: str) -> str:
+class About(NamedTuple):
+    """What is said of all pictures together."""
+
+    classes: Sequence[str] = DEFAULT_CLASSES
+    class_map: Mapping[str, str] = MappingProxyType({})
+    """As in Snapshot."""
+    lines: Sequence[str] = ()
+    """Which layout the source has, what was ignored and the like, a sentence each."""
+    records: Mapping[str, Record] = MappingProxyType({})
+    """Image key → where its label comes from, for masks that are drawn from annotations."""
+
+
+NOTHING_SAID = About()
+Card = Callable[[Storage, Pair, About], str]
+
+
+def draw_sheet(source: Storage, rows: Iterable[Pair], title: str, about: About = NOTHING_SAID) -> str:
     """The page about the pairs of a source, whose few pictures are read again by their keys.
 
     `rows` are accepted pairs, with or without splits, and rejected ones. The same rows give the same page.
@@ -63,27 +92,41 @@ def draw_sheet(source: Storage, rows: Iterable[Pair], title: str) -> str:
     accepted = [row for row in rows if row.accepted]
     rejected = [row for row in rows if row.status == "rejected"]
     noted = [row for row in accepted if row.note]
+    found = {row: tuple(sorted(counted(row, about.class_map))) for row in accepted}
+    sections = [
+        ("Rejected", rejected, spread(rejected, REJECTED, _kind), "wide", _problem),
+        ("Changed to be used", noted, spread(noted, NOTED, lambda row: row.label), "wide", _problem),
+        (
+            "Accepted",
+            accepted,
+            spread(accepted, SAMPLES, lambda row: (row.label, found[row][:1], row.split)),
+            "",
+            _sample,
+        ),
+    ]
+    parts = [
+        f"<h1>Pictures: {escape(title)}</h1>",
+        f'<p class="quiet">From <code>{escape(source.uri)}</code></p>',
+        *(f'<p class="quiet">{escape(line)}</p>' for line in about.lines),
+        _counts(accepted, len(rejected)),
+        _classes(accepted, about),
+    ]
     with ThreadPoolExecutor(READERS) as readers:
 
-        def cards(chosen: Sequence[Pair], card: Callable[[Storage, Pair], str], kind: str = "") -> str:
-            return (
-                f'<div class="cards {kind}">{"".join(readers.map(lambda r: card(source, r), chosen))}</div>'
-            )
+        def cards(chosen: Sequence[Pair], kind: str, card: Card) -> str:
+            drawn = readers.map(lambda row: card(source, row, about), chosen)
+            return f'<div class="cards {kind}">{"".join(drawn)}</div>'
 
-        samples = spread(accepted, SAMPLES, lambda row: (row.label, row.split))
-        parts = [
-            f"<h1>Pictures: {escape(title)}</h1>",
-            f'<p class="quiet">From <code>{escape(source.uri)}</code></p>',
-            _counts(accepted, len(rejected)),
-            _heading("Rejected", len(rejected), REJECTED),
-            cards(spread(rejected, REJECTED, _kind), _problem, "wide"),
-            _heading("Changed to be used", len(noted), NOTED),
-            cards(spread(noted, NOTED, lambda row: row.label), _problem, "wide"),
-            _heading("Accepted", len(accepted), SAMPLES),
-            '<p class="quiet">Defects are outlined as training sees them.</p>',
-            cards(samples, _sample),
-        ]
-    page = "\n".join(parts)
+        for name, all_of_it, chosen, kind, card in sections:
+            if all_of_it:
+                parts.append(_heading(name, len(all_of_it), len(chosen)) + cards(chosen, kind, card))
+        groups = _groups(accepted)
+        if groups:
+            parts.append(_heading("Groups of two or more", len(groups), min(GROUPS, len(groups))))
+        for name, members in groups[:GROUPS]:
+            few = spread(members, GROUP_PICTURES, lambda row: row.label)
+            parts.append(f"<h3>{escape(name)} ({len(members):,} pictures)</h3>{cards(few, '', _sample)}")
+    page = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -107,19 +150,70 @@ def _kind(row: Pair) -> str:
 
 
 def _counts(accepted: Sequence[Pair], rejected: int) -> str:
-    have = Counter((row.label, row.split) for row in accepted)
-    splits = [split for split in (*SPLITS, "") if any(have[label, split] for label in LABELS)]
-    head = "".join(f"<th>{split or 'not split'}</th>" for split in splits)
-    lines = "".join(
-        f'<tr><td class="{label}">{label}</td>'
-        + "".join(f"<td>{have[label, split]:,}</td>" for split in splits)
-        + f"<td>{sum(have[label, split] for split in splits):,}</td></tr>"
+    splits = _splits(accepted)
+    lines = [
+        (f'<td class="{label}">{label}</td>', [row for row in accepted if row.label == label])
         for label in LABELS
-    )
-    return (
-        f"<table><tr><th></th>{head}<th>in all</th></tr>{lines}</table>"
-        f"<p>{len(accepted):,} pairs accepted, {rejected:,} rejected.</p>"
-    )
+    ]
+    return f"{_table(splits, lines)}<p>{len(accepted):,} pairs accepted, {rejected:,} rejected.</p>"
+
+
+def _classes(accepted: Sequence[Pair], about: About) -> str:
+    """The classes with their colours and how many pictures have them, and how to see what does not count."""
+    parts = []
+    if tuple(about.classes) != DEFAULT_CLASSES:
+        found = [(row, counted(row, about.class_map)) for row in accepted]
+        lines = [
+            (
+                f"<td>{_swatch(_colour(number, about))}{escape(name)}</td>",
+                [row for row, names in found if name in names],
+            )
+            for number, name in enumerate(about.classes, 1)
+        ]
+        parts.append(_table(_splits(accepted), lines))
+    mapped = [f"{old} is {new}" for old, new in sorted(about.class_map.items())]
+    if mapped:
+        parts.append(f'<p class="quiet">By class_map: {escape(", ".join(mapped))}.</p>')
+    if some := sum(sum(read_areas(row).values()) > row.defect_px for row in accepted):
+        parts.append(
+            f'<p><span class="swatch hatched"></span>does not count, in {some:,} pictures: '
+            "neither good nor a defect.</p>"
+        )
+    return "".join(parts)
+
+
+def _table(splits: Sequence[str], lines: Sequence[tuple[str, Sequence[Pair]]]) -> str:
+    """How many pictures of each line are in each split."""
+    head = "".join(f"<th>{split or 'not split'}</th>" for split in splits)
+    body = []
+    for name, rows in lines:
+        have = Counter(row.split for row in rows)
+        cells = "".join(f"<td>{have[split]:,}</td>" for split in splits)
+        body.append(f"<tr>{name}{cells}<td>{len(rows):,}</td></tr>")
+    return f"<table><tr><th></th>{head}<th>in all</th></tr>{''.join(body)}</table>"
+
+
+def _splits(accepted: Sequence[Pair]) -> list[str]:
+    there = {row.split for row in accepted}
+    return [split for split in (*SPLITS, "") if split in there]
+
+
+def _groups(accepted: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
+    """The groups of several pictures, the largest first."""
+    found: dict[str, list[Pair]] = defaultdict(list)
+    for row in accepted:
+        if row.group:
+            found[row.group].append(row)
+    several = [(name, rows) for name, rows in found.items() if len(rows) > 1]
+    return sorted(several, key=lambda group: (-len(group[1]), group[0]))
+
+
+def _swatch(colour: tuple[int, int, int]) -> str:
+    return f'<span class="swatch" style="background: rgb{colour}"></span>'
+
+
+def _colour(number: int, about: About) -> tuple[int, int, int]:
+    return colour_of(number) if len(about.classes) > 1 else COLOUR
 
 
 def _heading(what: str, count: int, shown: int) -> str:
@@ -127,34 +221,50 @@ def _heading(what: str, count: int, shown: int) -> str:
     return f"<h2>{what} ({count:,})</h2>{note}"
 
 
-def _sample(source: Storage, row: Pair) -> str:
-    picture = _decoded(source, row.image_key)
-    truth = _truth(source, row.mask_key)
-    details = f"{row.split or 'not split'}, {row.width}×{row.height}" + (
-        f", {row.defect_px:,} px of defect" if row.defect_px else ""
-    )
+def _sample(source: Storage, row: Pair, about: About) -> str:
+    picture, truth = _decoded(source, row.image_key), _truth(source, row, about)
+    details = [row.split or "not split", f"{row.width}×{row.height}"]
+    areas = counted(row, about.class_map)
+    if tuple(about.classes) == DEFAULT_CLASSES:
+        details += [f"{row.defect_px:,} px of defect"] if row.defect_px else []
+    else:
+        details += [f"{name} {count:,} px" for name, count in areas.items()]
+    if (left := sum(read_areas(row).values()) - sum(areas.values())) > 0:
+        details.append(f"{left:,} px that do not count")
     return (
-        f'<div class="card">{_figure(picture, truth, row.id)}'
+        f'<div class="card">{_figure(picture, truth, row.id, about)}'
         f'<span class="{row.label}">{row.label}</span> <code>{escape(row.id)}</code><br>'
-        f'<span class="quiet">{details}</span></div>'
+        f'<span class="quiet">{escape(", ".join(details))}</span></div>'
     )
 
 
-def _problem(source: Storage, row: Pair) -> str:
+def _problem(source: Storage, row: Pair, about: About) -> str:
     """Picture and mask side by side, as far as each can be shown, and what is said about them."""
-    picture, truth = _decoded(source, row.image_key), _truth(source, row.mask_key)
-    drawn = _decoded(source, row.mask_key) if truth is None else np.repeat(255 * truth[..., None], 3, axis=2)
+    picture, truth = _decoded(source, row.image_key), _truth(source, row, about)
+    drawn = _decoded(source, row.mask_key) if truth is None else _coloured(truth, about)
     files = "<br>".join(f"<code>{escape(key)}</code>" for key in (row.image_key, row.mask_key) if key)
     said = f'<div class="reason">{escape(row.reason)}</div><div class="fix">{escape(row.fix)}</div>'
     if row.accepted:
         said = f"<div>{escape(row.note)}</div>"
     return (
-        f'<div class="card"><div class="pair">{_figure(picture, truth, row.id)}'
-        f"{_figure(drawn, None, f'mask of {row.id}')}</div>{files}{said}</div>"
+        f'<div class="card"><div class="pair">{_figure(picture, truth, row.id, about)}'
+        f"{_figure(drawn, None, f'mask of {row.id}', about)}</div>{files}{said}</div>"
     )
 
 
-def _figure(picture: NDArray[np.uint8] | None, truth: NDArray[np.uint8] | None, name: str) -> str:
+def _coloured(truth: NDArray[np.uint8], about: About) -> NDArray[np.uint8]:
+    """A mask as a picture: white where there is one class, else in the colours of the classes."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[1:IGNORE] = [
+        colour_of(n) if len(about.classes) > 1 else (255, 255, 255) for n in range(1, IGNORE)
+    ]
+    colours[IGNORE] = 110
+    return colours[truth]
+
+
+def _figure(
+    picture: NDArray[np.uint8] | None, truth: NDArray[np.uint8] | None, name: str, about: About
+) -> str:
     if picture is None:
         return '<div class="none">no picture</div>'
     height, width = picture.shape[:2]
@@ -162,9 +272,24 @@ def _figure(picture: NDArray[np.uint8] | None, truth: NDArray[np.uint8] | None, 
     # A line scan may be a thousand times as long as wide: each side keeps a pixel at least.
     size = max(1, round(width * scale)), max(1, min(round(height * scale), 4 * WIDTH_PX))
     shown = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    shown = np.asarray(shown, np.uint8)
     if truth is not None and truth.shape == (height, width):
-        shown = outline(np.asarray(shown, np.uint8), truth, COLOUR, LINE_PX)
+        if np.any(truth == IGNORE):
+            shown = _hatched(shown, np.asarray(cv2.resize((truth == IGNORE).astype(np.uint8), size)))
+        for number in np.unique(truth[(truth > 0) & (truth < IGNORE)]):
+            regions = (truth == number).astype(np.uint8)
+            shown = outline(shown, regions, _colour(int(number), about), LINE_PX)
     return f'<img src="{picture_uri(shown, QUALITY)}" alt="{escape(name)}">'
+
+
+def _hatched(picture: NDArray[np.uint8], where: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with black and white lines over what does not count."""
+    y, x = np.indices(where.shape)
+    phase = np.where(where > 0, (x + y) % HATCH_PX, HATCH_PX)
+    lined = picture.copy()
+    lined[phase < LINE_PX] = 255
+    lined[(phase >= LINE_PX) & (phase < 2 * LINE_PX)] = 0
+    return lined
 
 
 def _decoded(source: Storage, key: str) -> NDArray[np.uint8] | None:
@@ -175,10 +300,19 @@ def _decoded(source: Storage, key: str) -> NDArray[np.uint8] | None:
         return None
 
 
-def _truth(source: Storage, key: str) -> NDArray[np.uint8] | None:
+def _truth(source: Storage, row: Pair, about: About) -> NDArray[np.uint8] | None:
+    """The numbers of classes in the row's mask; None where it has none, or none that can be read."""
+    record = about.records.get(row.image_key)
     try:
-        return decode_mask(_read(source, key))
-    except UnreadableImage:
+        if row.mask_key and record and not isinstance(record.mask, Object | None):
+            _, mask = marked(record, row, _read(source, row.mask_key))
+            values = b"" if isinstance(mask, bytes) else mask.draw(row.height, row.width)
+        else:
+            values = decode_mask(_read(source, row.mask_key), is_numbered(row))
+        if not read_areas(row):
+            return np.minimum(values, DEFECT)
+        return cv2.LUT(values, class_table(row, about.classes, about.class_map))
+    except SourceError:
         return None
 
 

@@ -2,21 +2,23 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import CONFIG, PICTURES, QUARANTINE, run_key, snapshot_key
-from defectline.components.common.legend import counted
+from defectline.components.common.legend import class_names, counted
 from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import Object, Storage, open_storage
 from defectline.components.common.storage.base import local_file
+from defectline.components.ingest.junk import describe
+from defectline.components.ingest.labels import Labels
 from defectline.components.ingest.readers.folders import FOLDERS
 from defectline.components.ingest.settings import IngestSettings
-from defectline.components.ingest.sheet import draw_sheet
+from defectline.components.ingest.sheet import About, draw_sheet
 from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
 
 
@@ -43,14 +45,17 @@ def ingest(
         origin, target = open_storage(source), open_storage(store)
         _check_apart(origin, target)
         try:
-            snapshot, _ = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen)
+            snapshot, labels = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen)
         except SourceError as error:
             if isinstance(error, TooManyRejected):
-                _show(draw_sheet(origin, error.rows, "too many rejected"), target, run, pictures)
+                classes = class_names(error.rows, chosen.classes, ())
+                about = _about(error.labels, classes, chosen.classes)
+                _show(draw_sheet(origin, error.rows, "too many rejected", about), target, run, pictures)
             # On a cluster, all that is shown of a run that failed is its error.
             error.got = f"{error.got}; the source is {origin.uri}"
             raise
-        _show(_snapshots_sheet(origin, target, snapshot.id), target, run, pictures)
+        about = _about(labels, snapshot.classes, snapshot.class_map)
+        _show(_snapshots_sheet(origin, target, snapshot.id, about), target, run, pictures)
         target.write(run_key(run, CONFIG), _config(source, store, model_name, chosen, settings_key).encode())
         new, reason = _news(target, model_name, snapshot, settings_key, chosen)
         report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
@@ -120,13 +125,22 @@ def _check_apart(source: Storage, store: Storage) -> None:
         )
 
 
-def _snapshots_sheet(source: Storage, store: Storage, snapshot: str) -> str:
+def _about(labels: Labels, classes: Sequence[str], class_map: Mapping[str, str]) -> About:
+    """What the page says of all pictures together."""
+    lines = [f"Layout {labels.format}: {labels.why}.", *labels.layout.notes]
+    if labels.layout.ignored:
+        lines.append(f"Ignored: {describe(labels.layout.ignored)}.")
+    drawn = {one.image.key: one for one in labels.layout.records if not isinstance(one.mask, Object | None)}
+    return About(classes, class_map, lines, drawn)
+
+
+def _snapshots_sheet(source: Storage, store: Storage, snapshot: str, about: About) -> str:
     """The page of a snapshot, which is drawn once."""
     key = snapshot_key(snapshot, PICTURES)
     try:
         return store.read(key).decode()
     except KeyError:
-        page = draw_sheet(source, read_pairs(store, snapshot), f"snapshot {snapshot}")
+        page = draw_sheet(source, read_pairs(store, snapshot), f"snapshot {snapshot}", about)
         store.write(key, page.encode())
         return page
 

@@ -118,7 +118,8 @@ def test_a_snapshots_page_is_drawn_once(source: Path, store: FolderStorage):
     assert store.read(key).decode() == page_of(store)
     version = store.read_versioned(key)
     rows = read_pairs(store, snapshot)
-    assert draw_sheet(FolderStorage(source), reversed(rows), f"snapshot {snapshot}") == page_of(store)
+    pages = {draw_sheet(FolderStorage(source), some, f"snapshot {snapshot}") for some in (rows, rows[::-1])}
+    assert len(pages) == 1
     run(source, store, "again", force=True)
     assert store.read_versioned(key) == version
     assert page_of(store, "again") == page_of(store)
