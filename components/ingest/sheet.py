@@ -228,7 +228,7 @@ def _sample(source: Storage, row: Pair, about: About) -> str:
     if tuple(about.classes) == DEFAULT_CLASSES:
         details += [f"{row.defect_px:,} px of defect"] if row.defect_px else []
     else:
-        details += [f"{name} {count:,} px" for name, count in areas.items()]
+        details += [f"{count:,} px of {name}" for name, count in areas.items()]
     if (left := sum(read_areas(row).values()) - sum(areas.values())) > 0:
         details.append(f"{left:,} px that do not count")
     return (
