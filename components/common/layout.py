@@ -3,6 +3,7 @@
 snapshots/<id>/                  index.parquet, snapshot.json, pictures.html
 snapshots/head.json              which of them is the newest
 snapshots/packs/<digest>.tar     the files of the pairs
+snapshots/roi/<digest>.png       regions of interest
 snapshots/journal/<source>/      <pack>.parquet: what an ingest packed that was cut off
 models/<name>/<version>/         a bundle
 models/<name>/current.json       the champion of the local target
@@ -43,6 +44,10 @@ def snapshot_key(snapshot: str, name: str) -> str:
 
 def pack_key(pack: str) -> str:
     return f"{PACKS}{pack}.tar"
+
+
+def roi_key(digest: str) -> str:
+    return f"{SNAPSHOTS}roi/{digest}.png"
 
 
 def journal_prefix(source: str) -> str:
@@ -137,7 +142,7 @@ def parse_snapshot(key: str) -> str | None:
     """The snapshot that a key is a file of, or None."""
     place, _, rest = key.partition("/")
     folder, slash, _ = rest.partition("/")
-    known = f"{place}/" == SNAPSHOTS and slash and folder not in ("packs", "journal")
+    known = f"{place}/" == SNAPSHOTS and slash and folder not in ("packs", "journal", "roi")
     return folder if known else None
 
 

@@ -7,6 +7,7 @@ another `class_map`, needs no file to be written again.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from defectline.components.common.classes import (
 )
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.roi import ignore_outside
 from defectline.components.common.snapshot import Pair
 
 
@@ -40,7 +42,7 @@ def write_areas(values: NDArray[np.uint8], black_white: bool = False) -> str:
     Of a file that is `black_white` the number of white pixels alone.
     """
     if black_white:
-        return str(np.count_nonzero(values))
+        return str(np.count_nonzero(values == DEFECT))
     counts = np.bincount(values.ravel(), minlength=256)
     return json.dumps({str(value): int(counts[value]) for value in np.flatnonzero(counts) if value != GOOD})
 
@@ -123,8 +125,8 @@ def class_table(pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]
 
 
 def ignores(pair: Pair, class_map: Mapping[str, str]) -> bool:
-    """Whether something in the pair's mask does not count."""
-    return any(
+    """Whether something in the pair's picture does not count."""
+    return bool(pair.roi) or any(
         value == IGNORE or class_map.get(name := _name(pair, value), name) == IGNORED_CLASS
         for value in read_areas(pair)
     )
@@ -143,12 +145,20 @@ def _name(pair: Pair, value: int) -> str:
 
 
 def decode_truth(
-    data: bytes, shape: tuple[int, ...], pair: Pair, classes: Sequence[str], class_map: Mapping[str, str]
+    data: bytes,
+    shape: tuple[int, ...],
+    pair: Pair,
+    classes: Sequence[str],
+    class_map: Mapping[str, str],
+    rois: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
 ) -> NDArray[np.uint8]:
     """The mask of a picture of `shape` (H, W) from the bytes of its file: which of `classes` each pixel is.
 
-    uint8 (H, W), numbers as in `classes.py`; empty where there is no file. Raises UnreadableImage.
+    uint8 (H, W), numbers as in `classes.py`; empty where there is no file. `rois` are the regions of interest
+    by their digests: outside of the pair's own nothing counts. Raises UnreadableImage.
     """
-    if not data:
-        return np.zeros(shape, np.uint8)
-    return cv2.LUT(decode_mask(data, is_numbered(pair)), class_table(pair, classes, class_map))
+    if data:
+        truth = cv2.LUT(decode_mask(data, is_numbered(pair)), class_table(pair, classes, class_map))
+    else:
+        truth = np.zeros(shape, np.uint8)
+    return ignore_outside(truth, rois[pair.roi]) if pair.roi else truth

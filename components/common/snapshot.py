@@ -81,6 +81,9 @@ class Pair(NamedTuple):
     areas: str = ""
     """How many pixels of the mask hold each value but 0, as a JSON object, in which 255 does not count; a
     number where the mask is black and white."""
+    roi: str = ""
+    """Digest of its region of interest, outside of which nothing counts or stands in `areas`; "" where all
+    does."""
 
     @property
     def accepted(self) -> bool:
@@ -101,7 +104,7 @@ class Pair(NamedTuple):
     @property
     def content(self) -> tuple[str, str, str]:
         """What makes a pair the same pair in another snapshot."""
-        return self.id, self.image_sha256, self.mask_sha256
+        return self.id, self.image_sha256, self.mask_sha256 + (f" {self.roi}" if self.roi else "")
 
 
 class Snapshot(BaseModel):

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from defectline.components.common.classes import IGNORE, MOST_CLASSES
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.images.masks import Mask, read_mask
 from defectline.components.common.images.reading import read_image
+from defectline.components.common.images.roi import write_roi
 from defectline.components.common.legend import (
     counted,
     is_black_white,
@@ -42,10 +44,12 @@ def check_pair(
     mask: bytes | Drawing,
     class_map: Mapping[str, str] = MappingProxyType({}),
     numbered: bool = False,
+    roi: NDArray[np.uint8] | None = None,
 ) -> Checked:
     """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
 
-    `mask` is empty where `pair` has no `mask_key`; that means an empty mask. What had to be changed to use
+    `mask` is empty where `pair` has no `mask_key`; that means an empty mask. `roi`, (H, W), is 1 where the
+    picture counts. What had to be changed to use
     an accepted pair is its note. The others are as for `judge`.
     """
     pair = pair._replace(image_bytes=len(image), image_sha256=hashlib.sha256(image).hexdigest())
@@ -84,6 +88,12 @@ def check_pair(
         sizes = f"Sizes differ: mask {found}, image {width}×{height}."
         fix = "Export the mask again at the image's size."
         return Checked(reject(pair, f"{sizes} {turned}".rstrip(), fix), b"")
+    if roi is not None:
+        if roi.shape != (height, width):
+            sizes = f"Its region of interest is {roi.shape[1]}×{roi.shape[0]}, the image {width}×{height}."
+            return Checked(reject(pair, sizes, "Draw the region at the image's size."), b"")
+        truth = truth._replace(pixels=truth.pixels * roi)
+        pair = pair._replace(roi=write_roi(roi)[0])
     note = f"{truth.note} {turned}".strip()
     if pair.mask_key:
         pair = pair._replace(areas=write_areas(truth.pixels, truth.black_white))
@@ -121,7 +131,8 @@ def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, draw
     label = label or ("NG" if count else "OK")
     pair = pair._replace(id=f"{label}/{stem}", label=label)
     if label == "NG" and not areas:
-        return reject(pair, "NG, but its mask is empty.", "Draw the defect, or move the pair to OK.")
+        empty = "marks nothing in its region of interest" if pair.roi else "is empty"
+        return reject(pair, f"NG, but its mask {empty}.", "Draw the defect, or move the pair to OK.")
     if label == "NG" and not count:
         reason = f"NG, but nothing that its mask marks counts: {_listed(named, areas)}."
         return reject(pair, reason, "Move the pair to OK, or take one of these classes out of class_map.")

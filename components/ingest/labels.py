@@ -16,6 +16,7 @@ from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.class_file import CLASSES_KEY, parse_class_file
 from defectline.components.ingest.readers import choose
 from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
+from defectline.components.ingest.roi import Regions
 from defectline.components.ingest.settings import IngestSettings
 
 
@@ -29,14 +30,15 @@ class Labels(NamedTuple):
     layout: Layout
 
 
-def find_labels(listing: Listing, settings: IngestSettings) -> Labels:
-    """The labels of what was listed. Raises SourceError where the layout cannot be used."""
+def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) -> Labels:
+    """The labels of what was listed, `regions` apart. Raises SourceError where the layout cannot be used."""
     reader, why = choose(listing, settings.layout)
     layout = reader.read(listing)
     legend = _class_file(listing)
     seen = Counter((record.label, record.stem) for record in layout.records)
     records, rejected = [], list(layout.rejected)
-    for record in layout.records:
+    for found in layout.records:
+        record = found._replace(roi=regions.of(found.image, found.stem))
         if reason := _unusable(record, seen):
             rejected.append(_rejected(record, reason, "Rename the file."))
         else:
@@ -97,10 +99,16 @@ def to_pair(record: Record) -> Pair:
         image_key=record.image.key,
         mask_key=mask_key(record),
         image_version=record.image.version,
-        mask_version=record.mask.version if record.mask else "",
+        mask_version=_mask_version(record),
         legend=record.legend,
         group=record.group,
     )
+
+
+def _mask_version(record: Record) -> str:
+    own = record.mask.version if record.mask else ""
+    # Another region is another mask.
+    return f"{own} {record.roi.key} {record.roi.version}".lstrip() if record.roi else own
 
 
 def file_of(mask: Object | Drawing | Sidecar | None) -> Object | None:

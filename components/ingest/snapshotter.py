@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from defectline.components.common.classes import IGNORE
 from defectline.components.common.errors import Corrupt, SourceError
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.legend import class_names, name_values, read_areas
 from defectline.components.common.snapshot import (
     Pair,
@@ -39,6 +40,7 @@ from defectline.components.ingest.labels import (
 )
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.readers.base import Layout, Listing, Record, Sidecar
+from defectline.components.ingest.roi import RegionReader, part_regions
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
 from defectline.components.ingest.splits import assign_splits
@@ -197,10 +199,11 @@ def _accepted(row: Pair) -> Pair:
 
 
 def _list(source: Storage, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
-    listing = Listing(source, source.list_all(), settings.masks)
+    regions, objects = part_regions(source.list_all())
+    listing = Listing(source, objects, settings.masks)
     listed = read_split_file(source, listing.objects)
     try:
-        return find_labels(listing, settings), listed
+        return find_labels(listing, settings, regions), listed
     except KeyError as error:
         raise SourceError(
             "An annotation file was replaced or deleted while it was read.",
@@ -238,7 +241,7 @@ def _read_new(
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
     again = ""
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
-        reading = _read(source, unread, class_map, numbered)
+        reading = _read(source, store, unread, class_map, numbered)
         for read, files, as_listed in track(reading, len(unread), "reading pairs"):
             if not as_listed:
                 again = "files were replaced or deleted while they were read"
@@ -280,9 +283,10 @@ def _again(
 
 
 def _read(
-    source: Storage, unread: list[Unread], class_map: Mapping[str, str], numbered: bool
+    source: Storage, store: Storage, unread: list[Unread], class_map: Mapping[str, str], numbered: bool
 ) -> Iterator[Read]:
     """Read and check pairs, several at once, in the order of their ids."""
+    regions = RegionReader(source, store)
     decoding = threading.Semaphore(DECODERS)
 
     def read(item: Unread, attempts: int = ROUNDS) -> Read:
@@ -293,6 +297,7 @@ def _read(
                 source.read(record.image.key, record.image.version),
                 source.read(file.key, file.version) if file else b"",
             )
+            roi = regions.read(record.roi)
         except KeyError:
             # In its place among the others the new version is packed as if it had always been there.
             image_now, file_now = _find(source, record.image), _find(source, file) if file else None
@@ -302,12 +307,14 @@ def _read(
             return read((new, to_pair(new)), attempts - 1)._replace(as_listed=False)
         except Corrupt as error:
             return Read(reject(pair, error.what, error.fix))
+        except UnreadableImage as error:
+            return Read(reject(pair, f"Region of interest: {error.what} Got {error.got}.", error.fix))
         try:
             pair, mask = marked(record, pair, other)
         except SourceError as error:
             return Read(reject(pair, f"Annotation: {error.what} Got {error.got}.", error.fix))
         with decoding:
-            pair, packed = check_pair(pair, image, mask, class_map, numbered)
+            pair, packed = check_pair(pair, image, mask, class_map, numbered, roi)
         return Read(pair, (image, packed)) if pair.accepted else Read(pair)
 
     pending: deque[tuple[int, Future[Read]]] = deque()

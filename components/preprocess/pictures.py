@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.images.imaging import (
@@ -47,6 +48,7 @@ class Names(NamedTuple):
 
     classes: tuple[str, ...]
     class_map: Mapping[str, str]
+    rois: Mapping[str, NDArray[np.uint8]]
 
 
 def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings, names: Names) -> list[ImageStats | None]:

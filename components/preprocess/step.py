@@ -17,6 +17,7 @@ from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
 from defectline.components.common.images.imaging import ImagingSettings, frame_grid
 from defectline.components.common.images.reading import UnreadableImage
+from defectline.components.common.images.roi import load_rois
 from defectline.components.common.images.statistics import Statistics
 from defectline.components.common.images.tiling import Grid
 from defectline.components.common.legend import ignores
@@ -59,8 +60,9 @@ def preprocess(
         _check_shard(shard, shards)
         storage = open_storage(store)
         taken = read_snapshot(storage, snapshot)
-        names = Names(taken.classes, taken.class_map)
         accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
+        rois = load_rois(storage, (pair.roi for pair in accepted))
+        names = Names(taken.classes, taken.class_map, rois)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
         # Of all pairs, so that every shard says the same.
         some_ignored = any(ignores(pair, taken.class_map) for pair in pairs)

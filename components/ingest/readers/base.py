@@ -86,6 +86,8 @@ class Record(NamedTuple):
     """As `Pair.group`."""
     split: str = ""
     """train, validation or test where the layout says so."""
+    roi: Object | None = None
+    """The picture of its region of interest, which no reader sees."""
 
 
 def unusable(stem: str, reason: str, fix: str, *, label: str = "", image: str = "", mask: str = "") -> Pair:
