@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from boto3.exceptions import RetriesExceededError
-from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as boto
 
 from defectline.components.common.errors import Corrupt, StoreError, Unreadable
@@ -42,7 +40,8 @@ from defectline.components.common.storage.s3_errors import (
 )
 
 THREADS = 32
-TRANSFER = TransferConfig(max_concurrency=4)
+PART_BYTES = 8 << 20
+"""Larger files go up and down in parts, several at once."""
 WRITER = "defectline-writer"
 MD5 = re.compile("[0-9a-f]{32}(-1)?")
 
@@ -52,7 +51,7 @@ T = TypeVar("T")
 class S3Storage(Storage):
     """Objects of one bucket, or access point, below `prefix`; safe to use from up to 32 threads at once.
 
-    The environment holds the settings. boto3 reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
+    The environment holds the settings. botocore reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL for a server other than Amazon's, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CA_BUNDLE, and AWS_REQUEST_CHECKSUM_CALCULATION=when_required for
     servers that do not know the newer checksums. In addition:
@@ -72,7 +71,7 @@ class S3Storage(Storage):
     CONNECT_SECONDS = 5.0
     READ_SECONDS = 15.0
     ATTEMPTS = 3
-    """In quick succession, by boto3."""
+    """In quick succession, by botocore."""
     PAUSES = (0.2, 1.0, 3.0, 8.0, 15.0, 30.0, 35.0, 40.0)
     """Seconds between further rounds of attempts, each of them shortened by up to a half."""
     OUTAGE_SECONDS = 120.0
@@ -104,7 +103,7 @@ class S3Storage(Storage):
         page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.root + prefix, **after)
         self._answered = True
         if "IsTruncated" not in page:
-            # boto3 takes an answer without any content for an empty listing.
+            # botocore takes an answer without any content for an empty listing.
             raise boto.IncompleteReadError(actual_bytes=0, expected_bytes=1)
         return page
 
@@ -118,7 +117,7 @@ class S3Storage(Storage):
     def download(self, key: str, path: Path) -> None:
         def fetch() -> None:
             try:
-                self._client.download_file(self.bucket, self.root + key, str(path), Config=TRANSFER)
+                self._transfer("download", self.root + key, path)
             except boto.ClientError as error:
                 if not code(error).isdigit():
                     raise
@@ -131,11 +130,29 @@ class S3Storage(Storage):
 
     def upload(self, path: Path, key: str) -> None:
         def send() -> None:
-            with path.open("rb") as file:
-                self._client.upload_fileobj(file, self.bucket, self.root + key, Config=TRANSFER)
+            if path.stat().st_size > PART_BYTES:
+                self._transfer("upload", self.root + key, path)
+            else:
+                with path.open("rb") as file:
+                    self._client.put_object(Bucket=self.bucket, Key=self.root + key, Body=file)
 
         with local_file(path), self._explained("written", key):
             self._patiently(send)
+
+    def _transfer(self, which: str, key: str, path: Path) -> None:
+        """Upload or download a file in parts; what it says at its end is one of boto's own errors."""
+        # Importing it takes a tenth of a second, and many steps move no large file.
+        from s3transfer.exceptions import RetriesExceededError
+        from s3transfer.manager import TransferConfig, TransferManager
+
+        try:
+            with TransferManager(self._client, TransferConfig(max_request_concurrency=4)) as manager:
+                if which == "upload":
+                    manager.upload(str(path), self.bucket, key).result()
+                else:
+                    manager.download(self.bucket, key, str(path)).result()
+        except RetriesExceededError as error:
+            raise error.last_exception from error
 
     def delete(self, key: str) -> None:
         # S3 itself says nothing when the key is missing.
@@ -236,9 +253,9 @@ class S3Storage(Storage):
         )
 
     def _patiently(self, request: Callable[[], T]) -> T:
-        """The request's answer. boto3 repeats what fails at once; this bridges what lasts longer.
+        """The request's answer. botocore repeats what fails at once; this bridges what lasts longer.
 
-        It also repeats a body that breaks off, which boto3 does not. A server that has never answered is
+        It also repeats a body that breaks off, which botocore does not. A server that has never answered is
         not waited for: that is rather a wrong address.
         """
         deadline = time.monotonic() + self.OUTAGE_SECONDS
@@ -247,7 +264,7 @@ class S3Storage(Storage):
                 done = request()
                 self._answered = True
                 return done
-            except (boto.ClientError, boto.BotoCoreError, RetriesExceededError, Corrupt) as error:
+            except (boto.ClientError, boto.BotoCoreError, Corrupt) as error:
                 waits = self._answered or isinstance(error, boto.ClientError)
                 if not (waits and passes(error)) or time.monotonic() >= deadline:
                     raise
@@ -274,7 +291,7 @@ class S3Storage(Storage):
 
     @contextmanager
     def _explained(self, verb: str, key: str = "") -> Iterator[None]:
-        """Turn what boto3 says into a StoreError, and a missing key into KeyError."""
+        """Turn what botocore says into a StoreError, and a missing key into KeyError."""
         try:
             yield
         except FAILURES as error:

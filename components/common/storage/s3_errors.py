@@ -2,7 +2,6 @@
 
 import re
 
-from boto3.exceptions import RetriesExceededError
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
@@ -13,7 +12,6 @@ NO_ANSWER = (
     boto.ConnectionError,
     boto.HTTPClientError,
     boto.CredentialRetrievalError,
-    RetriesExceededError,
 )
 TOO_MANY = (
     *("BandwidthLimitExceeded", "LimitExceededException", "PriorRequestNotComplete", "RequestLimitExceeded"),
@@ -21,7 +19,7 @@ TOO_MANY = (
     *("SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException"),
 )
 """Codes of servers that want to be asked later, whatever the status that they come with."""
-FAILURES = (boto.ClientError, boto.BotoCoreError, RetriesExceededError, ResponseParserError)
+FAILURES = (boto.ClientError, boto.BotoCoreError, ResponseParserError)
 ENDPOINT = (
     "the URL of an S3 server that answers",
     "Check AWS_ENDPOINT_URL for a typing error (http or https, host, port), and that the server runs.",
@@ -131,9 +129,8 @@ BY_CLASS: list[tuple[type[Exception], tuple[str, str]]] = [
     (ResponseParserError, WEB_PAGE),
     (boto.ConnectionError, ENDPOINT),
     (boto.HTTPClientError, ENDPOINT),
-    (RetriesExceededError, ENDPOINT),
 ]
-OTHER = ("settings that boto3 accepts", "Check the variables AWS_* and the files in ~/.aws.")
+OTHER = ("settings that botocore accepts", "Check the variables AWS_* and the files in ~/.aws.")
 
 
 def remedy(error: Exception) -> tuple[str, str]:
