@@ -38,6 +38,7 @@ from defectline.components.common.storage.s3_errors import (
     status,
     withheld,
 )
+from defectline.components.common.storage.s3_listing import list_pages
 
 THREADS = 32
 PART_BYTES = 8 << 20
@@ -51,7 +52,7 @@ T = TypeVar("T")
 class S3Storage(Storage):
     """Objects of one bucket, or access point, below `prefix`; safe to use from up to 32 threads at once.
 
-    The environment holds the settings. botocore reads its usual ones itself, among them AWS_ENDPOINT_URL_S3 or
+    The environment holds the settings. botocore reads its own, among them AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL for a server other than Amazon's, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CA_BUNDLE, and AWS_REQUEST_CHECKSUM_CALCULATION=when_required for
     servers that do not know the newer checksums. In addition:
@@ -76,6 +77,8 @@ class S3Storage(Storage):
     """Seconds between further rounds of attempts, each of them shortened by up to a half."""
     OUTAGE_SECONDS = 120.0
     """After these there is no further round."""
+    PAGE_KEYS = 1000
+    """Of a listing, at once: no server gives more."""
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -88,19 +91,17 @@ class S3Storage(Storage):
         self._random = random.Random()
 
     def list_all(self, prefix: str = "") -> Iterator[Object]:
-        after: dict[str, str] = {}
-        more = True
-        while more:
-            with self._explained("listed"):
-                page = self._patiently(partial(self._list_page, prefix, after))
-            for found in page.get("Contents", []):
-                key = found["Key"].removeprefix(self.root)
-                yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
-            more = page["IsTruncated"]
-            after = {"ContinuationToken": page.get("NextContinuationToken", "")}
+        with self._explained("listed"):
+            for page in list_pages(self._list_page, self.root + prefix):
+                for found in page:
+                    key = found["Key"].removeprefix(self.root)
+                    yield Object(key, found["Size"], found["ETag"].strip('"'), found["LastModified"])
 
-    def _list_page(self, prefix: str, after: dict[str, str]) -> dict[str, Any]:
-        page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.root + prefix, **after)
+    def _list_page(self, prefix: str, **more: str) -> dict[str, Any]:
+        return self._patiently(partial(self._list_page_once, prefix, **more))
+
+    def _list_page_once(self, prefix: str, **more: str) -> dict[str, Any]:
+        page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=self.PAGE_KEYS, **more)
         self._answered = True
         if "IsTruncated" not in page:
             # botocore takes an answer without any content for an empty listing.

@@ -13,6 +13,7 @@ from servers import free_port
 from defectline.components.common.errors import Conflict, SettingsError, StoreError
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import redact
+from defectline.components.common.storage.s3 import S3Storage
 
 ODD_KEYS = [
     "a b/c d.txt",
@@ -238,9 +239,10 @@ def test_many_threads_share_one_storage(uri: str, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize("uri", ["folder", "s3"], indirect=True)
-def test_a_long_listing_is_complete(store: Storage):
+def test_a_long_listing_is_complete(store: Storage, monkeypatch: pytest.MonkeyPatch):
     """More than a page of S3. Not on GCS, whose emulator knows no pages."""
-    names = [f"OK/{n:04}.png" for n in range(1010)]
+    monkeypatch.setattr(S3Storage, "PAGE_KEYS", 20)
+    names = [f"OK/{n:04}.png" for n in range(101)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: store.write(name, b""), names))
     assert keys(store) == names
