@@ -24,7 +24,7 @@ from defectline.components.common.images.reading import UnreadableImage, decode_
 from defectline.components.common.legend import class_table, counted, is_numbered, read_areas
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object, Storage
-from defectline.components.ingest.labels import marked
+from defectline.components.ingest.labels.records import marked
 from defectline.components.ingest.readers.base import Record
 
 SAMPLES, NOTED, REJECTED = 24, 12, 24

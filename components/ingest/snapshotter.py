@@ -29,7 +29,7 @@ from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
 from defectline.components.ingest.groups import check_sides, name_groups, present, say_groups
 from defectline.components.ingest.junk import describe
-from defectline.components.ingest.labels import (
+from defectline.components.ingest.labels.records import (
     Labels,
     file_of,
     find_labels,

@@ -15,7 +15,7 @@ from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Object, Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.junk import describe
-from defectline.components.ingest.labels import Labels
+from defectline.components.ingest.labels.records import Labels
 from defectline.components.ingest.readers.folders import FOLDERS
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.sheet import About, draw_sheet

@@ -7,9 +7,9 @@ from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
-from defectline.components.ingest.class_file import CLASSES_KEY
-from defectline.components.ingest.matching.beside import class_level, match, to_layout
-from defectline.components.ingest.matching.names import means_good, stem
+from defectline.components.ingest.labels.beside import class_level, match, to_layout
+from defectline.components.ingest.labels.class_file import CLASSES_KEY
+from defectline.components.ingest.labels.names import means_good, stem
 from defectline.components.ingest.readers.base import Layout, Listing, Record
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}

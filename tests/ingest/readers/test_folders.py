@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pictures import objects
 
 from defectline.components.common.errors import SourceError
-from defectline.components.ingest.matching.names import stem
+from defectline.components.ingest.labels.names import stem
 from defectline.components.ingest.readers.folders import pair_objects
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")

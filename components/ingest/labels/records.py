@@ -13,7 +13,7 @@ from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.legend import is_black_white, is_numbered, read_areas
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
-from defectline.components.ingest.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
 from defectline.components.ingest.readers import choose
 from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
 from defectline.components.ingest.roi import Regions

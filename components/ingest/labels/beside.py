@@ -10,7 +10,7 @@ from defectline.components.common.legend import write_legend
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object
 from defectline.components.ingest.junk import count_ignored
-from defectline.components.ingest.matching.names import (
+from defectline.components.ingest.labels.names import (
     IMAGE_ENDING,
     MASK_ENDING,
     PICTURES,
