@@ -38,6 +38,7 @@ from defectline.components.ingest.labels.records import (
     to_pair,
     with_files,
 )
+from defectline.components.ingest.official import official_splits
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.readers.base import Layout, Listing, Record, Sidecar
 from defectline.components.ingest.roi import RegionReader, part_regions
@@ -136,7 +137,11 @@ def take_snapshot(
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in there]
     rows = name_groups(rows, listed, settings.group_by)
     say_groups(rows)
-    rows = assign_splits(rows, known_splits(listed, present(rows), decided), settings.classes)
+    splits = known_splits(listed, present(rows), decided)
+    official = official_splits(labels.layout.records, rows, splits)
+    for note in official.notes:
+        say(note)
+    rows = assign_splits(rows, {**official.splits, **splits}, settings.classes)
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
     snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes)
