@@ -104,7 +104,7 @@ def _read_file(listing: Listing, key: str, gathering: Gathering) -> None:
 def _item(value: Mapping[str, Any], boxes: Counter[str]) -> Item:
     media = value.get("image") or value.get("media") or {}
     size = media.get("size")
-    known = isinstance(size, list) and len(size) == 2 and all(size)
+    known = (size[0], size[1]) if isinstance(size, list) and len(size) == 2 and all(size) else None
     regions: list[Region] = []
     annotations = value.get("annotations") or []
     # Boxes that Datumaro keeps beside the outlines of the same thing.
@@ -126,7 +126,7 @@ def _item(value: Mapping[str, Any], boxes: Counter[str]) -> Item:
     return Item(
         str(value.get("id")),
         str(media.get("path") or ""),
-        (size[0], size[1]) if known else None,
+        known,
         tuple(regions),
         wrong,
     )

@@ -108,7 +108,9 @@ def _places(listing: Listing) -> list[Place]:
 
 def _roots(places: Sequence[Place]) -> list[str]:
     """The folders that hold a category: good pictures alone to train on, and defects to test."""
-    good, others, tested = set(), set(), set()
+    good: set[str] = set()
+    others: set[str] = set()
+    tested: set[str] = set()
     for place in places:
         if place.part == "train":
             (good if place.kind.lower() in GOOD else others).add(place.root)
