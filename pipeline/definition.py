@@ -60,6 +60,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         escape_cost: float = 3.0,
         grade_a_px: int = 0,
         grade_b_px: int = 0,
+        by_class: str = "",
         quantize: bool = True,
         init_from: str = "none",
         training: str = "",
@@ -80,6 +81,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             "escape_cost": escape_cost,
             "grade_a_px": grade_a_px,
             "grade_b_px": grade_b_px,
+            "by_class": by_class,
         }
         learning = {
             "epochs": epochs,

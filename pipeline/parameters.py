@@ -1,14 +1,14 @@
 """The pipeline's parameters, checked before anything starts."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, Field
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import checked, parse_pairs, select
 from defectline.components.common.storage import open_storage
-from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.settings import EvaluateSettings, Limit
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.settings import (
@@ -61,7 +61,11 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
             expected="labelled images: s3://, gs://, file:// or a folder",
             fix="Give --source, or write `source:` into the file that --config names.",
         )
+    of_classes = [pair.strip() for pair in pairs if pair.strip().partition(".")[0] in get_args(Limit)]
+    pairs = [pair for pair in pairs if pair.strip() not in of_classes]
     values = parse_pairs(pairs, [*SETTABLE, *TRAINING], what="parameter {}")
+    if of_classes:
+        values["by_class"] = ", ".join(filter(None, [values.get("by_class", ""), *of_classes]))
     single = [f"{key}={values.pop(key)}" for key in TRAINING if key in values]
     if single:
         # Of two values for the same setting the last one counts.

@@ -242,10 +242,11 @@ def _prediction(answer: httpx.Response, golden: Golden, versions: Collection[str
 
 def _compare(prediction: Mapping[str, Any], golden: Golden, folder: Path) -> None:
     """Raise ServingError for the first thing that is not as `golden` of the bundle in `folder` says."""
-    mask = decode_mask((folder / "golden" / golden.mask_file).read_bytes())
+    mask = decode_mask((folder / "golden" / golden.mask_file).read_bytes(), numbered=True)
     try:
         verdict, score = prediction["verdict"], float(prediction["score"])
-        answered = decode_mask(base64.b64decode(prediction["mask_png"], validate=True))
+        mask_png = base64.b64decode(prediction["mask_png"], validate=True)
+        answered = decode_mask(mask_png, numbered=True)
     except (KeyError, TypeError, ValueError, binascii.Error, UnreadableImage) as error:
         raise _refused(golden, f"unusable: {error!r}", "verdict, score and mask_png") from error
     if verdict != golden.verdict:
@@ -255,7 +256,7 @@ def _compare(prediction: Mapping[str, Any], golden: Golden, folder: Path) -> Non
         raise _refused(golden, f"score {score:g}", f"score {golden.score:g} ± {SCORE_TOLERANCE}")
     if answered.shape != mask.shape:
         raise _refused(golden, f"a mask of {_size(answered)}", f"a mask of {_size(mask)}")
-    iou = mask_iou(answered == 1, mask == 1)
+    iou = mask_iou(answered > 0, mask > 0)
     if iou < MIN_MASK_IOU:
         raise _refused(golden, f"a mask with IoU {iou:.3f}", f"a mask with IoU ≥ {MIN_MASK_IOU}")
 

@@ -39,9 +39,12 @@ class Calibrator:
     def __init__(self) -> None:
         self.labels: list[bool] = []
         self.scores: list[tuple[int, ...]] = []
+        self.costs: list[float | None] = []
 
-    def see(self, label: str, score_map: NDArray[np.uint16]) -> None:
-        """Score one validation picture by its score map (H, W)."""
+    def see(self, label: str, score_map: NDArray[np.uint16], cost: float | None = None) -> None:
+        """Score one validation picture by its score map (H, W), 0 where nothing counts. `cost` is that of its
+        escape where it is not the usual one."""
+        self.costs.append(cost)
         self.labels.append(label == "NG")
         self.scores.append(tuple(image_score(score_map, area) for area in AREAS_PX))
 
@@ -72,6 +75,9 @@ class Calibrator:
             escapes = (scores[bad, column, None] < levels).sum(axis=0)
             overkills = (scores[~bad, column, None] >= levels).sum(axis=0)
             cost = escape_cost * escapes + overkills
+            if any(own is not None for own in self.costs):
+                each = np.array([escape_cost if own is None else own for own in self.costs])[bad]
+                cost = ((scores[bad, column, None] < levels) * each[:, None]).sum(axis=0) + overkills
             best = np.flatnonzero(cost == cost.min())
             widest = max(np.split(best, np.flatnonzero(np.diff(best) > 1) + 1), key=len)
             threshold_level = levels[widest[int((len(widest) - 1) / (1 + escape_cost))]]

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.bundle import Bundle, read_bundle
-from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.layout import model_folder
-from defectline.components.common.snapshot import Pair, read_pairs
+from defectline.components.common.snapshot import Pair, Snapshot, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import OperatingPoint
@@ -26,9 +25,12 @@ class ChampionResult(NamedTuple):
     there are none."""
     note: str
     """Why there are none, or what is special about them."""
+    same_classes: bool = True
 
 
-def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair]) -> ChampionResult:
+def score_champion(
+    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair], taken: Snapshot
+) -> ChampionResult:
     """The version `champion`, "" for none, on the test `pairs` that it was not trained on.
 
     A champion that cannot be loaded or answers nothing compares with nothing: the absolute rules decide.
@@ -41,12 +43,19 @@ def score_champion(storage: Storage, model_name: str, champion: str, pairs: Sequ
         try:
             storage.download_folder(published, folder)
             bundle = read_bundle(folder)
-            network = Network(folder / bundle.network, bundle.imaging)
+            network = Network(folder / bundle.network, bundle.imaging, classes=bundle.classes)
             unseen, note = _unseen(storage, bundle, pairs)
             if not unseen:
                 return _incomparable(note)
             point = OperatingPoint(bundle.threshold, bundle.min_area_px)
-            return ChampionResult(score(network, point, storage, unseen, "judging the champion"), note)
+            same = bundle.classes == taken.classes
+            if not same:
+                other = (
+                    f"the champion knows other classes ({', '.join(bundle.classes)}): compared by verdicts"
+                )
+                note = "; ".join(filter(None, (note, other)))
+            scored = score(network, point, storage, unseen, taken, "judging the champion")
+            return ChampionResult(scored, note, same)
         except BundleError as error:
             # The copy that was looked at is gone by the time this is read.
             what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
@@ -77,6 +86,6 @@ def _unseen(storage: Storage, bundle: Bundle, pairs: Sequence[Pair]) -> tuple[Se
         f"the champion was trained on {len(pairs) - len(unseen)} of {len(pairs)} test pictures, on which it "
         "looks better than it is"
     )
-    if min(sum(p.label == label for p in unseen) for label in LABELS) < LEAST_UNSEEN:
+    if min(sum(p.label == label for p in unseen) for label in {p.label for p in pairs}) < LEAST_UNSEEN:
         return [], f"{note}; too few are left to compare on, so the absolute rules decide"
     return unseen, f"{note}: compared on the other {len(unseen)}"

@@ -15,6 +15,7 @@ def evaluate(
     escape_cost: float,
     grade_a_px: int,
     grade_b_px: int,
+    by_class: str,
     settings_key: str,
     model: Input[Model],
     bundle: Output[Model],
@@ -37,6 +38,7 @@ def evaluate(
         "escape_cost": escape_cost,
         "grade_a_px": grade_a_px,
         "grade_b_px": grade_b_px,
+        "by_class": by_class,
     }
     result = run_step(
         store,

@@ -1,14 +1,18 @@
 """Which test pictures the report shows, what is said of each, and how it is drawn."""
 
+import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.classes import DEFAULT_CLASSES, GOOD, IGNORE, defect_mask
+from defectline.components.common.images.colours import colour_of, encode_classes
 from defectline.components.common.images.drawing import contours, picture_uri
-from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.inference.inspection import LEVELS, Region, grade
 from defectline.components.common.snapshot import Pair
@@ -24,7 +28,7 @@ QUALITY = 80
 
 
 class Example(NamedTuple):
-    """One test picture; masks as 1-bit PNG, because large frames would fill the memory."""
+    """One test picture; masks as PNG of `encode_classes`, because large frames would fill the memory."""
 
     pair: Pair
     image: bytes
@@ -35,12 +39,14 @@ class Example(NamedTuple):
     """The highest probability where the truth has its defect; of a good picture, anywhere."""
     truth: bytes
     found: bytes
+    classes: Sequence[str] = DEFAULT_CLASSES
 
 
 class ExampleCollector:
     """Sees every test picture and keeps a few of each kind, so that memory stays flat."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str] = DEFAULT_CLASSES) -> None:
+        self.classes = classes
         self.kinds: dict[str, list[Example]] = {kind: [] for kind in SHOWN}
 
     def add(self, evaluated: Evaluated) -> None:
@@ -49,11 +55,28 @@ class ExampleCollector:
         order = _order(evaluated.counted, evaluated.pair)
         if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
             return
-        score_map = evaluated.score_map[evaluated.truth > 0] if evaluated.truth.any() else evaluated.score_map
+        defect = defect_mask(evaluated.truth)
+        score_map = evaluated.score_map[defect] if defect.any() else evaluated.score_map
         peak = float(score_map.max()) / LEVELS
-        truth, found = encode_mask(evaluated.truth), encode_mask(evaluated.answer.mask)
+        # The numbers of a palette hold what does not count as well.
+        held = ("",) * 2 if np.any(evaluated.truth == IGNORE) else self.classes
+        truth, found = (
+            encode_classes(evaluated.truth, held),
+            encode_classes(evaluated.answer.mask, self.classes),
+        )
         regions = evaluated.answer.regions
-        kept.append(Example(evaluated.pair, evaluated.image, evaluated.counted, regions, peak, truth, found))
+        kept.append(
+            Example(
+                evaluated.pair,
+                evaluated.image,
+                evaluated.counted,
+                regions,
+                peak,
+                truth,
+                found,
+                self.classes,
+            )
+        )
         kept.sort(key=lambda example: _order(example.counted, example.pair))
         del kept[SHOWN[kind] :]
 
@@ -108,6 +131,17 @@ def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 
+def _as_what(example: Example) -> str:
+    """True and found classes, where there are several."""
+    if len(example.classes) == 1:
+        return ""
+    true, found = (
+        ", ".join(example.classes[n - 1] for n in _numbers(_unpack(mask), example.classes)) or "nothing"
+        for mask in (example.truth, example.found)
+    )
+    return f" True: {true}; found: {found}."
+
+
 class RenderedExample(NamedTuple):
     """An example as the page draws it: the picture once, and two outlines as SVG paths in its pixels."""
 
@@ -121,6 +155,11 @@ class RenderedExample(NamedTuple):
     found: str
     truth_says: str
     found_says: str
+    truth_parts: Sequence[tuple[str, str]] = ()
+    """Outline and colour of each class, where there are several."""
+    found_parts: Sequence[tuple[str, str]] = ()
+    ignored: str = ""
+    """Outline of what does not count."""
 
 
 def render_example(example: Example, bundle: Bundle) -> RenderedExample:
@@ -132,7 +171,10 @@ def render_example(example: Example, bundle: Bundle) -> RenderedExample:
         )
     height, width = image.shape[:2]
     headline, why = explain(example, bundle)
-    truth, found = decode_mask(example.truth), decode_mask(example.found)
+    why += _as_what(example)
+    marked, found = _unpack(example.truth), _unpack(example.found)
+    truth = defect_mask(marked).astype(np.uint8)
+    truth_parts, found_parts = (_parts(mask, example.classes, width, height) for mask in (marked, found))
     return RenderedExample(
         example.pair.id,
         headline,
@@ -142,9 +184,38 @@ def render_example(example: Example, bundle: Bundle) -> RenderedExample:
         height,
         truth=outline_path(truth, width, height),
         found=outline_path(found, width, height),
-        truth_says=_describe(truth, "true"),
-        found_says=_describe(found, "found"),
+        truth_says=_describe(truth, "true") + _name(marked, example.classes),
+        found_says=_describe((found > 0).astype(np.uint8), "found") + _name(found, example.classes),
+        truth_parts=truth_parts,
+        found_parts=found_parts,
+        ignored=outline_path((marked == IGNORE).astype(np.uint8), width, height),
     )
+
+
+def _unpack(mask: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(mask))).astype(np.uint8)
+
+
+def _numbers(mask: NDArray[np.uint8], classes: Sequence[str]) -> list[int]:
+    """Of the classes in a mask, where there are several to tell apart."""
+    return [int(n) for n in np.unique(mask) if n not in (GOOD, IGNORE)] if len(classes) > 1 else []
+
+
+def _parts(mask: NDArray[np.uint8], classes: Sequence[str], width: int, height: int) -> list[tuple[str, str]]:
+    return [
+        (outline_path((mask == number).astype(np.uint8), width, height), css_colour(number))
+        for number in _numbers(mask, classes)
+    ]
+
+
+def css_colour(number: int) -> str:
+    """The colour of a class in the page."""
+    return "#{:02x}{:02x}{:02x}".format(*colour_of(number))
+
+
+def _name(mask: NDArray[np.uint8], classes: Sequence[str]) -> str:
+    names = ", ".join(classes[number - 1] for number in _numbers(mask, classes))
+    return f"; {names}" if names else ""
 
 
 def outline_path(mask: NDArray[np.uint8], width: int, height: int) -> str:

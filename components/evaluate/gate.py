@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defectline.components.evaluate.metrics import Count, summarize
+from defectline.components.evaluate.classes import LEAST, ClassMetrics
+from defectline.components.evaluate.metrics import Count, summarize, summarize_classes
 from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
-from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.settings import EvaluateSettings, Limit
 
 IOU_MARGIN = 0.05
 """Outlines may fit by so much less: a mask drawn twice by hand differs by more."""
@@ -22,6 +23,8 @@ ENOUGH = 20
 """Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
 
 NO_PICTURE = "there is no test picture to measure it on"
+OTHER_CLASSES = "not compared: the champion knows other classes"
+NO_GOOD = "not measured: the source has no good picture, so nobody knows how many good parts are rejected"
 
 
 class Rule(NamedTuple):
@@ -37,17 +40,25 @@ def judge(
     champion: Sequence[Count] | None,
     settings: EvaluateSettings,
     note: str = "",
+    classes: Sequence[str] = (),
+    good_anywhere: bool = True,
+    same_classes: bool = True,
 ) -> list[Rule]:
     """The rules, absolute ones first; a number that no picture gives fails its rule.
 
     `champion` holds counts of the test pictures on which both can be compared, by id, perhaps not all; None
-    where there are none. `note` says why, or what is special about those.
+    where there are none. `note` says why, or what is special about those. Without a picture labelled OK in
+    the whole source (`good_anywhere`) overkill limits nothing. A champion of other classes is compared by
+    its verdicts alone.
     """
     metrics = summarize(challenger, None)
     rules = [
         _at_least("min_iou", metrics["iou"], settings.min_iou),
         _at_most("max_escape", metrics["escape"], settings.max_escape, "defective parts pass as good"),
-        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are rejected"),
+        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are rejected")
+        if good_anywhere
+        else Rule("max_overkill", None, f"≤ {settings.max_overkill:.3f}", True, NO_GOOD),
+        *_of_classes(challenger, settings, classes),
     ]
     if champion is None:
         return [*rules, Rule("champion", None, "not worse", True, note or "there is no champion yet")]
@@ -57,10 +68,47 @@ def judge(
     pairs = [(own[other.id], other) for other in champion]
     return [
         *rules,
-        _iou_not_worse(pairs),
+        _iou_not_worse(pairs)
+        if same_classes
+        else Rule("champion_iou", None, "not worse", True, OTHER_CLASSES),
         _rate_not_worse("escape", [p for p in pairs if p[0].label == "NG"], ESCAPE_MARGIN),
-        _rate_not_worse("overkill", [p for p in pairs if p[0].label == "OK"], OVERKILL_MARGIN),
+        _rate_not_worse("overkill", [p for p in pairs if p[0].label == "OK"], OVERKILL_MARGIN)
+        if good_anywhere
+        else Rule("champion_overkill", None, "not worse", True, NO_GOOD),
     ]
+
+
+def _of_classes(counts: Sequence[Count], settings: EvaluateSettings, classes: Sequence[str]) -> list[Rule]:
+    """The limits of single classes; and each class that the test pictures say too little of, limit or not."""
+    rules = []
+    found = summarize_classes(counts, classes)
+    limits: tuple[tuple[Limit, str, str], ...] = (
+        ("max_escape", "escape", "parts with this defect pass as good"),
+        ("min_iou", "iou", ""),
+    )
+    for name, metrics in found.items():
+        own = [(limit, key, trouble) for limit, key, trouble in limits if name in settings.of_classes(limit)]
+        for limit, key, trouble in own:
+            highest, found_is = settings.of_classes(limit)[name], getattr(metrics, key)
+            rule = (
+                _at_most(f"{limit}.{name}", found_is, highest, trouble)
+                if limit == "max_escape"
+                else _at_least(f"{limit}.{name}", found_is, highest)
+            )
+            rules.append(rule._replace(passed=False, reason=_rare(metrics)) if metrics.rare else rule)
+        if metrics.rare and not own:
+            few = Rule(
+                f"class.{name}", float(metrics.pictures), f"{LEAST} pictures to judge", True, _rare(metrics)
+            )
+            rules.append(few)
+    return rules
+
+
+def _rare(metrics: ClassMetrics) -> str:
+    return (
+        f"too rare to judge: {metrics.pictures} test pictures have it, and {LEAST} would say something; "
+        "bring more of them"
+    )
 
 
 def passed(rules: Sequence[Rule]) -> bool:

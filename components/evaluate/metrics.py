@@ -10,12 +10,17 @@ from scipy.ndimage import label as connected
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
-from defectline.components.common.classes import LABELS
+from defectline.components.common.classes import LABELS, defect_mask
 from defectline.components.common.inference.inspection import GRADES, Answer, Grades, grade
+from defectline.components.evaluate.classes import (
+    EIGHT,
+    ClassCounts,
+    ClassMetrics,
+    count_classes,
+    summarize_class,
+)
 from defectline.components.evaluate.pixels import Pixels
 
-EIGHT = np.ones((3, 3))
-"""Neighbourhood of a region: diagonals connect."""
 SIZES = {"small": 64, "medium": 256, "large": None}
 """Classes of true regions, each below this many pixels."""
 DRAWS = 2000
@@ -39,6 +44,8 @@ class Count(NamedTuple):
     """True defect regions, 8-connected, of each class of SIZES."""
     regions_hit: tuple[int, ...]
     """Those of which at least one pixel was found."""
+    classes: ClassCounts | None = None
+    """Where there are several classes."""
 
     @property
     def wrong(self) -> bool:
@@ -55,9 +62,15 @@ class Interval(NamedTuple):
     high: float
 
 
-def count(id: str, label: str, answer: Answer, truth: NDArray[np.uint8]) -> Count:
-    """Compare one answer with the truth, a mask (H, W) of 0 and 1."""
-    found, true = answer.mask.astype(bool), truth.astype(bool)
+def count(
+    id: str, label: str, answer: Answer, truth: NDArray[np.uint8], classes: Sequence[str] = ()
+) -> Count:
+    """Compare one answer with the truth, the numbers of classes (H, W); class by class where there are
+    several.
+
+    What does not count must be without an answer: see `classes.disregard`.
+    """
+    found, true = answer.mask.astype(bool), defect_mask(truth)
     labels, _ = connected(true, structure=EIGHT)
     areas = np.bincount(labels.ravel())[1:]
     hit = np.unique(labels[found & true]) - 1
@@ -71,7 +84,17 @@ def count(id: str, label: str, answer: Answer, truth: NDArray[np.uint8]) -> Coun
         fn=int(np.count_nonzero(~found & true)),
         regions=_by_size(areas),
         regions_hit=_by_size(areas[hit]),
+        classes=count_classes(answer, truth, classes) if len(classes) > 1 else None,
     )
+
+
+def summarize_classes(counts: Sequence[Count], classes: Sequence[str]) -> dict[str, ClassMetrics]:
+    """The metrics of each class; none where there is only one."""
+    by_class = [(c.classes, c.verdict == "OK") for c in counts if c.classes]
+    return {
+        name: summarize_class(by_class, number)
+        for number, name in enumerate(classes if len(classes) > 1 else (), start=1)
+    }
 
 
 def _by_size(areas: NDArray[np.int64]) -> tuple[int, ...]:

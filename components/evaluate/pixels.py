@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from defectline.components.common.classes import GOOD, defect_mask
 from defectline.components.common.inference.inspection import LEVELS
 
 BINS = 10
@@ -31,10 +32,9 @@ class Pixels:
         self.bad = np.zeros(LEVELS + 1, np.int64)
 
     def see(self, score_map: NDArray[np.uint16], truth: NDArray[np.uint8]) -> None:
-        """Add one picture's score map (H, W) with its mask (H, W) of 0 and 1."""
-        true = truth.astype(bool)
-        self.bad += np.bincount(score_map[true], minlength=LEVELS + 1)
-        self.good += np.bincount(score_map[~true], minlength=LEVELS + 1)
+        """Add one picture's score map (H, W) with its mask (H, W) of the numbers of classes."""
+        self.bad += np.bincount(score_map[defect_mask(truth)], minlength=LEVELS + 1)
+        self.good += np.bincount(score_map[truth == GOOD], minlength=LEVELS + 1)
 
     def average_precision(self) -> float | None:
         """Mean precision over the defect pixels, each at the level that just finds it; pixels of one level

@@ -12,10 +12,19 @@ import jinja2
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.images.drawing import data_uri
 from defectline.components.evaluate.champion import ChampionResult
+from defectline.components.evaluate.classes import ClassMetrics, confusion_of_regions
 from defectline.components.evaluate.curves import at_thresholds, draw_curves
-from defectline.components.evaluate.examples import Example, render_example
+from defectline.components.evaluate.examples import Example, css_colour, render_example
 from defectline.components.evaluate.gate import ENOUGH, Rule, passed
-from defectline.components.evaluate.metrics import SIZES, Count, Interval, Metrics, grade_counts, summarize
+from defectline.components.evaluate.metrics import (
+    SIZES,
+    Count,
+    Interval,
+    Metrics,
+    grade_counts,
+    summarize,
+    summarize_classes,
+)
 from defectline.components.evaluate.scoring import Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 
@@ -92,6 +101,9 @@ def render(report: Report) -> str:
             sizes=_sizes(bundle.metrics["test"]),
             grades=grade_counts(counts, bundle.grades) if bundle.grades else None,
             history=data_uri(report.history),
+            classes=_classes(report),
+            confused=confusion_of_regions([c.classes for c in counts if c.classes], bundle.classes),
+            any_ignored=any(example.ignored for drawn in kinds.values() for example in drawn),
         )
     )
 
@@ -109,8 +121,15 @@ def summarize_run(report: Report) -> str:
             test=report.bundle.metrics["test"],
             comparison=compare(report.scored, report.champion_result),
             meanings=MEANINGS,
+            classes=_classes(report),
         )
     )
+
+
+def _classes(report: Report) -> list[tuple[str, ClassMetrics, str]]:
+    """Name, numbers and colour of each class; none where there is only one."""
+    found = summarize_classes(report.scored.counts, report.bundle.classes)
+    return [(name, each, css_colour(number)) for number, (name, each) in enumerate(found.items(), start=1)]
 
 
 def verdict(report: Report) -> str:

@@ -1,18 +1,18 @@
 """Ask a network for pictures of a snapshot, and count what it answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import DEFAULT_CLASSES
-from defectline.components.common.inference.inspection import Answer, Network, answer
-from defectline.components.common.legend import decode_truth
-from defectline.components.common.snapshot import Pair, read_files
+from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
+from defectline.components.common.legend import decode_truth, ignores
+from defectline.components.common.snapshot import Pair, Snapshot, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import Calibrator, OperatingPoint
+from defectline.components.evaluate.calibration import EVEN, Calibrator, OperatingPoint
+from defectline.components.evaluate.classes import disregard
 from defectline.components.evaluate.metrics import Count, count
 from defectline.components.evaluate.pixels import Pixels
 
@@ -34,13 +34,38 @@ class Evaluated(NamedTuple):
 
 
 def calibrate(
-    network: Network, storage: Storage, pairs: Sequence[Pair], escape_cost: float
+    network: Network,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    taken: Snapshot,
+    escape_cost: float,
+    cost_of: Mapping[str, float] | None = None,
 ) -> OperatingPoint:
-    """Threshold and least area for the network's answers to `pairs`."""
+    """Threshold and least area for the network's answers to `pairs` of a snapshot.
+
+    `cost_of` says for classes what an escape with a defect of theirs costs, where it is not `escape_cost`; of
+    several in a picture the highest counts.
+    """
     calibrator = Calibrator()
-    for pair, image, _ in track(read_files(storage, pairs), len(pairs), "calibrating"):
-        calibrator.see(pair.label, network.score_map(image))
+    for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
+        score_map = network.score_map(image)
+        cost = None
+        if cost_of or ignores(pair, taken.class_map):
+            truth = decode_truth(mask, score_map.shape, pair, taken.classes, taken.class_map)
+            cost = escape_costs(taken.classes, truth, escape_cost, cost_of or {})
+            score_map, _ = disregard(score_map, truth, EVEN)
+        calibrator.see(pair.label, score_map, cost)
     return calibrator.calibrate(escape_cost)
+
+
+def escape_costs(
+    classes: Sequence[str], truth: NDArray[np.uint8], usual: float, cost_of: Mapping[str, float]
+) -> float | None:
+    """What the escape of a picture costs; None for the usual cost."""
+    here = [name for number, name in enumerate(classes, start=1) if np.any(truth == number)]
+    if not any(name in cost_of for name in here):
+        return None
+    return max(cost_of.get(name, usual) for name in here)
 
 
 def score(
@@ -48,16 +73,20 @@ def score(
     point: OperatingPoint,
     storage: Storage,
     pairs: Sequence[Pair],
+    taken: Snapshot,
     what: str,
     collect: Callable[[Evaluated], None] | None = None,
 ) -> Scored:
-    """Counts of every picture; `collect` gets each, and may keep some."""
+    """Counts of every picture of a snapshot, by class where the network knows the snapshot's; `collect` gets
+    each, and may keep some."""
     scored = Scored([], Pixels())
+    classes = taken.classes if network.classes == taken.classes else ()
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
-        score_map = network.score_map(image)
-        truth = decode_truth(mask, score_map.shape, pair, DEFAULT_CLASSES, {})
-        given = answer(score_map, point.threshold, point.min_area_px)
-        scored.counts.append(count(pair.id, pair.label, given, truth))
+        maps = network.maps(image)
+        truth = decode_truth(mask, maps.score_map.shape, pair, taken.classes, taken.class_map)
+        score_map, truth = disregard(maps.score_map, truth, round(point.threshold * LEVELS))
+        given = judge(Maps(score_map, maps.classes), point.threshold, point.min_area_px)
+        scored.counts.append(count(pair.id, pair.label, given, truth, classes))
         scored.pixels.see(score_map, truth)
         if collect:
             collect(Evaluated(pair, image, truth, score_map, given, scored.counts[-1]))

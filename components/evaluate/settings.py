@@ -1,9 +1,11 @@
 """Every setting of the evaluate step: the gate's absolute rules, the cost of an escape, the grades."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.inference.inspection import Grades
 
 
@@ -12,6 +14,33 @@ def _not_below_grade_a(grade_b_px: int, others: ValidationInfo) -> int:
     if grade_b_px < least:
         raise ValueError(f"at least grade_a_px, which is {least}; or 0 for both, for no grades")
     return grade_b_px
+
+
+Limit = Literal["max_escape", "min_iou", "escape_cost"]
+"""What may be set for a class alone."""
+
+
+def read_by_class(text: str) -> dict[tuple[Limit, str], float]:
+    """`max_escape.crack=0.02, escape_cost.crack=10` by setting and class. Raises ValueError."""
+    found = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, mark, value = part.rpartition("=")
+        limit, _, name = key.strip().partition(".")
+        if not (mark and name) or limit not in get_args(Limit):
+            raise ValueError(
+                f"{part!r} is not one of {', '.join(get_args(Limit))} as in max_escape.crack=0.02"
+            )
+        number = float(value)
+        # Not a number fails both comparisons.
+        if not (0 < number < float("inf") if limit == "escape_cost" else 0 <= number <= 1):
+            raise ValueError(f"{part!r}: {'above 0' if limit == 'escape_cost' else 'from 0 to 1'}")
+        found[cast(Limit, limit), name] = number
+    return found
+
+
+def _readable(text: str) -> str:
+    read_by_class(text)
+    return text
 
 
 class EvaluateSettings(BaseModel):
@@ -43,6 +72,29 @@ class EvaluateSettings(BaseModel):
         validate_default=True,
         description="The same for grade B, second quality; 0 for no grades.",
     )
+
+    by_class: Annotated[str, AfterValidator(_readable)] = Field(
+        default="",
+        description="Limits and costs of single classes: max_escape.crack=0.02, min_iou.dent=0.3, "
+        "escape_cost.crack=10.",
+    )
+
+    def of_classes(self, limit: Limit) -> dict[str, float]:
+        """What is set for single classes, by their names."""
+        return {name: value for (key, name), value in read_by_class(self.by_class).items() if key == limit}
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Raise SettingsError where a limit is for a class that there is not, or for the only one."""
+        for limit, name in read_by_class(self.by_class):
+            if name not in classes or len(classes) < 2:
+                raise SettingsError(
+                    f"There is no class {name} to set {limit} for."
+                    if name not in classes
+                    else f"{name} is the only class.",
+                    got=f"{limit}.{name}",
+                    expected=", ".join(classes) if len(classes) > 1 else f"{limit} itself",
+                    fix="Correct by_class.",
+                )
 
     @property
     def grades(self) -> Grades | None:

@@ -20,16 +20,18 @@ from PIL import Image
 
 from defectline.components.common import checksums, layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
-from defectline.components.common.classes import LABELS
+from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.settings import checked
-from defectline.components.common.snapshot import SPLITS, Pair, read_pairs, read_snapshot
+from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.champion import score_champion
+from defectline.components.evaluate.classes import confusion_of_regions
 from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge, passed
 from defectline.components.evaluate.metrics import (
@@ -41,6 +43,7 @@ from defectline.components.evaluate.metrics import (
     intervals,
     roc,
     summarize,
+    summarize_classes,
 )
 from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.report import Report, render, summarize_run
@@ -92,25 +95,32 @@ def evaluate(
         storage = open_storage(store)
         content = _read_model(model)
         rows = read_pairs(storage, snapshot)
+        taken = read_snapshot(storage, snapshot)
+        chosen.check_classes(taken.classes)
+        _check_classes(content, taken)
+        good_anywhere = any(p.accepted and p.label == "OK" for p in rows)
         splits = {s: [p for p in rows if p.accepted and p.split == s] for s in SPLITS}
 
         imaging = ImagingSettings(**content["imaging"])
-        candidates = _candidates(model, imaging, storage, splits["validation"], chosen.escape_cost)
+        candidates = _candidates(model, imaging, storage, splits["validation"], taken, chosen)
         served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
         network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
         say(f"evaluate: threshold {point.threshold}, regions of at least {point.min_area_px} px")
         if point.note:
             say(f"evaluate: WARNING: {point.note}")
-        collector = ExampleCollector()
-        scored = score(network, point, storage, splits["test"], "judging", collector.add)
-        champion_result = score_champion(storage, model_name, champion, splits["test"])
+        collector = ExampleCollector(taken.classes)
+        scored = score(network, point, storage, splits["test"], taken, "judging", collector.add)
+        champion_result = score_champion(storage, model_name, champion, splits["test"], taken)
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
         rules = judge(
             scored.counts,
             champion_result.scored and champion_result.scored.counts,
             chosen,
             champion_result.note,
+            taken.classes,
+            good_anywhere,
+            champion_result.same_classes,
         )
         ok = passed(rules)
 
@@ -119,6 +129,7 @@ def evaluate(
             name=model_name,
             created="",
             imaging=network.imaging,
+            classes=taken.classes,
             threshold=point.threshold,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
@@ -126,7 +137,7 @@ def evaluate(
             metrics=metrics,
             data=Data(
                 snapshot=snapshot,
-                fingerprint=read_snapshot(storage, snapshot).fingerprint,
+                fingerprint=taken.fingerprint,
                 pairs={name: len(pairs) for name, pairs in splits.items()},
             ),
             training=content["training"],
@@ -177,17 +188,37 @@ def _read_model(model: Path) -> dict:
     return json.loads((model / "model.json").read_text())
 
 
+def _check_classes(content: Mapping[str, Any], taken: Snapshot) -> None:
+    """Raise SettingsError for a model that learned other classes than the snapshot has."""
+    learned = tuple(content.get("classes", DEFAULT_CLASSES))
+    if learned != taken.classes and (len(learned) > 1 or len(taken.classes) > 1):
+        raise SettingsError(
+            "The model was trained on other classes than the snapshot has.",
+            got=", ".join(learned),
+            expected=", ".join(taken.classes),
+            fix="Evaluate it on the snapshot that it was trained on, or train again.",
+        )
+
+
 def _candidates(
-    model: Path, imaging: ImagingSettings, storage: Storage, pairs: Sequence[Pair], escape_cost: float
+    model: Path,
+    imaging: ImagingSettings,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    taken: Snapshot,
+    chosen: EvaluateSettings,
 ) -> dict[str, Candidate]:
     """Every network of the model that could be served, each at an operating point of its own, on the
     validation `pairs`."""
     found = {}
     for served, file in NETWORKS.items():
         if (model / file).exists():
-            network = Network(model / file, imaging)
-            point = calibrate(network, storage, pairs, escape_cost)
-            validated = score(network, point, storage, pairs, f"judging {served} on validation pictures")
+            network = Network(model / file, imaging, classes=taken.classes)
+            costs = chosen.of_classes("escape_cost")
+            point = calibrate(network, storage, pairs, taken, chosen.escape_cost, costs)
+            validated = score(
+                network, point, storage, pairs, taken, f"judging {served} on validation pictures"
+            )
             found[served] = Candidate(network, point, validated)
     return found
 
@@ -242,9 +273,13 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "min_area_px": bundle.min_area_px,
         "calibration_note": bundle.calibration_note,
         "grades": bundle.grades and _grades(report.scored.counts, bundle),
+        **_classes(report),
     }
     rows = [rule._asdict() for rule in report.rules]
-    counts = [count._asdict() for count in report.scored.counts]
+    counts = [
+        {key: value for key, value in count._asdict().items() if value is not None}
+        for count in report.scored.counts
+    ]
     for name, text in (
         (layout.METRICS, json.dumps(content, indent=2, allow_nan=False)),
         (layout.GATE, json.dumps(rows, indent=2, ensure_ascii=False)),
@@ -253,6 +288,22 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         (layout.SUMMARY, summary),
     ):
         storage.write(layout.run_key(report.run, name), text.encode())
+
+
+def _classes(report: Report) -> dict[str, Any]:
+    """What is known of each class, and as what regions of each were found; nothing where there is one."""
+    classes = report.bundle.classes
+    found = summarize_classes(report.scored.counts, classes)
+    if not found:
+        return {}
+    counted = [count.classes for count in report.scored.counts if count.classes]
+    return {
+        "test_classes": {name: {**each._asdict(), "rare": each.rare} for name, each in found.items()},
+        "regions_found_as": {
+            "classes": ["good", *classes],
+            "rows_true_columns_found": confusion_of_regions(counted, classes),
+        },
+    }
 
 
 def _grades(counts: Sequence[Count], bundle: Bundle) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def write_kinds_model(folder: Path, tile: bool = False, size: int = SIZE) -> Pat
     return folder
 
 
-def write_kinds_network(xml: Path, size: int = SIZE) -> None:
+def write_kinds_network(xml: Path, size: int = SIZE, kinds: int = len(CLASSES)) -> None:
     """The nearer a pixel is to a kind's grey level, the likelier it is of this kind."""
     openvino = import_openvino()
     from openvino import opset13 as ops
@@ -96,7 +96,7 @@ def write_kinds_network(xml: Path, size: int = SIZE) -> None:
     picture = ops.parameter([-1, size, size, 1], np.float32, name="picture")
     logits = [
         ops.multiply(ops.abs(ops.subtract(picture, np.float32(light))), np.float32(-0.125))
-        for light in LIGHT.values()
+        for light in list(LIGHT.values())[: 1 + kinds]
     ]
     answer = ops.softmax(ops.concat(logits, axis=3), axis=3)
     openvino.save_model(openvino.Model([answer], [picture], "kinds"), xml, compress_to_fp16=False)
