@@ -16,7 +16,9 @@ from defectline.components.common.files import explained, read_file, replaced
 from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-COLUMNS = ("image", *(name for name in Prediction.model_fields if name != "mask_png"), "error")
+AREAS = "class_areas_px"
+COLUMNS = ("image", *(name for name in Prediction.model_fields if name not in ("mask_png", AREAS)), "error")
+"""Of a table. Where the model tells several classes apart there are further columns, the area of each."""
 AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
 """A file's name need not be UTF-8; its bytes are written as they are."""
 
@@ -157,8 +159,15 @@ def as_lines(done: Iterable[Inspected]) -> Iterator[str]:
 
 
 def write_rows(done: Iterable[Inspected], file: TextIO) -> None:
-    """As CSV: one row an image, with COLUMNS."""
-    rows = csv.DictWriter(file, COLUMNS)
+    """As CSV: one row an image, with COLUMNS and one for the area of each class."""
+    done = list(done)
+    areas = {
+        f"area_px {name}": None
+        for one in done
+        if one.prediction
+        for name in getattr(one.prediction, AREAS) or ()
+    }
+    rows = csv.DictWriter(file, [*COLUMNS[:-1], *areas, COLUMNS[-1]], restval="")
     rows.writeheader()
     rows.writerows(map(_row, done))
 
@@ -198,5 +207,12 @@ def _row(one: Inspected) -> dict[str, object]:
         return {"image": one.image, "error": f"{one.error.what} Got {one.error.got}."}
     assert one.prediction
     row = {name: getattr(one.prediction, name) for name in COLUMNS[1:-1]}
-    row["regions"] = json.dumps([[*region.bbox, region.area_px] for region in one.prediction.regions])
-    return {"image": one.image, **row}
+    row["regions"] = json.dumps(
+        [
+            [*region.bbox, region.area_px, *filter(None, [region.class_, region.class_probability])]
+            for region in one.prediction.regions
+        ],
+        ensure_ascii=False,
+    )
+    areas = getattr(one.prediction, AREAS) or {}
+    return {"image": one.image, **row, **{f"area_px {name}": area for name, area in areas.items()}}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.layout import COUNTS, CROSSVAL, run_key
-from defectline.components.common.snapshot import Pair, publish_snapshot, read_head, read_pairs
+from defectline.components.common.snapshot import Pair, publish_snapshot, read_head, read_pairs, read_snapshot
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
@@ -59,7 +59,9 @@ def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say
             counts: list[Count] = []
             for fold, rows in enumerate(dealt):
                 say(f"seed {seed}, fold {fold + 1} of {folds}")
-                counts += _judge_fold(parameters.model_copy(update={"seed": seed}), store, rows, work, say)
+                counts += _judge_fold(
+                    parameters.model_copy(update={"seed": seed}), store, rows, snapshot, work, say
+                )
             judged.append(Judged(seed, counts))
         return judged
 
@@ -68,6 +70,9 @@ def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:
     """The pairs with their splits in one fold, from 0 to folds - 1. Pure."""
     rows = []
     for label, parts in _parts(pairs).items():
+        if label == "OK" and not parts:
+            # A source may have none: then nothing can be said of overkill.
+            continue
         pictures = [0] * folds
         others = []
         for part in parts:
@@ -103,10 +108,12 @@ def _parts(pairs: Sequence[Pair]) -> dict[str, list[list[Pair]]]:
 
 
 def _judge_fold(
-    parameters: Parameters, store: Storage, rows: Sequence[Pair], work: Path, say: Say
+    parameters: Parameters, store: Storage, rows: Sequence[Pair], whole: str, work: Path, say: Say
 ) -> list[Count]:
-    """The counts of the fold's test pictures, from the store where they are there already."""
-    snapshot = publish_snapshot(store, rows, parameters.source).id
+    """The counts of the fold's test pictures, from the store where they are there already; `rows` are those
+    of the snapshot `whole` with other splits."""
+    taken = read_snapshot(store, whole)
+    snapshot = publish_snapshot(store, rows, parameters.source, taken.classes, taken.class_map).id
     unlike = {"source", "store", "force", "min_new_images", "max_rejected", "group_by"}
     cache_key = f"{snapshot} {parameters.model_dump_json(exclude=unlike)}"
     run = f"{CROSSVAL}{hashlib.sha256(cache_key.encode()).hexdigest()[:12]}"

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any, get_args
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
@@ -65,7 +66,9 @@ def parse(source: str, store: str, pairs: list[str], **others: Any) -> Parameter
     pairs = [pair for pair in pairs if pair.strip() not in of_classes]
     values = parse_pairs(pairs, [*SETTABLE, *TRAINING], what="parameter {}")
     if of_classes:
-        values["by_class"] = ", ".join(filter(None, [values.get("by_class", ""), *of_classes]))
+        # A record of settings as key=value has spaces between them.
+        quoted = [quote(pair, safe="=.-_") for pair in of_classes]
+        values["by_class"] = ",".join(filter(None, [values.get("by_class", ""), *quoted]))
     single = [f"{key}={values.pop(key)}" for key in TRAINING if key in values]
     if single:
         # Of two values for the same setting the last one counts.

@@ -133,7 +133,10 @@ def show_predictions(done: Sequence["Inspected"], overlays: Path | None, csv: Pa
 def _largest(regions: "Sequence[Region]") -> str:
     """A line each for the largest regions, and how many more there are."""
     ordered = sorted(regions, key=lambda region: -region.area_px)
-    lines = [", ".join(map(str, [*r.bbox, r.area_px])) for r in ordered[:SHOWN_REGIONS]]
+    lines = [
+        ", ".join(map(str, [*r.bbox, r.area_px, *([r.class_] if r.class_ else [])]))
+        for r in ordered[:SHOWN_REGIONS]
+    ]
     if len(ordered) > SHOWN_REGIONS:
         lines.append(f"and {len(ordered) - SHOWN_REGIONS:,} smaller; --json has all")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast, get_args
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -21,7 +22,7 @@ Limit = Literal["max_escape", "min_iou", "escape_cost"]
 
 
 def read_by_class(text: str) -> dict[tuple[Limit, str], float]:
-    """`max_escape.crack=0.02, escape_cost.crack=10` by setting and class. Raises ValueError."""
+    """`max_escape.crack=0.02,escape_cost.open%20circuit=10` by setting and class. Raises ValueError."""
     found = {}
     for part in filter(None, map(str.strip, text.split(","))):
         key, mark, value = part.rpartition("=")
@@ -34,7 +35,7 @@ def read_by_class(text: str) -> dict[tuple[Limit, str], float]:
         # Not a number fails both comparisons.
         if not (0 < number < float("inf") if limit == "escape_cost" else 0 <= number <= 1):
             raise ValueError(f"{part!r}: {'above 0' if limit == 'escape_cost' else 'from 0 to 1'}")
-        found[cast(Limit, limit), name] = number
+        found[cast(Limit, limit), unquote(name)] = number
     return found
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -10,14 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from defectline.components.common.classes import LABELS
+from defectline.components.common.classes import LABELS, defect_mask
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
+from defectline.components.common.images.colours import encode_numbers
 from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.layout import REVIEW, FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import Decision, Frame, Verdict
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
+from defectline.components.ingest.class_file import CLASSES_KEY, parse_class_file
 from defectline.pipeline.catalog.reading import leave_out, resolve
 
 READERS = 8
@@ -123,7 +126,7 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             _note(store, item, source)
             done = done._replace(there=done.there + 1)
         else:
-            mask, key = _mask(store, item), _exported_key(item, item.decision.verdict)
+            mask, key = _mask(store, item, source), _exported_key(item, item.decision.verdict)
             # In this order no run reads a picture without its mask.
             source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
             source.write(key, picture)
@@ -197,7 +200,8 @@ def _check_predicted(frame: Frame, verdict: Verdict) -> None:
 
 
 def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
-    """The mask as 1-bit PNG."""
+    """The mask as PNG: of 1 bit, or with the source's numbers of classes where the model knows several."""
+    several = len(_classes(frame)) > 1
     if verdict == "OK":
         raise SettingsError(
             "A good part has no mask.",
@@ -206,36 +210,73 @@ def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
             fix="Leave --mask out, or accept the frame as NG.",
         )
     try:
-        drawn = decode_mask(mask)
+        drawn = decode_mask(mask, numbered=several)
     except UnreadableImage as error:
         raise SettingsError(
             f"The file of --mask is not a mask for {frame.id}.",
             got=error.got,
-            expected="a PNG with the defect white on black",
+            expected="a PNG with the defect white on black"
+            if not several
+            else "a PNG with the number of its class, as classes.csv has it, in each pixel",
             fix="Draw it at the frame's own size.",
         ) from error
     expected = _predicted(frame).shape
-    if drawn.shape != expected or not drawn.any():
+    if drawn.shape != expected or not defect_mask(drawn).any():
         size = f"{drawn.shape[1]}×{drawn.shape[0]}"
         raise SettingsError(
             f"The mask does not fit {frame.id}.",
-            got=size if drawn.any() else f"{size}, without a defect",
-            expected=f"{expected[1]}×{expected[0]}, with the defect white",
+            got=size if defect_mask(drawn).any() else f"{size}, without a defect",
+            expected=f"{expected[1]}×{expected[0]}, with the defect white"
+            if not several
+            else f"{expected[1]}×{expected[0]}, with numbers of classes",
             fix="Draw it at the frame's own size.",
         )
-    return encode_mask(drawn)
+    return encode_numbers(drawn) if several else encode_mask(drawn)
+
+
+def _classes(frame: Frame) -> list[str]:
+    """Those of the model, where it knows several."""
+    return list(frame.prediction.get("class_areas_px") or ())
 
 
 def _predicted(frame: Frame) -> np.ndarray:
-    """(H, W) of 0 and 1."""
-    return decode_mask(base64.b64decode(frame.prediction["mask_png"]))
+    """(H, W), the numbers of the model's classes."""
+    return decode_mask(base64.b64decode(frame.prediction["mask_png"]), numbered=True)
 
 
-def _mask(store: Storage, item: Item) -> bytes:
+def _as_source(predicted: np.ndarray, classes: Sequence[str], source: Storage) -> bytes:
+    """A predicted mask with the numbers that the source has for the classes in it. Raises SourceError."""
+    values = {name: number for number, name in enumerate(class_names_of(source), start=1)}
+    table = np.zeros(256, np.uint8)
+    for number in np.unique(predicted[predicted > 0]).tolist():
+        name = classes[number - 1]
+        # Without names, the numbers themselves are the names.
+        if name not in values and not (name.isdecimal() and not values):
+            raise SourceError(
+                f"{source.uri} has no number for the class {name}.",
+                got=", ".join(values) or f"no {CLASSES_KEY}",
+                expected=f"the class {name}",
+                fix=f"Write a row for it into {CLASSES_KEY}, or draw a mask and name it with --mask.",
+            )
+        table[number] = values.get(name) or int(name)
+    return encode_numbers(table[predicted])
+
+
+def class_names_of(source: Storage) -> list[str]:
+    """What the source calls the values 1, 2, … of its masks; empty where it does not say."""
+    if not source.exists(CLASSES_KEY):
+        return []
+    names = json.loads(parse_class_file(source.read(CLASSES_KEY)) or "[]")
+    return [names] if isinstance(names, str) else names
+
+
+def _mask(store: Storage, item: Item, source: Storage) -> bytes:
     assert item.decision
     if item.decision.mask:
         return _file(store, item.key.folder + item.decision.mask)
-    predicted = _predicted(item.frame)
+    predicted, classes = _predicted(item.frame), _classes(item.frame)
+    if item.decision.verdict == "NG" and len(classes) > 1:
+        return _as_source(predicted, classes, source)
     return encode_mask(predicted if item.decision.verdict == "NG" else np.zeros_like(predicted))
 
 

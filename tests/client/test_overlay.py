@@ -6,6 +6,8 @@ from pictures import encode
 from PIL import Image
 
 from defectline.client.overlay import NG, draw_overlay
+from defectline.components.common.images.colours import colour_of
+from defectline.components.common.inference.class_maps import of_output
 from defectline.components.common.inference.inspection import answer, to_prediction
 
 
@@ -37,3 +39,23 @@ def test_an_overlay_of_a_large_picture_can_be_read_too(tmp_path):
     red = (drawn == (231, 76, 60)).all(axis=2)
     # The outline grows with the picture.
     assert red[136 + 450, 250:350].sum() >= 3
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_each_class_is_drawn_in_its_colour_with_a_legend(tmp_path, mask):
+    score_map, likely = np.zeros((64, 64), np.uint16), np.zeros((64, 64, 2), np.float32)
+    score_map[8:16, 8:30], likely[8:16, 8:30, 0] = 900, 0.9
+    score_map[30:40, 10:40], likely[30:40, 10:40, 1] = 900, 0.9
+    maps = of_output(("scratch", "dent"), likely, 64, 64)
+    draw_overlay(
+        encode(np.full((64, 64), 100, np.uint8)),
+        to_prediction(answer(score_map, 0.5, 4, maps), mask=mask),
+        tmp_path / "drawn.png",
+    )
+    drawn = np.asarray(Image.open(tmp_path / "drawn.png"))
+    head = 34 + 24
+    assert drawn.shape == (head + 7 * 64, 448, 3)
+    for number, top in ((1, 8), (2, 30)):
+        coloured = (drawn == colour_of(number)).all(axis=2)
+        assert np.nonzero(coloured[head:])[0].min() // 7 == top
+        assert coloured[34:head].any()

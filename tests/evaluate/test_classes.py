@@ -41,9 +41,9 @@ def test_regions_are_counted_by_true_and_found_class():
     assert sorted(counts.regions) == [(0, 3), (1, 1), (2, 0), (2, 1), (3, 0)]
     assert (counts.tp, counts.fp, counts.fn) == ((24, 0, 0), (24, 0, 24), (0, 48, 24))
     assert confusion_of_regions([counts], CLASSES) == [[0, 0, 0, 1], [0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
-    dent = summarize_class([(counts, False), (counts, True)], 2)
-    assert (dent.pictures, dent.escape, dent.iou, dent.regions) == (2, 0.5, 0.0, 4)
-    assert (dent.region_recall, dent.region_class, dent.rare) == (0.5, 0.0, True)
+    second = summarize_class([(counts, False), (counts, True)], 2)
+    assert (second.pictures, second.escape, second.iou, second.regions) == (2, 0.5, 0.0, 4)
+    assert (second.region_recall, second.region_class, second.rare) == (0.5, 0.0, True)
 
 
 def test_what_does_not_count_is_neither_found_nor_missed_nor_too_much():
@@ -200,7 +200,7 @@ def test_a_source_without_good_pictures_cannot_measure_overkill(tmp_path):
 
 def test_the_cost_of_an_escape_may_differ_by_class(kinds, tmp_path):
     truth = blocks((2, 2, 1), (10, 2, 3))
-    assert escape_costs(CLASSES, truth, 3.0, {"dent": 10.0}) is None
+    assert escape_costs(CLASSES, truth, 3.0, {"scratch": 10.0}) is None
     assert escape_costs(CLASSES, truth, 3.0, {"stain": 10.0}) == 10.0
     assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0}) == 3.0
-    assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0, "scratch": 2.0}) == 2.0
+    assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0, "dent": 2.0}) == 2.0

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 from networks import write_model
@@ -11,15 +10,10 @@ from PIL import Image
 
 from defectline.components.common import checksums
 from defectline.components.common.inference.engine import import_openvino
-from defectline.components.common.layout import HEAD
-from defectline.components.common.legend import write_areas, write_legend
-from defectline.components.common.snapshot import Pair, read_pairs, read_snapshot, write_index
-from defectline.components.common.storage import open_storage
-from defectline.components.ingest import checks
 from defectline.components.ingest.step import ingest
 
-CLASSES = ("scratch", "dent", "stain")
-LIGHT = {"good": 105, "scratch": 250, "dent": 20, "stain": 180}
+CLASSES = ("dent", "scratch", "stain")
+LIGHT = {"good": 105, "dent": 20, "scratch": 250, "stain": 180}
 """Grey level of each kind; good surface is 90 to 120."""
 IGNORE = 255
 SIZE = 64
@@ -50,32 +44,15 @@ def write_kinds(folder: Path, good: int = 12, each: int = 8, size: int = SIZE) -
         for name, pixels in ((label, image), (f"{label}_MSK", mask)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
+    names = [f"{number},{name}" for number, name in enumerate(CLASSES, start=1)]
+    (folder / "classes.csv").write_text("\n".join(["value,name", *names]))
     return folder
 
 
 def snapshot_of_kinds(source: Path, store: Path, **class_map: str) -> str:
-    """The snapshot of a source whose masks hold the numbers of CLASSES."""
-    with patch.object(checks, "MOST_DEFECT", 1e3):
-        id = ingest(str(source), str(store), "kinds")
-    opened = open_storage(str(store))
-
-    def named(pair: Pair) -> Pair:
-        if not pair.accepted or not pair.mask_key:
-            return pair
-        values = np.asarray(Image.open(source / pair.mask_key))
-        return pair._replace(legend=write_legend(CLASSES), areas=write_areas(values))
-
-    pairs = [named(pair) for pair in read_pairs(opened, id)]
-    taken = read_snapshot(opened, id)
-    kept = tuple(dict.fromkeys(class_map.get(name, name) for name in CLASSES))
-    classes = tuple(name for name in kept if name != "ignore")
-    taken = taken.model_copy(update={"id": "kinds", "classes": classes, "class_map": class_map})
-    folder = store / "snapshots/kinds"
-    folder.mkdir()
-    write_index(folder / "index.parquet", pairs)
-    (folder / "snapshot.json").write_text(taken.model_dump_json())
-    opened.write(HEAD, json.dumps({"snapshot": "kinds"}).encode())
-    return "kinds"
+    """The snapshot of a source of `write_kinds`."""
+    names = ",".join(f"{old}={new}" for old, new in class_map.items())
+    return ingest(str(source), str(store), "kinds", settings={"class_map": names})
 
 
 def write_kinds_model(folder: Path, tile: bool = False, size: int = SIZE) -> Path:

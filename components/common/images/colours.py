@@ -21,6 +21,13 @@ def colour_of(number: int) -> tuple[int, int, int]:
     return COLOURS[(number - 1) % len(COLOURS)]
 
 
+def encode_numbers(mask: NDArray[np.uint8]) -> bytes:
+    """A mask (H, W) as PNG of 8 bits, with the numbers of classes as greys."""
+    out = io.BytesIO()
+    Image.fromarray(mask).save(out, "PNG")
+    return out.getvalue()
+
+
 def encode_classes(mask: NDArray[np.uint8], classes: Sequence[str]) -> bytes:
     """A mask (H, W) as PNG: of 1 bit for one class, else with the classes' numbers as indices of a palette
     that shows black for good and the colour of each class."""

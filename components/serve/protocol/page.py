@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from defectline.components.common.images.colours import COLOURS
+
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -21,7 +23,8 @@ def inspection_page(model: str) -> Page:
 
     Its script asks `v1/models/<model>:predict`, relative to the page's own address.
     """
-    template = TEMPLATE.read_text(encoding="utf-8")
+    colours = ", ".join('"rgb({}, {}, {})"'.format(*colour) for colour in COLOURS)
+    template = TEMPLATE.read_text(encoding="utf-8").replace("{{colours}}", colours)
     policy = {
         "default-src": "'none'",
         "script-src": _hash(template, "script"),

@@ -21,9 +21,9 @@ def test_a_region_is_of_the_class_with_the_largest_mean_probability():
     found = answer(score_map, 0.5, 4, maps)
     prediction = to_prediction(found)
     large, small = prediction["regions"]
-    assert (large["class"], large["class_probability"]) == ("dent", 0.5)
+    assert (large["class"], large["class_probability"]) == ("scratch", 0.5)
     assert (small["class"], small["class_probability"]) == ("stain", 0.6)
-    assert prediction["class_areas_px"] == {"scratch": 0, "dent": 80, "stain": 32}
+    assert prediction["class_areas_px"] == {"dent": 0, "scratch": 80, "stain": 32}
     assert set(np.unique(found.mask)) == {0, 2, 3}
     plain = answer(score_map, 0.5, 4)
     assert (plain.verdict, plain.score) == (found.verdict, found.score)
