@@ -52,7 +52,7 @@ def write_kinds(folder: Path, good: int = 12, each: int = 8, size: int = SIZE) -
 def snapshot_of_kinds(source: Path, store: Path, **class_map: str) -> str:
     """The snapshot of a source of `write_kinds`."""
     names = ",".join(f"{old}={new}" for old, new in class_map.items())
-    return ingest(str(source), str(store), "kinds", settings={"class_map": names})
+    return ingest(str(source), str(store), "kinds", settings={"class_map": names, "max_rejected": 1.0})
 
 
 def write_kinds_model(folder: Path, tile: bool = False, size: int = SIZE) -> Path:
