@@ -20,7 +20,7 @@ from defectline.components.common.layout import REVIEW, FrameKey, parse_frame_ke
 from defectline.components.common.review import Decision, Frame, Verdict
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
-from defectline.components.ingest.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
 from defectline.pipeline.catalog.reading import leave_out, resolve
 
 READERS = 8
