@@ -9,7 +9,6 @@
 5. Write metrics.json, gate.json, counts.json, report.html and summary.md into the run's folder.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, 
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.reading import format_of
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.settings import checked
@@ -252,7 +252,7 @@ def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Example], se
 
 
 def _content_type(image: bytes) -> str:
-    return Image.MIME[Image.open(io.BytesIO(image)).format or ""]
+    return Image.MIME[format_of(image)]
 
 
 def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:

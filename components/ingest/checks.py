@@ -56,7 +56,7 @@ def check_pair(
     if isinstance(mask, bytes):
         pair = _with_mask(pair, mask)
     try:
-        pixels, orientation = read_image(image, channels=3)
+        pixels, orientation, poor = read_image(image, channels=3)
     except DefectlineError as error:
         return Checked(reject(pair, f"Image: {error.what} Got {error.got}.", error.fix), b"")
     height, width = pixels.shape[:2]
@@ -94,7 +94,7 @@ def check_pair(
             return Checked(reject(pair, sizes, "Draw the region at the image's size."), b"")
         truth = truth._replace(pixels=truth.pixels * roi)
         pair = pair._replace(roi=write_roi(roi)[0])
-    note = f"{truth.note} {turned}".strip()
+    note = " ".join(filter(None, (poor, truth.note, turned)))
     if pair.mask_key:
         pair = pair._replace(areas=write_areas(truth.pixels, truth.black_white))
     return Checked(judge(pair._replace(note=note), class_map, numbered, drawn), mask)

@@ -1,32 +1,40 @@
 """From a file's bytes to the pixels of a picture."""
 
-import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from defectline.components.common.errors import SourceError
+from defectline.components.common.images.opening import (
+    FORMATS,
+    MAX_PIXELS,
+    Opened,
+    format_of,
+    open_header,
+    open_picture,
+    sixteen_bits,
+)
+from defectline.components.common.images.unreadable import UnreadableImage
 
-MAX_PIXELS = 50_000_000
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Picture",
+    "UnreadableImage",
+    "decode_image",
+    "format_of",
+    "open_header",
+    "read_image",
+]
+
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's names of the 8-bit pictures that can be read, in addition to the 16-bit greys, I and I;16."""
 NARROW = 16
-"""Of 256 grey levels: a 16-bit picture that stays below holds the numbers of a camera of 12 bits or fewer."""
-
-
-# Pillow would only warn of what MAX_PIXELS refuses.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
-
-class UnreadableImage(SourceError):
-    """The bytes are not a picture that can be used; `what` says why, in words for the quarantine table."""
-
-    def __init__(self, what: str, *, got: str, fix: str):
-        super().__init__(what, got=got, expected="one still picture (PNG, JPEG, BMP, TIFF or WebP)", fix=fix)
+"""Of 256 levels: a 16-bit picture that stays below holds the numbers of a camera of 12 bits or fewer, and one
+that spans fewer shows next to nothing."""
+POOR = 64
+"""Of 256 levels: a 16-bit picture that spans no more, as the numbers of a camera of 14 bits, is noted."""
+RESCALE = "Scale pictures to all 16 bits when they are exported, all in the same way, or save 8."
 
 
 class Picture(NamedTuple):
@@ -36,6 +44,8 @@ class Picture(NamedTuple):
     """(H, W, channels), upright."""
     orientation: int
     """How the file says that the camera was held, as EXIF counts: 1 (upright, or not said) to 8."""
+    note: str
+    """What is poor about it; mostly empty."""
 
 
 def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
@@ -46,75 +56,66 @@ def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
 def read_image(data: bytes, channels: int = 1) -> Picture:
     """A picture, turned upright by its EXIF orientation, and what that was.
 
-    Sixteen-bit greys keep their upper eight bits, and must use more than the lowest twelve; palettes are
-    looked up; alpha is dropped. Raises UnreadableImage.
+    Of 16 bits a channel the upper eight are kept, and must be more than NARROW levels; palettes are looked
+    up; alpha is dropped. Raises UnreadableImage.
     """
-    picture, orientation = open_picture(data)
+    opened = open_picture(data)
+    picture, orientation = opened.picture, opened.orientation
     if picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
-            raise UnreadableImage(
-                "The picture's values are out of range.",
-                got=f"values from {values.min()} to {values.max()}",
-                fix="Export it with 8 or 16 bits a channel.",
-            )
-        grey = (values.astype(np.uint16) >> 8).astype(np.uint8)
-        if grey.max() < NARROW:
-            raise UnreadableImage(
-                "The picture is black: of 16 bits a channel it uses the lowest 12 at most.",
-                got=f"no value above {values.max()}",
-                fix="Scale pictures of 10 or 12 bits to 16 when they are exported, or save 8.",
-            )
-        return Picture(np.repeat(grey[..., None], channels, axis=2), orientation)
+        values = _grey(opened)
+        note = _judge(values)
+        grey = (values >> 8).astype(np.uint8)
+        return Picture(np.repeat(grey[..., None], channels, axis=2), orientation, note)
     if picture.mode not in MODES:
         raise UnreadableImage(
             "The picture's kind of pixels cannot be used.",
             got=f"mode {picture.mode}",
             fix="Export it as grey or RGB, with 8 or 16 bits a channel.",
         )
+    note = _judge_colours(opened) if opened.bits == 16 else ""
     mode = "L" if channels == 1 else "RGB"
     # Converting copies, even where there is nothing to convert.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    return Picture(pixels.reshape(*pixels.shape[:2], channels), orientation)
+    return Picture(pixels.reshape(*pixels.shape[:2], channels), orientation, note)
 
 
-def open_picture(data: bytes) -> tuple[Image.Image, int]:
-    """The picture, loaded and upright, and its EXIF orientation."""
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UnreadableImage(
-                "The picture is too large.",
-                got=f"{picture.width}×{picture.height}",
-                fix=f"Cut it into parts of at most {MAX_PIXELS // 1_000_000} megapixels.",
-            )
-        if getattr(picture, "n_frames", 1) > 1:
-            raise UnreadableImage(
-                "The file holds more than one picture.",
-                got=f"{getattr(picture, 'n_frames', 1)} frames or pages",
-                fix="Save one file a picture.",
-            )
-        # Before it is loaded: some formats are turned while they are.
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-        picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        return picture, next((number for number in range(1, 9) if number == orientation), 1)
-    except (UnreadableImage, MemoryError):
-        raise
-    except Image.DecompressionBombError as error:
+def _grey(opened: Opened) -> NDArray[np.uint16]:
+    """The values of a grey picture of more than 8 bits, scaled to 16. Raises UnreadableImage."""
+    values = np.asarray(opened.picture)
+    if values.min() < 0 or values.max() > 65535:
         raise UnreadableImage(
-            "The picture is too large.",
-            got=str(error).split(",")[0],
-            fix=f"Cut it into parts of at most {MAX_PIXELS // 1_000_000} megapixels.",
-        ) from error
-    except UnidentifiedImageError as error:
+            "The picture's values are out of range.",
+            got=f"values from {values.min()} to {values.max()}",
+            fix="Export it with 8 or 16 bits a channel.",
+        )
+    return values.astype(np.uint16) << max(0, 16 - opened.bits)
+
+
+def _judge_colours(opened: Opened) -> str:
+    """As `_judge`, of the channels but alpha."""
+    colours = sum(band not in "AX" for band in opened.picture.getbands())
+    ranges = opened.picture.getextrema()[:colours]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return "" if high - low >= POOR else _judge(sixteen_bits(opened)[..., :colours])
+
+
+def _judge(values: NDArray[np.uint16]) -> str:
+    """What to note of how many of its 16 bits a picture uses. Raises UnreadableImage for too few."""
+    low, high = int(values.min()), int(values.max())
+    levels = (high >> 8) - (low >> 8) + 1
+    if high >> 8 < NARROW:
         raise UnreadableImage(
-            "The file is not a picture of a format that can be read.",
-            got=f"{len(data)} bytes that start with {data[:8]!r}" if data else "0 bytes",
-            fix="Remove the file, or save it as PNG.",
-        ) from error
-    except Exception as error:
-        # Damage makes Pillow's decoders raise OSError, SyntaxError, TypeError and almost anything else.
+            "The picture is black: of 16 bits a channel it uses the lowest 12 at most.",
+            got=f"no value above {high}",
+            fix="Scale pictures of 10 or 12 bits to 16 when they are exported, or save 8.",
+        )
+    # Of 8 bits that were widened to 16 nothing is lost.
+    if levels > POOR or not np.any((values & 255 != 0) & (values & 255 != values >> 8)):
+        return ""
+    if levels < NARROW:
         raise UnreadableImage(
-            "The picture is damaged.", got=str(error) or type(error).__name__, fix="Copy the file again."
-        ) from error
+            f"The picture shows nothing: of 256 levels of its 16 bits it uses {levels}.",
+            got=f"values from {low} to {high}",
+            fix=RESCALE,
+        )
+    return f"The picture has 16 bits and uses values from {low} to {high}: {levels} of 256 levels."

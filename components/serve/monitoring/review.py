@@ -3,7 +3,6 @@
 One thread writes them to the store; an answer never waits for it. What does not fit is dropped and counted.
 """
 
-import io
 import logging
 import math
 import random
@@ -14,10 +13,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from PIL import Image
 from prometheus_client import CollectorRegistry, Counter
 
 from defectline.components.common.errors import Conflict, DefectlineError
+from defectline.components.common.images.reading import format_of
 from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import SUFFIXES, Frame, frame_id
 from defectline.components.common.storage import Storage
@@ -148,8 +147,7 @@ class Reviewer:
         if self._today >= self._settings.review_per_day:
             _drop("day_full")
             return
-        with Image.open(io.BytesIO(waiting.picture)) as opened:
-            suffix = SUFFIXES[opened.format or ""]
+        suffix = SUFFIXES[format_of(waiting.picture)]
         frame = Frame(
             id=key.id,
             model=self._model,

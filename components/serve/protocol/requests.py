@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import io
 import math
 import re
 import struct
@@ -15,7 +14,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from defectline.components.common.images.reading import FORMATS
+from defectline.components.common.images.reading import open_header
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
@@ -102,7 +101,7 @@ def check_size(picture: bytes, max_pixels: int) -> int:
     A picture without a readable header passes, as 0: decoding says better what is wrong.
     """
     try:
-        with Image.open(io.BytesIO(picture), formats=FORMATS) as header:
+        with open_header(picture) as header:
             width, height = header.size
     except Image.DecompressionBombError:
         raise ApiError("too_large", f"The picture is too large. {_cut(max_pixels)}") from None

@@ -86,7 +86,7 @@ def test_exif_turns_a_picture_upright(kind: str):
     [
         pytest.param(b"", "not a picture", "0 bytes", id="empty"),
         pytest.param(b"<html></html>", "not a picture", "<html>", id="text"),
-        pytest.param(encode(GREY, "GIF"), "not a picture", "GIF8", id="gif"),
+        pytest.param(encode(GREY, "GIF"), "is a GIF", "GIF8", id="gif"),
         pytest.param(encode(GREY)[:-100], "damaged", "truncated", id="truncated"),
         pytest.param(encode(GREY, "BMP")[:-1], "damaged", "truncated", id="truncated-bmp"),
         pytest.param(encode(GREY, "JPEG")[:-50], "damaged", "truncated", id="truncated-jpeg"),
