@@ -6,7 +6,7 @@ Where data are missing, libjpeg goes on with blocks of zeros, which are grey, an
 import io
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,11 @@ PROCESSES = {
     0xF7: "JPEG-LS",
 }
 """Marker of a frame → how it is coded; "" where as usual."""
-PADDED = (127, 128)
-"""Each channel of a block of zeros; 127 where inks are inverted."""
 STANDALONE = {0x01, *range(0xD0, 0xD9)}
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 END_OF_DATA = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+END_OF_IMAGE, START_OF_SCAN, RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
 FILLER = bytes(np.random.default_rng(0).integers(0, 255, 256, np.uint8))
 """Data that would be decoded where some are missing, and are skipped where none are."""
 
@@ -85,14 +83,26 @@ def is_whole(data: bytes, picture: Image.Image) -> bool:
     if frame is None or frame.process not in ("", "progressive"):
         return True
     if not frame.process and len(_first_scan(data)) == len(frame.components):
-        last = picture.getpixel((picture.width - 1, picture.height - 1))
-        if any(value not in PADDED for value in (last if isinstance(last, tuple) else (last,))):
+        if not _is_padding(picture.getpixel((picture.width - 1, picture.height - 1))):
             return True
     scans = _scans(data)
     if not scans or not _covers(scans, frame):
         return False
     with JpegImageFile(io.BytesIO(_filled(data, scans))) as again:
         return bool(np.array_equal(np.asarray(again), np.asarray(picture)))
+
+
+def _is_padding(pixel: Any) -> bool:
+    """Whether the pixel may be of a block of zeros, whose colour is smoothed with that of others."""
+    match pixel:
+        case int(grey):
+            brightness = float(grey)
+        case (red, green, blue):
+            brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+        case _:
+            # Inks are inverted, so that zeros are 127.
+            return pixel[-1] in (127, 128)
+    return abs(brightness - 128) <= 1.5
 
 
 def _covers(scans: list[Scan], frame: Frame) -> bool:
@@ -108,11 +118,14 @@ def _covers(scans: list[Scan], frame: Frame) -> bool:
 def _filled(data: bytes, scans: list[Scan]) -> bytes:
     """The file with FILLER behind the data of each scan, which only an incomplete one takes in."""
     parts, at = [], 0
+    restarted = any(marker == RESTART_INTERVAL for marker, _, _ in _segments(data))
     for scan in scans:
-        restarts = len(RESTART.findall(data, scan.begin, scan.end))
-        # Where the data end with a whole interval, the decoder looks for the next restart first.
-        restart = bytes([0xFF, 0xD0 + restarts % 8]) if restarts else b""
-        parts += [data[at : scan.end], FILLER, restart, FILLER if restart else b""]
+        filler = FILLER
+        if restarted:
+            # Where the data end with a whole interval, the decoder looks for the next restart first.
+            count = len(RESTART.findall(data, scan.begin, scan.end))
+            filler += bytes([0xFF, 0xD0 + count % 8]) + FILLER
+        parts += [data[at : scan.end], filler]
         at = scan.end
     return b"".join([*parts, data[at:]])
 
