@@ -82,9 +82,10 @@ def is_whole(data: bytes, picture: Image.Image) -> bool:
     frame = read_frame(data)
     if frame is None or frame.process not in ("", "progressive"):
         return True
-    if not frame.process and len(_first_scan(data)) == len(frame.components):
-        if not _is_padding(picture.getpixel((picture.width - 1, picture.height - 1))):
-            return True
+    last = picture.getpixel((picture.width - 1, picture.height - 1))
+    alone = len(_first_scan(data)) == len(frame.components)
+    if not frame.process and alone and not _is_padding(last):
+        return True
     scans = _scans(data)
     if not scans or not _covers(scans, frame):
         return False

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from defectline.components.common.images import jpeg, png, tiff
@@ -68,7 +69,7 @@ def open_picture(data: bytes) -> Opened:
     """Raises UnreadableImage."""
     try:
         data = png.bare(data)
-        picture = _open(data)
+        picture: Image.Image = _open(data)
         if picture.width * picture.height > MAX_PIXELS:
             raise _too_large(f"{picture.width}×{picture.height}")
         if (count := _count(picture)) > 1:
@@ -104,24 +105,27 @@ def sixteen_bits(opened: Opened) -> NDArray[np.uint16]:
 
     The lower eight are 0 where Pillow cannot unpack them: grey with alpha, and colours times alpha.
     """
-    upper = np.asarray(opened.picture).astype(np.uint16) << 8
+    upper = np.left_shift(np.asarray(opened.picture), 8, dtype=np.uint16)
     again = _open(opened.data)
     tile, rawmode = again.tile[0], again.tile[0].args
-    name = rawmode if isinstance(rawmode, str) else rawmode[0] if rawmode else ""
+    # Of PNG a name, of TIFF the first of three arguments.
+    name, *rest = rawmode if isinstance(rawmode, tuple) else (rawmode,)
     # PNG is big-endian, and libtiff gives the processor's order, so the other order takes the lower byte.
     other = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"} | {
         f"{mode};16N": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")
     }
     if name not in other:
         return upper
-    args = other[name] if isinstance(rawmode, str) else (other[name], *rawmode[1:])
+    args = (other[name], *rest) if rest else other[name]
     again.tile = [tile._replace(args=args)]
     _load(again, opened.data)
-    return upper | np.asarray(again)
+    return np.bitwise_or(upper, np.asarray(again), dtype=np.uint16)
 
 
-def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+def _open(data: bytes) -> ImageFile:
+    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    assert isinstance(opened, ImageFile)
+    return opened
 
 
 def _count(picture: Image.Image) -> int:

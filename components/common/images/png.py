@@ -19,7 +19,8 @@ def bare(data: bytes) -> bytes:
     """The PNG with pixels and EXIF data alone; other files, and what cannot be taken apart, as they are."""
     if not data.startswith(SIGNATURE):
         return data
-    kept, last = [SIGNATURE], b""
+    kept: list[bytes | memoryview] = [SIGNATURE]
+    last = b""
     for kind, chunk in _chunks(data):
         last = kind
         if not kind[0] & ANCILLARY or kind in PIXELS or _says_orientation(kind, chunk):

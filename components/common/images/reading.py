@@ -88,15 +88,14 @@ def _grey(opened: Opened) -> NDArray[np.uint16]:
             got=f"values from {values.min()} to {values.max()}",
             fix="Export it with 8 or 16 bits a channel.",
         )
-    return values.astype(np.uint16) << max(0, 16 - opened.bits)
+    return np.left_shift(values.astype(np.uint16), max(0, 16 - opened.bits), dtype=np.uint16)
 
 
 def _judge_colours(opened: Opened) -> str:
     """As `_judge`, of the channels but alpha."""
     colours = sum(band not in "AX" for band in opened.picture.getbands())
-    ranges = opened.picture.getextrema()[:colours]
-    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-    return "" if high - low >= POOR else _judge(sixteen_bits(opened)[..., :colours])
+    upper = np.asarray(opened.picture).reshape(*opened.picture.size[::-1], -1)[..., :colours]
+    return "" if int(upper.max()) - int(upper.min()) >= POOR else _judge(sixteen_bits(opened)[..., :colours])
 
 
 def _judge(values: NDArray[np.uint16]) -> str:
