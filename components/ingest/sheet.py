@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, IGNORE, LABELS
-from defectline.components.common.errors import SourceError
+from defectline.components.common.errors import Corrupt, SourceError, Unreadable
 from defectline.components.common.images.colours import colour_of
 from defectline.components.common.images.drawing import outline, picture_uri
 from defectline.components.common.images.masks import decode_mask
@@ -320,5 +320,5 @@ def _read(source: Storage, key: str) -> bytes:
     """The file's bytes; none where it is gone, or its name is why the pair was rejected."""
     try:
         return source.read(key) if key else b""
-    except (KeyError, SourceError):
+    except (KeyError, SourceError, Corrupt, Unreadable):
         return b""

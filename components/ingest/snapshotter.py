@@ -5,13 +5,14 @@ import io
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.classes import IGNORE
-from defectline.components.common.errors import Corrupt, SourceError
+from defectline.components.common.errors import Corrupt, SourceError, StoreError, Unreadable
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.legend import class_names, name_values, read_areas
 from defectline.components.common.snapshot import (
@@ -53,6 +54,8 @@ AHEAD_BYTES = 256_000_000
 """Files read and not yet packed: one that is slow must not make the others pile up."""
 ROUNDS = 5
 """How often a source that changes while it is read is listed again."""
+ALIKE = 20
+"""So many first pairs that cannot be read, all for one reason, are a matter of the whole source."""
 
 NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
 
@@ -75,6 +78,8 @@ class Read(NamedTuple):
     """None where a file is gone."""
     files: tuple[bytes, bytes] = (b"", b"")
     as_listed: bool = True
+    error: StoreError | None = None
+    """Why a file could not be read."""
 
 
 class Taken(NamedTuple):
@@ -247,7 +252,7 @@ def _read_new(
     again = ""
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
         reading = _read(source, store, unread, class_map, numbered)
-        for read, files, as_listed in track(reading, len(unread), "reading pairs"):
+        for read, files, as_listed, _ in track(_stop_early(reading), len(unread), "reading pairs"):
             if not as_listed:
                 again = "files were replaced or deleted while they were read"
             if read is None:
@@ -261,6 +266,21 @@ def _read_new(
     if not numbered and _hold_numbers(row for row in packer.rows if not row.legend):
         again = again or "masks hold numbers of classes, which those read before may hold as well"
     return rows + packer.rows, again
+
+
+def _stop_early(reads: Generator[Read, None, None]) -> Iterator[Read]:
+    """The same, unless the first of them could not be read, all for one reason: raises what was said."""
+    failed: list[StoreError] = []
+    other = False
+    with closing(reads):
+        for read in reads:
+            if read.error is None or (failed and read.error.fix != failed[0].fix):
+                other = True
+            elif not other:
+                failed.append(read.error)
+                if len(failed) == ALIKE:
+                    raise failed[0]
+            yield read
 
 
 def _hold_numbers(rows: Iterable[Pair | None]) -> bool:
@@ -289,7 +309,7 @@ def _again(
 
 def _read(
     source: Storage, store: Storage, unread: list[Unread], class_map: Mapping[str, str], numbered: bool
-) -> Iterator[Read]:
+) -> Generator[Read, None, None]:
     """Read and check pairs, several at once, in the order of their ids."""
     regions = RegionReader(source, store)
     decoding = threading.Semaphore(DECODERS)
@@ -310,8 +330,9 @@ def _read(
                 return Read(None, as_listed=False)
             new = with_files(record, image_now, file_now)
             return read((new, to_pair(new)), attempts - 1)._replace(as_listed=False)
-        except Corrupt as error:
-            return Read(reject(pair, error.what, error.fix))
+        except (Corrupt, Unreadable) as error:
+            reason = error.what if isinstance(error, Corrupt) else f"{error.what} {error.got}"
+            return Read(reject(pair, reason, error.fix), error=error)
         except UnreadableImage as error:
             return Read(reject(pair, f"Region of interest: {error.what} Got {error.got}.", error.fix))
         try:

@@ -126,11 +126,14 @@ def test_another_models_gate_does_not_count(source: Path, store: FolderStorage):
 def test_files_that_are_ignored_are_mentioned(
     source: Path, store: FolderStorage, capsys: pytest.CaptureFixture[str]
 ):
-    (source / "notes.txt").write_text("")
-    (source / ".DS_Store").write_text("")
+    for name in ("notes.txt", ".DS_Store", "overview.png", "NG/00000_NG_Image.json", "OK/Thumbs.db"):
+        (source / name).write_text("")
     step(source, store)
     said = capsys.readouterr().out
-    assert "ignored 1 .DS_Store, 1 files outside of OK/, OK_MSK/, NG/, NG_MSK/" in said
+    assert (
+        "ignored 1 .DS_Store, 1 .json, 1 .txt, 1 Thumbs.db, 1 files outside of OK/, OK_MSK/, NG/, NG_MSK/"
+        in said
+    )
 
 
 def test_a_step_that_fails_writes_its_error(source: Path, store: FolderStorage, reports: Path):

@@ -70,7 +70,7 @@ def _unusable(record: Record, seen: Mapping[tuple[str, str], int]) -> str:
         for key in (record.image.key, mask_key(record), record.stem):
             check_key(key or "none").encode()
     except (DefectlineError, UnicodeEncodeError):
-        return "Its name has a backslash, a control character, .. or bytes that are not UTF-8."
+        return "Its name has an empty part, a backslash, a control character, .. or is not UTF-8."
     return ""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.errors import Corrupt
+from defectline.components.common.errors import Corrupt, Unreadable
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.junk import junk
@@ -141,7 +141,7 @@ class Listing:
         if key not in self._heads:
             try:
                 self._heads[key] = self.read(key)[:HEAD_BYTES]
-            except (KeyError, Corrupt):
+            except (KeyError, Corrupt, Unreadable):
                 self._heads[key] = b""
         return self._heads[key]
 

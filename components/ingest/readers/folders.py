@@ -7,6 +7,7 @@ from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
+from defectline.components.ingest.junk import count_ignored, sidecar
 from defectline.components.ingest.labels.beside import class_level, match, to_layout
 from defectline.components.ingest.labels.class_file import CLASSES_KEY
 from defectline.components.ingest.labels.names import means_good, stem
@@ -62,9 +63,12 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     """
     found: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
     elsewhere = 0
-    rejected = []
+    rejected, ignored = [], []
     for item in sorted(objects):
         if item.key in (SPLITS_KEY, CLASSES_KEY):
+            continue
+        if sidecar(item.key):
+            ignored.append(item.key)
             continue
         folder, _, name = item.key.partition("/")
         if folder not in FOLDERS or not name:
@@ -74,14 +78,14 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
         try:
             check_key(item.key).encode()
         except (DefectlineError, UnicodeEncodeError):
-            reason = "Its name has a backslash, a control character, .. or bytes that are not UTF-8."
+            reason = "Its name has an empty part, a backslash, a control character, .. or is not UTF-8."
             image, mask = (None, item) if kind else (item, None)
             rejected.append(_rejected(label, name, image, mask, reason, "Rename the file."))
             continue
         found[label, stem(name)][kind].append(item)
     marked = any(drawn for (label, _), (_, drawn) in found.items() if label == "OK")
     needed = LABELS if masks == "all" and marked else ("NG",)
-    _check_layout(found, elsewhere + len(rejected))
+    _check_layout(found, elsewhere + len(rejected) + len(ignored))
     records = []
     for (label, name), (images, drawn) in sorted(found.items()):
         if len(images) == len(drawn) == 1:
@@ -112,7 +116,8 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
                 )
             )
     others = f"files outside of {', '.join(f'{name}/' for name in FOLDERS)}"
-    return Layout(records, rejected, Counter({others: elsewhere} if elsewhere else {}))
+    outside = Counter({others: elsewhere} if elsewhere else {})
+    return Layout(records, rejected, count_ignored(ignored) + outside)
 
 
 def _rejected(
