@@ -267,9 +267,7 @@ def _shape(region: dict[str, Any], name: str, height: Any, width: Any) -> Shape 
     if "imageDataURL" in region:
         return Shape(name, bitmask, base64.b64decode(region["imageDataURL"].partition(",")[2]))
     if isinstance(region.get("points"), list):
-        ring = [
-            side * number / 100 for x, y in region["points"] for side, number in ((width, x), (height, y))
-        ]
+        ring = [number for x, y in region["points"] for number in (x / 100 * width, y / 100 * height)]
         return Shape(name, fill, pack_rings([ring]))
     if "radiusX" in region:
         across, down = region["radiusX"] * width / 100, region["radiusY"] * height / 100
