@@ -6,6 +6,7 @@ openvino/model.xml, .bin    what the predictor loads, or
 openvino_int8/              the same in INT8, where it loses nothing; `served` says which of the two
 onnx/model.onnx  saved_model/1/
 parity.json                 how far each file is from model.keras: see train/formats/parity.py
+roi.png                     where the product is, if the source has one region of interest for all pictures
 statistics.json             what the training pictures look like: see common/images/statistics.py
 golden/                     pictures as they were read, and the masks that must come back
 config.yaml                 the settings of the run, if ingest left them: `defectline run --config` reads them
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import checksums
 from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.roi import read_roi
 from defectline.components.common.images.statistics import NAME as STATISTICS
 from defectline.components.common.inference.inspection import Grades
 from defectline.components.common.storage import Storage
@@ -32,6 +35,8 @@ NAME = "bundle.json"
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
 """The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 
+ROI = "roi.png"
+"""Black and white; outside of the white nothing is a defect."""
 GPU_NETWORK = "onnx/model.onnx"
 """What ONNX Runtime loads, in float32."""
 
@@ -121,6 +126,12 @@ def read_description(folder: Path) -> Bundle:
         ) from error
 
 
+def bundle_roi(folder: Path) -> NDArray[np.uint8] | None:
+    """The region of interest of the bundle in `folder`, uint8 (H, W) of 0 and 1; None where there is none."""
+    file = folder / ROI
+    return read_roi(file.read_bytes()) if file.exists() else None
+
+
 def seal_bundle(folder: Path, draft: Bundle) -> Bundle:
     """Give the bundle in `folder` its version, write bundle.json, and seal it."""
     now = datetime.now(UTC)
@@ -145,13 +156,12 @@ def _write(folder: Path, bundle: Bundle) -> None:
 def copy_served(bundle: Path, target: Path) -> None:
     """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
 
-    That is bundle.json, the served network's two files, the one for GPUs and, but for older bundles,
-    statistics.json.
+    That is bundle.json, the served network's two files, the one for GPUs, roi.png where there is one and, but
+    for older bundles, statistics.json.
     """
     network = read_description(bundle).network
     names = [NAME, network, network.replace(".xml", ".bin"), GPU_NETWORK]
-    if (bundle / STATISTICS).exists():
-        names.append(STATISTICS)
+    names += [name for name in (STATISTICS, ROI) if (bundle / name).exists()]
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)

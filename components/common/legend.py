@@ -8,6 +8,7 @@ another `class_map`, needs no file to be written again.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -22,8 +23,9 @@ from defectline.components.common.classes import (
 )
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.masks import decode_mask
-from defectline.components.common.images.roi import ignore_outside
-from defectline.components.common.snapshot import Pair
+from defectline.components.common.images.roi import ignore_outside, load_rois
+from defectline.components.common.snapshot import Pair, Snapshot
+from defectline.components.common.storage import Storage
 
 
 def write_legend(names: str | Sequence[str]) -> str:
@@ -144,21 +146,25 @@ def _name(pair: Pair, value: int) -> str:
     return names[value - 1] if value <= len(names) else str(value)
 
 
-def decode_truth(
-    data: bytes,
-    shape: tuple[int, ...],
-    pair: Pair,
-    classes: Sequence[str],
-    class_map: Mapping[str, str],
-    rois: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
-) -> NDArray[np.uint8]:
-    """The mask of a picture of `shape` (H, W) from the bytes of its file: which of `classes` each pixel is.
+class Names(NamedTuple):
+    """What the values of a snapshot's masks are, and where its pictures count."""
 
-    uint8 (H, W), numbers as in `classes.py`; empty where there is no file. `rois` are the regions of interest
-    by their digests: outside of the pair's own nothing counts. Raises UnreadableImage.
-    """
-    if data:
-        truth = cv2.LUT(decode_mask(data, is_numbered(pair)), class_table(pair, classes, class_map))
-    else:
-        truth = np.zeros(shape, np.uint8)
-    return ignore_outside(truth, rois[pair.roi]) if pair.roi else truth
+    classes: tuple[str, ...] = DEFAULT_CLASSES
+    class_map: Mapping[str, str] = MappingProxyType({})
+    rois: Mapping[str, NDArray[np.uint8]] = MappingProxyType({})
+    """The regions of interest, uint8 (H, W) of 0 and 1, by `Pair.roi`."""
+
+    @classmethod
+    def of(cls, store: Storage, snapshot: Snapshot, pairs: Iterable[Pair]) -> Self:
+        """Those of a snapshot and its `pairs`. Raises StoreError for a region that is lost."""
+        return cls(snapshot.classes, snapshot.class_map, load_rois(store, (pair.roi for pair in pairs)))
+
+    def truth(self, data: bytes, shape: tuple[int, ...], pair: Pair) -> NDArray[np.uint8]:
+        """The mask of a picture of `shape` (H, W) from the bytes of its file: uint8 (H, W), numbers as in
+        `classes.py`; nothing is marked where there is no file. Raises UnreadableImage."""
+        if data:
+            table = class_table(pair, self.classes, self.class_map)
+            found = cv2.LUT(decode_mask(data, is_numbered(pair)), table)
+        else:
+            found = np.zeros(shape, np.uint8)
+        return ignore_outside(found, self.rois[pair.roi]) if pair.roi else found

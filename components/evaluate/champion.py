@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common.bundle import Bundle, read_bundle
+from defectline.components.common.bundle import Bundle, bundle_roi, read_bundle
 from defectline.components.common.errors import BundleError, StoreError
+from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.layout import model_folder
-from defectline.components.common.snapshot import Pair, Snapshot, read_pairs
+from defectline.components.common.legend import Names
+from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import OperatingPoint
@@ -29,7 +31,7 @@ class ChampionResult(NamedTuple):
 
 
 def score_champion(
-    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair], taken: Snapshot
+    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair], names: Names
 ) -> ChampionResult:
     """The version `champion`, "" for none, on the test `pairs` that it was not trained on.
 
@@ -43,20 +45,22 @@ def score_champion(
         try:
             storage.download_folder(published, folder)
             bundle = read_bundle(folder)
-            network = Network(folder / bundle.network, bundle.imaging, classes=bundle.classes)
+            network = Network(
+                folder / bundle.network, bundle.imaging, classes=bundle.classes, roi=bundle_roi(folder)
+            )
             unseen, note = _unseen(storage, bundle, pairs)
             if not unseen:
                 return _incomparable(note)
             point = OperatingPoint(bundle.threshold, bundle.min_area_px)
-            same = bundle.classes == taken.classes
+            same = bundle.classes == names.classes
             if not same:
                 other = (
                     f"the champion knows other classes ({', '.join(bundle.classes)}): compared by verdicts"
                 )
                 note = "; ".join(filter(None, (note, other)))
-            scored = score(network, point, storage, unseen, taken, "judging the champion")
+            scored = score(network, point, storage, unseen, names, "judging the champion")
             return ChampionResult(scored, note, same)
-        except BundleError as error:
+        except (BundleError, UnreadableImage) as error:
             # The copy that was looked at is gone by the time this is read.
             what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
             return _incomparable(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
-from defectline.components.common.legend import decode_truth, ignores
-from defectline.components.common.snapshot import Pair, Snapshot, read_files
+from defectline.components.common.legend import Names, ignores
+from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import EVEN, Calibrator, OperatingPoint
@@ -37,7 +37,7 @@ def calibrate(
     network: Network,
     storage: Storage,
     pairs: Sequence[Pair],
-    taken: Snapshot,
+    names: Names,
     escape_cost: float,
     cost_of: Mapping[str, float] | None = None,
 ) -> OperatingPoint:
@@ -50,9 +50,9 @@ def calibrate(
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
         score_map = network.score_map(image)
         cost = None
-        if cost_of or ignores(pair, taken.class_map):
-            truth = decode_truth(mask, score_map.shape, pair, taken.classes, taken.class_map)
-            cost = escape_costs(taken.classes, truth, escape_cost, cost_of or {})
+        if cost_of or ignores(pair, names.class_map):
+            truth = names.truth(mask, score_map.shape, pair)
+            cost = escape_costs(names.classes, truth, escape_cost, cost_of or {})
             score_map, _ = disregard(score_map, truth, EVEN)
         calibrator.see(pair.label, score_map, cost)
     return calibrator.calibrate(escape_cost)
@@ -73,17 +73,17 @@ def score(
     point: OperatingPoint,
     storage: Storage,
     pairs: Sequence[Pair],
-    taken: Snapshot,
+    names: Names,
     what: str,
     collect: Callable[[Evaluated], None] | None = None,
 ) -> Scored:
     """Counts of every picture of a snapshot, by class where the network knows the snapshot's; `collect` gets
     each, and may keep some."""
     scored = Scored([], Pixels())
-    classes = taken.classes if network.classes == taken.classes else ()
+    classes = names.classes if network.classes == names.classes else ()
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
         maps = network.maps(image)
-        truth = decode_truth(mask, maps.score_map.shape, pair, taken.classes, taken.class_map)
+        truth = names.truth(mask, maps.score_map.shape, pair)
         score_map, truth = disregard(maps.score_map, truth, round(point.threshold * LEVELS))
         given = judge(Maps(score_map, maps.classes), point.threshold, point.min_area_px)
         scored.counts.append(count(pair.id, pair.label, given, truth, classes))

@@ -15,15 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common import checksums, layout
-from defectline.components.common.bundle import NETWORKS, Bundle, Data, Golden, seal_bundle
+from defectline.components.common.bundle import NETWORKS, ROI, Bundle, Data, Golden, seal_bundle
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import format_of
+from defectline.components.common.images.roi import common_roi
 from defectline.components.common.inference.inspection import Network
+from defectline.components.common.legend import Names
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
@@ -100,9 +105,14 @@ def evaluate(
         _check_classes(content, taken)
         good_anywhere = any(p.accepted and p.label == "OK" for p in rows)
         splits = {s: [p for p in rows if p.accepted and p.split == s] for s in SPLITS}
+        used = [pair for pairs in splits.values() for pair in pairs]
+        names = Names.of(storage, taken, used)
+        roi = common_roi(names.rois, (pair.roi for pair in used))
+        if names.rois and roi is None:
+            say("evaluate: pictures have regions of interest of their own: the endpoint will apply none")
 
         imaging = ImagingSettings(**content["imaging"])
-        candidates = _candidates(model, imaging, storage, splits["validation"], taken, chosen)
+        candidates = _candidates(model, imaging, storage, splits["validation"], names, roi, chosen)
         served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
         network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
@@ -110,8 +120,8 @@ def evaluate(
         if point.note:
             say(f"evaluate: WARNING: {point.note}")
         collector = ExampleCollector(taken.classes)
-        scored = score(network, point, storage, splits["test"], taken, "judging", collector.add)
-        champion_result = score_champion(storage, model_name, champion, splits["test"], taken)
+        scored = score(network, point, storage, splits["test"], names, "judging", collector.add)
+        champion_result = score_champion(storage, model_name, champion, splits["test"], names)
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
         rules = judge(
             scored.counts,
@@ -147,7 +157,7 @@ def evaluate(
         )
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
-        sealed = _seal(model, bundle, draft, collector.examples, settings_file)
+        sealed = _seal(model, bundle, draft, collector.examples, settings_file, roi)
         reported = Report(
             run=run,
             bundle=sealed,
@@ -205,7 +215,8 @@ def _candidates(
     imaging: ImagingSettings,
     storage: Storage,
     pairs: Sequence[Pair],
-    taken: Snapshot,
+    names: Names,
+    roi: NDArray[np.uint8] | None,
     chosen: EvaluateSettings,
 ) -> dict[str, Candidate]:
     """Every network of the model that could be served, each at an operating point of its own, on the
@@ -213,21 +224,30 @@ def _candidates(
     found = {}
     for served, file in NETWORKS.items():
         if (model / file).exists():
-            network = Network(model / file, imaging, classes=taken.classes)
+            network = Network(model / file, imaging, classes=names.classes, roi=roi)
             costs = chosen.of_classes("escape_cost")
-            point = calibrate(network, storage, pairs, taken, chosen.escape_cost, costs)
+            point = calibrate(network, storage, pairs, names, chosen.escape_cost, costs)
             validated = score(
-                network, point, storage, pairs, taken, f"judging {served} on validation pictures"
+                network, point, storage, pairs, names, f"judging {served} on validation pictures"
             )
             found[served] = Candidate(network, point, validated)
     return found
 
 
-def _seal(model: Path, bundle: Path, draft: Bundle, shown: Sequence[Example], settings_file: bytes) -> Bundle:
-    """Copy the model into `bundle`, add golden pictures and, if the run has one, its file of settings, and
-    seal it."""
+def _seal(
+    model: Path,
+    bundle: Path,
+    draft: Bundle,
+    shown: Sequence[Example],
+    settings_file: bytes,
+    roi: NDArray[np.uint8] | None,
+) -> Bundle:
+    """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings and
+    the region of interest, and seal it."""
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
     (bundle / "golden").mkdir()
+    if roi is not None:
+        (bundle / ROI).write_bytes(encode_mask(roi))
     if settings_file:
         (bundle / layout.CONFIG).write_bytes(settings_file)
     # Verdicts far from the threshold stay what they are on every processor.

@@ -1,11 +1,10 @@
 """What is done to pictures, in worker processes: a job is some pictures of one pack."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.images.imaging import (
@@ -18,7 +17,7 @@ from defectline.components.common.images.imaging import (
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.statistics import ImageStats, brightness_and_contrast
 from defectline.components.common.images.tiling import cut_tile
-from defectline.components.common.legend import decode_truth
+from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Packed
 from defectline.components.preprocess.arrays import Arrays
 from defectline.components.preprocess.tiles import Position, tiles_with_defects
@@ -43,14 +42,6 @@ class Job(NamedTuple):
                 yield picture, *picture.packed.read(pack)
 
 
-class Names(NamedTuple):
-    """What the values of a snapshot's masks are, as `decode_truth` takes it."""
-
-    classes: tuple[str, ...]
-    class_map: Mapping[str, str]
-    rois: Mapping[str, NDArray[np.uint8]]
-
-
 def prepare(job: Job, arrays: Arrays, imaging: ImagingSettings, names: Names) -> list[ImageStats | None]:
     """Write the rows of each picture; what it looks like where it is trained on, else None."""
     return [_prepare(*files, arrays, imaging, names) for files in job.read()]
@@ -65,7 +56,7 @@ def _prepare(
     names: Names,
 ) -> ImageStats | None:
     image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
-    mask = decode_truth(mask_bytes, image.shape[:2], pair, *names)
+    mask = names.truth(mask_bytes, image.shape[:2], pair)
     if imaging.tile:
         frame, size = prepare_frame(image, imaging), imaging.image_size
         for offset, (y, x) in enumerate(picture.tiles):
@@ -87,6 +78,6 @@ def find_defects(job: Job, imaging: ImagingSettings, names: Names) -> list[tuple
     for picture, _, mask in job.read():
         pair = picture.packed.pair
         grid = frame_grid(pair.height, pair.width, imaging)
-        truth = decode_truth(mask, (pair.height, pair.width), pair, *names)
+        truth = names.truth(mask, (pair.height, pair.width), pair)
         found.append((pair.id, tiles_with_defects(grid, truth)))
     return found

@@ -17,17 +17,16 @@ from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
 from defectline.components.common.images.imaging import ImagingSettings, frame_grid
 from defectline.components.common.images.reading import UnreadableImage
-from defectline.components.common.images.roi import load_rois
 from defectline.components.common.images.statistics import Statistics
 from defectline.components.common.images.tiling import Grid
-from defectline.components.common.legend import ignores
+from defectline.components.common.legend import Names, ignores
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, find_files, read_pairs, read_snapshot
 from defectline.components.common.steps import step, track
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.preprocess.arrays import Arrays
-from defectline.components.preprocess.pictures import Job, Names, Picture, find_defects, prepare
+from defectline.components.preprocess.pictures import Job, Picture, find_defects, prepare
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.preprocess.tiles import Position, choose_tiles
 from defectline.components.preprocess.workers import Workers
@@ -61,8 +60,7 @@ def preprocess(
         storage = open_storage(store)
         taken = read_snapshot(storage, snapshot)
         accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
-        rois = load_rois(storage, (pair.roi for pair in accepted))
-        names = Names(taken.classes, taken.class_map, rois)
+        names = Names.of(storage, taken, accepted)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
         # Of all pairs, so that every shard says the same.
         some_ignored = any(ignores(pair, taken.class_map) for pair in pairs)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from defectline.components.common.bundle import GPU_NETWORK, Bundle, read_bundle
+from defectline.components.common.bundle import GPU_NETWORK, Bundle, bundle_roi, read_bundle
 from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.images.statistics import brightness_and_contrast
@@ -49,15 +49,17 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     """
     seal = Folder(folder).state()
     bundle = read_bundle(folder)
-    size, channels = bundle.imaging.image_size, bundle.imaging.channels
+    roi = bundle_roi(folder)
+    height, width = roi.shape if roi is not None else (bundle.imaging.image_size,) * 2
     network = Network(
         _network_file(folder, bundle, settings.engine),
         bundle.imaging,
         settings.threads,
         settings.engine,
         bundle.classes,
+        roi,
     )
-    blank = np.zeros((size, size, channels), np.uint8)
+    blank = np.zeros((height, width, bundle.imaging.channels), np.uint8)
     encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px), "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     return LoadedModel(bundle, network, precision, seal, Drift.of_model(folder, settings.drift_window))

@@ -7,9 +7,9 @@ from pictures import encode
 from defectline.components.common.classes import DEFAULT_CLASSES, IGNORE
 from defectline.components.common.errors import SourceError
 from defectline.components.common.legend import (
+    Names,
     class_names,
     class_table,
-    decode_truth,
     is_numbered,
     name_values,
     read_areas,
@@ -74,13 +74,13 @@ def test_a_class_of_another_snapshot_is_an_error():
 
 def test_the_truth_is_the_file_through_the_table():
     file = encode(np.array([[0, 1, 2, 255]], np.uint8))
-    found = decode_truth(file, (1, 4), NAMED, ("crack", "dust"), {})
+    found = Names(("crack", "dust")).truth(file, (1, 4), NAMED)
     assert found.tolist() == [[0, 2, 1, 255]]
     marked = encode(np.array([[0, 255]], np.uint8))
-    assert decode_truth(marked, (1, 2), CRACK, ("dust", "crack"), {}).tolist() == [[0, 2]]
+    assert Names(("dust", "crack")).truth(marked, (1, 2), CRACK).tolist() == [[0, 2]]
     # 255 is ignored where values are numbers.
-    assert decode_truth(marked, (1, 2), NAMED, ("crack", "dust"), {}).tolist() == [[0, 255]]
+    assert Names(("crack", "dust")).truth(marked, (1, 2), NAMED).tolist() == [[0, 255]]
 
 
 def test_no_file_is_an_empty_truth():
-    assert not decode_truth(b"", (2, 3), PLAIN, DEFAULT_CLASSES, {}).any()
+    assert not Names(DEFAULT_CLASSES).truth(b"", (2, 3), PLAIN).any()

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from networks import LIMITS, SIZE, gate_rows, resplit, run_evaluate, tested_pairs, write_model
 
-from defectline.components.common.bundle import read_bundle
+from defectline.components.common.bundle import bundle_roi, copy_served, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.images.roi import write_roi
 from defectline.components.common.inference.inspection import Grades, Network, answer
+from defectline.components.common.layout import roi_key
 from defectline.components.common.records import read_gate, read_outcome
-from defectline.components.common.snapshot import Pair, read_files
+from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate.step import evaluate
 
@@ -96,6 +98,25 @@ def test_a_test_split_of_one_label_is_refused_by_name(judged, tmp_path, label):
     rows = gate_rows(judged, f"test-{label}")
     assert [name for name, row in rows.items() if not row["passed"]] == failed
     assert {rows[name]["reason"] for name in failed} == {"there is no test picture to measure it on"}
+
+
+def test_outside_of_the_region_of_interest_there_are_no_defects(judged, tmp_path):
+    """It leaves out the defect of one picture."""
+    storage = open_storage(str(judged.store))
+    files = {pair.id: (pair, mask) for pair, _, mask in read_files(storage, tested_pairs(judged))}
+    hidden, truth = next((id, decode_mask(mask)) for id, (pair, mask) in files.items() if pair.defect_px)
+    roi = 1 - truth
+    digest, file = write_roi(roi)
+    storage.write(roi_key(digest), file)
+    snapshot = resplit(judged, "framed", lambda pair: pair.split)
+    index = judged.store / "snapshots/framed/index.parquet"
+    write_index(index, [pair._replace(roi=digest) for pair in read_pairs(storage, judged.snapshot)])
+    run_evaluate(judged, tmp_path, "framed", snapshot=snapshot)
+    counts = {row["id"]: row for row in json.loads((judged.store / "runs/framed/counts.json").read_text())}
+    assert [counts[hidden][key] for key in ("verdict", "tp", "fp", "fn")] == ["OK", 0, 0, 0]
+    copy_served(tmp_path / "bundle", tmp_path / "served")
+    for folder in ("bundle", "served"):
+        assert np.array_equal(bundle_roi(tmp_path / folder), roi)
 
 
 def test_grades_are_in_the_bundle_the_numbers_and_the_report(judged, tmp_path):

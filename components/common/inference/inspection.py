@@ -23,6 +23,7 @@ from defectline.components.common.images.imaging import (
     prepare_image,
 )
 from defectline.components.common.images.reading import decode_image
+from defectline.components.common.images.roi import roi_for
 from defectline.components.common.images.tiling import cut_tile, stitch
 from defectline.components.common.inference import class_maps
 from defectline.components.common.inference.class_maps import ClassMaps, Collector, bands
@@ -241,6 +242,8 @@ def _areas(judged: Answer) -> dict[str, int]:
 class Network:
     """An exported network on the engine that its file is for, always in float32.
 
+    Outside of `roi`, uint8 (H, W) of 0 and 1, nothing is a defect; it fits frames of its shape at any size.
+
     Raises BundleError for a file that the engine cannot load or that takes or gives something else than
     `imaging` says. Safe to use from several threads.
     """
@@ -252,8 +255,9 @@ class Network:
         threads: int = 0,
         engine: EngineName = "openvino",
         classes: Sequence[str] = DEFAULT_CLASSES,
+        roi: NDArray[np.uint8] | None = None,
     ):
-        self.imaging, self.classes = imaging, tuple(classes)
+        self.imaging, self.classes, self.roi = imaging, tuple(classes), roi
         self._engine = ENGINES[engine](file, threads)
         self._check_shapes(file)
 
@@ -299,7 +303,14 @@ class Network:
 
     def maps_of(self, image: NDArray[np.uint8]) -> Maps:
         """What it says of a decoded picture (H, W, channels). Raises UnreadableImage for a frame that is too
-        long and narrow to be cut into tiles."""
+        long and narrow to be cut into tiles, or that has another shape than the region of interest."""
+        if self.roi is None:
+            return self._maps_of(image)
+        inside = roi_for(self.roi, *image.shape[:2])
+        found = self._maps_of(image)
+        return found._replace(score_map=found.score_map * inside)
+
+    def _maps_of(self, image: NDArray[np.uint8]) -> Maps:
         if self.imaging.tile:
             return self._maps_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]

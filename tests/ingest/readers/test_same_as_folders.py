@@ -10,7 +10,7 @@ from layouts import LAYOUTS, expected, part_of
 from parts import HEIGHT, WIDTH
 from pictures import QUARANTINE, encode
 
-from defectline.components.common.legend import decode_truth
+from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import read_files, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import choose
@@ -33,7 +33,7 @@ def seen(source: Path, store: Path) -> Seen:
             pair.label,
             pair.split,
             pair.group,
-            decode_truth(mask, (HEIGHT, WIDTH), pair, snapshot.classes, snapshot.class_map).tobytes(),
+            Names.of(into, snapshot, [pair]).truth(mask, (HEIGHT, WIDTH), pair).tobytes(),
         )
         for pair, _, mask in read_files(into, read_pairs(into, snapshot.id))
     }
