@@ -1,7 +1,7 @@
 """What the scores and probabilities of the test pictures look like, as figures with a text for each."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +36,27 @@ class AtThreshold(NamedTuple):
     chosen: bool
 
 
-def at_thresholds(counts: Sequence[Count], chosen: float, escape_cost: float) -> list[AtThreshold]:
-    """Rows for round thresholds and for the chosen one, from low to high."""
+def at_thresholds(
+    counts: Sequence[Count], chosen: float, escape_cost: float, cost_of: Mapping[int, float] | None = None
+) -> list[AtThreshold]:
+    """Rows for round thresholds and for the chosen one, from low to high. `cost_of` has the cost of an escape
+    with a class, by its number, where it is not `escape_cost`; of several the highest counts."""
     scores = _scores(counts)
     rows = []
     for threshold in sorted({*TABLE, chosen}):
         escapes, overkills = int(np.sum(scores["NG"] < threshold)), int(np.sum(scores["OK"] >= threshold))
         cost = escape_cost * escapes + overkills
+        if cost_of:
+            missed = [c for c in counts if c.label == "NG" and c.score < threshold]
+            cost = sum(_cost(c, escape_cost, cost_of) for c in missed) + overkills
         rows.append(AtThreshold(threshold, escapes, overkills, cost, threshold == chosen))
     return rows
+
+
+def _cost(count: Count, usual: float, cost_of: Mapping[int, float]) -> float:
+    numbers = range(1, 1 + len(count.classes.tp)) if count.classes else ()
+    here = [number for number in numbers if count.classes and count.classes.has(number)]
+    return max((cost_of.get(number, usual) for number in here), default=usual)
 
 
 def draw_curves(counts: Sequence[Count], pixels: Pixels, threshold: float) -> list[Curve]:

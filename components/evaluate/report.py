@@ -97,7 +97,9 @@ def render(report: Report) -> str:
             sections=[(title, kinds[kind], _number_of(counts, kind)) for kind, title in SECTIONS.items()],
             right=kinds["NG"] + kinds["OK"],
             curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
-            thresholds=at_thresholds(counts, bundle.threshold, report.settings.escape_cost),
+            thresholds=at_thresholds(
+                counts, bundle.threshold, report.settings.escape_cost, _escape_costs(report)
+            ),
             sizes=_sizes(bundle.metrics["test"]),
             grades=grade_counts(counts, bundle.grades) if bundle.grades else None,
             history=data_uri(report.history),
@@ -124,6 +126,12 @@ def summarize_run(report: Report) -> str:
             classes=_classes(report),
         )
     )
+
+
+def _escape_costs(report: Report) -> dict[int, float]:
+    """Of the classes that have their own, by number."""
+    costs = report.settings.of_classes("escape_cost")
+    return {n: costs[name] for n, name in enumerate(report.bundle.classes, start=1) if name in costs}
 
 
 def _classes(report: Report) -> list[tuple[str, ClassMetrics, str]]:

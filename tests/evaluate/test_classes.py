@@ -20,6 +20,7 @@ from defectline.components.evaluate.classes import (
     disregard,
     summarize_class,
 )
+from defectline.components.evaluate.curves import at_thresholds
 from defectline.components.evaluate.metrics import count
 from defectline.components.evaluate.pixels import Pixels
 from defectline.components.evaluate.scoring import escape_costs
@@ -204,3 +205,11 @@ def test_the_cost_of_an_escape_may_differ_by_class(kinds, tmp_path):
     assert escape_costs(CLASSES, truth, 3.0, {"stain": 10.0}) == 10.0
     assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0}) == 3.0
     assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0, "dent": 2.0}) == 2.0
+
+
+def test_the_threshold_table_counts_what_the_escape_of_a_class_costs():
+    truth = {number: blocks((2, 2, number)) for number in (1, 2)}
+    missed = Answer("OK", 0.25, [], blocks())
+    counts = [count(f"NG/{number}", "NG", missed, truth[number], CLASSES) for number in (1, 2)]
+    (row,) = [row for row in at_thresholds(counts, 0.5, 3.0, {2: 10.0}) if row.chosen]
+    assert (row.escapes, row.cost) == (2, 13.0)
