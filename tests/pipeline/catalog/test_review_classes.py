@@ -11,6 +11,7 @@ from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.inference.class_maps import of_output
 from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.review import frame_id
 from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.serve.monitoring.review import Reviewer
@@ -45,7 +46,7 @@ def exported(store: FolderStorage, source: Path) -> np.ndarray:
 def test_a_predicted_mask_gets_the_sources_own_numbers(kept, tmp_path):
     source = write_kinds(tmp_path / "source")
     (source / "classes.csv").write_text("value,name\n1,stain\n2,scratch\n3,dent\n")
-    accept(kept, "plates", "", "NG")
+    accept(kept, "plates", frame_id(PICTURE), "NG")
     mask = exported(kept, source)
     assert (mask[10:16, 10:22] == 3).all()
     assert (mask[30:36, 10:22] == 1).all()
@@ -55,7 +56,7 @@ def test_a_predicted_mask_gets_the_sources_own_numbers(kept, tmp_path):
 def test_a_class_that_the_source_has_no_number_for(kept, tmp_path):
     source = write_kinds(tmp_path / "source")
     (source / "classes.csv").write_text("value,name\n1,dent\n2,scratch\n")
-    accept(kept, "plates", "", "NG")
+    accept(kept, "plates", frame_id(PICTURE), "NG")
     with pytest.raises(SourceError, match="no number for the class stain"):
         export(kept, "plates", FolderStorage(source), pytest.fail)
 
@@ -64,10 +65,10 @@ def test_a_drawn_mask_holds_the_sources_numbers(kept, tmp_path):
     drawn = np.zeros((SIZE, SIZE), np.uint8)
     drawn[20:30, 20:30] = 255
     with pytest.raises(SettingsError) as caught:
-        accept(kept, "plates", "", "NG", encode(drawn))
+        accept(kept, "plates", frame_id(PICTURE), "NG", encode(drawn))
     assert "numbers of classes" in caught.value.expected
     drawn[40:50, 20:30] = 2
-    accept(kept, "plates", "", "NG", encode(drawn))
+    accept(kept, "plates", frame_id(PICTURE), "NG", encode(drawn))
     source = write_kinds(tmp_path / "source")
     assert (exported(kept, source) == drawn).all()
     snapshot = snapshot_of_kinds(source, tmp_path / "store")
