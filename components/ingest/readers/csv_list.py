@@ -19,16 +19,13 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.legend import write_legend
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object
+from defectline.components.ingest.labels.names import means_bad, means_good
 from defectline.components.ingest.readers.base import Layout, Listing, Record, unusable
 
 NAME = "csv"
 KEY = "labels.csv"
 COLUMNS = ("image", "label", "mask", "class", "group", "split")
 EXPECTED = f"{KEY} with the columns {','.join(COLUMNS)}, of which image and either label or mask are needed"
-LABELS = {
-    **dict.fromkeys(("ok", "good", "normal", "pass"), "OK"),
-    **dict.fromkeys(("ng", "nok", "bad", "defect", "defective", "anomaly", "fail"), "NG"),
-}
 SPLIT_NAMES = {**{split: split for split in SPLITS}, "val": "validation", "valid": "validation"}
 SHOWN = 5
 """Rows that an error names."""
@@ -108,8 +105,8 @@ def parse(data: bytes, source: str = "") -> list[Row]:
     silent = "" if "label" in columns else "OK"
     return [
         row._replace(
-            label=LABELS.get(row.label.lower(), "" if row.mask or row.kind else silent),
-            split=SPLIT_NAMES.get(row.split.lower(), ""),
+            label=_label(row.label) or ("" if row.mask or row.kind else silent),
+            split=_split(row.split),
         )
         for row in rows
     ]
@@ -171,11 +168,11 @@ def _check_columns(columns: Sequence[str]) -> None:
 
 
 def _check_values(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    for column, known, fix in (
-        ("label", LABELS, "Write OK or NG. The name of a defect belongs into the column class."),
-        ("split", SPLIT_NAMES, "Write one of these, or nothing to have the picture split by hash."),
+    for column, read_value, fix in (
+        ("label", _label, "Write OK or NG. The name of a defect belongs into the column class."),
+        ("split", _split, "Write one of these, or nothing to have the picture split by hash."),
     ):
-        unknown = [row for row in rows if (value := getattr(row, column)) and value.lower() not in known]
+        unknown = [row for row in rows if (value := getattr(row, column)) and not read_value(value)]
         if unknown:
             raise SourceError(
                 f"{KEY} has values in the column {column} that are unknown.",
@@ -225,6 +222,14 @@ def _legend(kind: str) -> str:
     """One class, whatever the mask marks, or the names of its values 1, 2, …"""
     names = _names(kind)
     return write_legend(names[0] if len(names) == 1 else names)
+
+
+def _label(text: str) -> str:
+    return "OK" if means_good(text) else "NG" if means_bad(text) else ""
+
+
+def _split(text: str) -> str:
+    return SPLIT_NAMES.get(text.lower(), "")
 
 
 def _name(path: str) -> str:

@@ -20,14 +20,14 @@ from defectline.components.ingest.readers.base import Layout, Listing, Record, u
 
 NAME = "mvtec"
 EXPECTED = "train/good/, test/good/, test/<defect>/ and ground_truth/<defect>/ (one category of MVTec AD)"
+PARTS = ("train/", "test/", "validation/", "test_public/", "ground_truth/")
 GOOD = ("good", "ok")
 UNNAMED = ("bad", "ko", "ng", "defect", "defective", "anomaly")
 """Folders of defects that say no more than that."""
 FILE = re.compile(
     r"(?P<root>(?:.+/)?)"
     r"(?P<part>train|validation|test|test_public|ground_truth|test_public/ground_truth)"
-    r"/(?P<kind>[^/]+)/(?P<name>[^/]+)\.(?:png|jpe?g|bmp|tiff?)",
-    re.IGNORECASE,
+    r"/(?P<kind>[^/]+)/(?P<name>[^/]+)\.(?i:png|jpe?g|bmp|tiff?)"
 )
 NOTE = "its official split trains on good pictures alone, and is not used: the split is by hash"
 
@@ -98,9 +98,10 @@ def read(listing: Listing) -> Layout:
 
 
 def _places(listing: Listing) -> list[Place]:
-    found = [(item, FILE.fullmatch(item.key)) for item in listing.objects]
+    likely = (item for item in listing.objects if any(part in item.key for part in PARTS))
+    found = [(item, FILE.fullmatch(item.key)) for item in likely]
     return [
-        Place(item, match["root"], match["part"].lower(), match["kind"], match["name"])
+        Place(item, match["root"], match["part"], match["kind"], match["name"])
         for item, match in found
         if match
     ]

@@ -194,6 +194,9 @@ def _find_names(listing: Listing) -> str:
     """The file of names that lies highest; "" where there is none."""
     found = []
     for item in listing.objects:
+        # Of a hundred thousand keys nearly all are told apart here.
+        if not item.key.endswith((".yaml", ".yml", *LISTS)):
+            continue
         path = PurePosixPath(item.key)
         if path.suffix in (".yaml", ".yml"):
             if len(path.parts) <= 3 and NAMES.search(listing.head(item.key)):
