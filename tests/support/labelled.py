@@ -55,10 +55,16 @@ def truth(
         values = decode_mask(found.read(record.mask.key), record.legend.startswith("["))
     else:
         values = said.mask.draw(*size) if said.mask else np.zeros(size, np.uint8)
-    names = json.loads(said.legend) if said.legend else "defect"
+    names = json.loads(said.legend) if said.legend else [f"value {number}" for number in range(1, 256)]
     called: dict[str, NDArray[np.bool_]] = {}
     for value in np.unique(values[values > 0]).tolist():
-        name = names if isinstance(names, str) else "ignore" if value == IGNORE else names[value - 1]
+        name = (
+            names
+            if isinstance(names, str)
+            else "ignore"
+            if value == IGNORE and said.legend
+            else names[value - 1]
+        )
         called[name] = called.get(name, False) | (values == value)
     return called
 

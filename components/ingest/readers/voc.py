@@ -24,6 +24,7 @@ from defectline.components.common.classes import GOOD, IGNORE, MOST_CLASSES
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.reading import open_picture
 from defectline.components.common.storage import Object
+from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
 from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar, unusable
 
 NAME = "voc"
@@ -137,25 +138,31 @@ def parse_mask(key: str, labels: Sequence[Label], data: bytes) -> Marked:
     Raises SourceError for a file that is not a mask, and for colours and numbers without a label.
     """
     picture, _ = open_picture(data)
+    unnamed = not labels
+    labels = labels or [Label(str(number or ""), colour) for number, colour in _numbered(MOST_CLASSES + 1)]
     known = {_code(colours(256)[IGNORE]): IGNORED, 0: ""}
     known |= {_code(label.colour): label.kind for label in reversed(labels)}
     if len(picture.getbands()) > 1:
         codes = _codes(np.asarray(picture.convert("RGB")))
         if unknown := np.setdiff1d(codes, list(known)).tolist():
             raise _unknown(key, f"the colours {_listed(unknown, _colour)}", labels)
-        return _marked(key, codes, known)
+        return _marked(key, codes, known, unnamed)
     numbers = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
     used = np.unique(numbers).tolist()
     if picture.mode in ("1", "L", "P") and all(_code(_shown(picture, value)) in known for value in used):
-        return _marked(key, numbers, {value: known[_code(_shown(picture, value))] for value in used})
+        shown = {value: known[_code(_shown(picture, value))] for value in used}
+        return _marked(key, numbers, shown, unnamed)
     named = {0: "", **{number: label.kind for number, label in enumerate(labels)}, IGNORE: IGNORED}
     if unknown := [value for value in used if value not in named]:
         raise _unknown(key, f"the numbers {_listed(unknown, str)}", labels)
-    return _marked(key, numbers, named)
+    return _marked(key, numbers, named, unnamed)
 
 
-def _marked(key: str, codes: NDArray[np.generic], meaning: Mapping[int, str]) -> Marked:
-    """The mask in which each of `codes` (H, W) has a meaning: a class, "" for good, or IGNORED."""
+def _marked(key: str, codes: NDArray[np.generic], meaning: Mapping[int, str], unnamed: bool) -> Marked:
+    """The mask in which each of `codes` (H, W) has a meaning: a class, "" for good, or IGNORED.
+
+    Where the classes are `unnamed`, they are numbers, which stay what they are.
+    """
     known = np.array(sorted(meaning))
     places = np.searchsorted(known, codes)
     there = {meaning[int(known[place])] for place in np.unique(places)}
@@ -167,11 +174,12 @@ def _marked(key: str, codes: NDArray[np.generic], meaning: Mapping[int, str]) ->
             expected=f"at most {MOST_CLASSES}",
             fix="Give kinds of defects the same label that are judged alike.",
         )
-    numbers = {"": GOOD, IGNORED: IGNORE} | {name: number for number, name in enumerate(names, start=1)}
+    numbers = {"": GOOD, IGNORED: IGNORE}
+    numbers |= {name: int(name) if unnamed else number for number, name in enumerate(names, start=1)}
     table = np.array([numbers.get(meaning[int(code)], GOOD) for code in known], np.uint8)
     values = table[places]
-    # A list even where it is empty: it says that 255 does not count.
-    legend = json.dumps(names, ensure_ascii=False)
+    # A list even where it is empty: it says that 255 does not count. Beside numbers it does not count anyway.
+    legend = "" if unnamed and names else json.dumps(names, ensure_ascii=False)
     digest = hashlib.sha256(f"{values.shape} {legend} ".encode() + values.tobytes()).hexdigest()
     return Marked("", Painted(key, digest[:32], values), legend)
 
@@ -243,7 +251,10 @@ def _no_set(listing: Listing, roots: Sequence[str]) -> SourceError:
 
 
 def _read_labels(listing: Listing, root: str) -> list[Label]:
-    """The labels by their numbers. Raises SourceError where none of them is the background."""
+    """The labels by their numbers; none where nothing names them.
+
+    Raises SourceError where none of them is the background.
+    """
     for name, parse in (LABEL_MAP, parse_label_map), (CLASS_NAMES, parse_class_names):
         if root + name in listing.by_key:
             labels = parse(listing.read(root + name).decode("utf-8-sig", errors="replace"))
@@ -256,9 +267,17 @@ def _read_labels(listing: Listing, root: str) -> list[Label]:
                     fix="Add it as the first line, or rename the label.",
                 )
             return labels
-    return [
-        Label("" if number == 0 else str(number), colour) for number, colour in _numbered(MOST_CLASSES + 1)
-    ]
+    return _read_classes(listing)
+
+
+def _read_classes(listing: Listing) -> list[Label]:
+    """The labels that classes.csv at the source's root gives to numbers."""
+    data = listing.read(CLASSES_KEY) if CLASSES_KEY in listing.by_key else b""
+    names = json.loads(parse_class_file(data) or "[]") if data else []
+    if not names or isinstance(names, str):
+        return []
+    named = zip(["", *names], _numbered(len(names) + 1), strict=True)
+    return [Label(name, colour) for name, (_, colour) in named]
 
 
 def parse_label_map(text: str) -> list[Label]:

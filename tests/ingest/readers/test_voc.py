@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labelled import listing, same, truth, unpack, write_files
-from parts import PARTS
-from pictures import encode
+from layouts import numbers, part_of, picture
+from parts import HEIGHT, PARTS, WIDTH
+from pictures import encode, take
 from PIL import Image
 
 from defectline.components.common.errors import SourceError
+from defectline. import decode_truth
+from defectline.components.common.snapshot import read_files, read_pairs
+from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import voc
 from defectline.components.ingest.readers.base import Sidecar
 
@@ -105,7 +109,13 @@ BLACK, SCRATCH, DENT, VOID = (0, 0, 0), (250, 50, 83), (51, 221, 255), (224, 224
         (
             mask([(0, 0, 0), (128, 0, 0), (0, 0, 0)], [(0, 128, 0), VOID, BLACK], mode="RGB"),
             {},
-            {"1": [(0, 1)], "2": [(1, 0)], "ignore": [(1, 1)]},
+            {"value 1": [(0, 1)], "value 2": [(1, 0)], "value 255": [(1, 1)]},
+        ),
+        (mask([0, 255, 255], [0, 0, 0]), {}, {"ignore": [(0, 1), (0, 2)]}),
+        (
+            mask([0, 1, 1], [2, 255, 0], palette=True),
+            {"classes.csv": "value,name\n1,scratch\n2,dent\n"},
+            None,
         ),
         (mask([0, 0, 0], [0, 0, 0]), {}, {}),
         # A label may say that it does not count.
@@ -228,3 +238,26 @@ def test_what_an_older_labelme_writes(tmp_path: Path):
         ("a", "SegmentationClassPNG/a.png")
     ]
     assert layout.ignored == {"files in SegmentationClass/": 1, "files in SegmentationClassVisualization/": 1}
+
+
+@pytest.mark.parametrize(("most", "classes"), [(1, ("defect",)), (2, ("1", "2"))])
+def test_numbers_that_nothing_names(
+    tmp_path: Path, store: FolderStorage, most: int, classes: tuple[str, ...]
+):
+    files: dict[str, bytes | str] = {}
+    for part in PARTS.values():
+        files[f"JPEGImages/{part.name}.png"] = picture(part)
+        files[f"SegmentationClass/{part.name}.png"] = encode(np.minimum(numbers(part), most))
+    taken = take(write_files(tmp_path / "source", files), store)
+    assert taken.classes == classes
+    for pair, _, data in read_files(store, read_pairs(store, taken.id)):
+        drawn = decode_truth(data, (HEIGHT, WIDTH), pair, taken.classes, taken.class_map)
+        assert (drawn == np.minimum(numbers(part_of(pair.id)), most)).all()
+
+
+def test_another_label_map_is_read_again(tmp_path: Path, store: FolderStorage):
+    source = unpack("voc", tmp_path / "source")
+    assert take(source, store).classes == ("dent", "scratch")
+    text = (source / "labelmap.txt").read_text()
+    (source / "labelmap.txt").write_text(text.replace("dent", "dust"))
+    assert take(source, store).classes == ("scratch", "dust")

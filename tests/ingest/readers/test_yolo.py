@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from labelled import listing, marked, same, truth, unpack, write_files
 from parts import PARTS
+from pictures import QUARANTINE, CountingFolder, take
 
 from defectline.components.common.errors import SourceError
+from defectline.components.common.snapshot import read_pairs
+from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import yolo
 from defectline.components.ingest.readers.base import Record, Sidecar
+from defectline.components.ingest.snapshotter import take_snapshot
 
 SQUARE = "0.25 0.25 0.5 0.25 0.5 0.5 0.25 0.5"
 NAMES = "names: [scratch, dent]\n"
@@ -188,3 +192,18 @@ def test_other_sources_do_not_fit(tmp_path: Path, files: dict[str, str | bytes])
     assert not yolo.fits(found)
     with pytest.raises(SourceError, match=r"No picture has a label file|no names of classes"):
         yolo.read(found)
+
+
+def test_a_changed_label_is_a_changed_pair(tmp_path: Path, store: FolderStorage):
+    source = unpack("yolo", tmp_path / "source")
+    first = take(source, store)
+    before = {pair.id: pair for pair in read_pairs(store, first.id)}
+    label = source / "train/labels/part_6.txt"
+    label.write_text(f"1 {SQUARE}\n")
+    counting = CountingFolder(source)
+    second = take_snapshot(counting, store, QUARANTINE).snapshot
+    pictures = [key for key in counting.keys_read if key.endswith((".jpg", ".png"))]
+    assert pictures == ["train/images/part_6.jpg"]
+    after = {pair.id: pair for pair in read_pairs(store, second.id)}
+    assert {id for id in after if after[id] != before[id]} == {"NG/train/part_6"}
+    assert after["NG/train/part_6"].split == before["NG/train/part_6"].split
