@@ -22,7 +22,7 @@ from PIL import Image
 
 from defectline.components.common.classes import GOOD, IGNORE, MOST_CLASSES
 from defectline.components.common.errors import SourceError
-from defectline.components.common.images.reading import open_picture
+from defectline.components.common.images.opening import open_picture
 from defectline.components.common.storage import Object
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
 from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar, unusable
@@ -137,7 +137,7 @@ def parse_mask(key: str, labels: Sequence[Label], data: bytes) -> Marked:
 
     Raises SourceError for a file that is not a mask, and for colours and numbers without a label.
     """
-    picture, _ = open_picture(data)
+    picture = open_picture(data).picture
     unnamed = not labels
     labels = labels or [Label(str(number or ""), colour) for number, colour in _numbered(MOST_CLASSES + 1)]
     known = {_code(colours(256)[IGNORE]): IGNORED, 0: ""}

@@ -11,7 +11,7 @@ from pictures import encode, take
 from PIL import Image
 
 from defectline.components.common.errors import SourceError
-from defectline. import decode_truth
+from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import read_files, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import voc
@@ -251,7 +251,7 @@ def test_numbers_that_nothing_names(
     taken = take(write_files(tmp_path / "source", files), store)
     assert taken.classes == classes
     for pair, _, data in read_files(store, read_pairs(store, taken.id)):
-        drawn = decode_truth(data, (HEIGHT, WIDTH), pair, taken.classes, taken.class_map)
+        drawn = Names.of(store, taken, [pair]).truth(data, (HEIGHT, WIDTH), pair)
         assert (drawn == np.minimum(numbers(part_of(pair.id)), most)).all()
 
 
