@@ -1,13 +1,18 @@
 """The pictures of `parts` in every format: written here, or by the tool itself."""
 
-from collections.abc import Callable
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from labelled import unpack, write_files
 from numpy.typing import NDArray
-from parts import CLASSES, PARTS, Part, pixels
+from parts import CLASSES, HEIGHT, PARTS, WIDTH, Part, pixels
 from pictures import encode
+from pycocotools import mask as coco_mask
 
 Files = dict[str, bytes | str]
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -88,6 +93,136 @@ def kolektor_2() -> Files:
     return files
 
 
+def ring(left: int, top: int, right: int, bottom: int) -> list[int]:
+    return [left, top, left, bottom, right, bottom, right, top]
+
+
+def coco_file(parts: Iterable[Part]) -> dict[str, Any]:
+    """Scratches as polygons, dents as run lengths."""
+    images, annotations = [], []
+    for number, part in enumerate(parts, start=1):
+        images.append({"id": number, "file_name": f"{part.name}.png", "height": HEIGHT, "width": WIDTH})
+        for name, *box in part.boxes:
+            one: Any = [ring(*box)]
+            if name == "dent":
+                packed = coco_mask.encode(np.asfortranarray(part.truth[name].astype(np.uint8)))
+                one = {"size": packed["size"], "counts": packed["counts"].decode()}
+            common = {"id": len(annotations) + 1, "image_id": number, "iscrowd": 0}
+            annotations.append(common | {"category_id": CLASSES.index(name) + 1, "segmentation": one})
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def coco() -> Files:
+    files: Files = {f"images/{part.split}/{part.name}.png": picture(part) for part in PARTS.values()}
+    for split in SPLITS:
+        parts = (part for part in PARTS.values() if part.split == split)
+        files[f"annotations/instances_{split}.json"] = json.dumps(coco_file(parts))
+    return files
+
+
+def roboflow() -> Files:
+    folders = {"train": "train", "val": "valid", "test": "test"}
+    files: Files = {f"{folders[part.split]}/{part.name}.png": picture(part) for part in PARTS.values()}
+    for split, folder in folders.items():
+        parts = (part for part in PARTS.values() if part.split == split)
+        files[f"{folder}/_annotations.coco.json"] = json.dumps(coco_file(parts))
+    return files
+
+
+def labelme() -> Files:
+    files: Files = {}
+    for part in PARTS.values():
+        files[f"{part.name}.png"] = picture(part)
+        shapes = []
+        for name, left, top, right, bottom in part.boxes:
+            # labelme's boxes have their last row and column inside.
+            points = [[left, top], [right - 1, bottom - 1]]
+            one = {"label": name, "points": points, "shape_type": "rectangle", "flags": {}}
+            if name == "dent":
+                inside = encode(np.full((bottom - top, right - left), 255, np.uint8))
+                one |= {"shape_type": "mask", "mask": b64encode(inside).decode()}
+            shapes.append(one)
+        said = {"version": "6.3.1", "flags": {}, "shapes": shapes, "imagePath": f"{part.name}.png"}
+        files[f"{part.name}.json"] = json.dumps(
+            said | {"imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+        )
+    return files
+
+
+def cvat() -> Files:
+    files: Files = {}
+    images = []
+    for number, part in enumerate(PARTS.values()):
+        files[f"images/{part.split}/{part.name}.png"] = picture(part)
+        shapes = []
+        for name, left, top, right, bottom in part.boxes:
+            window = f'left="{left}" top="{top}" width="{right - left}" height="{bottom - top}"'
+            filled = f'rle="0, {(right - left) * (bottom - top)}" {window}'
+            corners = f'xtl="{left}.00" ytl="{top}.00" xbr="{right}.00" ybr="{bottom}.00"'
+            of_kind = f"mask {{}} {filled}" if name == "dent" else f"box {{}} {corners}"
+            shapes.append(
+                "<" + of_kind.format(f'label="{name}" source="manual" occluded="0"') + ' z_order="0"/>'
+            )
+        images.append(
+            f'<image id="{number}" name="{part.name}.png" subset="{part.split.title()}" '
+            f'width="{WIDTH}" height="{HEIGHT}">{"".join(shapes)}</image>'
+        )
+    text = f"<annotations><version>1.1</version><meta></meta>{''.join(images)}</annotations>"
+    return {**files, "annotations.xml": text}
+
+
+def label_studio_annotation(part: Part, number: int) -> dict[str, Any]:
+    results = []
+    for name, left, top, right, bottom in part.boxes:
+        value: dict[str, Any] = {
+            "x": left / WIDTH * 100,
+            "y": top / HEIGHT * 100,
+            "width": (right - left) / WIDTH * 100,
+            "height": (bottom - top) / HEIGHT * 100,
+            "rotation": 0,
+        }
+        control = "rectanglelabels"
+        if name == "dent":
+            values = np.repeat(part.truth[name].astype(np.uint8).ravel() * 255, 4)
+            value, control = {"format": "rle", "rle": encode_brush(values)}, "brushlabels"
+        pixels_of = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+        tags = {"from_name": control, "to_name": "image", "type": control}
+        results.append({**pixels_of, **tags, "id": f"{name}{number}", "value": value | {control: [name]}})
+    return {"id": number, "was_cancelled": False, "ground_truth": False, "result": results} | {
+        "created_at": "2026-11-28T12:23:49.810118Z"
+    }
+
+
+def label_studio() -> Files:
+    tasks = []
+    for number, part in enumerate(PARTS.values()):
+        data = {"image": f"/data/upload/1/1a2b3c4d-{part.name}.png"}
+        done = [label_studio_annotation(part, number)]
+        tasks.append({"id": number, "annotations": done, "data": data, "predictions": []})
+    files: Files = {f"images/{part.name}.png": picture(part) for part in PARTS.values()}
+    return {**files, "project-1-at-2026.json": json.dumps(tasks)}
+
+
+def label_studio_storage() -> Files:
+    files: Files = {}
+    for number, part in enumerate(PARTS.values()):
+        files[f"parts/{part.name}.png"] = picture(part)
+        task = {"id": number, "data": {"image": f"/data/local-files/?d=mnt/parts/{quote(part.name)}.png"}}
+        files[f"labels/{number}"] = json.dumps(label_studio_annotation(part, number) | {"task": task})
+    return files
+
+
+def encode_brush(values: NDArray[np.uint8]) -> list[int]:
+    """Run lengths as rle-pack writes them, each a run of one value."""
+    ends = [*np.flatnonzero(np.diff(values)) + 1, len(values)]
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    for start, end in zip([0, *ends], ends, strict=False):
+        bits += f"111{end - start - 1:016b}{values[start]:08b}"
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+
+
 def _writer(files: Callable[[], Files]) -> Callable[[Path], Path]:
     return lambda root: write_files(root, files())
 
@@ -106,6 +241,12 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "voc numbers": ("voc", _unpacker("voc_numbers")),
     "yolo": ("yolo", _unpacker("yolo")),
     "datumaro": ("datumaro", _unpacker("datumaro")),
+    "coco": ("coco", _writer(coco)),
+    "roboflow": ("coco", _writer(roboflow)),
+    "labelme": ("labelme", _writer(labelme)),
+    "cvat": ("cvat", _writer(cvat)),
+    "label studio": ("labelstudio", _writer(label_studio)),
+    "label studio storage": ("labelstudio", _writer(label_studio_storage)),
 }
 """Example → what `layout=` calls its format, and what writes it into a folder."""
 
