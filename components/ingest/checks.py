@@ -1,6 +1,7 @@
 """Is a pair what it claims to be? Each answer is a row; a rejected one says why and how to fix it."""
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -150,6 +151,11 @@ NUMBERS = write_legend([str(value) for value in range(1, MOST_CLASSES + 1)])
 
 def _listed(pair: Pair, areas: Mapping[int, int]) -> str:
     return ", ".join("255" if value == IGNORE else mapped(pair, value, {}) for value in sorted(areas))
+
+
+def reason_kind(pair: Pair) -> str:
+    """What the reason of a rejected pair says without its numbers and names: its first words."""
+    return " ".join(re.sub(r"[\d:.,]", "", pair.reason).split()[:5])
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:

@@ -3,7 +3,6 @@
 One HTML file without scripts, which needs nothing from outside: for the store and for KFP's page.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from defectline.components.common.images.reading import UnreadableImage, decode_
 from defectline.components.common.legend import class_table, counted, is_numbered, read_areas
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object, Storage
+from defectline.components.ingest.checks import reason_kind
 from defectline.components.ingest.labels.records import marked
 from defectline.components.ingest.readers.base import Record
 
@@ -94,7 +94,7 @@ def draw_sheet(source: Storage, rows: Iterable[Pair], title: str, about: About =
     noted = [row for row in accepted if row.note]
     found = {row: tuple(sorted(counted(row, about.class_map))) for row in accepted}
     sections = [
-        ("Rejected", rejected, spread(rejected, REJECTED, _kind), "wide", _problem),
+        ("Rejected", rejected, spread(rejected, REJECTED, reason_kind), "wide", _problem),
         ("Changed to be used", noted, spread(noted, NOTED, lambda row: row.label), "wide", _problem),
         (
             "Accepted",
@@ -142,11 +142,6 @@ def spread(rows: Iterable[Pair], count: int, group: Callable[[Pair], object]) ->
         groups[group(row)].append(row)
     ranked = sorted((rank, row) for members in groups.values() for rank, row in enumerate(members))
     return sorted(row for _, row in ranked[:count])
-
-
-def _kind(row: Pair) -> str:
-    """What a reason says without its numbers and names: its first words."""
-    return " ".join(re.sub(r"[\d:.,]", "", row.reason).split()[:5])
 
 
 def _counts(accepted: Sequence[Pair], rejected: int) -> str:

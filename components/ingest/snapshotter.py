@@ -1,7 +1,5 @@
 """Taking a snapshot: list, pair, read what is new, check, pack, split, and publish the index last."""
 
-import csv
-import io
 import tempfile
 import threading
 from collections import deque
@@ -29,7 +27,6 @@ from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
 from defectline.components.ingest.groups import check_sides, name_groups, present, say_groups
-from defectline.components.ingest.junk import describe
 from defectline.components.ingest.labels.records import (
     Labels,
     file_of,
@@ -39,6 +36,7 @@ from defectline.components.ingest.labels.records import (
     to_pair,
     with_files,
 )
+from defectline.components.ingest.labels.telling import quarantine_table, say_checked, say_classes
 from defectline.components.ingest.official import official_splits
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.readers.base import Layout, Listing, Record, Sidecar
@@ -56,8 +54,6 @@ ROUNDS = 5
 """How often a source that changes while it is read is listed again."""
 ALIKE = 20
 """So many first pairs that cannot be read, all for one reason, are a matter of the whole source."""
-
-NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
 
 DEFAULTS = IngestSettings()
 
@@ -101,12 +97,9 @@ def take_snapshot(
     that cannot be followed raise SourceError, another run that published a snapshot meanwhile Conflict. No
     pair of an older snapshot changes.
     """
-    labels, listed = _list(source, settings)
-    say(f"layout {labels.format}: {labels.why}")
-    if ignored := labels.layout.ignored:
-        say(f"ignored {describe(ignored)}")
-    for note in labels.layout.notes:
-        say(note)
+    labels, listed = _list(source, store, settings)
+    for line in labels.lines:
+        say(line)
     # Again later: this one shows before the long reading whether the store can be written.
     store.write(quarantine_key, quarantine_table(labels.layout.rejected))
     head = find_head(store)
@@ -118,12 +111,12 @@ def take_snapshot(
     before = read_snapshot(store, head.snapshot) if head.snapshot else None
     known = _known(before, earlier, cut_off, source.uri)
     for _ in range(ROUNDS):
-        rows, again = _read_new(labels.layout, source, store, known, earlier, settings.classes)
+        rows, complete = _read_new(labels.layout, source, store, known, earlier, settings.classes)
         known |= {_state(row): row for row in rows if row.image_sha256}
-        if not again:
+        if complete:
             break
-        say(f"{again}: listing the source again")
-        labels, listed = _list(source, settings)
+        say("files were replaced or deleted while they were read: listing the source again")
+        labels, listed = _list(source, store, settings)
     else:
         raise SourceError(
             "The source changes faster than it can be read.",
@@ -133,8 +126,7 @@ def take_snapshot(
         )
     rows = name_values(reject_duplicates(rows, {p.pixel_sha256: p.id for p in earlier if p.accepted}))
     store.write(quarantine_key, quarantine_table(rows))
-    if noted := sum(row.accepted and bool(row.note) for row in rows):
-        say(f"{noted} pairs were changed to be used; the quarantine table says how")
+    say_checked(rows)
     _check_rejected(rows, labels, settings.max_rejected, store.url(quarantine_key))
     _check_good(rows, earlier)
     decided = {p.pixel_sha256: p.split for p in earlier if p.split}
@@ -149,6 +141,7 @@ def take_snapshot(
     rows = assign_splits(rows, {**official.splits, **splits}, settings.classes)
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
+    say_classes(rows, classes, settings.classes)
     snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes)
     # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)
@@ -208,8 +201,10 @@ def _accepted(row: Pair) -> Pair:
     return row._replace(status="accepted", reason="", fix="")
 
 
-def _list(source: Storage, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
-    regions, objects = part_regions(source.list_all())
+def _list(source: Storage, store: Storage, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
+    own = f"{store.uri.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
+    # A store may lie in the source; what it holds is not data.
+    regions, objects = part_regions(found for found in source.list_all() if not found.key.startswith(own))
     listing = Listing(source, objects, settings.masks)
     listed = read_split_file(source, listing.objects)
     try:
@@ -235,9 +230,10 @@ def _read_new(
     known: dict[State, Pair],
     earlier: list[Pair],
     class_map: Mapping[str, str],
-) -> tuple[list[Pair], str]:
-    """Read and pack what is not known. Returns all rows, and why they are not right yet."""
-    numbered = _hold_numbers(known.get(_state(to_pair(one))) for one in layout.records if not one.legend)
+) -> tuple[list[Pair], bool]:
+    """Read and pack what is not known. Returns all rows, and whether all files were as they were listed."""
+    unnamed = [one for one in layout.records if isinstance(one.mask, Object) and not one.legend]
+    numbered = _hold_numbers(known.get(_state(to_pair(one))) for one in unnamed)
     rows, unread = list(layout.rejected), []
     for record in layout.records:
         pair = to_pair(record)
@@ -247,14 +243,13 @@ def _read_new(
         else:
             unread.append((record, pair))
     if not unread:
-        return rows, ""
+        return rows, True
     packs = {packed_as(row): row.pack for row in (*earlier, *rows) if row.pack}
-    again = ""
+    complete = True
     with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
         reading = _read(source, store, unread, class_map, numbered)
         for read, files, as_listed, _ in track(_stop_early(reading), len(unread), "reading pairs"):
-            if not as_listed:
-                again = "files were replaced or deleted while they were read"
+            complete &= as_listed
             if read is None:
                 continue
             if not read.accepted:
@@ -263,9 +258,12 @@ def _read_new(
                 packer.note(read._replace(pack=pack))
             else:
                 packer.add(read, *files)
-    if not numbered and _hold_numbers(row for row in packer.rows if not row.legend):
-        again = again or "masks hold numbers of classes, which those read before may hold as well"
-    return rows + packer.rows, again
+    if unnamed and not numbered and _hold_numbers(row for row in packer.rows if not row.legend):
+        # What was read before that was known is judged again.
+        known = known | {_state(row): row for row in packer.rows if row.image_sha256}
+        rows, as_listed = _read_new(layout, source, store, known, [*earlier, *packer.rows], class_map)
+        return rows, complete and as_listed
+    return rows + packer.rows, complete
 
 
 def _stop_early(reads: Generator[Read, None, None]) -> Iterator[Read]:
@@ -360,21 +358,6 @@ def _read(
         finally:
             # After an error what has not begun is not waited for.
             readers.shutdown(cancel_futures=True)
-
-
-def quarantine_table(rows: Iterable[Pair]) -> bytes:
-    """The rejected pairs as CSV, and after them the accepted ones that were changed to be used."""
-    rows = sorted(rows)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("id", "image", "mask", "status", "reason", "fix"))
-    for row in rows:
-        if row.status == "rejected":
-            writer.writerow((row.id, row.image_key, row.mask_key, "rejected", row.reason, row.fix))
-    for row in rows:
-        if row.accepted and row.note:
-            writer.writerow((row.id, row.image_key, row.mask_key, "noted", row.note, NOTED_FIX))
-    return out.getvalue().encode()
 
 
 def _check_rejected(rows: list[Pair], labels: Labels, max_rejected: float, table: str) -> None:

@@ -14,7 +14,6 @@ from defectline.components.common.snapshot import Snapshot, read_pairs, read_sna
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Object, Storage, open_storage
 from defectline.components.common.storage.base import local_file
-from defectline.components.ingest.junk import describe
 from defectline.components.ingest.labels.records import Labels
 from defectline.components.ingest.readers.folders import FOLDERS
 from defectline.components.ingest.settings import IngestSettings
@@ -127,11 +126,8 @@ def _check_apart(source: Storage, store: Storage) -> None:
 
 def _about(labels: Labels, classes: Sequence[str], class_map: Mapping[str, str]) -> About:
     """What the page says of all pictures together."""
-    lines = [f"Layout {labels.format}: {labels.why}.", *labels.layout.notes]
-    if labels.layout.ignored:
-        lines.append(f"Ignored: {describe(labels.layout.ignored)}.")
     drawn = {one.image.key: one for one in labels.layout.records if not isinstance(one.mask, Object | None)}
-    return About(classes, class_map, lines, drawn)
+    return About(classes, class_map, labels.lines, drawn)
 
 
 def _snapshots_sheet(source: Storage, store: Storage, snapshot: str, about: About) -> str:

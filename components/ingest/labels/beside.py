@@ -14,6 +14,7 @@ from defectline.components.ingest.labels.names import (
     IMAGE_ENDING,
     MASK_ENDING,
     PICTURES,
+    Near,
     means_bad,
     means_good,
     place,
@@ -45,6 +46,16 @@ class Matched(NamedTuple):
     def found(self) -> int:
         """How many pictures have a mask."""
         return sum(bool(masks) for _, masks in self.pictures)
+
+    @property
+    def mask_folder(self) -> str:
+        """The folder that one of the masks lies in, where it is not that of its picture."""
+        for file, masks in self.pictures:
+            for mask in masks:
+                if mask.masks:
+                    apart = PurePosixPath(mask.item.key).parent
+                    return "" if apart == PurePosixPath(file.item.key).parent else str(apart)
+        return ""
 
 
 Where = tuple[tuple[str, ...], str]
@@ -138,6 +149,10 @@ def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
     labelled = [(file, found, *_label(file, level, named)) for file, found in matched.pictures]
     good_needs = masks == "all" and any(found for _, found, label, _ in labelled if label == "OK")
     names = Counter(_stem(file, level, label) for file, _, label, _ in labelled)
+    alone = {(file.folders, file.stem): file.item.key for file in matched.alone}
+    near: dict[tuple[str, ...], Near] = {
+        folders: Near(stem for of, stem in alone if of == folders) for folders in {of for of, _ in alone}
+    }
     records, rejected = [], []
     for file, found, label, legend in labelled:
         stem = _stem(file, level, label)
@@ -154,6 +169,8 @@ def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
             fix = "Add one." if label == "NG" else "Add one that is all black, or set masks=ng_only."
             if not label:
                 fix = "Add one, all black if it is good; or set masks=ng_only, where what has none is good."
+            if file.folders in near and (almost := near[file.folders].find(file.stem)):
+                fix = f"{alone[file.folders, almost]} is almost of that name: call both alike. Or: {fix}"
             rejected.append(_rejected(file.item.key, "", stem, label, "No mask of that name.", fix))
         else:
             records.append(Record(stem, label or "OK", file.item))

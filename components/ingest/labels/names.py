@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -30,6 +32,11 @@ _BAD = re.compile(
     r"ng|nok|n\.?i\.?o\.?|(?:not?)[_\- ]?(?:ok|good)|bad|defects?|defective|anomal(?:y|ies|ous)|abnormal|"
     r"faulty|rejects?|rejected|fail|failed|scrap",
     re.IGNORECASE,
+)
+
+
+_NUMBERED_KIND = re.compile(
+    rf"(?:[_\-. ]+|(?<=\d))(?:{_MASK}|{_IMAGE}|mark|map|defects?)[_\-. ]?\d*$", re.IGNORECASE
 )
 
 
@@ -70,6 +77,45 @@ def place(folders: tuple[str, ...]) -> Place:
         if rest:
             left.append(rest)
     return Place(tuple(left), masks)
+
+
+class Near:
+    """Finds, for a picture without a mask, a mask without a picture whose name is almost its own.
+
+    Almost: but for case, separators, leading zeros, a word for mask with a number, or one letter. Two numbers
+    are never almost the same. `stems` are unique names without suffixes.
+    """
+
+    def __init__(self, stems: Iterable[str]):
+        self._loose: dict[str, list[str]] = defaultdict(list)
+        self._shorter: dict[str, list[str]] = defaultdict(list)
+        for found in sorted(stems):
+            loose = _loosen(found)
+            self._loose[loose].append(found)
+            for shorter in {loose, *_without_a_letter(loose)}:
+                self._shorter[shorter].append(found)
+
+    def find(self, stem: str) -> str:
+        """The nearest name, or "" where none is near."""
+        loose = _loosen(stem)
+        if same := self._loose.get(loose):
+            return same[0]
+        for shorter in (loose, *sorted(_without_a_letter(loose))):
+            # Where several are as near, none is meant.
+            if len(found := self._shorter.get(shorter, ())) == 1:
+                return found[0]
+        return ""
+
+
+def _loosen(stem: str) -> str:
+    base = _NUMBERED_KIND.sub("", unicodedata.normalize("NFKC", stem).casefold(), count=1) or stem
+    return re.sub(r"0*(\d+)", r"\1", re.sub(r"[^\w\0]+|_", "", re.sub(r"(?<=\d)[\W_]+(?=\d)", "\0", base)))
+
+
+def _without_a_letter(text: str) -> set[str]:
+    """The text with one letter left out: of short names that would leave nothing to tell them by."""
+    letters = (at for at, letter in enumerate(text) if letter.isalpha())
+    return {text[:at] + text[at + 1 :] for at in letters} if len(text) >= SHORTEST else set()
 
 
 def means_good(folder: str) -> bool:

@@ -13,6 +13,7 @@ from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.legend import is_black_white, is_numbered, read_areas
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
+from defectline.components.ingest.junk import describe
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
 from defectline.components.ingest.readers import choose
 from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
@@ -28,6 +29,12 @@ class Labels(NamedTuple):
     why: str
     """Why it is that one."""
     layout: Layout
+
+    @property
+    def lines(self) -> list[str]:
+        """What is said about them, a line each."""
+        ignored = [f"ignored {describe(self.layout.ignored)}"] if self.layout.ignored else []
+        return [f"layout {self.format}: {self.why}", *self.layout.notes, *ignored]
 
 
 def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) -> Labels:

@@ -10,7 +10,7 @@ from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import count_ignored, sidecar
 from defectline.components.ingest.labels.beside import class_level, match, to_layout
 from defectline.components.ingest.labels.class_file import CLASSES_KEY
-from defectline.components.ingest.labels.names import means_good, stem
+from defectline.components.ingest.labels.names import Near, means_good, stem
 from defectline.components.ingest.readers.base import Layout, Listing, Record
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}
@@ -31,7 +31,9 @@ def fits(listing: Listing) -> str:
     if not matched.found:
         return "the folders OK/ and NG/" if _four(listing) else ""
     level = class_level(matched)
-    pictures = f"{len(matched.pictures):,} pictures, {matched.found:,} with a mask of their name"
+    pictures = f"{len(matched.pictures):,} pictures, {matched.found:,} with a mask of their name " + (
+        f"in {folder}/" if (folder := matched.mask_folder) else "beside them"
+    )
     if level is None:
         return pictures
     names = sorted({file.folders[level] for file, _ in matched.pictures if len(file.folders) > level})
@@ -86,6 +88,10 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     marked = any(drawn for (label, _), (_, drawn) in found.items() if label == "OK")
     needed = LABELS if masks == "all" and marked else ("NG",)
     _check_layout(found, elsewhere + len(rejected) + len(ignored))
+    near = {
+        label: Near(name for (of, name), (images, drawn) in found.items() if of == label and not images)
+        for label in LABELS
+    }
     records = []
     for (label, name), (images, drawn) in sorted(found.items()):
         if len(images) == len(drawn) == 1:
@@ -93,10 +99,12 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
         elif len(images) == 1 and not drawn and label not in needed:
             records.append(Record(name, label, images[0]))
         elif not drawn and label in needed:
+            fix = f"Add one to {label}_MSK/."
+            if almost := near[label].find(name):
+                other = found[label, almost][1][0].key
+                fix = f"{other} is almost of that name: call both alike, or add a mask to {label}_MSK/."
             for item in images:
-                rejected.append(
-                    _rejected(label, name, item, None, "No mask of that name.", f"Add one to {label}_MSK/.")
-                )
+                rejected.append(_rejected(label, name, item, None, "No mask of that name.", fix))
         elif not images:
             for item in drawn:
                 rejected.append(

@@ -1,0 +1,61 @@
+"""What is said of the pairs of a source: the quarantine table, and a few lines."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from defectline.components.common.classes import DEFAULT_CLASSES
+from defectline.components.common.legend import class_names, counted, read_areas
+from defectline.components.common.snapshot import Pair
+from defectline.components.common.steps import say
+from defectline.components.ingest.checks import reason_kind
+
+NOTED_FIX = "None is needed; look in pictures.html whether the outline fits."
+SHOWN = 4
+"""Kinds of reasons that a line names."""
+
+
+def quarantine_table(rows: Iterable[Pair]) -> bytes:
+    """The rejected pairs as CSV, and after them the accepted ones that were changed to be used."""
+    rows = sorted(rows)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("id", "image", "mask", "status", "reason", "fix"))
+    for row in rows:
+        if row.status == "rejected":
+            writer.writerow((row.id, row.image_key, row.mask_key, "rejected", row.reason, row.fix))
+    for row in rows:
+        if row.accepted and row.note:
+            writer.writerow((row.id, row.image_key, row.mask_key, "noted", row.note, NOTED_FIX))
+    return out.getvalue().encode()
+
+
+def say_checked(rows: Sequence[Pair]) -> None:
+    """How many pairs were changed and rejected, and for which reasons."""
+    if noted := sum(row.accepted and bool(row.note) for row in rows):
+        say(f"{noted} pairs were changed to be used; the quarantine table says how")
+    first: dict[str, str] = {}
+    kinds: Counter[str] = Counter()
+    for row in sorted(rows):
+        if row.status == "rejected":
+            kinds[reason_kind(row)] += 1
+            first.setdefault(reason_kind(row), row.reason.partition(". ")[0].rstrip("."))
+    if kinds:
+        told = [f"{count} × {first[kind]}" for kind, count in kinds.most_common(SHOWN)]
+        more = kinds.total() - sum(count for _, count in kinds.most_common(SHOWN))
+        told += [f"{more} for other reasons"] if more else []
+        say(f"{kinds.total()} pairs were rejected: {'; '.join(told)}")
+
+
+def say_classes(rows: Sequence[Pair], classes: Sequence[str], class_map: Mapping[str, str]) -> None:
+    """How many pictures have each class, what does not count, and what `class_map` names in vain."""
+    accepted = [row for row in rows if row.accepted]
+    if tuple(classes) != DEFAULT_CLASSES:
+        have = Counter(name for row in accepted for name in counted(row, class_map))
+        say(f"pictures by class: {', '.join(f'{name} {have[name]:,}' for name in classes)}")
+    if some := sum(sum(read_areas(row).values()) > row.defect_px for row in accepted):
+        say(f"{some:,} pictures have regions that do not count")
+    there = set(class_names(rows, {}, ()))
+    if absent := sorted(class_map.keys() - there):
+        say(f"class_map names what no mask has: {', '.join(absent)}; there is {', '.join(sorted(there))}")
