@@ -64,7 +64,7 @@ Where = tuple[tuple[str, ...], str]
 def match(objects: Iterable[Object]) -> Matched:
     """Find the masks of all pictures by name. Pure."""
     ignored, files = [], []
-    for item in objects:
+    for item in sorted(objects):
         path = PurePosixPath(unicodedata.normalize("NFC", item.key))
         if (suffix := path.suffix.lower()) not in PICTURES:
             ignored.append(item.key)

@@ -38,6 +38,8 @@ _BAD = re.compile(
 _NUMBERED_KIND = re.compile(
     rf"(?:[_\-. ]+|(?<=\d))(?:{_MASK}|{_IMAGE}|mark|map|defects?)[_\-. ]?\d*$", re.IGNORECASE
 )
+SHORTEST = 4
+"""Of names that may differ in a letter."""
 
 
 def stem(name: str) -> str:
@@ -100,11 +102,11 @@ class Near:
         loose = _loosen(stem)
         if same := self._loose.get(loose):
             return same[0]
-        for shorter in (loose, *sorted(_without_a_letter(loose))):
-            # Where several are as near, none is meant.
-            if len(found := self._shorter.get(shorter, ())) == 1:
-                return found[0]
-        return ""
+        found = {
+            one for shorter in (loose, *_without_a_letter(loose)) for one in self._shorter.get(shorter, ())
+        }
+        # Where several are as near, none is meant.
+        return found.pop() if len(found) == 1 else ""
 
 
 def _loosen(stem: str) -> str:

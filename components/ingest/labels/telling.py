@@ -53,7 +53,7 @@ def say_classes(rows: Sequence[Pair], classes: Sequence[str], class_map: Mapping
     accepted = [row for row in rows if row.accepted]
     if tuple(classes) != DEFAULT_CLASSES:
         have = Counter(name for row in accepted for name in counted(row, class_map))
-        say(f"pictures by class: {', '.join(f'{name} {have[name]:,}' for name in classes)}")
+        say(f"pictures by class: {', '.join(f'{name} ({have[name]:,})' for name in classes)}")
     if some := sum(sum(read_areas(row).values()) > row.defect_px for row in accepted):
         say(f"{some:,} pictures have regions that do not count")
     there = set(class_names(rows, {}, ()))

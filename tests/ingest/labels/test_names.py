@@ -51,8 +51,10 @@ def test_place(folders: str, found: Place):
 
 @pytest.mark.parametrize(
     "name",
-    ["ok", "OK", "good", "Good", "MT_Free", "free", "normal", "no_defect", "No-Defects", "nodefect"]
-    + ["defect_free", "defect-free", "defectfree", "non_defective", "clean", "00_good", "perfect", "i_o.ok"],
+    [
+        *("ok", "OK", "good", "Good", "MT_Free", "free", "normal", "no_defect", "No-Defects", "nodefect"),
+        *("defect_free", "defect-free", "defectfree", "non_defective", "clean", "00_good", "perfect"),
+    ],
 )
 def test_folders_of_good_pictures(name: str):
     assert means_good(name)

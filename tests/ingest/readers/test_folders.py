@@ -6,33 +6,9 @@ from hypothesis import strategies as st
 from pictures import objects
 
 from defectline.components.common.errors import SourceError
-from defectline.components.ingest.labels.names import stem
 from defectline.components.ingest.readers.folders import pair_objects
 
 LAYOUT = ("OK/1.png", "OK_MSK/1.png", "NG/1.png", "NG_MSK/1.png")
-
-
-@pytest.mark.parametrize(
-    ("name", "common"),
-    [
-        ("00007_NG_Image.bmp", "00007_NG"),
-        ("00007_NG_Mask.png", "00007_NG"),
-        ("part-msk.png", "part"),
-        ("part img.jpeg", "part"),
-        ("part.7.png", "part.7"),
-        ("part.7.mask.png", "part.7"),
-        ("image.png", "image"),
-        ("part 7/Image.png", "part 7"),
-        ("00007Mask.png", "00007"),
-        ("damask.png", "damask"),
-        ("h_noimg.png", "h_noimg"),
-        ("line 2/a_IMAGE.PNG", "line 2/a"),
-        ("no suffix", "no suffix"),
-        ("Pru\u0308fling.png", "Pr\u00fcfling"),
-    ],
-)
-def test_stem(name: str, common: str):
-    assert stem(name) == common
 
 
 def test_pairs_are_made_by_name_in_any_folder_below():
