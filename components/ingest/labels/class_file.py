@@ -42,9 +42,9 @@ def parse_class_file(data: bytes) -> str:
             raise _malformed(f"two names of the value {value}: {names[value]} and {name}")
     names.pop(0, None)
     white = names.pop(IGNORE, IGNORED_CLASS)
-    if white != IGNORED_CLASS and not names:
-        return write_legend(white)
-    return write_legend([names.get(value, str(value)) for value in range(1, max(names, default=0) + 1)])
+    if not names:
+        return "" if white == IGNORED_CLASS else write_legend(white)
+    return write_legend([names.get(value, str(value)) for value in range(1, max(names) + 1)])
 
 
 def _malformed(got: str, expected: str = "") -> SourceError:

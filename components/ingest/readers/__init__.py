@@ -1,8 +1,6 @@
 """The formats that a source's labels may have, and which of them a source has."""
 
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import cast
 
 from defectline.components.common.errors import SourceError
@@ -34,7 +32,7 @@ def choose(listing: Listing, layout: str = "auto") -> tuple[Reader, str]:
     """
     if layout != "auto":
         return _load(layout), f"layout={layout}"
-    fitting = {name: (_load(name), why) for name in _present() if (why := _load(name).fits(listing))}
+    fitting = {name: (_load(name), why) for name in FORMATS if (why := _load(name).fits(listing))}
     if len(fitting) > 1 and fitting.keys() & NAMED_MASKS and not _four_folders(listing):
         fitting.pop("folders", None)
     if len(fitting) == 1:
@@ -47,10 +45,6 @@ def choose(listing: Listing, layout: str = "auto") -> tuple[Reader, str]:
             fix=f"Say which one counts, such as layout={list(fitting)[-1]}, or move the others elsewhere.",
         )
     raise _none_fits(listing)
-
-
-def _present() -> Sequence[str]:
-    return [name for name, module in FORMATS.items() if find_spec(f"{__name__}.{module}")]
 
 
 def _load(name: str) -> Reader:
@@ -67,6 +61,6 @@ def _none_fits(listing: Listing) -> SourceError:
     return SourceError(
         "The source has another layout." if count else "The source is empty.",
         got=f"{count} files, such as {listing.objects[0].key}" if count else "no file",
-        expected="; or ".join(_load(name).EXPECTED for name in _present()),
+        expected="; or ".join(_load(name).EXPECTED for name in FORMATS),
         fix="Check the URI, or try `defectline sample DIR` for an example.",
     )
