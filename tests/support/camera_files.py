@@ -1,4 +1,4 @@
-"""Pictures as cameras, scanners, phones and programs make them, with the right pixels or the words of refusal."""
+"""Pictures as cameras, phones and programs make them, with the right pixels or the words of refusal."""
 
 import io
 import struct

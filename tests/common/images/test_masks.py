@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+from camera_files import chunk, png
 from numpy.typing import NDArray
 from pictures import encode, mask, noise
 from PIL import Image
@@ -140,4 +141,105 @@ def test_an_encoded_mask_is_a_one_bit_png_that_reads_back():
     assert np.array_equal(decode_mask(data), mask(True) // 255)
 
 
-# Enhancing and resizing
+# Colours and palettes
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+DEFECT = mask(True) // 255
+
+
+def wide(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of 16 bits with the same values."""
+    return cv2.imencode(".png", pixels.astype(np.uint16))[1].tobytes()
+
+
+UNUSED = [*[0] * 21, 9, 9, 9, *[255, 0, 0] * 2]
+"""A palette with an entry that no pixel has, besides black and red."""
+BLACK_SECOND = [255, 0, 0, 0, 0, 0, 0, 255, 0]
+
+
+def painted(colour: tuple[int, ...], background: tuple[int, ...] = (0, 0, 0)) -> NDArray[np.uint8]:
+    """The usual mask in colours."""
+    return np.where(DEFECT[..., None] > 0, np.uint8(colour), np.uint8(background)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encode(Image.fromarray(painted(RED)).quantize(2)), id="quantised"),
+        pytest.param(encode(with_palette(1 - DEFECT, [255, 0, 0, 0, 0, 0])), id="black-is-one"),
+        pytest.param(encode(with_palette(DEFECT, [0, 0, 0, 255, 0, 0])), id="black-is-zero"),
+        pytest.param(encode(with_palette(DEFECT * 7, UNUSED)), id="unused"),
+        pytest.param(encode(painted(RED)), id="rgb"),
+        pytest.param(encode(painted((3, 5, 9))), id="dark-rgb"),
+        pytest.param(encode(painted(RED), "BMP"), id="rgb-bmp"),
+        pytest.param(wide(painted(RED)), id="rgb-low-of-16"),
+        pytest.param(wide(painted((1, 1, 1))), id="ones-of-16"),
+    ],
+)
+def test_of_two_colours_black_is_good(data: bytes):
+    numbers = read_mask(data).pixels
+    assert np.array_equal(numbers > 0, DEFECT > 0)
+
+
+def test_a_palette_tells_whether_its_mark_is_a_number():
+    assert read_mask(encode(with_palette(DEFECT, [0, 0, 0, 255, 0, 0]))).black_white is False
+    assert read_mask(encode(with_palette(1 - DEFECT, [255, 0, 0, 0, 0, 0]))).black_white is True
+    assert read_mask(encode(painted(RED))).black_white is True
+    # A class of which the picture has nothing but 2.
+    two = encode(with_palette(DEFECT * 2, [0, 0, 0, 128, 0, 0, 0, 128, 0]))
+    assert np.array_equal(decode_mask(two), DEFECT * 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        pytest.param(encode(painted(RED, (255, 255, 255))), "none is black", id="on-white"),
+        pytest.param(
+            encode(Image.fromarray(painted(RED, (9, 9, 9))).quantize(2)), "none is black", id="palette"
+        ),
+        pytest.param(encode(np.full((9, 9, 3), RED, np.uint8)), "none is black", id="all-red"),
+        pytest.param(encode(np.vstack([painted(RED), painted(GREEN)])), "several colours", id="two-classes"),
+        pytest.param(
+            encode(with_palette(noise(1) % 3, BLACK_SECOND)),
+            "another colour",
+            id="black-is-one",
+        ),
+    ],
+)
+def test_colours_that_do_not_say_what_is_good_are_refused(data: bytes, what: str):
+    with pytest.raises(UnreadableImage, match=what):
+        decode_mask(data)
+
+
+def test_smoothed_colours_are_split_too():
+    red = cv2.merge([SMOOTH, SMOOTH // 3, SMOOTH * 0])
+    for data in (encode(red), encode(Image.fromarray(red).quantize(200))):
+        found = read_mask(data)
+        assert np.array_equal(found.pixels, SHARP // 255)
+        assert found.note.startswith("Smoothed")
+
+
+def test_numbers_of_few_bits_are_not_taken_for_greys():
+    for bits in (2, 4):
+        numbers = noise(1) % 4
+        assert np.array_equal(decode_mask(png(numbers, bits, 0)), numbers)
+        marked = png(DEFECT * (2**bits - 1), bits, 0)
+        assert np.array_equal(decode_mask(marked), DEFECT)
+    assert np.array_equal(decode_mask(png(SMOOTH >> 4, 4, 0)), SMOOTH >> 7)
+
+
+def test_numbers_are_refused_where_they_were_smoothed_or_compressed():
+    for data in (encode(SMOOTH), encode(SHARP, "JPEG", quality=95), encode(painted(RED))):
+        with pytest.raises(UnreadableImage):
+            decode_mask(data, numbered=True)
+    with pytest.raises(UnreadableImage, match="neither two values"):
+        decode_mask(encode(cv2.resize(noise(1) % 4, (64, 64)), "JPEG", quality=95))
+
+
+def test_a_transparent_value_of_sixteen_bits_is_refused():
+    wide = encode(mask(True).astype(np.uint16) * 257)
+    clear = wide[:33] + chunk(b"tRNS", b"\xff\xff") + wide[33:]
+    with pytest.raises(UnreadableImage, match="transparent"):
+        decode_mask(clear)
+    unused = wide[:33] + chunk(b"tRNS", b"\x12\x34") + wide[33:]
+    assert np.array_equal(decode_mask(unused), DEFECT)

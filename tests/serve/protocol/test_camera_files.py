@@ -1,4 +1,4 @@
-"""Files as cameras and people make them: the endpoint judges the pixels that ingest reads, or refuses alike."""
+"""Files as cameras and people make them: the endpoint judges what ingest reads, and refuses alike."""
 
 import numpy as np
 import pytest
