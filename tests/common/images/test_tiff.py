@@ -1,0 +1,76 @@
+"""Every kind of TIFF that tifffile writes is read right or refused, never read wrong."""
+
+import io
+from itertools import product
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from defectline.components.common.images.reading import UnreadableImage, decode_image
+
+HEIGHT, WIDTH = 40, 56
+
+
+def values(kind: np.dtype, bands: int) -> NDArray:
+    """A ramp (HEIGHT, WIDTH, bands) over the range of an integer type, or from 0 to 1."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    ramp = np.stack([(x / WIDTH + y / HEIGHT) / 2 + band * 0.03 for band in range(bands)], axis=2) / 1.1
+    if kind.kind == "f":
+        return ramp.astype(kind)
+    info = np.iinfo(kind)
+    return (info.min + ramp * (float(info.max) - info.min)).astype(kind)
+
+
+def right(pixels: NDArray, photometric: str) -> NDArray[np.uint8] | None:
+    """(HEIGHT, WIDTH, 3), or None where the file is to be refused."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        return None
+    upper = (pixels >> (8 * pixels.dtype.itemsize - 8)).astype(np.uint8)
+    if photometric == "rgb":
+        return upper[..., :3]
+    grey = upper[..., :1]
+    return np.repeat(255 - grey if photometric == "miniswhite" else grey, 3, axis=2)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+def test_it_is_read_right_or_refused(photometric: str, kind: str):
+    bands, read, words = 3 if photometric == "rgb" else 1, 0, set()
+    layouts = product(
+        "<>", ("contig", "separate"), (None, "zlib"), (False, True), (None, (16, 32)), ((), ("unassalpha",))
+    )
+    for order, planes, compression, predictor, tile, extra in layouts:
+        pixels = values(np.dtype(kind), bands + len(extra))
+        if predictor and (kind.startswith("f") or not compression):
+            # For floats it needs a package that is not installed.
+            continue
+        if pixels.shape[2] == 1 and planes == "separate":
+            continue
+        stored = np.moveaxis(pixels, 2, 0) if planes == "separate" else pixels
+        out = io.BytesIO()
+        tifffile.imwrite(
+            out,
+            stored[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(stored),
+            photometric=photometric,
+            planarconfig=planes if pixels.shape[2] > 1 else None,
+            byteorder=order,
+            compression=compression,
+            predictor=predictor,
+            tile=tile,
+            rowsperstrip=None if tile else 11,
+            extrasamples=extra or None,
+            metadata=None,
+        )
+        wanted = right(pixels, photometric)
+        try:
+            found = decode_image(out.getvalue(), 3)
+        except UnreadableImage as error:
+            words.add(error.what)
+            continue
+        assert wanted is not None, (order, planes, compression, predictor, tile, extra)
+        assert np.array_equal(found, wanted), (order, planes, compression, predictor, tile, extra)
+        read += 1
+    assert (read > 0) == (kind in ("u1", "u2"))
+    assert not any("damaged" in what or "format that can" in what for what in words), words
