@@ -19,7 +19,6 @@ from requests import exceptions as http
 from requests.adapters import HTTPAdapter
 
 from defectline.components.common.errors import Corrupt, StoreError, Unreadable
-from defectline.components.common.flags import flag
 from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
@@ -29,6 +28,7 @@ from defectline.components.common.storage.base import (
     local_file,
     redact,
 )
+from defectline.components.common.storage.flags import flag
 
 THREADS = 32
 CHUNK_BYTES = 8 << 20

@@ -17,7 +17,6 @@ from uuid import uuid4
 from botocore import exceptions as boto
 
 from defectline.components.common.errors import Corrupt, StoreError, Unreadable
-from defectline.components.common.flags import flag
 from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.components.common.storage.base import (
     Object,
@@ -27,6 +26,7 @@ from defectline.components.common.storage.base import (
     local_file,
     redact,
 )
+from defectline.components.common.storage.flags import flag
 from defectline.components.common.storage.s3_client import S3Client, odd_variables
 from defectline.components.common.storage.s3_errors import (
     ENDPOINT,

@@ -9,7 +9,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.parsers import ResponseParserFactory, RestXMLParser
 
-from defectline.components.common.flags import flag
+from defectline.components.common.storage.flags import flag
 
 PAYER = "x-amz-request-payer"
 FILES = {

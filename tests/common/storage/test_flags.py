@@ -3,7 +3,7 @@
 import pytest
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.flags import flag
+from defectline.components.common.storage.flags import flag
 
 
 @pytest.mark.parametrize(
