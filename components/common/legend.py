@@ -7,6 +7,7 @@ another `class_map`, needs no file to be written again.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -52,7 +53,15 @@ def write_areas(values: NDArray[np.uint8], black_white: bool = False) -> str:
 def read_areas(pair: Pair) -> dict[int, int]:
     """Pixels of each value of the pair's mask, GOOD left out."""
     # An index of before classes has the whole area alone.
-    written = json.loads(pair.areas) if pair.areas else pair.defect_px
+    if not pair.areas:
+        return {DEFECT: pair.defect_px} if pair.defect_px else {}
+    return dict(_parse_areas(pair.areas))
+
+
+# A pair is asked several times, and many have the same.
+@lru_cache(maxsize=1 << 16)
+def _parse_areas(text: str) -> dict[int, int]:
+    written = json.loads(text)
     if isinstance(written, int):
         return {DEFECT: written} if written else {}
     return {int(value): count for value, count in written.items()}

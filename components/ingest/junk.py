@@ -134,9 +134,10 @@ def sidecar(key: str) -> str:
     >>> sidecar("NG/000.json"), sidecar("README"), sidecar("NG/000.png")
     ('.json', 'README', '')
     """
-    path = PurePosixPath(key)
-    ending = path.suffix.lower()
-    return ending if ending in SIDECARS else SIDECAR_NAMES.get(path.name.lower(), "")
+    name = key.rpartition("/")[2].lower()
+    _, dot, last = name.rpartition(".")
+    ending = dot + last
+    return ending if dot and ending in SIDECARS else SIDECAR_NAMES.get(name, "")
 
 
 def count_ignored(keys: Iterable[str]) -> Counter[str]:

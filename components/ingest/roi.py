@@ -14,6 +14,7 @@ from defectline.components.common.storage import Object, Storage
 
 FOLDER = "ROI/"
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+EVERYWHERE = tuple(f"roi{suffix}" for suffix in SUFFIXES)
 
 
 class Regions(NamedTuple):
@@ -25,6 +26,8 @@ class Regions(NamedTuple):
     """By the name of the picture without its suffix, below its folder and below the source."""
 
     def of(self, image: Object, stem: str) -> Object | None:
+        if not self.own:
+            return self.everywhere
         path = PurePosixPath(image.key)
         names = (str(path.with_suffix("")), stem, path.stem)
         return next((self.own[name] for name in names if name in self.own), self.everywhere)
@@ -34,13 +37,10 @@ def part_regions(objects: Iterable[Object]) -> tuple[Regions, list[Object]]:
     """The regions of what was listed, and the other objects. Pure."""
     everywhere, own, others = None, {}, []
     for item in objects:
-        path = PurePosixPath(item.key)
-        if path.suffix.lower() not in SUFFIXES:
-            others.append(item)
-        elif path.with_suffix("").as_posix().lower() == "roi":
+        if item.key.startswith(FOLDER) and item.key.lower().endswith(SUFFIXES):
+            own[str(PurePosixPath(item.key).with_suffix("")).removeprefix(FOLDER)] = item
+        elif item.key.lower() in EVERYWHERE:
             everywhere = item
-        elif item.key.startswith(FOLDER):
-            own[str(path.with_suffix("")).removeprefix(FOLDER)] = item
         else:
             others.append(item)
     return Regions(everywhere, own), others

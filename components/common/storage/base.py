@@ -196,10 +196,13 @@ def local_file(path: Path) -> Iterator[None]:
         ) from error
 
 
+ODD_KEY = re.compile(r"[\x00-\x1f\\]|(^|/)\.{0,2}(/|$)")
+"""A control character, a backslash, or a part that is empty, `.` or `..`."""
+
+
 def check_key(key: str) -> str:
     """The key itself, if it stays inside whatever folder it is put into; else SourceError."""
-    parts = key.split("/")
-    if not {"", ".", ".."}.isdisjoint(parts) or any(ord(c) < 32 for c in key) or "\\" in key:
+    if ODD_KEY.search(key):
         raise SourceError(
             "An object's key cannot be used as a file name.",
             got=repr(key),

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".png")
@@ -48,10 +47,12 @@ def stem(name: str) -> str:
     >>> stem("00007_NG_Image.bmp"), stem("00007_NG_Mask.bmp"), stem("part.7.png"), stem("p1/Mask.png")
     ('00007_NG', '00007_NG', 'part.7', 'p1')
     """
-    path = PurePosixPath(name)
-    base = KIND.sub("", path.stem) or ("" if path.parent.name else path.stem)
+    folder, _, file = name.rpartition("/")
+    last, _, suffix = file.rpartition(".")
+    whole = last if last and suffix else file
+    base = KIND.sub("", whole) or ("" if folder else whole)
     # Macs write ü as two characters, which is another name to everybody else.
-    return unicodedata.normalize("NFC", (path.parent / base).as_posix())
+    return unicodedata.normalize("NFC", f"{folder}/{base}".strip("/"))
 
 
 class Place(NamedTuple):

@@ -43,8 +43,7 @@ def fits(listing: Listing) -> str:
 
 def read(listing: Listing) -> Layout:
     """As in Reader."""
-    matched = match(listing.objects)
-    if _masks_apart(listing) or not matched.found:
+    if _masks_apart(listing) or not (matched := match(listing.objects)).found:
         return pair_objects(listing.objects, listing.masks)
     return to_layout(matched, listing.masks, CLASSES_KEY in listing.by_key)
 
