@@ -234,8 +234,12 @@ def publish_snapshot(
     source: str,
     classes: Sequence[str] = DEFAULT_CLASSES,
     class_map: Mapping[str, str] = MappingProxyType({}),
+    newest: Sequence[Pair] = (),
 ) -> Snapshot:
-    """Write a snapshot whole; `move_head` then makes it the newest one."""
+    """Write a snapshot whole; `move_head` then makes it the newest one.
+
+    Where all rows are those of the `newest` snapshot, sorted by id, it is there already.
+    """
     snapshot = Snapshot(
         id=snapshot_id(rows, classes, class_map),
         classes=tuple(classes),
@@ -252,6 +256,8 @@ def publish_snapshot(
         before = read_snapshot(store, snapshot.id)
         earlier = tuple(one for one in before.sources if one != source)
         snapshot = snapshot.model_copy(update={"created": before.created, "earlier_sources": earlier})
+        if snapshot == before and sorted(rows) == list(newest):
+            return snapshot
     with tempfile.TemporaryDirectory() as temporary:
         index = Path(temporary, INDEX)
         write_index(index, rows)

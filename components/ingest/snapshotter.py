@@ -142,7 +142,7 @@ def take_snapshot(
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
     say_classes(rows, classes, settings.classes)
-    snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes)
+    snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes, earlier)
     # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)
     clear_journal(store, source.uri)

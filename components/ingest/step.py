@@ -157,9 +157,11 @@ def _news(
     if gated is None:
         return True, "all of them new"
     judged = read_snapshot(store, gated.snapshot)
+    # Of the same snapshot nothing is new: it need not be read.
     before, now = (
-        {(*p.content, *sorted(counted(p, of.class_map))) for p in read_pairs(store, of.id) if p.accepted}
+        {(*p.content, *sorted(counted(p, of.class_map))) for p in rows if p.accepted}
         for of in (judged, snapshot)
+        for rows in [read_pairs(store, of.id) if judged.id != snapshot.id else []]
     )
     count = len(now - before)
     if settings.force:

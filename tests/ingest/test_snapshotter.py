@@ -113,6 +113,18 @@ def test_the_same_state_keeps_its_date(source: Path, store: FolderStorage):
     assert read_snapshot(store, first.id) == dated
 
 
+def test_where_nothing_changed_the_snapshot_is_not_written_again(source: Path, store: FolderStorage):
+    first = take(source, store)
+    index = Path(store.root, "snapshots", first.id, "index.parquet")
+    before = index.stat().st_mtime_ns
+    assert take(source, store) == first
+    assert index.stat().st_mtime_ns == before
+    # Another file with the same picture: the row has another version.
+    os.utime(source / "OK/00003_OK_Image.png", (1, 1))
+    assert take(source, store) == first
+    assert index.stat().st_mtime_ns != before
+
+
 def test_a_changed_mask_is_read_and_keeps_its_split(source: Path, store: FolderStorage):
     first = take(source, store)
     truth = mask(True)
