@@ -10,13 +10,7 @@ from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.images.sample import VARIOUS, generate_samples
 from defectline.components.common.layout import pretrained_key
-from defectline.components.common.snapshot import (
-    Pair,
-    publish_snapshot,
-    read_head,
-    read_pairs,
-    software,
-)
+from defectline.components.common.snapshot import Pair, publish_snapshot, read_head, read_pairs, software
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -49,12 +43,12 @@ def with_pretrained_weights(parameters: Parameters, say: Say) -> Parameters:
         )
     # Drawing and training take long: what stops the run itself should be told before.
     source = open_storage(parameters.source)
-    if not any(True for label in LABELS for _ in source.list(f"{label}/")):
+    if not any(True for _ in source.list()):
         raise SourceError(
             f"{source.uri} holds no labelled images.",
-            got="nothing in OK/ or NG/",
-            expected="pictures in OK/ and NG/, masks in OK_MSK/ and NG_MSK/",
-            fix="Correct --source, or lay the images out like that.",
+            got="no file",
+            expected="pictures with their labels, such as OK/, NG/, OK_MSK/ and NG_MSK/",
+            fix="Correct --source, or put the images there.",
         )
     same = [f"{name}={getattr(parameters, name)}" for name in ("image_size", "channels", "enhance")]
     made = pretrain(parse("drawn", parameters.store, [*DEFAULTS, *same]), PAIRS, say)

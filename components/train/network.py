@@ -27,10 +27,9 @@ def build_network(
 ) -> keras.Model:
     """A network from pixel values to class probabilities.
 
-    Takes float32 (N, image_size, image_size, channels) of 0 to 255, gives float32
-    (N, image_size, image_size, K + 1), for good and each of the K `classes`.
-    Raises SettingsError where the encoder's weights cannot be had; it never starts from random weights
-    instead.
+    Takes float32 (N, image_size, image_size, channels) of 0 to 255, gives float32 (N, image_size, image_size,
+    K + 1), for good and each of the K `classes`. Raises SettingsError where the encoder's weights cannot be
+    had; it never starts from random ones.
     """
     inputs = keras.Input((image_size, image_size, channels), name="image")
     picture = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
@@ -60,14 +59,9 @@ def build_network(
 
 def _upsample(x, filters: int):
     """Twice the side, with `filters` channels."""
+    start = keras.initializers.RandomNormal(0.0, 0.02)
     x = layers.Conv2DTranspose(
-        filters,
-        3,
-        strides=2,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
-        name=f"up_{filters}",
+        filters, 3, strides=2, padding="same", use_bias=False, kernel_initializer=start, name=f"up_{filters}"
     )(x)
     x = layers.BatchNormalization(name=f"up_{filters}_BN")(x)
     return layers.ReLU()(x)

@@ -83,11 +83,10 @@ class Collector:
         return ClassMaps(self.names, self.levels, rows, columns)
 
     def _keep(self, rows: NDArray[np.float32]) -> None:
-        shrunk = (
-            _to_levels(_means(_means(rows, 0, self.step), 1, self.step)) if len(rows) else self.levels[:0]
-        )
-        self.levels[self.done : self.done + len(shrunk)] = shrunk
-        self.done += len(shrunk)
+        if len(rows):
+            shrunk = _to_levels(_means(_means(rows, 0, self.step), 1, self.step))
+            self.levels[self.done : self.done + len(shrunk)] = shrunk
+            self.done += len(shrunk)
 
 
 def _means(values: NDArray[np.float32], axis: int, step: int) -> NDArray[np.float32]:
