@@ -40,6 +40,7 @@ from defectline.components.common.layout import (
 from defectline.components.common.storage import Storage
 
 SPLITS = ("train", "validation", "test")
+NO_MAP: Mapping[str, str] = MappingProxyType({})
 ANNOTATIONS = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv", ".zip")
 """What files are called that masks are drawn from."""
 
@@ -149,20 +150,15 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 
 def snapshot_id(
-    pairs: Iterable[Pair],
-    classes: Sequence[str] = DEFAULT_CLASSES,
-    class_map: Mapping[str, str] = MappingProxyType({}),
+    pairs: Iterable[Pair], classes: Sequence[str] = DEFAULT_CLASSES, class_map: Mapping[str, str] = NO_MAP
 ) -> str:
     """A digest of everything that a reader of the snapshot can see of its pairs and their classes."""
-    lines = sorted("\t".join((*p.content, p.status, p.split, p.reason + p.note, *_more(p))) for p in pairs)
+    rows = ((*p.content, p.status, p.split, p.reason + p.note, p.legend, p.group) for p in pairs)
+    # What most pairs do not have came later, and must not change their digest.
+    lines = sorted("\t".join(row if any(row[-2:]) else row[:-2]) for row in rows)
     if class_map or tuple(classes) != DEFAULT_CLASSES:
         lines += [json.dumps([list(classes), dict(class_map)], sort_keys=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _more(pair: Pair) -> tuple[str, ...]:
-    """What most pairs do not have."""
-    return (pair.legend, pair.group) if pair.legend or pair.group else ()
 
 
 def write_index(path: Path, pairs: Iterable[Pair]) -> None:
@@ -178,9 +174,8 @@ def write_index(path: Path, pairs: Iterable[Pair]) -> None:
 def _column(kind: type, values: Sequence[int | str]) -> pa.Array:
     # From Python objects Arrow would import pandas, wherever that is installed, for seconds.
     if kind is int:
-        return pa.Array.from_buffers(
-            pa.int64(), len(values), [None, pa.py_buffer(np.array(values, np.int64))]
-        )
+        numbers = pa.py_buffer(np.array(values, np.int64))
+        return pa.Array.from_buffers(pa.int64(), len(values), [None, numbers])
     texts = [str(value).encode() for value in values]
     ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
