@@ -154,7 +154,6 @@ def snapshot_id(
 ) -> str:
     """A digest of everything that a reader of the snapshot can see of its pairs and their classes."""
     rows = ((*p.content, p.status, p.split, p.reason + p.note, p.legend, p.group) for p in pairs)
-    # What most pairs do not have came later, and must not change their digest.
     lines = sorted("\t".join(row if any(row[-2:]) else row[:-2]) for row in rows)
     if class_map or tuple(classes) != DEFAULT_CLASSES:
         lines += [json.dumps([list(classes), dict(class_map)], sort_keys=True)]
@@ -321,6 +320,10 @@ class Span(NamedTuple):
     start: int
     size: int
 
+    def read(self, pack: BinaryIO) -> bytes:
+        pack.seek(self.start)
+        return pack.read(self.size)
+
 
 class Packed(NamedTuple):
     """A pair, and where its files lie in its pack."""
@@ -332,7 +335,7 @@ class Packed(NamedTuple):
 
     def read(self, pack: BinaryIO) -> tuple[bytes, bytes]:
         """The bytes of image and mask, from the open pack."""
-        return _cut(pack, self.image), _cut(pack, self.mask)
+        return self.image.read(pack), self.mask.read(pack)
 
 
 def find_files(store: Storage, pairs: Iterable[Pair], folder: Path) -> Iterator[tuple[Path, list[Packed]]]:
@@ -370,11 +373,6 @@ def read_files(store: Storage, pairs: Iterable[Pair]) -> Iterator[tuple[Pair, by
                     yield packed.pair, *packed.read(pack)
             if path.parent == Path(temporary):
                 path.unlink()
-
-
-def _cut(pack: BinaryIO, span: Span) -> bytes:
-    pack.seek(span.start)
-    return pack.read(span.size)
 
 
 def pack_name(path: Path) -> str:
