@@ -24,8 +24,8 @@ from defectline.components.ingest.readers.shapes import (
 NAME = "coco"
 EXPECTED = "a COCO file (.json with images, annotations and categories), and the pictures"
 
-MOST_FILES = 200
-"""JSON files that are looked into: where there are more, they are not one a split."""
+LOOKED_AT, MOST_FILES = 20, 200
+"""JSON files that are looked into to know the format, and to read it."""
 LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 FIRST = re.compile(rb'"annotations"\s*:\s*\[\s*\{[^{}\[\]]*"(image_id|category_id)"')
 OTHER_TASKS = re.compile(r"(person_keypoints|captions|panoptic|stuff|labels|image_info)_", re.IGNORECASE)
@@ -58,7 +58,8 @@ class Fault(NamedTuple):
 
 
 def fits(listing: Listing) -> str:
-    found = _files(listing)
+    # Where there are thousands, each is of one picture, and of another format.
+    found = _files(listing, LOOKED_AT)
     return f"{found[0]} is COCO" if found else ""
 
 
@@ -73,12 +74,12 @@ def read(listing: Listing) -> Layout:
     return gathering.layout()
 
 
-def _files(listing: Listing) -> list[str]:
+def _files(listing: Listing, most: int = MOST_FILES) -> list[str]:
     """The keys of the COCO files."""
     named = [item for item in listing.objects if item.key.lower().endswith(".json")]
     # Those of many pictures are large, and lie above the pictures.
     named.sort(key=lambda item: (item.key.count("/"), -item.size, item.key))
-    return sorted(item.key for item in named[:MOST_FILES] if _is_coco(listing.head(item.key)))
+    return sorted(item.key for item in named[:most] if _is_coco(listing.head(item.key)))
 
 
 def _is_coco(head: bytes) -> bool:

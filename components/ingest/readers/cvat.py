@@ -34,8 +34,8 @@ from defectline.components.ingest.readers.shapes import (
 NAME = "cvat"
 EXPECTED = "an XML file of CVAT for images 1.1, and the pictures"
 
-MOST_FILES = 200
-"""XML files that are looked into: where there are more, they are not CVAT's."""
+LOOKED_AT, MOST_FILES = 20, 200
+"""XML files that are looked into to know the format, and to read it."""
 NOT_DRAWN = ("points", "cuboid", "skeleton")
 
 
@@ -52,16 +52,17 @@ class Image(NamedTuple):
 
 
 def fits(listing: Listing) -> str:
-    found = _files(listing)
+    # Where there are thousands, each is of one picture, and of another format.
+    found = _files(listing, LOOKED_AT)
     return f"{found[0]} is CVAT's" if found else ""
 
 
-def _files(listing: Listing) -> list[str]:
+def _files(listing: Listing, most: int = MOST_FILES) -> list[str]:
     named = [item for item in listing.objects if item.key.lower().endswith(".xml")]
     named.sort(key=lambda item: (item.key.count("/"), -item.size, item.key))
     # `<annotation>` alone is Pascal VOC.
     is_cvat = re.compile(rb"<annotations[\s>]").search
-    return sorted(item.key for item in named[:MOST_FILES] if is_cvat(listing.head(item.key)))
+    return sorted(item.key for item in named[:most] if is_cvat(listing.head(item.key)))
 
 
 def read(listing: Listing) -> Layout:

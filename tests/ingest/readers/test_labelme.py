@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from annotated import HEIGHT, WIDTH, box, drawn, listing, marked, reasons, write_files
-from pictures import encode
+from pictures import QUARANTINE, CountingFolder, encode
 
 from defectline.components.common.errors import SourceError
+from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import labelme
 from defectline.components.ingest.readers.base import Layout, Sidecar
+from defectline.components.ingest.snapshotter import take_snapshot
 
 RECTANGLE = {"label": "scratch", "points": [[9, 8], [3, 4]], "shape_type": "rectangle"}
 
@@ -123,3 +125,23 @@ def test_pictures_in_a_folder_of_good_ones_need_no_file(tmp_path: Path):
     files = {"bad/a.json": document("a.png", RECTANGLE), "bad/a.png": None, "good/b.png": None}
     layout = read(write_files(tmp_path, files))
     assert [(record.stem, record.label) for record in layout.records] == [("bad/a", ""), ("good/b", "OK")]
+
+
+def test_a_source_in_which_nothing_changed_needs_few_of_its_files(tmp_path: Path):
+    files = {f"{number:03}.png": None for number in range(100)} | {
+        f"{number:03}.json": document(f"{number:03}.png", *([RECTANGLE] if number % 2 else []))
+        for number in range(100)
+    }
+    source = CountingFolder(write_files(tmp_path / "source", files))
+    store = FolderStorage(tmp_path / "store")
+    first = take_snapshot(source, store, QUARANTINE).snapshot
+    assert (first.accepted, first.classes) == (100, ("scratch",))
+    source.keys_read.clear()
+    assert take_snapshot(source, store, QUARANTINE).snapshot.id == first.id
+    assert len(source.keys_read) <= 50
+    # A changed file is read again, with its picture.
+    write_files(tmp_path / "source", {"001.json": document("001.png", RECTANGLE | {"label": "dent"})})
+    source.keys_read.clear()
+    assert take_snapshot(source, store, QUARANTINE).snapshot.classes == ("scratch", "dent")
+    assert {"001.json", "001.png"} <= set(source.keys_read)
+    assert len(source.keys_read) <= 50
