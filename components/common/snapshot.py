@@ -32,9 +32,7 @@ from defectline.components.common.layout import (
     HEAD,
     INDEX,
     SNAPSHOT,
-    SNAPSHOTS,
     pack_key,
-    parse_snapshot,
     snapshot_key,
 )
 from defectline.components.common.storage import Storage
@@ -258,13 +256,6 @@ def publish_snapshot(
         store.upload(index, snapshot_key(snapshot.id, INDEX))
     store.write(snapshot_key(snapshot.id, SNAPSHOT), snapshot.model_dump_json(indent=2).encode())
     return snapshot
-
-
-def list_snapshots(store: Storage) -> list[Snapshot]:
-    """Every snapshot in the store, the oldest first."""
-    keys = [found.key for found in store.list(SNAPSHOTS)]
-    ids = [id for key in keys if (id := parse_snapshot(key)) and key == snapshot_key(id, SNAPSHOT)]
-    return sorted((read_snapshot(store, id) for id in ids), key=lambda s: (s.created, s.id))
 
 
 def _read(store: Storage, snapshot: str, name: str) -> bytes:

@@ -14,7 +14,6 @@ from defectline.components.common.snapshot import (
     SPLITS,
     Pair,
     Snapshot,
-    list_snapshots,
     read_head,
     read_pairs,
     read_snapshot,
@@ -25,6 +24,7 @@ from defectline.pipeline.catalog.models import Model, read_models
 from defectline.pipeline.catalog.reading import leave_out, resolve
 from defectline.pipeline.catalog.review import list_frames
 from defectline.pipeline.catalog.runs import Run, read_runs
+from defectline.pipeline.catalog.snapshots import list_snapshots
 
 USES = {"train": "trained on", "validation": "calibrated on", "test": "judged on"}
 """What a picture of each split is to a model of its snapshot."""

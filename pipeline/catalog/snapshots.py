@@ -6,11 +6,22 @@ from typing import NamedTuple
 
 from defectline.components.common import layout
 from defectline.components.common.errors import StoreError
-from defectline.components.common.snapshot import Pair, Snapshot, list_snapshots, read_head, read_pairs
+from defectline.components.common.snapshot import Pair, Snapshot, read_head, read_pairs, read_snapshot
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.pipeline.catalog.models import read_published
 from defectline.pipeline.catalog.reading import resolve
+
+
+def list_snapshots(store: Storage) -> list[Snapshot]:
+    """Every snapshot in the store, the oldest first."""
+    keys = [found.key for found in store.list(layout.SNAPSHOTS)]
+    ids = [
+        id
+        for key in keys
+        if (id := layout.parse_snapshot(key)) and key == layout.snapshot_key(id, layout.SNAPSHOT)
+    ]
+    return sorted((read_snapshot(store, id) for id in ids), key=lambda s: (s.created, s.id))
 
 
 class SnapshotRow(NamedTuple):

@@ -32,7 +32,7 @@ from defectline.components.common.records import (
     write_gate,
     write_outcome,
 )
-from defectline.components.common.snapshot import SPLITS, list_snapshots, read_files, read_head, read_pairs
+from defectline.components.common.snapshot import SPLITS, read_files, read_head, read_pairs
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve.manifests import inference_service
@@ -42,6 +42,7 @@ from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.splits import LEAST as LEAST_OF_SPLIT
 from defectline.pipeline.catalog.prune import make_plan, prune, read_state
+from defectline.pipeline.catalog.snapshots import list_snapshots
 from defectline.pipeline.local import run_lock
 
 WEEK = timedelta(days=7)
