@@ -51,10 +51,8 @@ def bands(picture: NDArray) -> Iterator[slice]:
 
 def of_output(names: Sequence[str], classes: NDArray[np.float32], height: int, width: int) -> ClassMaps:
     """The maps of a picture (height, width) from a network's output (S, S, K) for it."""
-    rows, columns = (
-        np.arange(length) * side // length
-        for length, side in ((height, len(classes)), (width, classes.shape[1]))
-    )
+    sides = (height, len(classes)), (width, classes.shape[1])
+    rows, columns = (np.arange(length) * side // length for length, side in sides)
     return ClassMaps(names, _to_levels(classes), rows, columns)
 
 
@@ -95,8 +93,7 @@ def _means(values: NDArray[np.float32], axis: int, step: int) -> NDArray[np.floa
         return values
     starts = np.arange(0, values.shape[axis], step)
     sizes = np.minimum(step, values.shape[axis] - starts).astype(np.float32)
-    shape = [1] * values.ndim
-    shape[axis] = len(sizes)
+    shape = [-1 if one == axis else 1 for one in range(values.ndim)]
     return np.add.reduceat(values, starts, axis=axis) / sizes.reshape(shape)
 
 
