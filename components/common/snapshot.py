@@ -83,6 +83,8 @@ class Pair(NamedTuple):
     roi: str = ""
     """Digest of its region of interest, outside of which nothing counts or stands in `areas`; "" where all
     does."""
+    look: str = ""
+    """What ingest finds near twins by: a perceptual hash."""
 
     @property
     def accepted(self) -> bool:

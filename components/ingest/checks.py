@@ -26,6 +26,7 @@ from defectline.components.common.legend import (
     write_legend,
 )
 from defectline.components.common.snapshot import Pair
+from defectline.components.ingest.grouping.looks import describe
 from defectline.components.ingest.readers.base import Drawing
 
 MOST_DEFECT = 0.9
@@ -63,6 +64,7 @@ def check_pair(
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
+    look = describe(pixels)
     # Large pictures are checked several at once: the mask need not lie beside them in memory.
     del pixels
     drawn = not isinstance(mask, bytes)
@@ -77,7 +79,7 @@ def check_pair(
             pair = _with_mask(pair, mask)
     except DefectlineError as error:
         return Checked(reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix), b"")
-    pair = pair._replace(width=width, height=height, pixel_sha256=digest.hexdigest())
+    pair = pair._replace(width=width, height=height, pixel_sha256=digest.hexdigest(), look=look)
     turned = ""
     if orientation != truth.orientation:
         turned = (

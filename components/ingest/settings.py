@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from defectline.components.ingest.groups import NO_PATTERN, check_pattern
+from defectline.components.ingest.grouping.groups import NO_PATTERN, check_pattern
 
 
 def parse_class_map(text: str) -> dict[str, str]:

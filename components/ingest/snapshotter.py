@@ -26,7 +26,14 @@ from defectline.components.common.snapshot import (
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
-from defectline.components.ingest.groups import check_sides, name_groups, present, say_groups
+from defectline.components.ingest.grouping.groups import (
+    NO_PATTERN,
+    check_sides,
+    name_groups,
+    present,
+    say_groups,
+)
+from defectline.components.ingest.grouping.twins import join_twins
 from defectline.components.ingest.labels.records import (
     Labels,
     file_of,
@@ -133,6 +140,8 @@ def take_snapshot(
     there = {p.pixel_sha256 for p in rows if p.accepted}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in there]
     rows = name_groups(rows, listed, settings.group_by)
+    if settings.group_by == NO_PATTERN:
+        rows = join_twins(rows, earlier)
     say_groups(rows)
     splits = known_splits(listed, present(rows), decided)
     official = official_splits(labels.layout.records, rows, splits)
@@ -188,7 +197,9 @@ def _known(
             rows = [row for row in rows if row.pack]
     if cut_off:
         say(f"{len(cut_off):,} pairs are there already, from runs that published no snapshot")
-    return {_state(row): _undecided(row) for row in rows + cut_off if row.image_sha256}
+    # What an older version packed has no look yet.
+    read = (row for row in rows + cut_off if row.image_sha256 and (row.look or not row.pack))
+    return {_state(row): _undecided(row) for row in read}
 
 
 def _undecided(row: Pair) -> Pair:

@@ -79,8 +79,9 @@ def parse_split_file(data: bytes) -> list[Listed]:
             if any(field.strip() for field in fields):
                 if len(fields) != len(columns):
                     raise _malformed(f"{len(fields)} columns in line {reader.line_num}: {','.join(fields)!r}")
-                row = dict(zip(columns, (field.strip() for field in fields), strict=True))
-                rows.append(Listed(reader.line_num, row["id"], row.get("split", ""), row.get("group", "")))
+                given = dict(zip(columns, (field.strip() for field in fields), strict=True))
+                split, group = given.get("split", ""), given.get("group", "")
+                rows.append(Listed(reader.line_num, given["id"], split, group))
     except UnicodeDecodeError as error:
         raise _malformed(f"bytes that are not UTF-8 at {error.start}") from error
     except csv.Error as error:

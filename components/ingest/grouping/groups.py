@@ -12,6 +12,8 @@ from defectline.components.ingest.splits import split_groups
 
 NO_PATTERN = "none"
 """`group_by` where nothing is said."""
+TWIN = "~"
+"""What the names of groups begin with that only looks say."""
 SHOWN = 3
 """Groups, or pictures, that a line names."""
 
@@ -69,7 +71,7 @@ def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mappin
     """Say which groups lie on two sides. `pairs` are accepted ones, and those that left.
 
     `decided` are the splits of earlier snapshots by pixel hash. Raises SourceError where rows of splits.csv
-    put pictures of a group on another side than the others.
+    put pictures of a group on another side than the others, unless only looks make them one.
     """
     pairs = list(pairs)
     torn = split_groups(pairs)
@@ -79,6 +81,7 @@ def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mappin
     new = [
         f"{rows[pair.pixel_sha256]} (group {name})"
         for name, members in sorted(torn.items())
+        if not name.startswith(TWIN)
         for pair in sorted(members)
         if pair.pixel_sha256 not in decided and rows.get(pair.pixel_sha256, NOT_LISTED).split
     ]
@@ -90,21 +93,24 @@ def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mappin
             fix="Correct these rows, or the groups.",
         )
     say(
-        f"{len(torn)} groups lie on two sides since earlier snapshots, where they stay: {_few(torn)}. "
-        "In a new store each would lie on one"
+        f"{len(torn)} groups lie on two sides since earlier snapshots or by splits.csv, where they stay: "
+        f"{_few(torn)}. In a new store, without such rows, each would lie on one"
     )
 
 
 def say_groups(pairs: Iterable[Pair]) -> None:
-    """How many pictures share a part, in a line."""
+    """How many pictures share a part with others, in a line for what is said and one for what looks alike."""
     sizes = Counter(pair.group for pair in pairs if pair.accepted and pair.group)
     several = {name: size for name, size in sizes.items() if size > 1}
-    if several:
-        largest = max(several, key=lambda name: (several[name], name))
-        say(
-            f"{sum(several.values())} pictures are of {len(several)} groups of two or more, the largest is "
-            f"{largest} with {several[largest]}"
-        )
+    for near in (False, True):
+        found = {name: size for name, size in several.items() if name.startswith(TWIN) == near}
+        if found:
+            largest = max(found, key=lambda name: (found[name], name))
+            what = "look like one part with others" if near else "show one part with others"
+            say(
+                f"{sum(found.values())} pictures {what}: {len(found)} groups, each on one side, the largest "
+                f"{largest} with {found[largest]}" + ("; group_by says it better" if near else "")
+            )
 
 
 def present(pairs: Iterable[Pair]) -> list[Pair]:

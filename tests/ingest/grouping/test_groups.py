@@ -9,7 +9,7 @@ from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, read_pairs, snapshot_id
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.groups import NO_PATTERN, check_sides, name_groups
+from defectline.components.ingest.grouping.groups import NO_PATTERN, check_sides, name_groups
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.split_file import Listed
@@ -105,7 +105,13 @@ def test_an_old_group_on_two_sides_is_told_and_left(capsys: pytest.CaptureFixtur
     rows = [pair("OK/a", "train", "g"), pair("OK/b", "test", "g"), pair("OK/c", "test")]
     check_sides(rows, [Listed(2, "OK/a", "train")], {"pixels of OK/a": "train", "pixels of OK/b": "test"})
     said = capsys.readouterr().out
-    assert "1 groups lie on two sides since earlier snapshots, where they stay: g." in said
+    assert "1 groups lie on two sides since earlier snapshots or by splits.csv, where they stay: g." in said
+
+
+def test_a_list_may_tear_apart_what_only_looks_alike(capsys: pytest.CaptureFixture[str]):
+    rows = [pair("OK/a", "train", "~OK/a"), pair("OK/b", "test", "~OK/a")]
+    check_sides(rows, [Listed(2, "OK/a", "train"), Listed(3, "OK/b", "test")], {})
+    assert "1 groups lie on two sides" in capsys.readouterr().out
 
 
 def test_groups_are_part_of_what_a_snapshot_is():
