@@ -158,7 +158,7 @@ def _read_palette(opened: Opened, numbered: bool) -> _Read:
 
 
 def _read_colours(values: NDArray[Any], opened: Opened, numbered: bool) -> _Read:
-    coloured = values.any(axis=2)
+    coloured: NDArray[np.bool_] = np.asarray(values.any(axis=2))
     colour = values[coloured][0]
     others = coloured & np.any(values != colour, axis=2)
     if not numbered and not others.any() and not coloured.all():
