@@ -64,10 +64,7 @@ class Likeness:
         self._template = lru_cache(8192)(self._make_template)
 
     def __call__(self, one: int, other: int, enough: float = 1.0) -> float:
-        """From 0 for nothing in common to 1 for the same, of two looks by their places in the list.
-
-        With less where that is `enough`.
-        """
+        """From 0, nothing in common, to 1, the same, of the looks in two places; less if `enough`."""
         one, other = min(one, other), max(one, other)
         best = self._match(one, other, 0)
         if best < HOPELESS:
