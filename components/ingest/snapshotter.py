@@ -28,6 +28,7 @@ from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
 from defectline.components.ingest.grouping.groups import (
     NO_PATTERN,
+    assign_sides,
     check_sides,
     name_groups,
     present,
@@ -50,7 +51,6 @@ from defectline.components.ingest.readers.base import Layout, Listing, Record, S
 from defectline.components.ingest.roi import RegionReader, part_regions
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
-from defectline.components.ingest.splits import assign_splits
 
 READERS = 16
 DECODERS = 4
@@ -147,7 +147,7 @@ def take_snapshot(
     official = official_splits(labels.layout.records, rows, splits)
     for note in official.notes:
         say(note)
-    rows = assign_splits(rows, {**official.splits, **splits}, settings.classes)
+    rows = assign_sides(rows, {**official.splits, **splits}, settings.classes)
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
     say_classes(rows, classes, settings.classes)

@@ -8,7 +8,7 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.steps import say
 from defectline.components.ingest.split_file import NOT_LISTED, Listed, find_listed, some
-from defectline.components.ingest.splits import split_groups
+from defectline.components.ingest.splits import assign_splits, split_groups
 
 NO_PATTERN = "none"
 """`group_by` where nothing is said."""
@@ -65,6 +65,19 @@ def name_groups(pairs: Iterable[Pair], listed: Sequence[Listed], pattern: str) -
             f"{_few(unmatched)}"
         )
     return named
+
+
+def assign_sides(pairs: Sequence[Pair], known: Mapping[str, str], class_map: Mapping[str, str]) -> list[Pair]:
+    """As `assign_splits`; looks alone never leave too few parts: such pictures then stand alone."""
+    try:
+        return assign_splits(pairs, known, class_map)
+    except SourceError:
+        alone = [pair._replace(group="") if pair.group.startswith(TWIN) else pair for pair in pairs]
+        if alone == list(pairs):
+            raise
+        rows = assign_splits(alone, known, class_map)
+        say("too few parts are left where pictures that look alike stay together: each is split alone")
+        return rows
 
 
 def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mapping[str, str]) -> None:

@@ -9,10 +9,11 @@ from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, read_pairs, snapshot_id
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.grouping.groups import NO_PATTERN, check_sides, name_groups
+from defectline.components.ingest.grouping.groups import NO_PATTERN, assign_sides, check_sides, name_groups
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.snapshotter import take_snapshot
 from defectline.components.ingest.split_file import Listed
+from defectline.components.ingest.splits import assign_splits
 
 
 def pair(id: str, split: str = "", group: str = "", status: str = "accepted") -> Pair:
@@ -54,6 +55,16 @@ def test_another_pattern_is_refused(pattern: str, expected: str):
 
 
 # What says it
+
+
+def test_looks_alone_never_leave_too_few_parts(capsys: pytest.CaptureFixture[str]):
+    rows = [pair(f"{label}/{number}") for label in ("OK", "NG") for number in range(8)]
+    alike = [row._replace(group="~one") if row.label == "NG" else row for row in rows]
+    assert assign_sides(alike, {}, {}) == assign_splits(rows, {}, {})
+    assert "each is split alone" in capsys.readouterr().out
+    said = [row._replace(group="one") if row.label == "NG" else row for row in rows]
+    with pytest.raises(SourceError, match="too few parts"):
+        assign_sides(said, {}, {})
 
 
 def test_ids_that_the_pattern_does_not_match_stand_alone_and_are_counted(capsys: pytest.CaptureFixture[str]):
