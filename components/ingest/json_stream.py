@@ -20,13 +20,6 @@ def read_members(listing: Listing, key: str, lists: Collection[str]) -> Iterator
     """
     try:
         yield from _scan(listing.read(key).decode("utf-8-sig"), lists)
-    except KeyError:
-        raise SourceError(
-            f"{key} vanished before it was read.",
-            got="no such file",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from None
     except (ValueError, RecursionError) as error:
         raise SourceError(
             f"{key} is damaged, or not of the format that it looks like.",

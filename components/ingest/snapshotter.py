@@ -217,16 +217,8 @@ def _list(source: Storage, store: Storage, settings: IngestSettings) -> tuple[La
     # A store may lie in the source; what it holds is not data.
     regions, objects = part_regions(found for found in source.list_all() if not found.key.startswith(own))
     listing = Listing(source, objects, settings.masks)
-    listed = read_split_file(source, listing.objects)
-    try:
-        return find_labels(listing, settings, regions), listed
-    except KeyError as error:
-        raise SourceError(
-            "An annotation file was replaced or deleted while it was read.",
-            got=str(error.args[0]) if error.args else "a file that is gone",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from error
+    listed = read_split_file(listing)
+    return find_labels(listing, settings, regions), listed
 
 
 def _find(source: Storage, listed: Object) -> Object | None:

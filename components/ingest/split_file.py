@@ -9,7 +9,7 @@ from typing import NamedTuple
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.steps import say
-from defectline.components.common.storage import Object, Storage
+from defectline.components.ingest.readers.base import Listing
 from defectline.components.ingest.readers.folders import SPLITS_KEY
 
 COLUMNS = ("id,split", "id,group", "id,split,group")
@@ -35,15 +35,14 @@ class Listed(NamedTuple):
 NOT_LISTED = Listed(0, "", "")
 
 
-def read_split_file(source: Storage, objects: Iterable[Object]) -> list[Listed]:
-    """The rows of the source's splits.csv; none where it is not among the source's `objects`.
+def read_split_file(listing: Listing) -> list[Listed]:
+    """The rows of the source's splits.csv; none where it is not in the listing.
 
     Raises SourceError where the file is malformed, a split is unknown, or a picture stands there twice
     with different splits or groups.
     """
-    keys = {item.key for item in objects}
-    if SPLITS_KEY not in keys:
-        if alike := sorted(key for key in keys if key.lower() == SPLITS_KEY):
+    if SPLITS_KEY not in listing.by_key:
+        if alike := sorted(key for key in listing.by_key if key.lower() == SPLITS_KEY):
             raise SourceError(
                 f"{alike[0]} would be ignored.",
                 got=alike[0],
@@ -51,15 +50,7 @@ def read_split_file(source: Storage, objects: Iterable[Object]) -> list[Listed]:
                 fix="Rename it: a split that is given once is permanent.",
             )
         return []
-    try:
-        return parse_split_file(source.read(SPLITS_KEY))
-    except KeyError:
-        raise SourceError(
-            f"{SPLITS_KEY} vanished before it was read.",
-            got="no such file",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from None
+    return parse_split_file(listing.read(SPLITS_KEY))
 
 
 def parse_split_file(data: bytes) -> list[Listed]:

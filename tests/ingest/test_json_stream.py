@@ -52,5 +52,5 @@ def test_a_byte_order_mark_is_skipped_and_other_encodings_are_errors(tmp_path: P
 def test_a_file_that_is_gone_is_an_error(tmp_path: Path):
     files = listing(write_files(tmp_path, {"a.json": "{}"}))
     (tmp_path / "a.json").unlink()
-    with pytest.raises(SourceError, match=r"a\.json vanished"):
+    with pytest.raises(SourceError, match=r"a\.json was replaced or deleted"):
         list(read_members(files, "a.json", []))

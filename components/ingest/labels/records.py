@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.classes import IGNORE
-from defectline.components.common.errors import DefectlineError, SourceError
+from defectline.components.common.errors import DefectlineError
 from defectline.components.common.legend import is_black_white, is_numbered, read_areas
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
@@ -56,17 +56,7 @@ def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) ->
 
 
 def _class_file(listing: Listing) -> str:
-    if CLASSES_KEY not in listing.by_key:
-        return ""
-    try:
-        return parse_class_file(listing.read(CLASSES_KEY))
-    except KeyError:
-        raise SourceError(
-            f"{CLASSES_KEY} vanished before it was read.",
-            got="no such file",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from None
+    return parse_class_file(listing.read(CLASSES_KEY)) if CLASSES_KEY in listing.by_key else ""
 
 
 def _unusable(record: Record, seen: Mapping[tuple[str, str], int]) -> str:

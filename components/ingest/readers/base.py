@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.errors import Corrupt, Unreadable
+from defectline.components.common.errors import Corrupt, SourceError, Unreadable
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.junk import junk
@@ -141,13 +141,22 @@ class Listing:
         if key not in self._heads:
             try:
                 self._heads[key] = self.read(key)[:HEAD_BYTES]
-            except (KeyError, Corrupt, Unreadable):
+            except (SourceError, Corrupt, Unreadable):
                 self._heads[key] = b""
         return self._heads[key]
 
     def read(self, key: str) -> bytes:
-        """The bytes of an annotation file, as it was listed. Raises KeyError where it is gone."""
-        return self.source.read(key, self.by_key[key].version)
+        """The bytes of an annotation file, as it was listed. Raises SourceError where it is gone."""
+        listed = self.by_key[key]
+        try:
+            return self.source.read(key, listed.version)
+        except KeyError:
+            raise SourceError(
+                f"{key} was replaced or deleted before it was read.",
+                got="no such file, or another version of it",
+                expected="a source that does not change meanwhile",
+                fix="Run again.",
+            ) from None
 
 
 class Reader(Protocol):

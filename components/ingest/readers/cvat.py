@@ -98,13 +98,6 @@ def _images(listing: Listing, key: str, ignored: Counter[str]) -> list[Image]:
                 images.append(_image(element, ignored))
                 root.clear()
             tracks += event == "end" and element.tag == "track"
-    except KeyError:
-        raise SourceError(
-            f"{key} vanished before it was read.",
-            got="no such file",
-            expected="a source that does not change meanwhile",
-            fix="Run again.",
-        ) from None
     except (ElementTree.ParseError, ValueError) as error:
         raise SourceError(
             f"{key} is not a whole XML file.", got=str(error), expected=EXPECTED, fix="Export it again."

@@ -94,11 +94,8 @@ def _look(listing: Listing, file: Object) -> tuple[str, Marked] | SourceError | 
     """The path of a file's picture and what it says, why it says nothing, None where it is not labelme's."""
     try:
         data = listing.read(file.key)
-    except KeyError:
-        return None
-    if not _is_labelme(data):
-        return None
-    try:
+        if not _is_labelme(data):
+            return None
         content = _load(file.key, data)
         path = PureWindowsPath(str(content.get("imagePath") or "")).as_posix()
         return path, _parse(file.key, path, data)
