@@ -13,8 +13,11 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -584,6 +587,7 @@ def test_keys_that_no_file_can_have(own: Lab):
     for key in odd + elsewhere:
         own.put(key, encode(noise(900)))
     own.put_pair("OK", "/etc/passwd", 901)
+    odd.append("OK//etc/passwd.png")
     own.put_pair("OK", "part", 902)
     own.put_pair("OK", "PART", 903)
     own.proxy.rules = [Rule(reset, share=0.3, per_key=2)]
@@ -594,10 +598,7 @@ def test_keys_that_no_file_can_have(own: Lab):
     assert all(rows[key].fix for key in odd)
     assert not any("absolute" in key or "up.png" in key for key in rows)
     assert (rows["OK/part"].status, rows["OK/PART"].status) == ("accepted", "accepted")
-    contents = {
-        row.id: image for row, image, _ in read_files(FolderStorage(store), (rows["OK//etc/passwd"],))
-    }
-    assert contents == {"OK//etc/passwd": encode(noise(901))}
+    assert "empty part" in rows["OK//etc/passwd.png"].reason
     assert {path.name for path in own.folder.rglob("*.*")} >= {"head.json"}
     assert not [path for path in own.folder.rglob("*") if path.is_file() and store not in path.parents]
     same(files(store), files(own.undisturbed()))
@@ -610,7 +611,10 @@ LIST = """
 import re, sys
 from pathlib import Path
 from defectline.components.common.storage import open_storage
-from defectline.components.ingest.pairing import pair_objects
+from defectline.components.ingest.labels.records import find_labels
+from defectline.components.ingest.readers.base import Listing
+from defectline.components.ingest.roi import part_regions
+from defectline.components.ingest.settings import IngestSettings
 
 def anonymous_mb(field):
     return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
@@ -618,9 +622,17 @@ def anonymous_mb(field):
 source = open_storage(sys.argv[1])
 next(source.list())  # boto3 and its tables are not what is measured
 before = anonymous_mb("RssAnon")
-found = pair_objects(source.list())
-print(len(found.pairs), len(found.rejected), anonymous_mb("RssAnon") - before)
+regions, objects = part_regions(source.list_all())
+found = find_labels(Listing(source, objects), IngestSettings(), regions).layout
+print(len(found.records), len(found.rejected), anonymous_mb("RssAnon") - before)
 """
+
+
+KEYS = [
+    f"{folder}/camera-1/2024-05-01/{number:06d}_{folder[:2]}.png"
+    for folder in ("NG", "NG_MSK", "OK", "OK_MSK")
+    for number in range(MANY // 4)
+]
 
 
 class Listing(BaseHTTPRequestHandler):
@@ -630,19 +642,26 @@ class Listing(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
-        start = int(query.get("continuation-token", ["0"])[0])
-        end = min(start + 1000, MANY)
+        query = {name: value for name, [value] in parse_qs(urlsplit(self.path).query).items()}
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
+        after = query.get("continuation-token") or query.get("start-after", "")
+        keys = (key for key in KEYS[bisect_right(KEYS, after) :] if key.startswith(prefix))
         out = io.StringIO()
-        more = end < MANY
         out.write("<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>")
-        out.write(f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{end - start}</KeyCount>")
+        if delimiter:
+            folders = {key[: key.find(delimiter, len(prefix)) + 1] for key in keys}
+            more, page = False, []
+            for name in sorted(folders):
+                out.write(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>")
+        else:
+            page = list(islice(keys, 1000))
+            more = next(keys, None) is not None
+        out.write(f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(page)}</KeyCount>")
         if more:
-            out.write(f"<NextContinuationToken>{end}</NextContinuationToken>")
-        for number in range(start, end):
-            folder = ("NG", "NG_MSK", "OK", "OK_MSK")[number * 4 // MANY]
-            key = f"{folder}/camera-1/2024-05-01/{number % (MANY // 4):06d}_{folder[:2]}.png"
-            out.write(f"<Contents><Key>{key}</Key><Size>50000</Size><ETag>&quot;{number:032x}&quot;</ETag>")
+            out.write(f"<NextContinuationToken>{page[-1]}</NextContinuationToken>")
+        for key in page:
+            etag = f"{zlib.crc32(key.encode()):032x}"
+            out.write(f"<Contents><Key>{key}</Key><Size>50000</Size><ETag>&quot;{etag}&quot;</ETag>")
             out.write("<LastModified>2024-05-01T00:00:00.000Z</LastModified></Contents>")
         out.write("</ListBucketResult>")
         body = out.getvalue().encode()
