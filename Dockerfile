@@ -48,15 +48,19 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     pip install --no-deps --require-hashes -r /run/requirements.txt
 
 
-# The four steps that read images share the layer of what ingest needs.
+# The four steps that read images share the layer of what preprocess needs.
 FROM step AS data
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=requirements/ingest.txt,target=/run/requirements.txt \
+    --mount=type=bind,source=requirements/preprocess.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt
 
 
 FROM data AS ingest
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/ingest.txt,target=/run/requirements.txt \
+    pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
 ARG VERSION REVISION
@@ -69,10 +73,6 @@ ENTRYPOINT ["python3", "-m", "defectline.components.ingest"]
 
 
 FROM data AS preprocess
-RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
-    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=requirements/preprocess.txt,target=/run/requirements.txt \
-    pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
 ARG VERSION REVISION

@@ -40,6 +40,13 @@ def mask(defect: bool, size: int = SIZE) -> NDArray[np.uint8]:
     return pixels
 
 
+def with_palette(indices: NDArray[np.uint8], colours: list[int]) -> Image.Image:
+    """A picture of indices into the colours, three numbers each."""
+    picture = Image.fromarray(indices, "L")
+    picture.putpalette(colours)
+    return picture
+
+
 def turned(orientation: int) -> Image.Exif:
     """EXIF data that says how the camera was held: 1 to 8."""
     exif = Image.Exif()

@@ -93,7 +93,7 @@ def test_an_image_holds_the_versions_that_were_tested(name):
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_holds_only_what_its_component_needs(target):
     needed = pins(target)
-    inherited = pins("common") | (pins("ingest") if stages()[target][0] == "data" else {})
+    inherited = pins("common") | (pins("preprocess") if stages()[target][0] == "data" else {})
     assert inherited.items() <= needed.items()
     assert ("tensorflow" in needed) == (component(target) == "train")
     assert ("kserve" in needed) == (component(target) == "serve")

@@ -196,7 +196,12 @@ def empty(folder: Path) -> None:
 
 
 def other_layout(folder: Path) -> None:
-    write_source(folder / "data", range(8))
+    """Pictures of which nothing says what they show."""
+    write_source(folder, range(8))
+    shutil.rmtree(folder / "OK_MSK")
+    shutil.rmtree(folder / "NG_MSK")
+    (folder / "OK").rename(folder / "day-1")
+    (folder / "NG").rename(folder / "day-2")
 
 
 def no_defects(folder: Path) -> None:
@@ -237,7 +242,7 @@ def a_file(folder: Path) -> None:
     [
         (nothing, "cannot be read", "no such folder"),
         (empty, "The source is empty.", "no file"),
-        (other_layout, "another layout", "32 files"),
+        (other_layout, "another layout", "16 files"),
         (no_defects, "The class NG has no images.", "NG/"),
         (no_masks, "The class NG has no masks.", "8 images in NG/, no file in NG_MSK/"),
         (malformed_splits, "splits.csv cannot be read", "the first line 'picture'"),

@@ -79,14 +79,14 @@ class Storage(ABC):
         """
 
     def incomplete_uploads(self) -> Iterator[Object]:
-        """What writes that were cut off have left, for `discard`; such objects are in no listing.
+        """What writes that were cut off have left, for `abort_upload`; such objects are in no listing.
 
         Those of writes under way are among them: `modified` tells. Nothing where the server clears up itself.
         """
         return iter(())
 
     def abort_upload(self, left: Object) -> None:
-        """Remove what `unfinished` found; nothing where it is gone already."""
+        """Remove what `incomplete_uploads` found; nothing where it is gone already."""
         raise NotImplementedError
 
     def fetch(self, key: str, path: Path) -> Path:

@@ -153,11 +153,6 @@ def read_verdict(word: str) -> str:
     return "OK" if plain in OK_WORDS else "NG" if plain in NG_WORDS else ""
 
 
-def is_ignored(name: str) -> bool:
-    """Whether regions of this name do not count."""
-    return _value(name) == IGNORE
-
-
 def read_split(text: str) -> str:
     """The split that the name of a file or folder says, or "".
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from camera_files import chunk, png
 from numpy.typing import NDArray
-from pictures import encode, mask, noise
+from pictures import encode, mask, noise, with_palette
 from PIL import Image
 
 from defectline.components.common.images.masks import decode_mask, encode_mask, read_mask
@@ -16,12 +16,6 @@ from defectline.components.common.images.reading import UnreadableImage
 GREY = noise(0)
 COLOUR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 LOSSLESS = [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})]
-
-
-def with_palette(indices: NDArray[np.uint8], colours: list[int]) -> Image.Image:
-    picture = Image.fromarray(indices, "L")
-    picture.putpalette(colours)
-    return picture
 
 
 @pytest.mark.parametrize(

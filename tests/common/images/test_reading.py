@@ -7,8 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from pictures import encode, noise, turned
+from pictures import encode, noise, turned, with_palette
 from PIL import Image
 
 from defectline.components.common.images.masks import decode_mask
@@ -17,12 +16,6 @@ from defectline.components.common.images.reading import MAX_PIXELS, UnreadableIm
 GREY = noise(0)
 COLOUR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 LOSSLESS = [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})]
-
-
-def with_palette(indices: NDArray[np.uint8], colours: list[int]) -> Image.Image:
-    picture = Image.fromarray(indices, "L")
-    picture.putpalette(colours)
-    return picture
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -36,7 +36,7 @@ def pictures(*keys: str, uri: str = "s3://line/parts") -> Pictures:
         (["images/a.png", "masks/a.png"], "a.png", "all.json", "images/a.png"),
         (["1/a.png", "2/a.png"], "2/a.png", "all.json", "2/a.png"),
         (["pics/a.png"], "C:\\Users\\me\\a.png", "all.json", "pics/a.png"),
-        (["pics/a.png"], "file:///home/me/pics/a.png", "all.json", "pics/a.png"),
+        (["pics/a.png"], "file:///data/pics/a.png", "all.json", "pics/a.png"),
         (["pics/a.png", "a.json"], "../pics/a.png", "labels/a.json", "pics/a.png"),
         (["pics/A.PNG"], "pics/a.png", "all.json", "pics/A.PNG"),
         (["a.png", "A.png"], "A.png", "all.json", "A.png"),

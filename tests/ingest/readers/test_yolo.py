@@ -55,7 +55,7 @@ def test_an_export_of_supervision(tmp_path: Path):
                 for part in ("train", "val", "test")
             },
         ),
-        ("train: [/home/me/plates/images/train]\nnames: [x]\n", {}),
+        ("train: [/data/plates/images/train]\nnames: [x]\n", {}),
         ("nc: 1\nnames: ['x']\n", {}),
     ],
 )
