@@ -195,7 +195,7 @@ def test_a_killed_run_leaves_no_lock_and_no_process(store, pairs):
     command = [Path(sys.executable).with_name("defectline"), "run", "--source", pairs, "--store", store]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert "ingest" in process.stdout.readline()
+    assert any("ingest: snapshot" in line for line in process.stdout)
     process.kill()
     process.wait()
     # The steps' processes notice that their parent has gone.
@@ -211,7 +211,7 @@ def test_an_interrupted_run_says_so_and_has_an_outcome(store, pairs):
     command = [Path(sys.executable).with_name("defectline"), "run", "--source", pairs, "--store", store]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert "ingest" in process.stdout.readline()
+    assert any("ingest: snapshot" in line for line in process.stdout)
     process.terminate()
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 143
