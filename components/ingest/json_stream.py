@@ -36,7 +36,7 @@ class _Scanner:
         self._decode = json.JSONDecoder().raw_decode
 
     def peek(self) -> str:
-        """The next character that is no white space."""
+        """The next character that is not white space."""
         while (next_ := self.text[self.at : self.at + 1]) in SPACES:
             self.at += 1
         return next_

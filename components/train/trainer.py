@@ -58,7 +58,7 @@ class Trainer(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         probability, mask = y_pred
         counts = None if self.several else self._counts(mask)
-        # Where nothing counts, the weight is 0; IGNORE itself is no number of the metric.
+        # Where nothing counts, the weight is 0; IGNORE itself is not a number of the metric.
         truth = mask if counts is None else mask * counts
         self.defect_iou.update_state(truth, probability, counts)
         return {"loss": self.loss_mean.result(), "iou": self.defect_iou.result()}

@@ -44,7 +44,7 @@ class S3Client:
     """A client for S3 and the keys that it signs with."""
 
     def __init__(self, connect_s: float, read_s: float, attempts: int, connections: int):
-        """Raises ValueError for an endpoint that is no URL, botocore's errors, and SettingsError."""
+        """Raises ValueError for an endpoint that is not a URL, botocore's errors, and SettingsError."""
         core = botocore.session.get_session()
         core.register_component("response_parser_factory", ParserFactory())
         style = {True: "path", False: "virtual", None: "auto"}[flag("DEFECTLINE_S3_PATH_STYLE")]

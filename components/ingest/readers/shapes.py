@@ -97,7 +97,7 @@ class Annotation(NamedTuple):
             marked |= value is None and bool(pixels.any())
             np.copyto(canvas, np.uint8(numbers[shape.name] if value is None else value), where=pixels)
         if not marked:
-            # Not a good picture: somebody saw a defect here.
+            # Not a good picture: a defect was seen here.
             raise SourceError(
                 f"No pixel lies in any shape: {', '.join(numbers)}.",
                 got=f"{len(self.shapes)} shapes outside the picture, or without area",
