@@ -20,6 +20,7 @@ from defectline.components.common.snapshot import Pair, publish_snapshot, read_h
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, summarize
+from defectline.components.ingest.grouping.groups import TOO_FEW_PARTS, without_twins
 from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.step_runner import StepRunner
@@ -53,7 +54,7 @@ def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say
         snapshot = read_head(store)
         assert snapshot is not None
         pairs = [p for p in read_pairs(store, snapshot) if p.accepted]
-        dealt = [deal(pairs, fold, folds) for fold in range(folds)]
+        dealt = deal_all(pairs, folds, say)
         judged = []
         for seed in seeds:
             counts: list[Count] = []
@@ -64,6 +65,19 @@ def cross_validate(parameters: Parameters, folds: int, seeds: Sequence[int], say
                 )
             judged.append(Judged(seed, counts))
         return judged
+
+
+def deal_all(pairs: Sequence[Pair], folds: int, say: Say) -> list[list[Pair]]:
+    """As `deal`, for every fold; looks alone never leave too few parts: such pictures then stand alone."""
+    try:
+        return [deal(pairs, fold, folds) for fold in range(folds)]
+    except SettingsError:
+        alone = without_twins(pairs)
+        if alone == list(pairs):
+            raise
+        dealt = [deal(alone, fold, folds) for fold in range(folds)]
+        say(TOO_FEW_PARTS)
+        return dealt
 
 
 def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:

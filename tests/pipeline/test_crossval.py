@@ -14,7 +14,7 @@ from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import Pair
-from defectline.pipeline.crossval import deal
+from defectline.pipeline.crossval import deal, deal_all
 
 TINY = ("--set", "image_size=32", "--set", "quantize=false", "--set", "epochs=1")
 
@@ -78,6 +78,18 @@ def test_folds_of_groups_have_about_as_many_pictures():
 def test_too_few_pictures_for_the_folds(ok: int, ng: int, folds: int):
     with pytest.raises(SettingsError, match="too few"):
         [deal(pairs(ok, ng), fold, folds) for fold in range(folds)]
+
+
+def test_looks_alone_leave_enough_parts_for_the_folds():
+    said: list[str] = []
+    alike = [pair._replace(group="~1") if pair.label == "NG" else pair for pair in pairs(20, 20)]
+    dealt = deal_all(alike, 4, said.append)
+    assert dealt == [deal(pairs(20, 20), fold, 4) for fold in range(4)]
+    assert said == [
+        "too few parts are left where pictures that look alike stay together: each is split alone"
+    ]
+    with pytest.raises(SettingsError, match="too few NG"):
+        deal_all([pair._replace(group="1") if pair.label == "NG" else pair for pair in alike], 4, said.append)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ NO_PATTERN = "none"
 """`group_by` where nothing is said."""
 TWIN = "~"
 """What the names of groups begin with that only looks say."""
+TOO_FEW_PARTS = "too few parts are left where pictures that look alike stay together: each is split alone"
 SHOWN = 3
 """Groups, or pictures, that a line names."""
 
@@ -72,12 +73,17 @@ def assign_sides(pairs: Sequence[Pair], known: Mapping[str, str], class_map: Map
     try:
         return assign_splits(pairs, known, class_map)
     except SourceError:
-        alone = [pair._replace(group="") if pair.group.startswith(TWIN) else pair for pair in pairs]
+        alone = without_twins(pairs)
         if alone == list(pairs):
             raise
         rows = assign_splits(alone, known, class_map)
-        say("too few parts are left where pictures that look alike stay together: each is split alone")
+        say(TOO_FEW_PARTS)
         return rows
+
+
+def without_twins(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs, those grouped by looks alone without their group."""
+    return [pair._replace(group="") if pair.group.startswith(TWIN) else pair for pair in pairs]
 
 
 def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mapping[str, str]) -> None:

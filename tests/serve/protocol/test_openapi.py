@@ -70,7 +70,8 @@ def test_the_answer_is_described_field_by_field(served):
     schemas = requests.get(f"{served.url}/openapi.json", timeout=5).json()["components"]["schemas"]
     prediction = schemas["Prediction"]
     assert set(prediction["properties"]) == set(Prediction.model_fields)
-    assert set(prediction["properties"]) - set(prediction["required"]) == {"grade", "regions", "mask_png"}
+    optional = {"grade", "regions", "mask_png", "class_areas_px"}
+    assert set(prediction["properties"]) - set(prediction["required"]) == optional
     assert prediction["properties"]["grade"]["enum"] == ["A", "B", "reject"]
     assert prediction["additionalProperties"] is schemas["Region"]["additionalProperties"] is False
     assert "null" not in json.dumps(schemas)
