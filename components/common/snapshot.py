@@ -85,6 +85,8 @@ class Pair(NamedTuple):
     does."""
     look: str = ""
     """What ingest finds near twins by: a perceptual hash."""
+    marks: str = ""
+    """Where its mask marks something, roughly: to find twins with different masks."""
 
     @property
     def accepted(self) -> bool:

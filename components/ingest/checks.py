@@ -27,6 +27,7 @@ from defectline.components.common.legend import (
 )
 from defectline.components.common.snapshot import Pair
 from defectline.components.ingest.grouping.looks import describe
+from defectline.components.ingest.grouping.masks import describe_marks, masks_differ
 from defectline.components.ingest.readers.base import Drawing
 
 MOST_DEFECT = 0.9
@@ -99,7 +100,9 @@ def check_pair(
         pair = pair._replace(roi=write_roi(roi)[0])
     note = " ".join(filter(None, (poor, truth.note, turned)))
     if pair.mask_key:
-        pair = pair._replace(areas=write_areas(truth.pixels, truth.black_white))
+        marked = (truth.pixels > 0) & (truth.black_white | (truth.pixels < IGNORE))
+        areas, marks = write_areas(truth.pixels, truth.black_white), describe_marks(marked)
+        pair = pair._replace(areas=areas, marks=marks)
     return Checked(judge(pair._replace(note=note), class_map, numbered, drawn), mask)
 
 
@@ -184,7 +187,12 @@ def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list
             replaced.update({p.id: reject(p, reason, fix) for p in group})
             continue
         kept = earlier[pixels] if earlier.get(pixels) in ids else ids[0]
+        stays = next(pair for pair in group if pair.id == kept)
         for pair in group:
             if pair.id != kept:
-                replaced[pair.id] = reject(pair, f"The same picture as {kept}.", "Remove one of the two.")
+                reason, fix = f"The same picture as {kept}.", "Remove one of the two."
+                if masks_differ(pair, stays):
+                    reason = f"The same picture as {kept}, with another mask."
+                    fix = "Keep the one whose mask is right."
+                replaced[pair.id] = reject(pair, reason, fix)
     return [replaced.get(p.id, p) if p.accepted else p for p in pairs]

@@ -24,6 +24,7 @@ from defectline.components.common.legend import class_table, counted, is_numbere
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import reason_kind
+from defectline.components.ingest.grouping.masks import find_contradictions
 from defectline.components.ingest.labels.records import marked
 from defectline.components.ingest.readers.base import Record
 
@@ -40,6 +41,7 @@ LINE_PX = 2
 COLOUR = (46, 204, 113)
 """Of outlines where there is one class."""
 HATCH_PX = 8
+CONTRADICTIONS = 6
 GROUPS, GROUP_PICTURES = 3, 6
 """Groups, and pictures of each, that are shown."""
 
@@ -120,6 +122,15 @@ def draw_sheet(source: Storage, rows: Iterable[Pair], title: str, about: About =
         for name, all_of_it, chosen, kind, card in sections:
             if all_of_it:
                 parts.append(_heading(name, len(all_of_it), len(chosen)) + cards(chosen, kind, card))
+        contradictions = find_contradictions(accepted)
+        if contradictions:
+            shown = contradictions[:CONTRADICTIONS]
+            both = readers.map(
+                lambda row: _sample(source, row, about), (row for pair in shown for row in pair)
+            )
+            sides = "".join(f'<div class="pair">{one}{next(both)}</div>' for one in both)
+            parts.append(_heading("Look the same, masks differ", len(contradictions), len(shown)))
+            parts.append(f'<div class="cards wide">{sides}</div>')
         groups = _groups(accepted)
         if groups:
             parts.append(_heading("Groups of two or more", len(groups), min(GROUPS, len(groups))))

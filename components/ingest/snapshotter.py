@@ -34,6 +34,7 @@ from defectline.components.ingest.grouping.groups import (
     present,
     say_groups,
 )
+from defectline.components.ingest.grouping.masks import find_contradictions, tell_contradictions
 from defectline.components.ingest.grouping.twins import join_twins
 from defectline.components.ingest.labels.records import (
     Labels,
@@ -143,6 +144,8 @@ def take_snapshot(
     if settings.group_by == NO_PATTERN:
         rows = join_twins(rows, earlier)
     say_groups(rows)
+    if contradictions := find_contradictions(rows):
+        say(tell_contradictions(contradictions))
     splits = known_splits(listed, present(rows), decided)
     official = official_splits(labels.layout.records, rows, splits)
     for note in official.notes:

@@ -58,7 +58,7 @@ def join_twins(pairs: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
     groups = _Groups([before.get(one, "") for one in pixels])
     if new.any():
         looks = [pool[one].look for one in pixels]
-        likeness = Likeness(looks, _shared(looks))
+        likeness = Likeness(looks, shared_cells(looks))
         least = _least(likeness, len(pixels))
         for one, other in _candidates(looks, [pool[name].id for name in pixels], new):
             if not groups.together(one, other) and likeness(one, other, least) >= least:
@@ -77,7 +77,7 @@ def _is_free(pair: Pair) -> bool:
     return not pair.group or pair.group.startswith(TWIN)
 
 
-def _shared(looks: Sequence[str]) -> NDArray[np.float32]:
+def shared_cells(looks: Sequence[str]) -> NDArray[np.float32]:
     """What the pictures have in common, such as the shape of a part that always lies in one place."""
     total = np.zeros((SIDE, SIDE), np.float64)
     for look in looks:
