@@ -1,0 +1,55 @@
+"""What defects are painted with: draws over orders of magnitude, smooth noise, and a fill for holes."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+
+def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
+    """Evenly spread over the orders of magnitude; `low` where `high` is less."""
+    return float(low * (max(high, low) / low) ** random.random())
+
+
+def smooth_noise(
+    random: np.random.Generator, height: int, width: int, cell: float, octaves: int = 2, aspect: float = 1
+) -> Field:
+    """Random hills (height, width) of mean 0 and spread 1, about `cell` px from one to the next.
+
+    Each octave adds hills of half the size and half the height, as Perlin's noise has them; `aspect` times
+    as wide as high.
+    """
+    total = np.zeros((height, width), np.float32)
+    for octave in range(octaves):
+        step = max(cell / 2**octave, 1)
+        rows = min(height, int(height / (step / aspect**0.5)) + 2)
+        columns = min(width, int(width / (step * aspect**0.5)) + 2)
+        hills = random.standard_normal((max(rows, 1), max(columns, 1)), np.float32)
+        total += cv2.resize(hills, (width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
+    return (total - total.mean()) / max(float(total.std()), 1e-3)
+
+
+def blurred(values: Field, sigma_x: float, sigma_y: float = 0) -> Field:
+    """Gaussian blur of (H, W) or (H, W, C), of the same shape; `sigma_y` as `sigma_x` where it is 0."""
+    soft = cv2.GaussianBlur(values, (0, 0), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(soft, np.float32).reshape(values.shape)
+
+
+def filled(values: Field, known: Field) -> Field:
+    """(H, W, C) with smooth values where `known` (H, W), 0 to 1, is 0, continuing those where it is 1.
+
+    From coarse to fine, each level half the size of the one below: much as solving Poisson's equation, in a
+    hundredth of the time.
+    """
+    height, width, _ = values.shape
+    weight = known[..., None]
+    if min(height, width) <= 2:
+        mean = (values * weight).sum((0, 1)) / max(float(weight.sum()), 1e-3)
+        return values * weight + mean * (1 - weight)
+    half = (width + 1) // 2, (height + 1) // 2
+    share = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    sums = cv2.resize(values * weight, half, interpolation=cv2.INTER_AREA).reshape(*share.shape, -1)
+    coarse = filled(sums / np.maximum(share, 1e-3)[..., None], np.minimum(4 * share, 1))
+    fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(values.shape)
+    return values * weight + fine * (1 - weight)
