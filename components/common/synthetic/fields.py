@@ -13,21 +13,30 @@ def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
 
 
 def smooth_noise(
-    random: np.random.Generator, height: int, width: int, cell: float, octaves: int = 2, aspect: float = 1
+    random: np.random.Generator, shape: tuple[int, ...], cell: float, octaves: int = 2, aspect: float = 1
 ) -> Field:
-    """Random hills (height, width) of mean 0 and spread 1, about `cell` px from one to the next.
+    """Random hills (H, W) of mean 0 and spread 1, about `cell` px from one to the next.
 
     Each octave adds hills of half the size and half the height, as Perlin's noise has them; `aspect` times
     as wide as high.
     """
+    height, width = shape
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         step = max(cell / 2**octave, 1)
         rows = min(height, int(height / (step / aspect**0.5)) + 2)
         columns = min(width, int(width / (step * aspect**0.5)) + 2)
-        hills = random.standard_normal((max(rows, 1), max(columns, 1)), np.float32)
-        total += cv2.resize(hills, (width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
-    return (total - total.mean()) / max(float(total.std()), 1e-3)
+        hills = random.standard_normal((rows, columns), np.float32) / 2**octave
+        total += cv2.resize(hills, (width, height), interpolation=cv2.INTER_CUBIC)
+    mean, spread = cv2.meanStdDev(total)
+    return (total - np.float32(mean[0, 0])) / np.float32(max(spread[0, 0], 1e-3))
+
+
+def angle(random: np.random.Generator) -> float:
+    """In radians: any, or often, as what machines and rollers leave, along a side of the picture."""
+    if random.random() < 0.4:
+        return float(random.normal(0, 0.06) + np.pi / 2 * random.integers(2))
+    return float(random.uniform(0, np.pi))
 
 
 def blurred(values: Field, sigma_x: float, sigma_y: float = 0) -> Field:

@@ -73,7 +73,7 @@ def tone(random: np.random.Generator, site: Site) -> Field:
         amount = amount * here / np.maximum(mean, 8)
     shape = site.shape[..., None]
     if random.random() < 0.5:
-        hills = smooth_noise(random, *site.shape.shape, log_uniform(random, 2, 24))[..., None]
+        hills = smooth_noise(random, site.shape.shape, log_uniform(random, 2, 24))[..., None]
         shape = shape * np.clip(1 + random.uniform(0.1, 0.5) * hills, 0, 2)
     return shape * amount
 
@@ -104,15 +104,8 @@ def grafted(random: np.random.Generator, site: Site) -> Field:
 
 def texture(random: np.random.Generator, site: Site) -> Field:
     """Grain, fine or coarse, round or in streaks."""
-    height, width = site.shape.shape
-    grain = smooth_noise(
-        random,
-        height,
-        width,
-        log_uniform(random, 1, 12),
-        int(random.integers(1, 3)),
-        log_uniform(random, 0.1, 10),
-    )
+    cell, octaves = log_uniform(random, 1, 12), int(random.integers(1, 3))
+    grain = smooth_noise(random, site.shape.shape, cell, octaves, log_uniform(random, 0.1, 10))
     return (site.shape * grain * site.strength)[..., None] * _tint(random, site.picture.shape[2])
 
 
@@ -141,7 +134,7 @@ def missing(random: np.random.Generator, site: Site) -> Field:
 def doubled(random: np.random.Generator, site: Site) -> Field:
     """The structure a second time, some px beside: over it, the lighter, the darker or the mean of both."""
     here, there = site.here, site.moved(*_offset(random, site))
-    both = (there, np.maximum(here, there), np.minimum(here, there), (here + there) / 2)
+    both = (there, np.maximum(here, there), np.minimum(here, there), (here + there) / np.float32(2))
     return site.mixed(both[random.integers(len(both))])
 
 

@@ -6,7 +6,7 @@ strength are drawn over orders of magnitude, the strength relative to the pictur
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from defectline.components.common.synthetic.visibility import Limits, limits, se
 
 Shape = Callable[[np.random.Generator, int, float], Field]
 Filling = Callable[[np.random.Generator, Site], Field]
+Kind = TypeVar("Kind", Shape, Filling)
 
 BROAD: Mapping[Shape, float] = {
     shapes.blob: 0.3,
@@ -33,7 +34,7 @@ THIN: Mapping[Shape, float] = {
     strokes.crack: 0.07,
     strokes.band: 0.04,
 }
-SHAPES = BROAD | THIN
+SHAPES = {**BROAD, **THIN}
 """Shape → how often it is drawn."""
 INTO_BROAD: Mapping[Filling, float] = {
     fillings.tone: 0.3,
@@ -59,11 +60,13 @@ COUNTS = (0.65, 0.22, 0.13)
 """How often one, two, three defects are painted."""
 AREA = (1e-4, 0.1)
 """Of the picture."""
-STRENGTH = (0.5, 12)
+STRENGTH = (0.8, 12)
 """Times what can just be seen."""
 TRIES = 4
 MOST_COVERED = 0.5
 """Of what counts."""
+LEAST_SEEN = 1.5e-4
+"""Of what counts: less is painted again."""
 LEAST_COUNTED_PX = 64
 """Into less nothing is painted."""
 
@@ -73,6 +76,25 @@ class Painted(NamedTuple):
     """(S, S, C)"""
     mask: NDArray[np.uint8]
     """(S, S): 0 good, 1 defect, 255 near the limit of visibility."""
+
+
+class Ground(NamedTuple):
+    """What defects are painted on."""
+
+    picture: NDArray[np.uint8]
+    """(S, S, C), as it was."""
+    donor: NDArray[np.uint8]
+    limit: Limits
+    counts: NDArray[np.uint8] | None
+    """(S, S) of 0 and 1; None where everything counts."""
+    places: NDArray[np.intp]
+    """Which pixels count, of the flat picture; none where all do."""
+
+    def place(self, random: np.random.Generator) -> tuple[int, int]:
+        """A random pixel that counts: y, x."""
+        height, width = self.picture.shape[:2]
+        chosen = random.integers(height * width if self.counts is None else len(self.places))
+        return divmod(int(chosen if self.counts is None else self.places[chosen]), width)
 
 
 def paint_defects(
@@ -88,26 +110,16 @@ def paint_defects(
     over at most half of it. The mask holds some 1, unless there is almost no place that counts: then the
     picture comes back as it is. Of 224×224 grey about 2 ms on one core.
     """
-    inside = None if counts is None else np.flatnonzero(counts == 1)
-    room = picture.shape[0] * picture.shape[1] if inside is None else len(inside)
-    if room < LEAST_COUNTED_PX:
-        return Painted(picture.copy(), np.zeros(picture.shape[:2], np.uint8))
-    limit = limits(picture)
-    allowed = None if inside is None else (counts == 1).astype(np.float32)
-    for attempt in range(TRIES + 1):
-        painted = picture.copy()
-        if attempt == TRIES:
-            _paint_dot(painted, random, allowed, inside)
-        else:
-            for _ in range(1 + int(random.choice(len(COUNTS), p=COUNTS))):
-                shape, filling = draw_kind(random)
-                _paint(painted, donor, random, shape, filling, limit, allowed, inside)
-        mask = seen(picture, painted, limit)
-        if allowed is not None:
-            mask *= counts == 1
-        covered = np.count_nonzero(mask)
-        if np.any(mask == 1) and covered <= MOST_COVERED * room:
-            return Painted(painted, mask)
+    allowed = None if counts is None else (counts == 1).view(np.uint8)
+    places = np.flatnonzero(allowed) if allowed is not None else np.empty(0, np.intp)
+    room = picture[..., 0].size if allowed is None else len(places)
+    if room >= LEAST_COUNTED_PX:
+        ground = Ground(picture, donor, limits(picture), allowed, places)
+        for attempt in range(TRIES + 1):
+            painted = _paint_some(random, ground) if attempt < TRIES else _paint_dot(random, ground)
+            visible = np.count_nonzero(painted.mask == 1)
+            if visible >= LEAST_SEEN * room and np.count_nonzero(painted.mask) <= MOST_COVERED * room:
+                return painted
     return Painted(picture.copy(), np.zeros(picture.shape[:2], np.uint8))
 
 
@@ -117,58 +129,51 @@ def draw_kind(random: np.random.Generator) -> tuple[Shape, Filling]:
     return shape, _weighted(random, INTO_THIN if shape in THIN else INTO_BROAD)
 
 
-def _weighted(random: np.random.Generator, weights: Mapping):
-    mark = random.random() * sum(weights.values())
-    for each, weight in weights.items():
-        mark -= weight
-        if mark < 0:
-            return each
-    return each
-
-
-def _paint(
-    picture: NDArray[np.uint8],
-    donor: NDArray[np.uint8],
-    random: np.random.Generator,
-    shape: Shape,
-    filling: Filling,
-    limit: Limits,
-    allowed: Field | None,
-    inside: NDArray[np.intp] | None,
-) -> None:
-    """Paint one defect into the picture, in place."""
+def paint(
+    picture: NDArray[np.uint8], ground: Ground, random: np.random.Generator, shape: Shape, filling: Filling
+) -> tuple[tuple[slice, slice], Field]:
+    """Paint one defect into the picture, in place: in which box, and its shape there."""
     size = len(picture)
     drawn = shape(random, size, log_uniform(random, *AREA) * size**2)
-    y, x = _position(random, picture, inside)
+    y, x = ground.place(random)
     top, left = y - drawn.shape[0] // 2, x - drawn.shape[1] // 2
     drawn = drawn[max(-top, 0) : size - top, max(-left, 0) : size - left]
     top, left = max(top, 0), max(left, 0)
     box = slice(top, top + drawn.shape[0]), slice(left, left + drawn.shape[1])
-    strength = float(limit.fine[y, x]) * log_uniform(random, *STRENGTH)
-    changed = filling(random, Site(picture, donor, top, left, drawn, min(strength, 255)))
-    if allowed is not None:
-        changed *= allowed[box][..., None]
-    picture[box] = np.clip(np.rint(picture[box] + changed), 0, 255).astype(np.uint8)
+    strength = min(float(ground.limit.fine[y, x]) * log_uniform(random, *STRENGTH), 255)
+    changed = filling(random, Site(picture, ground.donor, top, left, drawn, strength))
+    if ground.counts is not None:
+        changed *= ground.counts[box][..., None]
+    picture[box] = np.clip(np.rint(picture[box] + changed), 0, 255)
+    return box, drawn
 
 
-def _position(
-    random: np.random.Generator, picture: NDArray[np.uint8], inside: NDArray[np.intp] | None
-) -> tuple[int, int]:
-    height, width = picture.shape[:2]
-    place = random.integers(height * width if inside is None else len(inside))
-    y, x = divmod(int(place if inside is None else inside[place]), width)
-    return y, x
+def _paint_some(random: np.random.Generator, ground: Ground) -> Painted:
+    painted = ground.picture.copy()
+    outlines = np.zeros(painted.shape[:2], np.uint8)
+    for _ in range(1 + int(np.searchsorted(np.cumsum(COUNTS[:-1]), random.random()))):
+        box, drawn = paint(painted, ground, random, *draw_kind(random))
+        outlines[box] |= drawn > 0.3
+    return _marked(painted, ground, outlines)
 
 
-def _paint_dot(
-    picture: NDArray[np.uint8],
-    random: np.random.Generator,
-    allowed: Field | None,
-    inside: NDArray[np.intp] | None,
-) -> None:
-    """Paint a dot that is seen on any ground, in place: black on light ground and white on dark."""
-    y, x = _position(random, picture, inside)
-    drawn = np.zeros(picture.shape[:2], np.uint8)
-    cv2.circle(drawn, (x, y), max(2, len(picture) // 64), 1, -1)
-    where = drawn > 0 if allowed is None else (drawn > 0) & (allowed > 0)
-    picture[where] = 0 if picture[where].mean() > 127 else 255
+def _paint_dot(random: np.random.Generator, ground: Ground) -> Painted:
+    """Paint a dot that is seen on any ground: black on light ground and white on dark."""
+    painted = ground.picture.copy()
+    y, x = ground.place(random)
+    dot = np.zeros(painted.shape[:2], np.uint8)
+    cv2.circle(dot, (x, y), max(2, len(dot) // 64), 1, -1)
+    if ground.counts is not None:
+        dot &= ground.counts
+    painted[dot > 0] = 0 if painted[dot > 0].mean() > 127 else 255
+    return _marked(painted, ground, dot)
+
+
+def _marked(painted: NDArray[np.uint8], ground: Ground, outlines: NDArray[np.uint8]) -> Painted:
+    mask = seen(ground.picture, painted, ground.limit, outlines)
+    return Painted(painted, mask if ground.counts is None else mask * ground.counts)
+
+
+def _weighted(random: np.random.Generator, weights: Mapping[Kind, float]) -> Kind:
+    ends = np.cumsum(list(weights.values()))
+    return list(weights)[int(np.searchsorted(ends, random.random() * ends[-1], "right"))]

@@ -3,13 +3,19 @@
 import cv2
 import numpy as np
 
-from defectline.components.common.synthetic.fields import Field, blurred, log_uniform, smooth_noise
+from defectline.components.common.synthetic.fields import Field, angle, blurred, log_uniform, smooth_noise
 
 
 def blob(random: np.random.Generator, size: int, area: float) -> Field:
-    """A patch of about `area` px with a noisy outline, long or round, its edge sharp to very soft."""
+    """A patch of about `area` px with a noisy outline, long or round; its edge sharp, soft or of specks."""
     inside, thin = _distance_inside(random, size, area)
-    return _soft(inside, log_uniform(random, 0.5, max(1, thin)))
+    shape = _soft(inside, log_uniform(random, 0.5, max(1, 2 * thin)))
+    if thin > 4 and random.random() < 0.25:
+        specks = random.random(shape.shape, np.float32) if random.random() < 0.5 else None
+        if specks is None:
+            specks = 0.5 + 0.3 * smooth_noise(random, shape.shape, log_uniform(random, 1.5, thin))
+        shape = _soft(blurred(shape, thin / 4) - specks, 0.3)
+    return shape
 
 
 def ring(random: np.random.Generator, size: int, area: float) -> Field:
@@ -24,9 +30,8 @@ def ring(random: np.random.Generator, size: int, area: float) -> Field:
 def islands(random: np.random.Generator, size: int, area: float) -> Field:
     """Patches of smooth noise above a height, dense in the middle of about three times the area."""
     inside, thin = _distance_inside(random, size, 3 * area)
-    height, width = inside.shape
     aspect = log_uniform(random, 0.2, 5)
-    hills = smooth_noise(random, height, width, log_uniform(random, 2, max(3, thin)), 3, aspect)
+    hills = smooth_noise(random, inside.shape, log_uniform(random, 2, max(3, thin)), 3, aspect)
     soft = log_uniform(random, 0.1, 1)
     return np.clip((hills - random.uniform(0, 1.2)) / soft + 0.5, 0, 1) * _soft(inside, max(1, thin))
 
@@ -42,7 +47,7 @@ def polygon(random: np.random.Generator, size: int, area: float) -> Field:
     width, height = np.minimum(np.ceil(points.max(axis=0)) + 3, 2 * size).astype(int)
     drawn = np.zeros((height, width), np.uint8)
     cv2.fillPoly(drawn, [np.rint(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return blurred(drawn.astype(np.float32) / 255, log_uniform(random, 0.4, 2))
+    return blurred(drawn * np.float32(1 / 255), log_uniform(random, 0.4, 2))
 
 
 def dots(random: np.random.Generator, size: int, area: float) -> Field:
@@ -60,29 +65,28 @@ def dots(random: np.random.Generator, size: int, area: float) -> Field:
     ):
         centre = round(x * 16), round(y * 16)
         cv2.circle(drawn, centre, max(round(each * 16), 8), int(tone), -1, cv2.LINE_AA, 4)
-    return blurred(drawn.astype(np.float32) / 255, log_uniform(random, 0.4, max(0.5, radius / 2)))
+    return blurred(drawn * np.float32(1 / 255), log_uniform(random, 0.4, max(0.5, radius / 2)))
 
 
 def _distance_inside(random: np.random.Generator, size: int, area: float) -> tuple[Field, float]:
     """How many px each pixel is inside of a noisy ellipse of about `area` px; and half its width in px."""
-    aspect, angle = log_uniform(random, 1, 6), random.uniform(0, np.pi)
-    thin = max((area / np.pi / aspect) ** 0.5, 0.8)
-    long = min(area / np.pi / thin, 0.7 * size)
+    thin = max((area / np.pi / log_uniform(random, 1, 6)) ** 0.5, 0.8)
+    long = min(area / np.pi / thin, 0.35 * size)
     rough = random.uniform(0, 0.7)
-    cos, sin = np.cos(angle), np.sin(angle)
     grow = 1.1 + rough
-    half_height, half_width = (
-        int(grow * np.hypot(long * a, thin * b)) + 3 for a, b in ((sin, cos), (cos, sin))
-    )
-    y, x = np.ogrid[-half_height : half_height + 1, -half_width : half_width + 1]
-    along = ((x * cos + y * sin) / long).astype(np.float32)
-    across = ((y * cos - x * sin) / thin).astype(np.float32)
-    distance = np.sqrt(along**2 + across**2)
-    hills = smooth_noise(random, *distance.shape, log_uniform(random, 2, 2 * thin + 2), 3)
-    # Hills outside do not rise above the ground, so that the box holds the whole defect.
-    return (1 - distance + rough * 0.5 * np.clip(hills, -2, 2) * np.clip(grow - distance, 0, 1)) * thin, thin
+    turn = angle(random)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    height = int(grow * np.hypot(long * sin, thin * cos)) + 3
+    width = int(grow * np.hypot(long * cos, thin * sin)) + 3
+    y = np.arange(-height, height + 1, dtype=np.float32)[:, None]
+    x = np.arange(-width, width + 1, dtype=np.float32)
+    distance = cv2.magnitude((x * cos + y * sin) / np.float32(long), (y * cos - x * sin) / np.float32(thin))
+    hills = smooth_noise(random, distance.shape, log_uniform(random, 2, 2 * thin + 2), 3)
+    # Outside the hills get flat, so that the box holds the whole defect.
+    hills *= np.clip(np.float32(grow) - distance, 0, 1) * np.float32(rough / 2)
+    return (1 - distance + hills) * np.float32(thin), thin
 
 
 def _soft(inside: Field, width: float) -> Field:
     """From 0 to 1 over `width` px of the edge."""
-    return np.clip(inside / width + 0.5, 0, 1)
+    return np.clip(inside / np.float32(width) + np.float32(0.5), 0, 1)

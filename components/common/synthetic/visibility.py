@@ -1,6 +1,6 @@
 """Which changes of a picture can be seen: relative to its own noise, a change of so many grey levels.
 
-A change is seen where it is large in itself, or where it is half as large and stands out from a coarser
+A change is seen where it is large in itself, or where it is half as large and stands out from a blurred
 view of the picture, in which noise averages out and an even stain does not.
 """
 
@@ -16,80 +16,96 @@ LEAST = 4.0
 """Grey levels that are seen where there is no noise."""
 NOISES = 2.5
 """Standard deviations of the noise around that are seen on top of it."""
+STRUCTURE = 0.3
+"""Of the contrast to within a few px, which hides changes as well."""
 MOST = 48.0
 """Grey levels that are seen everywhere."""
 DOUBTFUL = 0.5
 """Of the limit: where smaller changes begin that may be seen or not."""
 SMOOTHING_PX = 0.8
 """Standard deviation of the Gaussian over which a change counts."""
-COARSE = 4
-"""A pixel of the coarser view has so many pixels a side."""
-COARSE_LEAST = 3.0
+BROAD_PX = 2.6
+"""Of the one of the blurred view."""
+REDUCED = 4
+"""So many times reduced the picture is about as smooth as the blurred view; its noise is measured there."""
 WINDOWS = 8
 """The noise is estimated in so many places a side."""
-GAPS = 64
-"""Gaps up to one GAPSth of the picture's side between what is seen belong to nobody."""
+GAPS, INNER_GAPS = 1 / 64, 1 / 8
+"""Of the picture's side: gaps that belong to nobody between what is seen, anywhere and within one outline."""
 
 
 class Limits(NamedTuple):
-    """How many grey levels a change must have to be seen, at most MOST; float32."""
+    """How many grey levels a change must have to be seen, at most MOST: float32 (S, S)."""
 
     fine: Field
-    """(S, S)"""
-    coarse: Field
-    """(S / COARSE, S / COARSE), of the coarser view."""
+    broad: Field
+    """In the blurred view."""
 
 
 def limits(picture: NDArray[np.uint8]) -> Limits:
     """What can be seen on the picture (S, S, C)."""
-    levels = picture.astype(np.float32)
+    height, width = picture.shape[:2]
+    size = max(width // REDUCED, 1), max(height // REDUCED, 1)
+    fine, broad = picture.astype(np.float32), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    broad = blurred(broad.reshape(size[1], size[0], -1).astype(np.float32), 0.6)
     return Limits(
-        np.minimum(LEAST + NOISES * _noise(levels), MOST),
-        np.minimum(COARSE_LEAST + NOISES * _noise(_coarse(levels)), MOST),
+        *(
+            np.minimum(cv2.resize(_limit(levels), (width, height), interpolation=cv2.INTER_LINEAR), MOST)
+            for levels in (fine, broad)
+        )
     )
 
 
 def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Field:
-    """Grey levels (S, S) by which pictures (S, S, C) differ, lightly smoothed: of the channels the most."""
-    return blurred(
-        cv2.absdiff(before, after).reshape(before.shape).max(axis=2).astype(np.float32), SMOOTHING_PX
-    )
+    """Grey levels (H, W) by which pictures (H, W, C) differ, lightly smoothed: of the channels the most."""
+    difference = cv2.absdiff(before, after).reshape(before.shape).max(axis=2)
+    return blurred(difference.astype(np.float32), SMOOTHING_PX)
 
 
-def seen(before: NDArray[np.uint8], after: NDArray[np.uint8], limit: Limits) -> NDArray[np.uint8]:
+def seen(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], limit: Limits, outlines: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """The mask (S, S) of what changed: 1 where one sees it, 0 where not, 255 where that is in doubt.
 
-    In doubt are changes between DOUBTFUL of the limit and the limit, the rim of what is seen, and narrow
-    gaps in it.
+    In doubt are changes between DOUBTFUL of the limit and the limit, the rim of what is seen, and gaps in
+    it, which within the `outlines` of defects, (S, S) of 0 and 1, are wide ones too.
     """
-    size = before.shape[0]
-    differs = change(before, after) / limit.fine
-    coarse = np.abs(_coarse(after.astype(np.float32) - before)).max(axis=2) / limit.coarse
-    broad = cv2.resize(coarse, before.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    mask = np.zeros(before.shape[:2], np.uint8)
+    left, top, width, height = cv2.boundingRect(cv2.absdiff(before, after).reshape(before.shape).max(axis=2))
+    around = _side(GAPS, before) + int(4 * BROAD_PX)
+    rows = slice(max(top - around, 0), top + height + around)
+    columns = slice(max(left - around, 0), left + width + around)
+    before, after, outlines = before[rows, columns], after[rows, columns], outlines[rows, columns]
+    differs = change(before, after) / limit.fine[rows, columns]
     doubtful = differs >= DOUBTFUL
-    certain = ((differs >= 1) | (doubtful & (broad >= 1))).astype(np.uint8)
-    side = 2 * (size // (2 * GAPS)) + 3
-    closed = cv2.morphologyEx(certain, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-    rim = cv2.dilate(closed, np.ones((3, 3), np.uint8))
-    return np.where(certain > 0, 1, np.where(doubtful | (rim > 0), 255, 0)).astype(np.uint8)
+    broad = np.abs(blurred(after.astype(np.float32) - before, BROAD_PX)).max(axis=2)
+    certain = (differs >= 1) | (doubtful & (broad >= limit.broad[rows, columns]))
+    marked = certain.astype(np.uint8)
+    doubt = cv2.dilate(_closed(marked, _side(GAPS, mask)), np.ones((3, 3), np.uint8))
+    doubt |= _closed(marked, _side(INNER_GAPS, mask)) & outlines
+    doubt |= doubtful
+    # 255 × doubt, where not certain.
+    mask[rows, columns] = np.where(certain, 1, doubt * np.uint8(255))
+    return mask
 
 
-def _coarse(levels: Field) -> Field:
-    height, width, channels = levels.shape
-    size = max(width // COARSE, 1), max(height // COARSE, 1)
-    return blurred(
-        cv2.resize(levels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], channels), 0.6
+def _side(share: float, picture: NDArray[np.uint8]) -> int:
+    """An odd number of pixels."""
+    return 2 * int(share * max(picture.shape[:2]) / 2) + 3
+
+
+def _closed(marked: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return cv2.morphologyEx(marked, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+
+
+def _limit(levels: Field) -> Field:
+    """The limit (H, W) of (H, W, C), of the channels the largest."""
+    detail = cv2.absdiff(levels, blurred(levels, 1.5)).reshape(levels.shape).max(axis=2)
+    windows = min(WINDOWS, detail.shape[1]), min(WINDOWS, detail.shape[0])
+    # Edges and bright points hardly raise the mean of roots; for Gaussian noise its square is 0.68 standard
+    # deviations.
+    roots = cv2.resize(np.sqrt(detail), windows, interpolation=cv2.INTER_AREA)
+    noise = cv2.resize(
+        np.square(roots) / np.float32(0.68), detail.shape[::-1], interpolation=cv2.INTER_LINEAR
     )
-
-
-def _noise(levels: Field) -> Field:
-    """Standard deviation (H, W) of the noise around each pixel of (H, W, C), of the channels the largest.
-
-    Of what a blur takes away, the mean of square roots: edges and bright points hardly raise it.
-    """
-    height, width, channels = levels.shape
-    windows = min(WINDOWS, width), min(WINDOWS, height)
-    roots = np.sqrt(np.abs(levels - blurred(levels, 1.5)))
-    mean = cv2.resize(roots, windows, interpolation=cv2.INTER_AREA).reshape(windows[1], windows[0], channels)
-    # For Gaussian noise the squared mean of roots is 0.68 standard deviations.
-    return cv2.resize(np.square(mean).max(axis=2) / 0.68, (width, height), interpolation=cv2.INTER_LINEAR)
+    return LEAST + NOISES * noise + STRUCTURE * blurred(detail, 2)
