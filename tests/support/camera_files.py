@@ -138,6 +138,8 @@ def wide() -> Iterator[CameraFile]:
     yield CameraFile("14-of-16-rgb-png", bgr(low), eight(low), note=noted)
     yield CameraFile("14-of-16-grey-png", encode(low[..., 0]), eight(low[..., 0]), note=noted)
     yield CameraFile("14-of-16-rgb-tiff", tiff(low, "rgb"), eight(low), note=noted)
+    alpha = np.dstack([low[..., 0], grey() | 65535])
+    yield CameraFile("14-of-16-grey-alpha-png", png(alpha, 16, 4), eight(low[..., 0]), note=noted)
     sliver = (30_000 + grey() // 40).astype(np.uint16)
     yield CameraFile("sliver-grey-png", encode(sliver), words="of 256 levels of its 16 bits it uses 7")
     yield CameraFile("sliver-rgb-png", bgr(np.dstack([sliver] * 3)), words="of its 16 bits it uses 7")

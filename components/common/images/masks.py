@@ -95,12 +95,6 @@ def _values(opened: Opened) -> NDArray[Any]:
     """(H, W) of a grey picture, (H, W, 3) of one in colour, with all bits of the file."""
     picture = opened.picture
     if picture.mode == "LA":
-        if opened.bits == 16:
-            raise UnreadableImage(
-                "The mask is grey of 16 bits with alpha.",
-                got="2 channels of 16 bits",
-                fix="Export it without alpha, as PNG.",
-            )
         return np.asarray(picture)[..., 0]
     if len(picture.getbands()) == 1:
         return np.asarray(picture)

@@ -103,13 +103,17 @@ def open_picture(data: bytes) -> Opened:
 def sixteen_bits(opened: Opened) -> NDArray[np.uint16]:
     """All bits of a picture in colour whose channels have 16, (H, W, bands of its mode).
 
-    The lower eight are 0 where Pillow cannot unpack them: grey with alpha, and colours times alpha.
+    The lower eight are 0 where Pillow cannot unpack them: colours times alpha.
     """
     upper = np.left_shift(np.asarray(opened.picture), 8, dtype=np.uint16)
     again = _open(opened.data)
     tile, rawmode = again.tile[0], again.tile[0].args
     # Of PNG a name, of TIFF the first of three arguments.
     name, *rest = rawmode if isinstance(rawmode, tuple) else (rawmode,)
+    if name == "LA;16B":
+        halves = _open(png.in_halves(opened.data))
+        _load(halves, opened.data)
+        return np.asarray(halves).view(">u2")[..., [0, 0, 0, 1]].astype(np.uint16)
     # PNG is big-endian, and libtiff gives the processor's order, so the other order takes the lower byte.
     other = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"} | {
         f"{mode};16N": f"{mode};16B" for mode in ("RGB", "RGBA", "RGBX", "CMYK")

@@ -34,6 +34,13 @@ def bits(data: bytes) -> int:
     return data[24]
 
 
+def in_halves(data: bytes) -> bytes:
+    """A grey PNG of 16 bits with alpha as one of 8 bits in four channels: the upper and lower half of each."""
+    # Each pixel has as many bytes, so that the rows of both are the same.
+    header = data[12:24] + bytes((8, 6)) + data[26:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Type and bytes of each chunk, up to the last that is whole."""
     at, whole = len(SIGNATURE), memoryview(data)

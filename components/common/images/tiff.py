@@ -20,6 +20,8 @@ JPEG_CODED = (6, 7)
 REDUCED = 0b101
 """In SUBFILE: a smaller version of another picture, or where it is transparent."""
 MOST_PAGES = 16
+PACKED = range(9, 16)
+"""Bits a channel that do not fill two bytes; Pillow reads 12 of some greys."""
 SUPPORTED = {number for number, name in COMPRESSION_INFO.items() if name != "webp"}
 PHOTOMETRICS = {
     0: "grey, white is 0",
@@ -66,7 +68,15 @@ def unreadable_tags(data: bytes) -> UnreadableImage | None:
     tags = _read_tags(data)
     if tags is None:
         return None
-    return _problem(tags) or unread(
+    if problem := _problem(tags):
+        return problem
+    if (bits := _first(tags, BITS, 1)) in PACKED:
+        return unread(
+            f"The picture is a TIFF of {bits} bits a channel, packed without gaps, which is not read.",
+            _describe(tags),
+            AS_16_BITS,
+        )
+    return unread(
         "The picture is a TIFF of a kind that is not read.",
         _describe(tags),
         "Save it as grey or RGB with 8 or 16 bits a channel, as TIFF or PNG.",

@@ -1,13 +1,14 @@
 """Masks come out of every usual file, and a doubtful one is refused."""
 
 import re
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from camera_files import chunk, png
 from numpy.typing import NDArray
-from pictures import encode, mask, noise, with_palette
+from pictures import encode, mask, noise, turned, with_palette
 from PIL import Image
 
 from defectline.components.common.images.masks import decode_mask, encode_mask, read_mask
@@ -18,6 +19,11 @@ COLOUR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 LOSSLESS = [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})]
 
 
+def with_alpha(values: NDArray[Any], alpha: int = 65535, extra: bytes = b"") -> bytes:
+    """A grey PNG of 16 bits with alpha."""
+    return png(np.dstack([values, np.full(values.shape, alpha)]), 16, 4, extra)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -26,6 +32,8 @@ LOSSLESS = [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "ti
         pytest.param(encode(mask(True) > 0), id="one-bit"),
         pytest.param(encode(mask(True), "BMP"), id="bmp"),
         pytest.param(encode((mask(True) // 255).astype(np.uint16)), id="sixteen-bit"),
+        pytest.param(with_alpha(mask(True) // 255), id="sixteen-bit-alpha-1"),
+        pytest.param(with_alpha(mask(True) * np.uint16(257)), id="sixteen-bit-alpha-65535"),
         pytest.param(encode((mask(True) / 255).astype(np.float32), "TIFF"), id="float"),
         pytest.param(encode(cv2.merge([mask(True)] * 3)), id="rgb"),
         pytest.param(encode(cv2.merge([mask(True)] * 3 + [np.full((16, 16), 255, np.uint8)])), id="opaque"),
@@ -107,6 +115,7 @@ def doubtful(area: int, streak: int) -> NDArray[np.uint8]:
             encode((mask(True) / 510).astype(np.float32), "TIFF"), "neither two values", "0, 0.5", id="float"
         ),
         pytest.param(encode(cv2.merge([mask(True)] * 4)), "transparent", "alpha", id="transparent"),
+        pytest.param(with_alpha(mask(True), 300), "transparent", "alpha", id="sixteen-bit-transparent"),
         pytest.param(encode(mask(True))[:-30], "damaged", "truncated", id="truncated"),
     ],
 )
@@ -122,6 +131,8 @@ def test_numbers_of_classes_are_read_as_they_are():
     assert np.array_equal(decode_mask(encode(numbers)), numbers)
     palette = with_palette(np.array([[0, 1, 2]], np.uint8), [0, 0, 0, 9, 9, 9, 5, 5, 5])
     assert decode_mask(encode(palette)).tolist() == [[0, 1, 2]]
+    exif = chunk(b"eXIf", turned(6).tobytes().removeprefix(b"Exif\0\0"))
+    assert decode_mask(with_alpha(numbers, extra=exif)).tolist() == numbers.T.tolist()
     # 255 alone is a mark, unless the file is known to hold numbers.
     marked = encode(np.array([[0, 255]], np.uint8))
     assert decode_mask(marked).tolist() == [[0, 1]]

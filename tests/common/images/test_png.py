@@ -1,9 +1,13 @@
 """What is not the picture is left out of a PNG, and nothing else."""
 
-from camera_files import chunk
-from pictures import encode, noise, turned
+import io
 
-from defectline.components.common.images.png import bare, bits
+import numpy as np
+from camera_files import chunk, png
+from pictures import encode, noise, turned
+from PIL import Image
+
+from defectline.components.common.images.png import bare, bits, in_halves
 
 PLAIN = encode(noise(0))
 
@@ -32,3 +36,9 @@ def test_what_cannot_be_taken_apart_is_left_to_the_decoder():
 def test_the_header_says_how_many_bits():
     assert bits(PLAIN) == 8
     assert bits(encode(noise(0) > 99)) == 1
+
+
+def test_a_wide_grey_with_alpha_is_read_in_halves():
+    values = np.array([[[0x1234, 0xFFFF], [1, 0x80]]], np.uint16)
+    halves = np.asarray(Image.open(io.BytesIO(in_halves(png(values, 16, 4)))))
+    assert halves.tolist() == [[[0x12, 0x34, 0xFF, 0xFF], [0, 1, 0, 0x80]]]

@@ -1,6 +1,7 @@
 """Every kind of TIFF that tifffile writes is read right or refused, never read wrong."""
 
 import io
+import struct
 from itertools import product
 
 import numpy as np
@@ -74,3 +75,31 @@ def test_it_is_read_right_or_refused(photometric: str, kind: str):
         read += 1
     assert (read > 0) == (kind in ("u1", "u2"))
     assert not any("damaged" in what or "format that can" in what for what in words), words
+
+
+def packed(values: NDArray[np.uint16], bits: int, order: str) -> bytes:
+    """A grey or RGB TIFF, (H, W, bands), whose values follow each other without gaps."""
+    height, width, bands = values.shape
+    rows = np.unpackbits(values.reshape(height, -1, 1).astype(">u2").view(np.uint8), axis=2)
+    data = np.packbits(rows[..., 16 - bits :].reshape(height, -1), axis=1).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: min(bands, 2), 273: 0, 277: bands}
+    tags |= {278: height, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(tags))
+    return head + entries + struct.pack(f"{order}I", 0) + data
+
+
+@pytest.mark.parametrize(("bits", "bands"), product((10, 12, 14), (1, 3)))
+@pytest.mark.parametrize("order", "<>")
+def test_packed_values_are_read_right_or_named(bits: int, bands: int, order: str):
+    ramp = values(np.dtype("u2"), bands)
+    try:
+        found = decode_image(packed(ramp >> (16 - bits), bits, order), 3)
+    except UnreadableImage as error:
+        assert f"{bits} bits a channel, packed without gaps" in error.what
+        assert f"{bands} × {bits} bits" in error.got
+        assert "16 bits a channel" in error.fix
+    else:
+        assert np.array_equal(found, right(ramp, "minisblack"))
+        assert bits == 12
