@@ -318,7 +318,7 @@ def _truth(source: Storage, row: Pair, about: About) -> NDArray[np.uint8] | None
         if not read_areas(row):
             return np.minimum(values, DEFECT)
         return cv2.LUT(values, class_table(row, about.classes, about.class_map))
-    except SourceError:
+    except (SourceError, Corrupt, Unreadable):
         return None
 
 

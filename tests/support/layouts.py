@@ -62,6 +62,20 @@ def mvtec() -> Files:
     return files
 
 
+def mvtec_loco() -> Files:
+    """As `mvtec`, with a mask for each defect; its value says which kind it is."""
+    files: Files = {"defects_config.json": "[]"}
+    for key, data in mvtec().items():
+        if not key.startswith("ground_truth/"):
+            files[key] = data
+    for number, part in enumerate(PARTS.values()):
+        for index, (_, left, top, right, bottom) in enumerate(part.boxes):
+            one = np.zeros((HEIGHT, WIDTH), np.uint8)
+            one[top:bottom, left:right] = 255 - index
+            files[f"ground_truth/{kind(part)}/{number:03}/{index:03}.png"] = encode(one)
+    return files
+
+
 def visa() -> Files:
     rows = ["image,label,mask"]
     files: Files = {}
@@ -234,6 +248,7 @@ def _unpacker(name: str) -> Callable[[Path], Path]:
 LAYOUTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "csv": ("csv", _writer(csv)),
     "mvtec": ("mvtec", _writer(mvtec)),
+    "mvtec loco": ("mvtec", _writer(mvtec_loco)),
     "visa": ("visa", _writer(visa)),
     "kolektor": ("kolektor", _writer(kolektor)),
     "kolektor 2": ("kolektor", _writer(kolektor_2)),

@@ -35,7 +35,7 @@ def bits(data: bytes) -> int:
 
 
 def in_halves(data: bytes) -> bytes:
-    """A grey PNG of 16 bits with alpha as one of 8 bits in four channels: the upper and lower half of each."""
+    """A grey PNG of 16 bits with alpha as one of 8 bits in four channels, the halves of each value."""
     # Each pixel has as many bytes, so that the rows of both are the same.
     header = data[12:24] + bytes((8, 6)) + data[26:29]
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]

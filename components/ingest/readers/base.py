@@ -36,6 +36,25 @@ class Drawing(Protocol):
         where nothing counts. Raises SourceError for an annotation that does not fit the picture."""
 
 
+class Painted(NamedTuple):
+    """The pixels of a mask file as numbers of its record's legend: a Drawing."""
+
+    key: str
+    version: str
+    values: NDArray[np.uint8]
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        found = self.values.shape
+        if found != (height, width):
+            raise SourceError(
+                f"Sizes differ: mask {found[1]}×{found[0]}, image {width}×{height}.",
+                got=f"{found[1]}×{found[0]} in {self.key}",
+                expected=f"{width}×{height}",
+                fix="Export the mask again at the image's size.",
+            )
+        return self.values
+
+
 class Marked(NamedTuple):
     """What an annotation file says of its picture; the fields are those of Record."""
 

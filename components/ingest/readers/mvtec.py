@@ -3,20 +3,26 @@
 train/good/000.png
 test/good/000.png
 test/crack/000.png    ground_truth/crack/000_mask.png
+                      ground_truth/crack/000/000.png, 001.png, … a defect each (MVTec LOCO)
 """
 
+import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from defectline.components.common.classes import DEFAULT_CLASSES
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT
 from defectline.components.common.errors import SourceError
+from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.legend import write_legend
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object
-from defectline.components.ingest.readers.base import Layout, Listing, Record, unusable
+from defectline.components.ingest.readers.base import Layout, Listing, Painted, Record, unusable
 
 NAME = "mvtec"
 EXPECTED = "train/good/, test/good/, test/<defect>/ and ground_truth/<defect>/ (one category of MVTec AD)"
@@ -27,7 +33,7 @@ UNNAMED = ("bad", "ko", "ng", "defect", "defective", "anomaly")
 FILE = re.compile(
     r"(?P<root>(?:.+/)?)"
     r"(?P<part>train|validation|test|test_public|ground_truth|test_public/ground_truth)"
-    r"/(?P<kind>[^/]+)/(?P<name>[^/]+)\.(?i:png|jpe?g|bmp|tiff?)"
+    r"/(?P<kind>[^/]+)/(?P<name>[^/]+)(?P<number>/[^/]+)?\.(?i:png|jpe?g|bmp|tiff?)"
 )
 NOTE = "its official split trains on good pictures alone, and is not used: the split is by hash"
 
@@ -42,10 +48,41 @@ class Place(NamedTuple):
     kind: str
     """`good` or the name of a defect."""
     name: str
+    number: str
+    """Of one mask among several of a picture; mostly empty."""
 
     @property
     def is_mask(self) -> bool:
         return self.part.endswith("ground_truth")
+
+
+class Joined(NamedTuple):
+    """The masks of a picture that lie in a folder of its name, of which every value but 0 is a defect: a
+    Drawing."""
+
+    listing: Listing
+    files: tuple[Object, ...]
+
+    @property
+    def key(self) -> str:
+        return self.files[0].key
+
+    @property
+    def version(self) -> str:
+        return hashlib.sha256(repr([(file.key, file.version) for file in self.files]).encode()).hexdigest()[
+            :32
+        ]
+
+    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        joined = np.zeros((height, width), np.uint8)
+        for file in self.files:
+            try:
+                marked = decode_image(self.listing.read(file.key), channels=3).any(axis=2)
+            except UnreadableImage as error:
+                error.got = f"{error.got}, in {file.key}"
+                raise
+            joined |= Painted(file.key, file.version, marked * np.uint8(DEFECT)).draw(height, width)
+        return joined
 
 
 def fits(listing: Listing) -> str:
@@ -70,7 +107,14 @@ def read(listing: Listing) -> Layout:
             else "Check the URI.",
         )
     inside = [place for place in places if place.root == roots[0]]
-    masks = {(place.kind, place.name): place.item for place in inside if place.is_mask}
+    masks: dict[tuple[str, str], Object | Joined] = {}
+    several: dict[tuple[str, str], list[Object]] = defaultdict(list)
+    for place in inside:
+        if place.is_mask and place.number:
+            several[place.kind, place.name].append(place.item)
+        elif place.is_mask:
+            masks[place.kind, place.name] = place.item
+    masks |= {where: Joined(listing, tuple(files)) for where, files in several.items()}
     ignored = Counter({"other files": len(listing.objects) - len(inside)})
     records: list[Record] = []
     rejected: list[Pair] = []
@@ -101,9 +145,9 @@ def _places(listing: Listing) -> list[Place]:
     likely = (item for item in listing.objects if any(part in item.key for part in PARTS))
     found = [(item, FILE.fullmatch(item.key)) for item in likely]
     return [
-        Place(item, match["root"], match["part"], match["kind"], match["name"])
+        Place(item, match["root"], match["part"], match["kind"], match["name"], match["number"] or "")
         for item, match in found
-        if match
+        if match and (not match["number"] or match["part"].endswith("ground_truth"))
     ]
 
 

@@ -25,7 +25,15 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.images.opening import open_picture
 from defectline.components.common.storage import Object
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
-from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar, unusable
+from defectline.components.ingest.readers.base import (
+    Layout,
+    Listing,
+    Marked,
+    Painted,
+    Record,
+    Sidecar,
+    unusable,
+)
 
 NAME = "voc"
 EXPECTED = (
@@ -68,25 +76,6 @@ class Label(NamedTuple):
         """The class, "" for what is good, or IGNORED."""
         name = self.name.strip().casefold()
         return "" if name in GOOD_NAMES else IGNORED if name in IGNORED_NAMES else self.name.strip()
-
-
-class Painted(NamedTuple):
-    """A mask file as numbers of its record's legend: a Drawing."""
-
-    key: str
-    version: str
-    values: NDArray[np.uint8]
-
-    def draw(self, height: int, width: int) -> NDArray[np.uint8]:
-        found = self.values.shape
-        if found != (height, width):
-            raise SourceError(
-                f"Sizes differ: mask {found[1]}×{found[0]}, image {width}×{height}.",
-                got=f"{found[1]}×{found[0]} in {self.key}",
-                expected=f"{width}×{height}",
-                fix="Export the mask again at the image's size.",
-            )
-        return self.values
 
 
 def fits(listing: Listing) -> str:

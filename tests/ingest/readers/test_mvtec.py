@@ -1,13 +1,17 @@
-"""MVTec AD, and VisA after its conversion."""
+"""MVTec AD, MVTec LOCO, and VisA after its conversion."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from labelled import listing, truth, write_files
-from pictures import encode, mask, noise
+from pictures import QUARANTINE, encode, mask, noise
 
 from defectline.components.common.errors import SourceError
+from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.readers import mvtec
+from defectline.components.ingest.settings import IngestSettings
+from defectline.components.ingest.snapshotter import take_snapshot
 
 FILES = {
     "train/good/000.png": encode(noise(0)),
@@ -31,6 +35,56 @@ def test_the_folder_of_a_defect_names_its_class(tmp_path: Path):
     assert (drawn["crack"] == (mask(True) > 0)).all()
     assert (layout.rejected, layout.ignored) == ([], {"other files": 1})
     assert "split is by hash" in layout.notes[0]
+
+
+LOCO = {
+    "train/good/000.png": encode(noise(0)),
+    "validation/good/000.png": encode(noise(1)),
+    "test/good/000.png": encode(noise(2)),
+    "test/logical_anomalies/000.png": encode(noise(3)),
+    "ground_truth/logical_anomalies/000/000.png": encode(mask(True) // 255 * np.uint8(248)),
+    "ground_truth/logical_anomalies/000/001.png": encode(np.roll(mask(True), 5, axis=1) // 255),
+    "defects_config.json": b"[]",
+}
+
+
+def test_several_masks_of_a_picture_are_joined(tmp_path: Path):
+    root = write_files(tmp_path, LOCO)
+    found = listing(root)
+    layout = mvtec.read(found)
+    assert [one.stem for one in layout.records] == [
+        "test/good/000",
+        "test/logical_anomalies/000",
+        "train/good/000",
+        "validation/good/000",
+    ]
+    joined = truth(layout.records[1], found, (16, 16))
+    both = (mask(True) > 0) | (np.roll(mask(True), 5, axis=1) > 0)
+    assert joined.keys() == {"logical_anomalies"}
+    assert np.array_equal(joined["logical_anomalies"], both)
+    assert (layout.rejected, layout.ignored) == ([], {"other files": 1})
+    # Another mask is another version of what is marked.
+    before = layout.records[1].mask.version
+    write_files(root, {"ground_truth/logical_anomalies/000/002.png": encode(mask(False))})
+    assert mvtec.read(listing(root)).records[1].mask.version != before
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (encode(np.zeros((9, 7), np.uint8)), "Sizes differ: mask 7×9, image 16×16. Got 7×9"),
+        (b"GIF89a", "is a GIF, which is not read. Got 6 bytes"),
+    ],
+)
+def test_a_mask_among_several_that_cannot_be_used_is_named(tmp_path: Path, second: bytes, reason: str):
+    key = "ground_truth/logical_anomalies/000/001.png"
+    root = write_files(tmp_path / "source", LOCO | {key: second})
+    store = FolderStorage(tmp_path / "store")
+    with pytest.raises(SourceError):
+        take_snapshot(FolderStorage(root), store, QUARANTINE, IngestSettings(max_rejected=1.0))
+    row = next(line for line in store.read(QUARANTINE).decode().splitlines() if "logical" in line)
+    assert reason in row
+    assert key in row.replace("000/000.png", "")
 
 
 def test_masks_may_have_the_name_of_the_picture(tmp_path: Path):
@@ -81,6 +135,7 @@ def test_what_is_alone_is_rejected(tmp_path: Path):
         # Folders of classes, with defects to train on.
         ["train/good/0.png", "train/bad/0.png", "test/bad/0.png"],
         ["images/train/0.png", "ground_truth/crack/0.png"],
+        ["train/good/0.png", "test/crack/0/0.png"],
     ],
 )
 def test_other_sources_do_not_fit(tmp_path: Path, keys: list[str]):
