@@ -59,6 +59,7 @@ class IngestSettings(BaseModel):
         "cvat",
         "voc",
         "yolo",
+        "yolo_masks",
         "labelstudio",
         "datumaro",
     ] = Field(default="auto", description="The format of the labels; auto takes the one that fits.")

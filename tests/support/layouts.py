@@ -107,6 +107,16 @@ def kolektor_2() -> Files:
     return files
 
 
+def yolo_masks() -> Files:
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(("background", *CLASSES)))
+    places = "".join(f"{split}: images/{split}\n" for split in SPLITS)
+    files: Files = {"data.yaml": f"path: ../plates\n{places}masks_dir: masks\nnames:\n{names}"}
+    for part in PARTS.values():
+        files[f"images/{part.split}/{part.name}.png"] = picture(part)
+        files[f"masks/{part.split}/{part.name}.png"] = encode(numbers(part))
+    return files
+
+
 def ring(left: int, top: int, right: int, bottom: int) -> list[int]:
     return [left, top, left, bottom, right, bottom, right, top]
 
@@ -255,6 +265,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "voc": ("voc", _unpacker("voc")),
     "voc numbers": ("voc", _unpacker("voc_numbers")),
     "yolo": ("yolo", _unpacker("yolo")),
+    "yolo masks": ("yolo_masks", _writer(yolo_masks)),
     "datumaro": ("datumaro", _unpacker("datumaro")),
     "coco": ("coco", _writer(coco)),
     "roboflow": ("coco", _writer(roboflow)),

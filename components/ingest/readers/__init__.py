@@ -17,11 +17,12 @@ FORMATS = {
     "cvat": "cvat",
     "voc": "voc",
     "yolo": "yolo",
+    "yolo_masks": "yolo_masks",
     "labelstudio": "label_studio",
     "datumaro": "datumaro",
 }
 """What `layout=` calls a format → its module here."""
-NAMED_MASKS = {"csv", "mvtec", "visa", "kolektor", "voc"}
+NAMED_MASKS = {"csv", "mvtec", "visa", "kolektor", "voc", "yolo_masks"}
 """Folders of pictures and masks that `folders` may understand as well, but not as exactly."""
 
 

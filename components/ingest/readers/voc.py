@@ -73,9 +73,13 @@ class Label(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The class, "" for what is good, or IGNORED."""
-        name = self.name.strip().casefold()
-        return "" if name in GOOD_NAMES else IGNORED if name in IGNORED_NAMES else self.name.strip()
+        return kind_of(self.name)
+
+
+def kind_of(name: str) -> str:
+    """The class that a label of this name is, "" for what is good, or IGNORED."""
+    plain = name.strip().casefold()
+    return "" if plain in GOOD_NAMES else IGNORED if plain in IGNORED_NAMES else name.strip()
 
 
 def fits(listing: Listing) -> str:
@@ -135,19 +139,19 @@ def parse_mask(key: str, labels: Sequence[Label], data: bytes) -> Marked:
         codes = _codes(np.asarray(picture.convert("RGB")))
         if unknown := np.setdiff1d(codes, list(known)).tolist():
             raise _unknown(key, f"the colours {_listed(unknown, _colour)}", labels)
-        return _marked(key, codes, known, unnamed)
+        return paint(key, codes, known, unnamed)
     numbers = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
     used = np.unique(numbers).tolist()
     if picture.mode in ("1", "L", "P") and all(_code(_shown(picture, value)) in known for value in used):
         shown = {value: known[_code(_shown(picture, value))] for value in used}
-        return _marked(key, numbers, shown, unnamed)
+        return paint(key, numbers, shown, unnamed)
     named = {0: "", **{number: label.kind for number, label in enumerate(labels)}, IGNORE: IGNORED}
     if unknown := [value for value in used if value not in named]:
         raise _unknown(key, f"the numbers {_listed(unknown, str)}", labels)
-    return _marked(key, numbers, named, unnamed)
+    return paint(key, numbers, named, unnamed)
 
 
-def _marked(key: str, codes: NDArray[np.generic], meaning: Mapping[int, str], unnamed: bool) -> Marked:
+def paint(key: str, codes: NDArray[np.generic], meaning: Mapping[int, str], unnamed: bool = False) -> Marked:
     """The mask in which each of `codes` (H, W) has a meaning: a class, "" for good, or IGNORED.
 
     Where the classes are `unnamed`, they are numbers, which stay what they are.

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +20,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import IGNORED_CLASS
+from defectline.components.common.classes import IGNORE, IGNORED_CLASS
 from defectline.components.common.errors import SourceError
 from defectline.components.common.storage import Object
 from defectline.components.ingest.readers.base import Layout, Listing, Marked, Record, Sidecar
@@ -51,6 +52,10 @@ class Names(NamedTuple):
     names: Mapping[int, str]
     parts: Mapping[str, Sequence[str]]
     """Split → folders or lists of its pictures, as they stand there."""
+    masks: str = ""
+    """The folder of masks, instead of `images`, where the labels are masks."""
+    values: Mapping[int, int] = MappingProxyType({})
+    """Value of a mask → number of a class, or IGNORE, where they differ."""
 
     @property
     def root(self) -> str:
@@ -76,11 +81,11 @@ class Outlines(NamedTuple):
 
 
 def fits(listing: Listing) -> str:
-    key = _find_names(listing)
+    key = find_names(listing)
     if not key:
         return ""
     root = key.removesuffix(PurePosixPath(key).name)
-    labelled = any(_label_key(item.key) in listing.by_key for item in _pictures(listing, root))
+    labelled = any(_label_key(item.key) in listing.by_key for item in list_pictures(listing, root))
     return f"{key} and its labels are YOLO" if labelled else ""
 
 
@@ -89,7 +94,7 @@ def read(listing: Listing) -> Layout:
 
     Raises SourceError for labels that are boxes alone, and for a file of names that cannot be read.
     """
-    key = _find_names(listing)
+    key = find_names(listing)
     if not key:
         raise SourceError(
             "The source has no names of classes.",
@@ -98,7 +103,7 @@ def read(listing: Listing) -> Layout:
             fix="Export the labels again with data.yaml or classes.txt.",
         )
     names = read_names(key, listing.read(key))
-    pictures = _pictures(listing, names.root)
+    pictures = list_pictures(listing, names.root)
     if not any(_label_key(item.key) in listing.by_key for item in pictures):
         raise SourceError(
             "No picture has a label file.",
@@ -107,7 +112,7 @@ def read(listing: Listing) -> Layout:
             fix="Put labels/ beside images/, with the same folders below.",
         )
     _refuse_boxes(listing, pictures)
-    splits = _splits(listing, names, pictures)
+    splits = find_splits(listing, names, pictures)
     version = hashlib.sha256(repr(sorted(names.names.items())).encode()).hexdigest()[:16]
     records: list[Record] = []
     ignored: Counter[str] = Counter()
@@ -120,14 +125,12 @@ def read(listing: Listing) -> Layout:
             continue
         used.add(item.key)
         missing += label is None
-        # `train/images/a` and `images/train/a` are the same picture in two layouts.
-        parts = [part for part in PurePosixPath(inside).with_suffix("").parts if part != "images"]
         mask = None
         if label:
             used.add(label.key)
             mask = Sidecar(label, partial(parse_labels, label.key, names.names), version)
         split = splits.get(item.key, "")
-        records.append(Record("/".join(parts), "" if mask else "OK", item, mask, split=split))
+        records.append(Record(stem(names, item), "" if mask else "OK", item, mask, split=split))
     ignored["other files"] = sum(item.key not in used for item in listing.objects)
     notes = [f"{missing} pictures have no label file, which means good in this format"] if missing else []
     return Layout(records, [], +ignored, notes)
@@ -151,6 +154,10 @@ def read_names(key: str, data: bytes) -> Names:
             for part, split in SPLITS.items()
             if table.get(part)
         }
+        values = {
+            int(value): IGNORE if number == "ignore_label" else int(number)
+            for value, number in (table.get("label_mapping") or {}).items()
+        }
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"{key} cannot be read.",
@@ -158,7 +165,7 @@ def read_names(key: str, data: bytes) -> Names:
             expected="YAML with names: a list, or numbers and names",
             fix="Export the labels again, or correct the file.",
         ) from error
-    return Names(key, named, parts)
+    return Names(key, named, parts, str(table.get("masks_dir") or "").strip("/"), values)
 
 
 def parse_labels(key: str, names: Mapping[int, str], data: bytes) -> Marked:
@@ -190,7 +197,7 @@ def parse_labels(key: str, names: Mapping[int, str], data: bytes) -> Marked:
     return Marked("", Outlines(key, digest, drawn), json.dumps(legend, ensure_ascii=False))
 
 
-def _find_names(listing: Listing) -> str:
+def find_names(listing: Listing) -> str:
     """The file of names that lies highest; "" where there is none."""
     found = []
     for item in listing.objects:
@@ -206,12 +213,18 @@ def _find_names(listing: Listing) -> str:
     return min(found)[-1] if found else ""
 
 
-def _pictures(listing: Listing, root: str) -> list[Object]:
+def list_pictures(listing: Listing, root: str) -> list[Object]:
     return [
         item
         for item in listing.objects
         if item.key.startswith(root) and PurePosixPath(item.key).suffix.lower() in PICTURES
     ]
+
+
+def stem(names: Names, item: Object) -> str:
+    """What a picture is called: `train/images/a` and `images/train/a` are the same one in two layouts."""
+    inside = PurePosixPath(item.key.removeprefix(names.root)).with_suffix("")
+    return "/".join(part for part in inside.parts if part != "images")
 
 
 def _label_key(key: str) -> str:
@@ -224,7 +237,7 @@ def _label_key(key: str) -> str:
     return "/".join(parts)
 
 
-def _splits(listing: Listing, names: Names, pictures: Sequence[Object]) -> dict[str, str]:
+def find_splits(listing: Listing, names: Names, pictures: Sequence[Object]) -> dict[str, str]:
     """The split of each picture that the file of names or a folder's name puts somewhere."""
     found: dict[str, str] = {}
     by_key = {item.key for item in pictures}
