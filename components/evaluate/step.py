@@ -109,7 +109,7 @@ def evaluate(
         names = Names.of(storage, taken, used)
         roi = common_roi(names.rois, (pair.roi for pair in used))
         if names.rois and roi is None:
-            say("evaluate: pictures have regions of interest of their own: the endpoint will apply none")
+            say("evaluate: regions of interest differ from picture to picture: the endpoint will apply none")
 
         imaging = ImagingSettings(**content["imaging"])
         candidates = _candidates(model, imaging, storage, splits["validation"], names, roi, chosen)

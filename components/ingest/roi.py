@@ -25,12 +25,20 @@ class Regions(NamedTuple):
     own: Mapping[str, Object]
     """By the name of the picture without its suffix, below its folder and below the source."""
 
-    def of(self, image: Object, stem: str) -> Object | None:
+    def of(self, image: str, stem: str) -> Object | None:
+        """That of a picture by its key and what it is called."""
         if not self.own:
             return self.everywhere
-        path = PurePosixPath(image.key)
+        path = PurePosixPath(image)
         names = (str(path.with_suffix("")), stem, path.stem)
         return next((self.own[name] for name in names if name in self.own), self.everywhere)
+
+    def tell_unused(self, pictures: Iterable[tuple[str, str]]) -> list[str]:
+        """What is said of files in ROI/ that none of the pictures has, of each its key and stem."""
+        used = {self.of(*picture) for picture in pictures} if self.own else set()
+        unused = sorted(set(self.own.values()) - used)
+        count = f"{len(unused):,} file{'s' * (len(unused) > 1)} in {FOLDER}"
+        return [f"no picture has the name of {count}, such as {unused[0].key}"] if unused else []
 
 
 def part_regions(objects: Iterable[Object]) -> tuple[Regions, list[Object]]:

@@ -14,33 +14,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, IGNORE, LABELS
+from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, LABELS
 from defectline.components.common.errors import Corrupt, SourceError, Unreadable
-from defectline.components.common.images.colours import colour_of
-from defectline.components.common.images.drawing import outline, picture_uri
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import UnreadableImage, decode_image
+from defectline.components.common.images.roi import load_rois
 from defectline.components.common.legend import class_table, counted, is_numbered, read_areas
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import reason_kind
+from defectline.components.ingest.figures import colour, coloured, figure
 from defectline.components.ingest.grouping.masks import find_contradictions
 from defectline.components.ingest.labels.records import marked
 from defectline.components.ingest.readers.base import Record
 
 SAMPLES, NOTED, REJECTED = 24, 12, 24
 """Pictures shown at most."""
-WIDTH_PX = 320
-"""Small pictures are shown about this wide, large ones at most so."""
-QUALITY = 80
-"""Of WebP. Enough to see a scratch, and a page of a megabyte or two."""
 READERS = 4
 """Pictures at work at once; each takes about ten bytes a pixel."""
-LINE_PX = 2
-"""Lossy pictures have colours at half their resolution, which a line of one pixel would not survive."""
-COLOUR = (46, 204, 113)
-"""Of outlines where there is one class."""
-HATCH_PX = 8
 CONTRADICTIONS = 6
 GROUPS, GROUP_PICTURES = 3, 6
 """Groups, and pictures of each, that are shown."""
@@ -65,6 +56,7 @@ img { width: 100%; display: block; background: #000; }
 .reason { color: #a93226; overflow-wrap: anywhere; } .fix { color: #20693f; }
 .OK { color: #20693f; font-weight: 600; } .NG { color: #a93226; font-weight: 600; }
 .swatch { display: inline-block; width: 12px; height: 12px; margin-right: 6px; border-radius: 2px; }
+.dimmed { background: #555; border: 2px solid #e6e6e6; box-sizing: border-box; }
 .hatched { background: repeating-linear-gradient(45deg, #1d2329 0 2px, #fff 2px 5px); }
 """
 
@@ -77,8 +69,15 @@ class About(NamedTuple):
     """As in Snapshot."""
     lines: Sequence[str] = ()
     """Which layout the source has, what was ignored and the like, a sentence each."""
+    store: Storage | None = None
+    """Has the regions of interest; without it they are not shown."""
     records: Mapping[str, Record] = MappingProxyType({})
     """Image key → where its label comes from, for masks that are drawn from annotations."""
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several classes."""
+        return len(self.classes) > 1
 
 
 NOTHING_SAID = About()
@@ -171,7 +170,7 @@ def _classes(accepted: Sequence[Pair], about: About) -> str:
         found = [(row, counted(row, about.class_map)) for row in accepted]
         lines = [
             (
-                f"<td>{_swatch(_colour(number, about))}{escape(name)}</td>",
+                f"<td>{_swatch(colour(number, about.several))}{escape(name)}</td>",
                 [row for row, names in found if name in names],
             )
             for number, name in enumerate(about.classes, 1)
@@ -184,6 +183,11 @@ def _classes(accepted: Sequence[Pair], about: About) -> str:
         parts.append(
             f'<p><span class="swatch hatched"></span>does not count, in {some:,} pictures: '
             "neither good nor a defect.</p>"
+        )
+    if inside := sum(bool(row.roi) for row in accepted):
+        parts.append(
+            f'<p><span class="swatch dimmed"></span>dimmed: outside of the region of interest, in {inside:,} '
+            "pictures; it does not count either.</p>"
         )
     return "".join(parts)
 
@@ -218,17 +222,13 @@ def _swatch(colour: tuple[int, int, int]) -> str:
     return f'<span class="swatch" style="background: rgb{colour}"></span>'
 
 
-def _colour(number: int, about: About) -> tuple[int, int, int]:
-    return colour_of(number) if len(about.classes) > 1 else COLOUR
-
-
 def _heading(what: str, count: int, shown: int) -> str:
     note = f'<p class="quiet">{shown} of them are shown.</p>' if count > shown else ""
     return f"<h2>{what} ({count:,})</h2>{note}"
 
 
 def _sample(source: Storage, row: Pair, about: About) -> str:
-    picture, truth = _decoded(source, row.image_key), _truth(source, row, about)
+    picture, truth, roi = _drawn(source, row, about)
     details = [row.split or "not split", f"{row.width}×{row.height}"]
     areas = counted(row, about.class_map)
     if tuple(about.classes) == DEFAULT_CLASSES:
@@ -238,7 +238,7 @@ def _sample(source: Storage, row: Pair, about: About) -> str:
     if (left := sum(read_areas(row).values()) - sum(areas.values())) > 0:
         details.append(f"{left:,} px that do not count")
     return (
-        f'<div class="card">{_figure(picture, truth, row.id, about)}'
+        f'<div class="card">{figure(picture, truth, roi, row.id, about.several)}'
         f'<span class="{row.label}">{row.label}</span> <code>{escape(row.id)}</code><br>'
         f'<span class="quiet">{escape(", ".join(details))}</span></div>'
     )
@@ -246,56 +246,28 @@ def _sample(source: Storage, row: Pair, about: About) -> str:
 
 def _problem(source: Storage, row: Pair, about: About) -> str:
     """Picture and mask side by side, as far as each can be shown, and what is said about them."""
-    picture, truth = _decoded(source, row.image_key), _truth(source, row, about)
-    drawn = _decoded(source, row.mask_key) if truth is None else _coloured(truth, about)
+    picture, truth, roi = _drawn(source, row, about)
+    mask = _decoded(source, row.mask_key) if truth is None else coloured(truth, about.several)
     files = "<br>".join(f"<code>{escape(key)}</code>" for key in (row.image_key, row.mask_key) if key)
     said = f'<div class="reason">{escape(row.reason)}</div><div class="fix">{escape(row.fix)}</div>'
     if row.accepted:
         said = f"<div>{escape(row.note)}</div>"
     return (
-        f'<div class="card"><div class="pair">{_figure(picture, truth, row.id, about)}'
-        f"{_figure(drawn, None, f'mask of {row.id}', about)}</div>{files}{said}</div>"
+        f'<div class="card"><div class="pair">{figure(picture, truth, roi, row.id, about.several)}'
+        f"{figure(mask, None, None, f'mask of {row.id}', about.several)}</div>{files}{said}</div>"
     )
 
 
-def _coloured(truth: NDArray[np.uint8], about: About) -> NDArray[np.uint8]:
-    """A mask as a picture: white where there is one class, else in the colours of the classes."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[1:IGNORE] = [
-        colour_of(n) if len(about.classes) > 1 else (255, 255, 255) for n in range(1, IGNORE)
-    ]
-    colours[IGNORE] = 110
-    return colours[truth]
-
-
-def _figure(
-    picture: NDArray[np.uint8] | None, truth: NDArray[np.uint8] | None, name: str, about: About
-) -> str:
-    if picture is None:
-        return '<div class="none">no picture</div>'
-    height, width = picture.shape[:2]
-    scale = max(1, WIDTH_PX // width) if width <= WIDTH_PX else WIDTH_PX / width
-    # A line scan may be a thousand times as long as wide: each side keeps a pixel at least.
-    size = max(1, round(width * scale)), max(1, min(round(height * scale), 4 * WIDTH_PX))
-    shown = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    shown = np.asarray(shown, np.uint8)
-    if truth is not None and truth.shape == (height, width):
-        if np.any(truth == IGNORE):
-            shown = _hatched(shown, np.asarray(cv2.resize((truth == IGNORE).astype(np.uint8), size)))
-        for number in np.unique(truth[(truth > 0) & (truth < IGNORE)]):
-            regions = (truth == number).astype(np.uint8)
-            shown = outline(shown, regions, _colour(int(number), about), LINE_PX)
-    return f'<img src="{picture_uri(shown, QUALITY)}" alt="{escape(name)}">'
-
-
-def _hatched(picture: NDArray[np.uint8], where: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture with black and white lines over what does not count."""
-    y, x = np.indices(where.shape)
-    phase = np.where(where > 0, (x + y) % HATCH_PX, HATCH_PX)
-    lined = picture.copy()
-    lined[phase < LINE_PX] = 255
-    lined[(phase >= LINE_PX) & (phase < 2 * LINE_PX)] = 0
-    return lined
+def _drawn(
+    source: Storage, row: Pair, about: About
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """Picture, mask and region of interest, as `figure` takes them."""
+    picture, truth = _decoded(source, row.image_key), _truth(source, row, about)
+    roi = load_rois(about.store, [row.roi])[row.roi] if about.store and row.roi else None
+    # What is rejected may be so for what its mask marks outside.
+    if row.accepted and truth is not None and roi is not None and truth.shape == roi.shape:
+        truth = truth * roi
+    return picture, truth, roi
 
 
 def _decoded(source: Storage, key: str) -> NDArray[np.uint8] | None:

@@ -45,7 +45,12 @@ from defectline.components.ingest.labels.records import (
     to_pair,
     with_files,
 )
-from defectline.components.ingest.labels.telling import quarantine_table, say_checked, say_classes
+from defectline.components.ingest.labels.telling import (
+    quarantine_table,
+    say_checked,
+    say_classes,
+    say_regions,
+)
 from defectline.components.ingest.official import official_splits
 from defectline.components.ingest.packing import Packer, clear_journal, lost_packs, packed_as, read_journal
 from defectline.components.ingest.readers.base import Layout, Listing, Record, Sidecar
@@ -154,6 +159,7 @@ def take_snapshot(
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
     say_classes(rows, classes, settings.classes)
+    say_regions(rows)
     snapshot = publish_snapshot(store, rows, source.uri, classes, settings.classes, earlier)
     # A reader that follows the head finds a snapshot that is complete.
     move_head(store, head, snapshot.id)

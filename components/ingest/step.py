@@ -48,12 +48,12 @@ def ingest(
         except SourceError as error:
             if isinstance(error, TooManyRejected):
                 classes = class_names(error.rows, chosen.classes, ())
-                about = _about(error.labels, classes, chosen.classes)
+                about = _about(target, error.labels, classes, chosen.classes)
                 _show(draw_sheet(origin, error.rows, "too many rejected", about), target, run, pictures)
             # On a cluster, all that is shown of a run that failed is its error.
             error.got = f"{error.got}; the source is {origin.uri}"
             raise
-        about = _about(labels, snapshot.classes, snapshot.class_map)
+        about = _about(target, labels, snapshot.classes, snapshot.class_map)
         _show(_snapshots_sheet(origin, target, snapshot.id, about), target, run, pictures)
         target.write(run_key(run, CONFIG), _config(source, store, model_name, chosen, settings_key).encode())
         new, reason = _news(target, model_name, snapshot, settings_key, chosen)
@@ -124,10 +124,10 @@ def _check_apart(source: Storage, store: Storage) -> None:
         )
 
 
-def _about(labels: Labels, classes: Sequence[str], class_map: Mapping[str, str]) -> About:
+def _about(store: Storage, labels: Labels, classes: Sequence[str], class_map: Mapping[str, str]) -> About:
     """What the page says of all pictures together."""
     drawn = {one.image.key: one for one in labels.layout.records if not isinstance(one.mask, Object | None)}
-    return About(classes, class_map, labels.lines, drawn)
+    return About(classes, class_map, labels.lines, store, drawn)
 
 
 def _snapshots_sheet(source: Storage, store: Storage, snapshot: str, about: About) -> str:

@@ -31,10 +31,12 @@ def test_a_region_of_its_own_comes_before_that_for_all():
         objects("roi.png", "ROI/7.png", "ROI/sub/8.bmp", "OK/7.png", "ROI/note.txt")
     )
     assert sorted(item.key for item in others) == ["OK/7.png", "ROI/note.txt"]
-    [seven, eight, nine] = objects("OK/7.png", "NG/sub/8.png", "NG/9.png")
-    assert regions.of(seven, "7").key == "ROI/7.png"
-    assert regions.of(eight, "sub/8").key == "ROI/sub/8.bmp"
-    assert regions.of(nine, "9").key == "roi.png"
+    assert regions.of("OK/7.png", "7").key == "ROI/7.png"
+    assert regions.of("NG/sub/8.png", "sub/8").key == "ROI/sub/8.bmp"
+    assert regions.of("NG/9.png", "9").key == "roi.png"
+    assert regions.tell_unused([("OK/7.png", "7"), ("NG/9.png", "9")]) == [
+        "no picture has the name of 1 file in ROI/, such as ROI/sub/8.bmp"
+    ]
 
 
 def test_outside_of_the_region_nothing_is_learned(source: Path, store: FolderStorage, tmp_path: Path):

@@ -20,7 +20,8 @@ from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import read_files, read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest.sheet import COLOUR, draw_sheet, spread
+from defectline.components.ingest.figures import COLOUR
+from defectline.components.ingest.sheet import draw_sheet, spread
 from defectline.components.ingest.step import ingest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -191,6 +192,66 @@ def test_a_picture_that_exif_turns_and_its_mask_does_not_is_noted(source: Path, 
     (source / row["mask"]).write_bytes(encode(mask(True), exif=turned(3)))
     run(source, store)
     assert table_of(store) == []
+
+
+# Regions of interest
+
+
+def framed(source: Path, name: str = "roi.png") -> np.ndarray:
+    """Give the pictures a region of interest: without their lower half and right quarter."""
+    roi = np.zeros((16, 16), np.uint8)
+    roi[:8, :12] = 255
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes(encode(roi))
+    return roi
+
+
+def test_what_lies_outside_of_the_region_is_dimmed(source: Path, store: FolderStorage, capsys):
+    run(source, store)
+    before = cards(page_of(store))["Accepted (16)"]
+    assert "dimmed: outside" not in page_of(store)
+    framed(source)
+    outside = source / "NG_MSK/00003_NG_Mask.png"
+    outside.write_bytes(encode(np.roll(mask(True), 8, axis=0)))
+    run(source, store)
+    assert "the same region of interest, which the endpoint will apply" in capsys.readouterr().out
+    assert "dimmed: outside of the region of interest, in 15 pictures" in page_of(store)
+    found = cards(page_of(store))
+    for card in found["Accepted (15)"]:
+        (id,) = re.findall(r"<code>(OK/.*?)</code>", card) or [None]
+        if id:
+            (was,), (now,) = shown(next(old for old in before if id in old)), shown(card)
+            assert now[170:].mean() < 0.5 * was[170:].mean()
+            assert abs(now[:150, :230].mean() - was[:150, :230].mean()) < 4
+    # The mark that lies outside is why it is rejected.
+    (card,) = found["Rejected (1)"]
+    assert "marks nothing in its region of interest" in card
+    lower = shown(card)[0][160:].astype(int)
+    assert (np.abs(lower - COLOUR).max(axis=2) < 60).sum() > 100
+
+
+def test_of_what_is_accepted_nothing_outside_of_the_region_is_outlined(source: Path, store: FolderStorage):
+    roi = framed(source, "ROI/00003_NG_Image.png")
+    truth = mask(True) | np.roll(mask(True), 8, axis=0)
+    (source / "NG_MSK/00003_NG_Mask.png").write_bytes(encode(truth))
+    snapshot = run(source, store)
+    row = next(row for row in read_pairs(store, snapshot) if row.id == "NG/00003_NG")
+    assert (row.status, row.defect_px) == ("accepted", 9)
+    (card,) = (c for c in cards(page_of(store))["Accepted (16)"] if "NG/00003_NG" in c)
+    green = np.abs(shown(card)[0].astype(int) - COLOUR).max(axis=2) < 60
+    inside = cv2.resize(roi, green.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    assert green[inside].sum() > 100
+    assert green[~inside].sum() < 20
+
+
+def test_regions_that_differ_are_said(source: Path, store: FolderStorage, capsys):
+    framed(source, "ROI/00003_NG_Image.png")
+    framed(source, "ROI/gone.png")
+    run(source, store)
+    said = capsys.readouterr().out
+    assert "(1 in all; 15 pictures have none): the endpoint will apply none" in said
+    assert "no picture has the name of 1 file in ROI/, such as ROI/gone.png" in said
+    assert "ROI/gone.png" in page_of(store)
 
 
 # Good pictures without masks

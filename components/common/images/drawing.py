@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 LOSSLESS = 101
 """As OpenCV counts the quality of WebP."""
+DIMMED = 0.4
+"""How bright a picture is where it does not count."""
+EDGE = (230, 230, 230)
+"""Of the line around what counts: in a dark picture it alone tells, in a light one the dimming."""
 
 
 def outline(
@@ -17,6 +21,17 @@ def outline(
     """A copy of `image`, uint8 RGB (H, W, 3), with the regions of `mask`, of any size, outlined."""
     height, width = image.shape[:2]
     return cv2.drawContours(image.copy(), contours(mask, width, height, margin_px=2), -1, colour, line_px)
+
+
+def dim_outside(image: NDArray[np.uint8], roi: NDArray[np.uint8], line_px: int = 1) -> NDArray[np.uint8]:
+    """A copy of `image`, uint8 RGB (H, W, 3), dark where `roi`, of any size, is 0, and a line at its edge."""
+    height, width = image.shape[:2]
+    inside = cv2.resize(roi, (width, height), interpolation=cv2.INTER_NEAREST)
+    side = 2 * line_px + 1
+    near = cv2.dilate(1 - inside, np.ones((side, side), np.uint8))
+    dimmed = np.where(inside[..., None] > 0, image, (image * DIMMED).astype(np.uint8))
+    dimmed[(inside > 0) & (near > 0)] = EDGE
+    return dimmed
 
 
 def contours(mask: NDArray[np.uint8], width: int, height: int, margin_px: int) -> Sequence[NDArray[np.int32]]:

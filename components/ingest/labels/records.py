@@ -45,14 +45,17 @@ def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) ->
     seen = Counter((record.label, record.stem) for record in layout.records)
     records, rejected = [], list(layout.rejected)
     for found in layout.records:
-        record = found._replace(roi=regions.of(found.image, found.stem))
+        record = found._replace(roi=regions.of(found.image.key, found.stem))
         if reason := _unusable(record, seen):
             rejected.append(_rejected(record, reason, "Rename the file."))
         else:
             named = legend and not record.legend and isinstance(record.mask, Object)
             records.append(record._replace(legend=legend) if named else record)
     ignored = layout.ignored + listing.ignored
-    return Labels(reader.NAME, why, layout._replace(records=records, rejected=rejected, ignored=ignored))
+    pictures = [(record.image.key, record.stem) for record in layout.records]
+    pictures += [(row.image_key, row.id.removeprefix(f"{row.label}/")) for row in layout.rejected]
+    notes = [*layout.notes, *regions.tell_unused(pictures)]
+    return Labels(reader.NAME, why, Layout(records, rejected, ignored, notes))
 
 
 def _class_file(listing: Listing) -> str:

@@ -59,3 +59,17 @@ def say_classes(rows: Sequence[Pair], classes: Sequence[str], class_map: Mapping
     there = set(class_names(rows, {}, ()))
     if absent := sorted(class_map.keys() - there):
         say(f"class_map names what no mask has: {', '.join(absent)}; there is {', '.join(sorted(there))}")
+
+
+def say_regions(rows: Sequence[Pair]) -> None:
+    """Whether the pictures have regions of interest, and what the endpoint does with them."""
+    found = Counter(row.roi for row in rows if row.accepted)
+    different = len(found) - ("" in found)
+    if different and len(found) == 1:
+        say("all pictures have the same region of interest, which the endpoint will apply")
+    elif different:
+        without = f"; {found['']:,} pictures have none" if "" in found else ""
+        say(
+            f"regions of interest differ from picture to picture ({different:,} in all{without}): "
+            "the endpoint will apply none"
+        )

@@ -81,7 +81,8 @@ class Joined(NamedTuple):
             except UnreadableImage as error:
                 error.got = f"{error.got}, in {file.key}"
                 raise
-            joined |= Painted(file.key, file.version, marked * np.uint8(DEFECT)).draw(height, width)
+            values = np.where(marked, np.uint8(DEFECT), np.uint8(0))
+            joined |= Painted(file.key, file.version, values).draw(height, width)
         return joined
 
 

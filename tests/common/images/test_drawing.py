@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectline.components.common.images.drawing import contours, data_uri, outline, picture_uri
+from defectline.components.common.images.drawing import (
+    DIMMED,
+    EDGE,
+    contours,
+    data_uri,
+    dim_outside,
+    outline,
+    picture_uri,
+)
 
 RED = (255, 0, 0)
 
@@ -46,6 +54,19 @@ def test_an_outline_leaves_the_picture_and_the_defect_as_they_are():
 def test_without_a_defect_there_is_no_outline():
     image = np.full((40, 30, 3), 90, np.uint8)
     assert np.array_equal(outline(image, np.zeros((80, 60), np.uint8), RED), image)
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+@pytest.mark.parametrize("grey", [0, 90, 255])
+def test_outside_of_a_region_it_is_dark_and_at_its_edge_is_a_line(grey: int, scale: int):
+    image, roi = np.full((80, 80, 3), grey, np.uint8), square(80 // scale, 20 // scale, 80 // scale)
+    drawn = dim_outside(image, roi, line_px=2)
+    assert (image == grey).all()
+    assert (drawn[:20] == int(grey * DIMMED)).all()
+    assert (drawn[22:, 22:] == grey).all()
+    # Not where the region ends with the picture.
+    assert {tuple(pixel) for pixel in drawn[20:22, 20:].reshape(-1, 3)} == {EDGE}
+    assert np.array_equal(dim_outside(image, np.ones_like(roi)), image)
 
 
 def test_a_picture_is_in_its_uri_without_loss():

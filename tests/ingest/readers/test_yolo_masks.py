@@ -71,6 +71,7 @@ def test_masks_lie_where_the_last_images_is(tmp_path: Path, root: str, picture: 
         ("names: [background, x]", encode(with_palette(DEFECT, [0, 0, 0, 9, 9, 9])), {"x": 9}),
         ("names: [background, x]", encode(np.dstack([DEFECT] * 3)), {"x": 9}),
     ],
+    ids=["good is 1", "void", "255", "label_mapping", "palette", "rgb"],
 )
 def test_what_numbers_mean(tmp_path: Path, yaml: str, data: bytes, expected: dict[str, int]):
     root = write_files(
@@ -88,6 +89,7 @@ def test_what_numbers_mean(tmp_path: Path, yaml: str, data: bytes, expected: dic
         (encode(np.dstack([DEFECT, DEFECT * 2, DEFECT])), "several colours"),
         (encode(DEFECT, "JPEG"), "compressed with losses"),
     ],
+    ids=["unknown", "black and white", "one bit", "colours", "lossy"],
 )
 def test_a_doubtful_mask_is_refused(tmp_path: Path, data: bytes, got: str):
     with pytest.raises(SourceError) as caught:
