@@ -187,7 +187,7 @@ def _classes(accepted: Sequence[Pair], about: About) -> str:
     if inside := sum(bool(row.roi) for row in accepted):
         parts.append(
             f'<p><span class="swatch dimmed"></span>dimmed: outside of the region of interest, in {inside:,} '
-            "pictures; it does not count either.</p>"
+            "pictures: does not count.</p>"
         )
     return "".join(parts)
 
