@@ -25,6 +25,8 @@ LARGEST_PX = 448
 """Pictures with a longer side are shrunken to this, so that the page stays small."""
 QUALITY = 80
 """Of WebP. Enough to see a scratch."""
+BEYOND = 9
+"""Pixels outside of a picture, where a line is not seen."""
 
 
 class Example(NamedTuple):
@@ -159,11 +161,13 @@ class RenderedExample(NamedTuple):
     """Outline and colour of each class, where there are several."""
     found_parts: Sequence[tuple[str, str]] = ()
     ignored: str = ""
-    """Outline of what does not count."""
+    """Outline of what does not count, within the region of interest."""
+    outside: str = ""
+    """What lies outside of the region of interest, to be filled; "" where there is none."""
 
 
-def render_example(example: Example, bundle: Bundle) -> RenderedExample:
-    """Draw and describe an example."""
+def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | None = None) -> RenderedExample:
+    """Draw and describe an example, of whose picture only what `roi`, (H, W) of its size, marks counted."""
     image = decode_image(example.image, channels=3)
     if (scale := LARGEST_PX / max(image.shape)) < 1:
         image = np.asarray(
@@ -173,6 +177,8 @@ def render_example(example: Example, bundle: Bundle) -> RenderedExample:
     headline, why = explain(example, bundle)
     why += _as_what(example)
     marked, found = _unpack(example.truth), _unpack(example.found)
+    if roi is not None:
+        marked = marked * roi
     truth = defect_mask(marked).astype(np.uint8)
     truth_parts, found_parts = (_parts(mask, example.classes, width, height) for mask in (marked, found))
     return RenderedExample(
@@ -184,11 +190,14 @@ def render_example(example: Example, bundle: Bundle) -> RenderedExample:
         height,
         truth=outline_path(truth, width, height),
         found=outline_path(found, width, height),
-        truth_says=_describe(truth, "true") + _name(marked, example.classes),
+        truth_says=_describe(truth, "true")
+        + _name(marked, example.classes)
+        + ("" if roi is None else "; what lies outside of the region of interest is dimmed"),
         found_says=_describe((found > 0).astype(np.uint8), "found") + _name(found, example.classes),
         truth_parts=truth_parts,
         found_parts=found_parts,
         ignored=outline_path((marked == IGNORE).astype(np.uint8), width, height),
+        outside="" if roi is None else outside_path(roi, width, height),
     )
 
 
@@ -223,6 +232,22 @@ def outline_path(mask: NDArray[np.uint8], width: int, height: int) -> str:
     outlines = contours(mask, width, height, margin_px=1)
     lines = (cv2.approxPolyDP(outline, 0.8, True)[:, 0] for outline in outlines)
     return "".join("M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in line) + "Z" for line in lines)
+
+
+def outside_path(roi: NDArray[np.uint8], width: int, height: int) -> str:
+    """All of a picture of width × height but the region, of any size, as an SVG path to fill by evenodd."""
+    inside = cv2.resize(roi, (width, height), interpolation=cv2.INTER_NEAREST)
+    path = f"M{-BEYOND} {-BEYOND}H{width + BEYOND}V{height + BEYOND}H{-BEYOND}Z"
+    for outline in cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]:
+        x, y = cv2.approxPolyDP(outline, 0.8, True)[:, 0].T
+        # Where the region ends with the picture there is no line to see.
+        sides = ((x, width), (y, height))
+        xs, ys = (
+            np.where(at == 0, -BEYOND, np.where(at == size - 1, size + BEYOND, at + 0.5))
+            for at, size in sides
+        )
+        path += "M" + "L".join(f"{a:g} {b:g}" for a, b in zip(xs, ys, strict=True)) + "Z"
+    return path
 
 
 def _describe(mask: NDArray[np.uint8], what: str) -> str:

@@ -5,9 +5,12 @@ And its summary on one screen, as Markdown.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
+import numpy as np
+from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.images.drawing import data_uri
@@ -63,6 +66,10 @@ class Report(NamedTuple):
     """Pairs of the snapshot that ingest rejected."""
     history: bytes
     """The training's curves, PNG."""
+    rois: Mapping[str, NDArray[np.uint8]] = MappingProxyType({})
+    """As in Names."""
+    roi: NDArray[np.uint8] | None = None
+    """The one that the endpoint applies."""
 
 
 class Comparison(NamedTuple):
@@ -78,7 +85,7 @@ def render(report: Report) -> str:
     """The page as text. Pictures are inside it as data URIs."""
     counts, bundle = report.scored.counts, report.bundle
     kinds = {
-        kind: [render_example(example, bundle) for example in examples]
+        kind: [render_example(example, bundle, report.rois.get(example.pair.roi)) for example in examples]
         for kind, examples in report.kinds.items()
     }
     return (

@@ -170,6 +170,8 @@ def evaluate(
             kinds=collector.kinds,
             rejected=sum(p.status == "rejected" for p in rows),
             history=(model / "history.png").read_bytes(),
+            rois=names.rois,
+            roi=roi,
         )
         page, summary = render(reported), summarize_run(reported)
         report.parent.mkdir(parents=True, exist_ok=True)

@@ -20,12 +20,15 @@ from reports import (
     report_bundle,
 )
 
+from defectline.components.common.classes import IGNORE
+from defectline.components.common.images.roi import ignore_outside
 from defectline.components.common.inference.inspection import Grades
 from defectline.components.evaluate.examples import (
     SHOWN,
     ExampleCollector,
     explain,
     outline_path,
+    outside_path,
     render_example,
 )
 from defectline.components.evaluate.report import render
@@ -73,7 +76,7 @@ def test_missed_pictures_that_are_not_shown_are_counted(tmp_path):
 
 
 def _bounds(path: str) -> tuple[float, float, float, float]:
-    xs, ys = np.array([pair.split() for pair in re.findall(r"[\d.]+ [\d.]+", path)], float).T
+    xs, ys = np.array([pair.split() for pair in re.findall(r"-?[\d.]+ -?[\d.]+", path)], float).T
     return xs.min(), ys.min(), xs.max(), ys.max()
 
 
@@ -83,6 +86,37 @@ def test_an_outline_runs_around_each_region():
     # Pixels 60 to 89 and 40 to 49: the line runs through the middle of those beside them.
     assert _bounds(outline_path(box(40, 60, 10, 30), 224, 224)) == (59.5, 39.5, 90.5, 50.5)
     assert outline_path(NONE, 224, 224) == ""
+
+
+def test_what_lies_outside_of_the_region_is_drawn_and_no_part_of_the_truth():
+    roi = box(20, 0, 150, 100)
+    roi[60:70, 30:40] = 0
+    path = outside_path(roi, 224, 224)
+    assert path.startswith("M-9 -9H233V233H-9Z")
+    # Around the region and around its hole; its left side is that of the picture.
+    assert path.count("M") == 3
+    assert _bounds(path.split("Z")[1]) == (-9, 20.5, 99.5, 169.5)
+    example = collect(
+        make_picture("NG/two", box(40, 60, 10, 20) | box(200, 10, 5, 5), DEFECT * np.uint16(900))
+    )
+    shown = render_example(example, report_bundle(), roi)
+    assert shown.truth == outline_path(box(40, 60, 10, 20), 224, 224)
+    assert shown.truth_says.endswith("; what lies outside of the region of interest is dimmed")
+    assert shown.outside == path
+    assert render_example(example, report_bundle()).outside == ""
+
+
+@pytest.mark.parametrize(("inside", "ignored"), [(False, False), (True, True)])
+def test_what_does_not_count_is_outlined_within_the_region_alone(inside: bool, ignored: bool):
+    roi = box(20, 20, 150, 150)
+    truth = ignore_outside(DEFECT, roi)
+    if inside:
+        truth[100:110, 100:110] = IGNORE
+    shown = render_example(
+        collect(make_picture("NG/x", truth, DEFECT * np.uint16(900))), report_bundle(), roi
+    )
+    assert bool(shown.ignored) is ignored
+    assert _bounds(shown.truth) == (59.5, 39.5, 90.5, 50.5)
 
 
 def test_large_pictures_are_shrunken_and_thin_defects_survive_it():

@@ -117,6 +117,27 @@ def test_outside_of_the_region_of_interest_there_are_no_defects(judged, tmp_path
     copy_served(tmp_path / "bundle", tmp_path / "served")
     for folder in ("bundle", "served"):
         assert np.array_equal(bundle_roi(tmp_path / folder), roi)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('class="outside"') == page.count("<article")
+    assert f"{100 * roi.mean():.0f} % of every picture, at the endpoint too" in page
+    assert "the endpoint applies none" not in page
+
+
+def test_regions_that_differ_are_not_applied_by_the_endpoint_which_is_said(judged, tmp_path, capsys):
+    storage = open_storage(str(judged.store))
+    digest, file = write_roi(np.eye(SIZE, dtype=np.uint8))
+    storage.write(roi_key(digest), file)
+    snapshot = resplit(judged, "some-framed", lambda pair: pair.split)
+    index = judged.store / "snapshots/some-framed/index.parquet"
+    rows = read_pairs(storage, judged.snapshot)
+    write_index(index, [pair._replace(roi=digest if pair.label == "OK" else "") for pair in rows])
+    run_evaluate(judged, tmp_path, "some-framed", snapshot=snapshot)
+    assert bundle_roi(tmp_path / "bundle") is None
+    said = "differ from picture to picture: the endpoint will apply none"
+    assert said in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert "Regions of interest differ from picture to picture: the endpoint applies none" in page
+    assert 0 < page.count('class="outside"') < page.count("<article")
 
 
 def test_grades_are_in_the_bundle_the_numbers_and_the_report(judged, tmp_path):
