@@ -123,7 +123,8 @@ class DefectModel(Model):
             self.metrics.registry.unregister(self.loaded.drift)
         self.loaded = loaded
         loaded.drift.expose(self.metrics.registry)
-        self.metrics.serves(self.name, loaded.bundle.version, loaded.precision)
+        bundle = loaded.bundle
+        self.metrics.serves(self.name, bundle.version, loaded.precision, bundle.classes)
 
     async def switch(self) -> None:
         """Load what the source has now and serve it from the next request on.
@@ -295,6 +296,7 @@ class DefectModel(Model):
             self.metrics.verdicts.labels(verdict).inc()
             if verdict == "NG":
                 self.metrics.area.observe(result.prediction["defect_area_ratio"])
+                self.metrics.by_class.see(result.prediction)
 
 
 def _describe(error: UnreadableImage) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 from bundles import make_bundle
-from endpoints import Running, serving, v2_body
+from endpoints import Running, metric, post, serving, v1_body, v2_body
 from kinds import CLASSES, draw_kinds, write_kinds_network
 from pictures import encode
 from playwright.sync_api import expect
@@ -52,6 +52,17 @@ def test_every_protocol_says_the_class_of_each_region_and_the_area_of_each_class
     assert "class_areas_px" in [output["name"] for output in described["outputs"]]
     over_grpc = from_tensors(from_grpc(infer(running.grpc, PICTURE)))
     assert over_grpc == v2
+
+
+def test_prometheus_counts_what_is_found_of_each_class(running):
+    def counts() -> dict[str, list[float]]:
+        names = [f"defectline_class_{name}_total" for name in ("pictures", "regions", "area_px")]
+        return {kind: [metric(running.url, f'{name}{{class="{kind}"}}') for name in names] for kind in CLASSES}
+
+    before = counts()
+    post(f"{running.url}/v1/models/plates:predict", v1_body(PICTURE, encode(draw_kinds([], 1)[0])))
+    more = {kind: [b - a for a, b in zip(before[kind], counts()[kind], strict=True)] for kind in CLASSES}
+    assert more == {"dent": [1, 1, 72], "scratch": [1, 2, 144], "stain": [1, 1, 72]}
 
 
 def test_the_mask_holds_the_numbers_of_classes(running):

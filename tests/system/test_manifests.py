@@ -412,6 +412,7 @@ def metrics() -> dict[str, set[str]]:
     from defectline.components.serve.monitoring.metrics import Metrics
 
     made = Metrics()
+    made.serves("plates", "v1", "INT8", ("dent", "scratch"))
     found: dict[str, set[str]] = {}
     instruments = [value for value in vars(made).values() if hasattr(value, "_labelnames")]
     instruments += [value for value in vars(review).values() if hasattr(value, "_labelnames")]

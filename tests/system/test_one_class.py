@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from keras import ops
 from networks import judge_model, write_network
+from prometheus_client import generate_latest
 from small_network import IMAGING, build_small, make_splits
 
 from defectline.components.common.classes import DEFECT, defect_probability
 from defectline.components.common.images.imaging import ImagingSettings, prepare_mask
 from defectline.components.common.inference import engine
 from defectline.components.common.inference.inspection import Grades, answer, to_prediction
+from defectline.components.serve.monitoring.metrics import Metrics
 from defectline.components.serve.protocol.requests import InferenceRequest, Parameters
 from defectline.components.serve.protocol.responses import (
     ImageResult,
@@ -88,6 +90,16 @@ def test_answers_are_alike_in_every_protocol():
         made += [to_v2(request, response)[0].decode("latin1"), str(to_grpc(request, response))]
     made.append(to_legacy(response._replace(results=response.results[:1])))
     assert digest(made) == "d5c919a726af6756"
+
+
+def test_the_page_for_prometheus_is_alike():
+    metrics = Metrics()
+    metrics.serves("plates", "v1", "INT8", ("scratch",))
+    metrics.by_class.see(predictions()[1])
+    page = generate_latest(metrics.registry).decode().splitlines()
+    # When each was created is left out, and what is known of the process.
+    ours = [line for line in page if "defectline_" in line and "_created" not in line]
+    assert digest(ours) == "14eca3671eb249ce"
 
 
 class Simple:

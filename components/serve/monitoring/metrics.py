@@ -1,5 +1,6 @@
 """Metrics for Prometheus."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import (
@@ -10,6 +11,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+
+from defectline.components.serve.monitoring.by_class import ByClass
 
 STAGES = ("queue", "decode", "infer", "answer")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -51,6 +54,8 @@ class Metrics:
             buckets=AREA_RATIO,
             **shared,
         )
+        self.by_class = ByClass()
+        self.registry.register(self.by_class)
         self.waiting = Gauge("queue_length", "Requests that wait for a thread.", **shared)
         self.running = Gauge("running", "Requests whose pictures are being judged.", **shared)
         self.ready = Gauge("ready", "1 where the model is ready for requests.", **shared)
@@ -62,6 +67,7 @@ class Metrics:
         )
         self.unobserved = Counter("observations_dropped", "Answers that observers had no time for.", **shared)
 
-    def serves(self, name: str, version: str, precision: str) -> None:
+    def serves(self, name: str, version: str, precision: str, classes: Sequence[str]) -> None:
         self.model.clear()
         self.model.labels(name, version, precision).set(1)
+        self.by_class.serves(classes)
