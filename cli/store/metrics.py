@@ -1,6 +1,6 @@
 """`defectline metrics`"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +42,8 @@ def metrics(
 
 
 def show_metrics(runs: Sequence["Run"]) -> None:
-    """A line a run: test metrics with 95 % intervals, and the rules of the gate that failed."""
+    """A line a run: test metrics with 95 % intervals, and the rules of the gate that failed. Then, where a
+    run has several classes, a line for each of them."""
     from defectline.cli import ui
 
     rows = []
@@ -53,6 +54,19 @@ def show_metrics(runs: Sequence["Run"]) -> None:
         rows.append((run.id, *numbers, ", ".join(failed) or ("passed" if run.gate else ui.NOTHING)))
     ui.table(("run", "IoU", "escape", "overkill", "gate"), rows)
     ui.note("on each run's own test pictures; below each number its 95 % interval")
+    several = [run for run in runs if run.metrics.get("test_classes")]
+    for run in several:
+        ui.note(f"{run.id} by class:")
+        columns = ("class", "pictures", "escape", "IoU", "regions", "found", "as this class", "")
+        ui.table(columns, _class_rows(run), numbers=columns[1:-1])
+    if several:
+        ui.note("escape: of pictures with the class; found: of its regions; as this class: of those found")
+
+
+def _class_rows(run: "Run") -> Iterator[tuple[object, ...]]:
+    for name, of in run.metrics["test_classes"].items():
+        keys = ("pictures", "escape", "iou", "regions", "region_recall", "region_class")
+        yield name, *(of[key] for key in keys), "too rare to judge" if of["rare"] else ""
 
 
 def _with_interval(value: float | None, span: Sequence[float] | None) -> str:

@@ -20,6 +20,8 @@ from defectline.pipeline.catalog.reading import leave_out, resolve
 
 PLOTTED = {"iou": "IoU", "escape": "escape", "overkill": "overkill"}
 """Metrics with intervals → how they are called."""
+BY_CLASS = ("test_classes", "regions_found_as")
+"""Metrics that only a run with several classes has."""
 COMMAND = "defectline runs"
 
 
@@ -177,6 +179,8 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "champion": run.metrics.get("champion"),
             "champion_test": run.metrics.get("champion_test"),
             "gate": run.gate,
+            # Of several classes.
+            **{name: run.metrics[name] for name in BY_CLASS if name in run.metrics},
         }
         for run in runs
     ]
