@@ -196,7 +196,7 @@ def _start(imaging: ImagingSettings, settings: TrainSettings, classes: Sequence[
         classes,
     )
     if settings.init_from != "none":
-        load_network(network, settings.init_from)
+        load_network(network, settings.init_from, classes)
     return network
 
 

@@ -1,22 +1,28 @@
 """Weights to start from, out of a file whose digest can be asked for. Never silently something else."""
 
+import json
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
+from numpy.typing import NDArray
 
 from defectline.components.common.checksums import sha256_file
+from defectline.components.common.classes import DEFAULT_CLASSES, GOOD
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import say
 from defectline.components.train.settings import WEIGHTS, weights_file
 
 LAST = "logits"
 """The layer whose size is the number of classes."""
+NAMES = "classes.json"
+"""What a model.keras of several classes holds besides what Keras writes: their names, as outputs follow."""
 
 Shapes = dict[str, list[tuple[int, ...]]]
 """Of the weights of each layer, by its name."""
@@ -32,14 +38,26 @@ def load_encoder(encoder: keras.Model, reference: str) -> None:
         encoder.load_weights(path)
 
 
-def load_network(network: keras.Model, reference: str) -> None:
-    """Load all weights of `network` from `reference`: a .weights.h5 of it, or a model.keras of ours.
+def save_network(network: keras.Model, file: Path, classes: Sequence[str]) -> None:
+    """Write `network` to `file` (.keras), with the names of its `classes` where they are several."""
+    network.save(file)
+    if len(classes) > 1:
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(NAMES, json.dumps(classes))
 
-    Where that knows another number of classes, the last layer stays as it is, which is said. Raises
-    SettingsError where the file is missing, is another one, or where a layer's name or shape differs.
+
+def load_network(network: keras.Model, reference: str, classes: Sequence[str] = DEFAULT_CLASSES) -> None:
+    """Load the weights of `network`, which tells `classes` apart, from `reference`: a .weights.h5 of it, or a
+    model.keras of ours.
+
+    Where there are several classes, an output is taken by the name of its class, and those of classes that
+    the file does not name stay as they are, which is said. Raises SettingsError where the file is missing, is
+    another one, or where a layer's name or shape differs.
     """
     fix = "Take the file from a bundle of this version of defectline."
     with _fetched("init_from", reference) as path, _fitting("init_from", fix):
+        last = network.get_layer(LAST)
+        own, given, known = last.get_weights(), [], []
         if path.name.endswith(".weights.h5"):
             other = _check_shapes(_shapes_in(path), _shapes(network.weights))
             with warnings.catch_warnings():
@@ -50,10 +68,41 @@ def load_network(network: keras.Model, reference: str) -> None:
             source = keras.models.load_model(path, compile=False)
             other = _check_shapes(_shapes(source.weights), _shapes(network.weights))
             _copy_weights(source, network)
+            given, known = source.get_layer(LAST).get_weights(), _read_classes(path)
         else:
             raise ValueError(f"a file named {path.name}")
-        if other:
-            say(f"train: {_name(reference)} knows other classes: its last layer is learned from the start")
+        if other or (len(classes) > 1 and known != [*classes]):
+            last.set_weights(_match_outputs(own, given, classes, known))
+            say(f"train: {_compare(_name(reference), classes, known)}")
+
+
+def _read_classes(path: Path) -> list[str]:
+    """Those that a .keras file names; none where it has one class, or is not of ours."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(NAMES)) if NAMES in archive.namelist() else []
+
+
+def _match_outputs(
+    own: list[NDArray], given: list[NDArray], classes: Sequence[str], known: Sequence[str]
+) -> list[NDArray]:
+    """The weights `own` of the last layer, each (..., 1 + K), in which the outputs of those of `classes` that
+    are `known` are as in `given`; with them that of good, which means little without any."""
+    found = [(here, known.index(name)) for here, name in enumerate(classes) if name in known]
+    for mine, theirs in zip(own, given, strict=True) if found else ():
+        mine[..., GOOD] = theirs[..., GOOD]
+        for here, there in found:
+            mine[..., 1 + here] = theirs[..., 1 + there]
+    return own
+
+
+def _compare(file: str, classes: Sequence[str], known: Sequence[str]) -> str:
+    """What becomes of the last layer, in a sentence."""
+    kept = ", ".join(name for name in classes if name in known)
+    new = ", ".join(name for name in classes if name not in known)
+    if not kept:
+        return f"{file} knows other classes, or does not name them: its last layer is learned from the start"
+    others = f"; learned from the start: {new}" if new else ""
+    return f"{file} knows other classes, or in another order; taken from it by name: {kept}{others}"
 
 
 def _name(reference: str) -> str:

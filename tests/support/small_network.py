@@ -29,7 +29,8 @@ def build_small(
     y = layers.ReLU(name="Conv1_relu")(y)
     y = layers.Conv2D(8, 3, padding="same", name="block_1_project")(y)
     x = keras.Model(first, y, name="encoder")(x)
-    x = layers.Conv2DTranspose(outputs(classes), 3, strides=2, padding="same", name="logits")(x)
+    x = layers.UpSampling2D()(x)
+    x = layers.Conv2D(outputs(classes), 3, padding="same", name="logits")(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32")(x), name="unet")
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from small_network import build_small, same
 
@@ -71,8 +72,62 @@ def test_weights_of_other_classes_give_all_but_the_last_layer(saved, name, capsy
     other = build_small(32, classes=("scratch", "dent", "stain"))
     before = other.get_layer("logits").get_weights()
     weights.load_network(other, str(folder / name))
-    assert f"{name} knows other classes: its last layer is learned from the start" in capsys.readouterr().out
+    assert (
+        f"{name} knows other classes, or does not name them: its last layer is learned from the start"
+        in capsys.readouterr().out
+    )
     for own, kept in zip(other.get_layer("logits").get_weights(), before, strict=True):
         assert (own == kept).all()
     own, given = (model.get_layer("encoder") for model in (other, network))
     assert same(own, given)
+
+
+def outputs_of(network: keras.Model) -> list[tuple]:
+    """The weights of each output, from good on."""
+    kernel, bias = network.get_layer("logits").get_weights()
+    return [(*kernel[..., n].ravel(), bias[n]) for n in range(kernel.shape[-1])]
+
+
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory) -> tuple[list[tuple], Path]:
+    """The outputs of a network for dent, scratch and stain; the folder of its c.keras and c.weights.h5."""
+    folder, classes = tmp_path_factory.mktemp("three"), ("dent", "scratch", "stain")
+    network = build_small(32, classes=classes)
+    kernel, bias = network.get_layer("logits").get_weights()
+    network.get_layer("logits").set_weights([kernel, np.add(bias, [1, 2, 3, 4])])
+    weights.save_network(network, folder / "c.keras", classes)
+    network.save_weights(folder / "c.weights.h5")
+    return outputs_of(network), folder
+
+
+@pytest.mark.parametrize(
+    ("classes", "taken", "says"),
+    [
+        (("dent", "scratch", "stain"), [0, 1, 2, 3], ""),
+        (("stain", "dent", "scratch"), [0, 3, 1, 2], "taken from it by name: stain, dent, scratch\n"),
+        (("stain", "hole", "dent"), [0, 3, None, 1], "by name: stain, dent; learned from the start: hole"),
+        (("scratch", "dent"), [0, 2, 1], "taken from it by name: scratch, dent\n"),
+        (("scratch",), [0, 2], "taken from it by name: scratch\n"),
+        (("dent", "hole", "scratch", "stain"), [0, 1, None, 2, 3], "learned from the start: hole"),
+        (("hole", "burr", "rust"), [None] * 4, "its last layer is learned from the start"),
+        (("defect",), [None] * 2, "its last layer is learned from the start"),
+    ],
+)
+def test_outputs_are_taken_by_the_names_of_classes(of_three, capsys, classes, taken, says):
+    given, folder = of_three
+    network = build_small(32, classes=classes)
+    before = outputs_of(network)
+    weights.load_network(network, str(folder / "c.keras"), classes)
+    wanted = [own if there is None else given[there] for own, there in zip(before, taken, strict=True)]
+    assert outputs_of(network) == wanted
+    said = capsys.readouterr().out
+    assert says in said if says else not said
+
+
+def test_weights_without_names_give_no_output_of_several_classes(of_three, capsys):
+    classes = ("dent", "scratch", "stain")
+    network = build_small(32, classes=classes)
+    before = outputs_of(network)
+    weights.load_network(network, str(of_three[1] / "c.weights.h5"), classes)
+    assert outputs_of(network) == before
+    assert "does not name them" in capsys.readouterr().out

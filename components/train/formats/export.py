@@ -15,6 +15,7 @@ from defectline.components.common.inference.engine import import_openvino
 from defectline.components.common.steps import say
 from defectline.components.train.formats import parity
 from defectline.components.train.formats.quantize import PICTURES, quantize
+from defectline.components.train.weights import save_network
 
 FILES = {**NETWORKS, "onnx": "onnx/model.onnx", "saved_model": "saved_model/1"}
 """All but openvino_int8 are in float32."""
@@ -37,7 +38,7 @@ def export(
     every file is compared with the network. Raises BundleError where one in float32 answers differently;
     whether INT8 is good enough is for evaluate to say.
     """
-    write_float32(network, folder)
+    write_float32(network, folder, classes)
     validation = splits["validation"]
     rows = np.random.default_rng(seed).permutation(validation.rows)[:PARITY_PICTURES]
     pictures = validation.images[rows]
@@ -59,7 +60,7 @@ def export(
     (folder / "parity.json").write_text(json.dumps(content, indent=2))
 
 
-def write_float32(network: keras.Model, folder: Path) -> None:
+def write_float32(network: keras.Model, folder: Path, classes: Sequence[str] = DEFAULT_CLASSES) -> None:
     """Write model.keras and the files in float32 below `folder`.
 
     `network` must be in float32: files exported under mixed precision do not load. The exported files
@@ -68,7 +69,7 @@ def write_float32(network: keras.Model, folder: Path) -> None:
     import_openvino()
     for name in ("openvino", "onnx", "saved_model"):
         (folder / FILES[name]).parent.mkdir(parents=True, exist_ok=True)
-    network.save(folder / "model.keras")
+    save_network(network, folder / "model.keras", classes)
     network.export(str(folder / FILES["saved_model"]), format="tf_saved_model", verbose=False)
     network.export(str(folder / FILES["onnx"]), format="onnx", verbose=False)
     network.export(str(folder / FILES["openvino"]), format="openvino", verbose=False)

@@ -81,7 +81,9 @@ def test_a_file_of_another_network_fails_the_export(exported, network, tmp_path,
 
     monkeypatch.setattr(exporting.parity, "ask_file", ask)
     monkeypatch.setattr(
-        exporting, "write_float32", lambda _, folder: shutil.copytree(exported, folder, dirs_exist_ok=True)
+        exporting,
+        "write_float32",
+        lambda _, folder, __: shutil.copytree(exported, folder, dirs_exist_ok=True),
     )
     with pytest.raises(BundleError, match=exporting.FILES[wrong]):
         exporting.export(network, tmp_path, _splits(), IMAGING, seed=0)
@@ -89,7 +91,7 @@ def test_a_file_of_another_network_fails_the_export(exported, network, tmp_path,
 
 @pytest.mark.slow
 def test_int8_can_be_left_out(exported, network, tmp_path, monkeypatch):
-    def write(_, folder):
+    def write(_, folder, __):
         shutil.copytree(exported, folder, dirs_exist_ok=True, ignore=lambda *_: ["openvino_int8"])
 
     monkeypatch.setattr(exporting, "write_float32", write)
