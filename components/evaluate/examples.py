@@ -133,15 +133,13 @@ def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 
-def _as_what(example: Example) -> str:
-    """True and found classes, where there are several."""
-    if len(example.classes) == 1:
-        return ""
-    true, found = (
-        ", ".join(example.classes[n - 1] for n in _numbers(_unpack(mask), example.classes)) or "nothing"
-        for mask in (example.truth, example.found)
-    )
-    return f" True: {true}; found: {found}."
+class Part(NamedTuple):
+    """What a picture has of one class."""
+
+    path: str
+    """The outline."""
+    colour: str
+    name: str
 
 
 class RenderedExample(NamedTuple):
@@ -157,9 +155,9 @@ class RenderedExample(NamedTuple):
     found: str
     truth_says: str
     found_says: str
-    truth_parts: Sequence[tuple[str, str]] = ()
-    """Outline and colour of each class, where there are several."""
-    found_parts: Sequence[tuple[str, str]] = ()
+    truth_parts: Sequence[Part] = ()
+    """Of each class, where there are several."""
+    found_parts: Sequence[Part] = ()
     ignored: str = ""
     """Outline of what does not count, within the region of interest."""
     outside: str = ""
@@ -175,7 +173,6 @@ def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | No
         )
     height, width = image.shape[:2]
     headline, why = explain(example, bundle)
-    why += _as_what(example)
     marked, found = _unpack(example.truth), _unpack(example.found)
     if roi is not None:
         marked = marked * roi
@@ -210,11 +207,9 @@ def _numbers(mask: NDArray[np.uint8], classes: Sequence[str]) -> list[int]:
     return [int(n) for n in np.unique(mask) if n not in (GOOD, IGNORE)] if len(classes) > 1 else []
 
 
-def _parts(mask: NDArray[np.uint8], classes: Sequence[str], width: int, height: int) -> list[tuple[str, str]]:
-    return [
-        (outline_path((mask == number).astype(np.uint8), width, height), css_colour(number))
-        for number in _numbers(mask, classes)
-    ]
+def _parts(mask: NDArray[np.uint8], classes: Sequence[str], width: int, height: int) -> list[Part]:
+    outlines = {n: outline_path((mask == n).astype(np.uint8), width, height) for n in _numbers(mask, classes)}
+    return [Part(path, css_colour(number), classes[number - 1]) for number, path in outlines.items()]
 
 
 def css_colour(number: int) -> str:

@@ -170,12 +170,12 @@ def _classes(accepted: Sequence[Pair], about: About) -> str:
         found = [(row, counted(row, about.class_map)) for row in accepted]
         lines = [
             (
-                f"<td>{_swatch(colour(number, about.several))}{escape(name)}</td>",
+                f"<td>{_named(name, colour(number, about.several))}</td>",
                 [row for row, names in found if name in names],
             )
             for number, name in enumerate(about.classes, 1)
         ]
-        parts.append(_table(_splits(accepted), lines))
+        parts.append(_table(_splits(accepted), lines, "pictures with"))
     mapped = [f"{old} is {new}" for old, new in sorted(about.class_map.items())]
     if mapped:
         parts.append(f'<p class="quiet">By class_map: {escape(", ".join(mapped))}.</p>')
@@ -192,7 +192,7 @@ def _classes(accepted: Sequence[Pair], about: About) -> str:
     return "".join(parts)
 
 
-def _table(splits: Sequence[str], lines: Sequence[tuple[str, Sequence[Pair]]]) -> str:
+def _table(splits: Sequence[str], lines: Sequence[tuple[str, Sequence[Pair]]], of: str = "") -> str:
     """How many pictures of each line are in each split."""
     head = "".join(f"<th>{split or 'not split'}</th>" for split in splits)
     body = []
@@ -200,7 +200,7 @@ def _table(splits: Sequence[str], lines: Sequence[tuple[str, Sequence[Pair]]]) -
         have = Counter(row.split for row in rows)
         cells = "".join(f"<td>{have[split]:,}</td>" for split in splits)
         body.append(f"<tr>{name}{cells}<td>{len(rows):,}</td></tr>")
-    return f"<table><tr><th></th>{head}<th>in all</th></tr>{''.join(body)}</table>"
+    return f"<table><tr><th>{of}</th>{head}<th>in all</th></tr>{''.join(body)}</table>"
 
 
 def _splits(accepted: Sequence[Pair]) -> list[str]:
@@ -218,8 +218,10 @@ def _groups(accepted: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
     return sorted(several, key=lambda group: (-len(group[1]), group[0]))
 
 
-def _swatch(colour: tuple[int, int, int]) -> str:
-    return f'<span class="swatch" style="background: rgb{colour}"></span>'
+def _named(name: str, colour: tuple[int, int, int]) -> str:
+    """A class with its colour in front, from which no line break parts it."""
+    square = f"linear-gradient(rgb{colour}, rgb{colour}) 0 50% / 12px 12px no-repeat"
+    return f'<span style="padding-left: 18px; background: {square}">{escape(name)}</span>'
 
 
 def _heading(what: str, count: int, shown: int) -> str:

@@ -11,12 +11,13 @@ def best_epoch(history: list[dict]) -> dict:
     return max(history, key=lambda row: row["val_iou"])
 
 
-def plot_history(history: list[dict], path: Path) -> None:
-    """Loss and defect IoU over the epochs, for training and validation, as a PNG."""
+def plot_history(history: list[dict], path: Path, classes: int = 1) -> None:
+    """Loss and IoU over the epochs, for training and validation, as a PNG; of several `classes` the mean."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, key, title in zip(axes, ("loss", "iou"), ("Loss", "Defect IoU"), strict=True):
+    titles = "Loss", "Defect IoU" if classes == 1 else "Mean IoU of the classes"
+    for axis, key, title in zip(axes, ("loss", "iou"), titles, strict=True):
         axis.plot(epochs, [row[key] for row in history], label="train (augmented)", color="#8a8a8a")
         axis.plot(epochs, [row[f"val_{key}"] for row in history], label="validation", color="#0b5fa5")
         axis.set(title=title, xlabel="epoch")

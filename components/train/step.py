@@ -78,7 +78,7 @@ def train(
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
         export(network, model, splits, prepared.imaging, chosen.seed, chosen.quantize, prepared.classes)
         (model / "history.json").write_text(json.dumps(history))
-        plot_history(history, model / "history.png")
+        plot_history(history, model / "history.png", len(prepared.classes))
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(history_page((model / "history.png").read_bytes()))
         content = {

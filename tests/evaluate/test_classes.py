@@ -11,6 +11,7 @@ from networks import LIMITS
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
+from defectline.components.common.images.colours import colour_of
 from defectline.components.common.inference.inspection import Answer, answer
 from defectline.components.common.snapshot import read_pairs, write_index
 from defectline.components.common.storage import open_storage
@@ -120,10 +121,39 @@ def test_a_model_of_three_classes_is_judged_by_class(kinds, tmp_path):
     assert rows["max_escape.dent"]["needed"] == "≤ 0.020"
     assert rows["max_escape.dent"]["passed"] is (by_class["dent"]["pictures"] >= 5)
     report, summary = (tmp_path / "report.html").read_text(), (kinds[0] / "runs/three/summary.md").read_text()
-    for text in ("<h2>Classes</h2>", "Regions: what they are", "#e74c3c", "True: dent; found: dent."):
-        assert text in report
+    assert report.index("This version and the champion") < report.index("<h2>Classes</h2>")
+    assert report.index("<h2>Classes</h2>") < report.index("Escapes: defective parts called OK")
+    assert report.count(">Found (dashed): ") == report.count('>Truth: <span class="kind"') > 0
+    assert report.count("too rare to judge") == sum(each["rare"] for each in by_class.values())
     assert "dotted: does not count" in report
     assert "| dent | " in summary
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_report_shows_each_class_by_name_and_colour(kinds, tmp_path, browser, width):
+    found = judge_kinds(kinds, tmp_path, f"shown-{width}")
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    table = tab.locator("table", has_text="right ones are marked")
+    assert [head.strip() for head in table.locator("thead th").all_inner_texts()] == [
+        "True",
+        *CLASSES,
+        "missed",
+    ]
+    rows = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
+    nothing, *of_classes = found["metrics"]["regions_found_as"]["rows_true_columns_found"]
+    assert rows == [[str(n) for n in [*row[1:], row[0]]] for row in of_classes] + [
+        [*(str(n) for n in nothing[1:]), ""]
+    ]
+    assert table.locator(".right").all_inner_texts() == [str(row[n]) for n, row in enumerate(of_classes, 1)]
+    colours = {
+        name: tab.locator(".kind", has_text=name).first.evaluate("e => getComputedStyle(e).backgroundImage")
+        for name in CLASSES
+    }
+    for number, name in enumerate(CLASSES, start=1):
+        assert "rgb" + str(colour_of(number)) in colours[name]
+    tab.close()
 
 
 def test_a_class_too_rare_to_judge_says_so(kinds, tmp_path, capsys):

@@ -57,7 +57,9 @@ def test_every_protocol_says_the_class_of_each_region_and_the_area_of_each_class
 def test_prometheus_counts_what_is_found_of_each_class(running):
     def counts() -> dict[str, list[float]]:
         names = [f"defectline_class_{name}_total" for name in ("pictures", "regions", "area_px")]
-        return {kind: [metric(running.url, f'{name}{{class="{kind}"}}') for name in names] for kind in CLASSES}
+        return {
+            kind: [metric(running.url, f'{name}{{class="{kind}"}}') for name in names] for kind in CLASSES
+        }
 
     before = counts()
     post(f"{running.url}/v1/models/plates:predict", v1_body(PICTURE, encode(draw_kinds([], 1)[0])))

@@ -27,3 +27,9 @@ def test_the_plot_is_a_png_and_the_page_holds_it(tmp_path):
     assert page.startswith("<!doctype html>")
     assert "http" not in page
     assert "data:image/png;base64," in page
+
+
+def test_of_several_classes_the_plot_says_that_it_is_their_mean(tmp_path):
+    for classes in (1, 3):
+        plot_history(HISTORY, tmp_path / f"{classes}.png", classes)
+    assert (tmp_path / "1.png").read_bytes() != (tmp_path / "3.png").read_bytes()
