@@ -66,7 +66,7 @@ def show_metrics(runs: Sequence["Run"]) -> None:
 def _class_rows(run: "Run") -> Iterator[tuple[object, ...]]:
     for name, of in run.metrics["test_classes"].items():
         keys = ("pictures", "escape", "iou", "regions", "region_recall", "region_class")
-        yield name, *(of[key] for key in keys), "too rare to judge" if of["rare"] else ""
+        yield name, *(of[key] for key in keys), "too rare" if of["rare"] else ""
 
 
 def _with_interval(value: float | None, span: Sequence[float] | None) -> str:
