@@ -14,14 +14,17 @@ from defectline.components.common.synthetic.fields import (
     smooth_noise,
 )
 
+PIECES = 3
+"""What is cut out differs more from its new place the more are tried."""
+
 
 class Site(NamedTuple):
     """Where a defect is painted."""
 
     picture: NDArray[np.uint8]
-    """(S, S, C)"""
+    """(height, width, C)"""
     donor: NDArray[np.uint8]
-    """(S, S, C), another good picture or the same."""
+    """With as many channels: another good picture or the same."""
     top: int
     left: int
     shape: Field
@@ -91,22 +94,25 @@ def relief(random: np.random.Generator, site: Site) -> Field:
 
 
 def patch(random: np.random.Generator, site: Site) -> Field:
-    """A piece of the donor or of the picture itself, turned and resized, with its own grey levels."""
-    return site.mixed(_piece(random, site)) * random.uniform(0.5, 1)
+    """A piece of the donor or of the picture itself, turned and resized, often lighter or darker."""
+    piece = _piece(random, site)
+    if random.random() < 0.5:
+        piece = piece + random.choice([-1, 1]) * site.strength * _tint(random, piece.shape[2])
+    return site.mixed(piece) * np.float32(random.uniform(0.5, 1))
 
 
 def grafted(random: np.random.Generator, site: Site) -> Field:
     """Such a piece, whose grey levels fit those around as Poisson blending makes them."""
     piece = _piece(random, site)
     outside = (site.shape < 0.05).astype(np.float32)
-    return site.mixed(piece + filled(site.here - piece, outside)) * random.uniform(0.7, 1)
+    return site.mixed(piece + filled(site.here - piece, outside)) * np.float32(random.uniform(0.7, 1))
 
 
 def texture(random: np.random.Generator, site: Site) -> Field:
     """Grain, fine or coarse, round or in streaks."""
     cell, octaves = log_uniform(random, 1, 12), int(random.integers(1, 3))
     grain = smooth_noise(random, site.shape.shape, cell, octaves, log_uniform(random, 0.1, 10))
-    return (site.shape * grain * site.strength)[..., None] * _tint(random, site.picture.shape[2])
+    return (site.shape * grain * (0.5 * site.strength))[..., None] * _tint(random, site.picture.shape[2])
 
 
 def blur(random: np.random.Generator, site: Site) -> Field:
@@ -156,10 +162,14 @@ def _offset(random: np.random.Generator, site: Site) -> tuple[float, float]:
 
 
 def _piece(random: np.random.Generator, site: Site) -> Field:
-    size = len(site.picture)
-    right, down = random.uniform(0, size, 2) - (site.left, site.top)
-    turn = random.uniform(0, 2 * np.pi) if random.random() < 0.5 else np.pi / 2 * random.integers(4)
-    return site.moved(right, down, turn, log_uniform(random, 0.5, 2), donor=random.random() < 0.5)
+    """Of a few random pieces the one that differs most from what is here."""
+    height, width = site.picture.shape[:2]
+    here, pieces = site.here, []
+    for _ in range(PIECES):
+        right, down = random.uniform(0, width) - site.left, random.uniform(0, height) - site.top
+        turn = random.uniform(0, 2 * np.pi) if random.random() < 0.5 else np.pi / 2 * random.integers(4)
+        pieces.append(site.moved(right, down, turn, log_uniform(random, 0.5, 2), donor=random.random() < 0.5))
+    return max(pieces, key=lambda piece: cv2.norm(piece, here, cv2.NORM_L1))
 
 
 def _tint(random: np.random.Generator, channels: int) -> Field:

@@ -5,7 +5,9 @@ strength are drawn over orders of magnitude, the strength relative to the pictur
 (visibility.py), so that it suits any product.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -19,7 +21,7 @@ from defectline.components.common.synthetic.visibility import Limits, limits, se
 
 Shape = Callable[[np.random.Generator, int, float], Field]
 Filling = Callable[[np.random.Generator, Site], Field]
-Kind = TypeVar("Kind", Shape, Filling)
+Kind = TypeVar("Kind")
 
 BROAD: Mapping[Shape, float] = {
     shapes.blob: 0.3,
@@ -55,12 +57,16 @@ INTO_THIN: Mapping[Filling, float] = {
     fillings.texture: 0.06,
 }
 """Filling → how often it is drawn. What changes structure is not seen in a thin shape."""
+ADDED = (fillings.tone, fillings.relief, fillings.texture)
+"""What is seen where there is no structure, too."""
 
-COUNTS = (0.65, 0.22, 0.13)
-"""How often one, two, three defects are painted."""
-AREA = (1e-4, 0.1)
+COUNTS: Mapping[int, float] = {1: 0.65, 2: 0.22, 3: 0.13}
+"""Defects in a picture → how often."""
+AREA = (1e-4, 0.2)
 """Of the picture."""
-STRENGTH = (0.8, 12)
+LEAST_STRUCTURE = 2e-3
+"""Of the picture: in less there is no structure to change."""
+STRENGTH = (0.8, 25)
 """Times what can just be seen."""
 TRIES = 4
 MOST_COVERED = 0.5
@@ -82,11 +88,11 @@ class Ground(NamedTuple):
     """What defects are painted on."""
 
     picture: NDArray[np.uint8]
-    """(S, S, C), as it was."""
+    """(H, W, C), as it was."""
     donor: NDArray[np.uint8]
     limit: Limits
     counts: NDArray[np.uint8] | None
-    """(S, S) of 0 and 1; None where everything counts."""
+    """(H, W) of 0 and 1; None where everything counts."""
     places: NDArray[np.intp]
     """Which pixels count, of the flat picture; none where all do."""
 
@@ -106,10 +112,15 @@ def paint_defects(
     """The picture with one to three defects that can be seen, and their mask. Pure.
 
     `picture` and `donor` are uint8 (S, S, C): pieces are cut from the donor, another good picture of the set
-    or the same. `counts`, uint8 (S, S), is 1 where the picture counts, which is where defects are painted:
-    over at most half of it. The mask holds some 1, unless there is almost no place that counts: then the
-    picture comes back as it is. Of 224×224 grey about 2 ms on one core.
+    or the same; neither need be square. `counts`, uint8 (S, S), is 1 where the picture counts, which is where
+    defects are painted: over at most half of it. The mask holds some 1, unless there is almost no place that
+    counts: then the picture comes back as it is. Of 224×224 grey about 2 ms on one core.
     """
+    channels = picture.shape[2]
+    if channels > 1 and np.all(picture == picture[..., :1]):
+        # Grey as it is, it gets no coloured defects.
+        grey = paint_defects(picture[..., :1].copy(), donor[..., :1].copy(), random, counts)
+        return Painted(np.repeat(grey.picture, channels, axis=2), grey.mask)
     allowed = None if counts is None else (counts == 1).view(np.uint8)
     places = np.flatnonzero(allowed) if allowed is not None else np.empty(0, np.intp)
     room = picture[..., 0].size if allowed is None else len(places)
@@ -133,25 +144,28 @@ def paint(
     picture: NDArray[np.uint8], ground: Ground, random: np.random.Generator, shape: Shape, filling: Filling
 ) -> tuple[tuple[slice, slice], Field]:
     """Paint one defect into the picture, in place: in which box, and its shape there."""
-    size = len(picture)
-    drawn = shape(random, size, log_uniform(random, *AREA) * size**2)
+    height, width = picture.shape[:2]
+    least, most = AREA
+    least = least if filling in ADDED else LEAST_STRUCTURE
+    area = log_uniform(random, least, most) * height * width
+    drawn = shape(random, round((height * width) ** 0.5), area)
     y, x = ground.place(random)
     top, left = y - drawn.shape[0] // 2, x - drawn.shape[1] // 2
-    drawn = drawn[max(-top, 0) : size - top, max(-left, 0) : size - left]
+    drawn = drawn[max(-top, 0) : height - top, max(-left, 0) : width - left]
     top, left = max(top, 0), max(left, 0)
     box = slice(top, top + drawn.shape[0]), slice(left, left + drawn.shape[1])
     strength = min(float(ground.limit.fine[y, x]) * log_uniform(random, *STRENGTH), 255)
     changed = filling(random, Site(picture, ground.donor, top, left, drawn, strength))
     if ground.counts is not None:
         changed *= ground.counts[box][..., None]
-    picture[box] = np.clip(np.rint(picture[box] + changed), 0, 255)
+    picture[box] = cv2.add(picture[box], changed, dtype=cv2.CV_8U).reshape(changed.shape)
     return box, drawn
 
 
 def _paint_some(random: np.random.Generator, ground: Ground) -> Painted:
     painted = ground.picture.copy()
     outlines = np.zeros(painted.shape[:2], np.uint8)
-    for _ in range(1 + int(np.searchsorted(np.cumsum(COUNTS[:-1]), random.random()))):
+    for _ in range(_weighted(random, COUNTS)):
         box, drawn = paint(painted, ground, random, *draw_kind(random))
         outlines[box] |= drawn > 0.3
     return _marked(painted, ground, outlines)
@@ -175,5 +189,5 @@ def _marked(painted: NDArray[np.uint8], ground: Ground, outlines: NDArray[np.uin
 
 
 def _weighted(random: np.random.Generator, weights: Mapping[Kind, float]) -> Kind:
-    ends = np.cumsum(list(weights.values()))
-    return list(weights)[int(np.searchsorted(ends, random.random() * ends[-1], "right"))]
+    *ends, total = accumulate(weights.values())
+    return list(weights)[bisect(ends, random.random() * total)]

@@ -5,25 +5,28 @@ import numpy as np
 
 from defectline.components.common.synthetic.fields import Field, angle, blurred, log_uniform, smooth_noise
 
+MARGIN_PX = 4
+"""Around what is drawn sharp, for a blur of the edge."""
+
 
 def blob(random: np.random.Generator, size: int, area: float) -> Field:
     """A patch of about `area` px with a noisy outline, long or round; its edge sharp, soft or of specks."""
     inside, thin = _distance_inside(random, size, area)
-    shape = _soft(inside, log_uniform(random, 0.5, max(1, 2 * thin)))
+    shape = _soft(inside, thin, log_uniform(random, 0.5, max(1, thin)))
     if thin > 4 and random.random() < 0.25:
-        specks = random.random(shape.shape, np.float32) if random.random() < 0.5 else None
-        if specks is None:
+        specks = random.random(shape.shape, np.float32)
+        if random.random() < 0.5:
             specks = 0.5 + 0.3 * smooth_noise(random, shape.shape, log_uniform(random, 1.5, thin))
-        shape = _soft(blurred(shape, thin / 4) - specks, 0.3)
-    return shape
+        shape = np.clip((blurred(shape, thin / 6) - np.clip(specks, 0.1, 0.9)) / 0.3, 0, 1)
+    return shape.astype(np.float32)
 
 
 def ring(random: np.random.Generator, size: int, area: float) -> Field:
     """The outline of such a patch, one to many px wide, with or without some of its inside."""
     inside, thin = _distance_inside(random, size, 2 * area)
-    line = np.exp(-np.square(inside / log_uniform(random, 0.6, max(1, thin / 3))))
+    line = np.exp(-np.square(inside / log_uniform(random, 0.6, max(0.8, thin / 5))))
     if random.random() < 0.5:
-        line = np.maximum(line, random.uniform(0.1, 0.6) * _soft(inside, 1))
+        line = np.maximum(line, random.uniform(0.1, 0.6) * _soft(inside, thin, 1))
     return line.astype(np.float32)
 
 
@@ -33,7 +36,7 @@ def islands(random: np.random.Generator, size: int, area: float) -> Field:
     aspect = log_uniform(random, 0.2, 5)
     hills = smooth_noise(random, inside.shape, log_uniform(random, 2, max(3, thin)), 3, aspect)
     soft = log_uniform(random, 0.1, 1)
-    return np.clip((hills - random.uniform(0, 1.2)) / soft + 0.5, 0, 1) * _soft(inside, max(1, thin))
+    return np.clip((hills - random.uniform(0, 1.2)) / soft + 0.5, 0, 1) * _soft(inside, thin, max(1, thin))
 
 
 def polygon(random: np.random.Generator, size: int, area: float) -> Field:
@@ -43,11 +46,11 @@ def polygon(random: np.random.Generator, size: int, area: float) -> Field:
     radius = (area / 2) ** 0.5 * random.uniform(0.6, 1.4, corners)
     points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     points[:, int(random.integers(2))] *= log_uniform(random, 0.3, 1)
-    points -= points.min(axis=0) - 2
-    width, height = np.minimum(np.ceil(points.max(axis=0)) + 3, 2 * size).astype(int)
+    points -= points.min(axis=0) - MARGIN_PX
+    width, height = np.minimum(np.ceil(points.max(axis=0)) + MARGIN_PX, 2 * size).astype(int)
     drawn = np.zeros((height, width), np.uint8)
     cv2.fillPoly(drawn, [np.rint(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return blurred(drawn * np.float32(1 / 255), log_uniform(random, 0.4, 2))
+    return blurred(drawn * np.float32(1 / 255), log_uniform(random, 0.4, 1.5))
 
 
 def dots(random: np.random.Generator, size: int, area: float) -> Field:
@@ -73,11 +76,11 @@ def _distance_inside(random: np.random.Generator, size: int, area: float) -> tup
     thin = max((area / np.pi / log_uniform(random, 1, 6)) ** 0.5, 0.8)
     long = min(area / np.pi / thin, 0.35 * size)
     rough = random.uniform(0, 0.7)
-    grow = 1.1 + rough
+    grow = 1.3 + rough
     turn = angle(random)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    height = int(grow * np.hypot(long * sin, thin * cos)) + 3
-    width = int(grow * np.hypot(long * cos, thin * sin)) + 3
+    height = int(grow * np.hypot(long * sin, thin * cos)) + MARGIN_PX
+    width = int(grow * np.hypot(long * cos, thin * sin)) + MARGIN_PX
     y = np.arange(-height, height + 1, dtype=np.float32)[:, None]
     x = np.arange(-width, width + 1, dtype=np.float32)
     distance = cv2.magnitude((x * cos + y * sin) / np.float32(long), (y * cos - x * sin) / np.float32(thin))
@@ -87,6 +90,7 @@ def _distance_inside(random: np.random.Generator, size: int, area: float) -> tup
     return (1 - distance + hills) * np.float32(thin), thin
 
 
-def _soft(inside: Field, width: float) -> Field:
-    """From 0 to 1 over `width` px of the edge."""
-    return np.clip(inside / np.float32(width) + np.float32(0.5), 0, 1)
+def _soft(inside: Field, thin: float, width: float) -> Field:
+    """From 0 to 1 over `width` px of the edge, not further out than the box reaches."""
+    out = min(width / 2, 0.2 * thin + 1)
+    return np.clip((inside + np.float32(out)) / np.float32(width), 0, 1)

@@ -31,11 +31,11 @@ REDUCED = 4
 WINDOWS = 8
 """The noise is estimated in so many places a side."""
 GAPS, INNER_GAPS = 1 / 64, 1 / 8
-"""Of the picture's side: gaps that belong to nobody between what is seen, anywhere and within one outline."""
+"""Of the shorter side: how wide gaps are in doubt between what is seen, anywhere and within one outline."""
 
 
 class Limits(NamedTuple):
-    """How many grey levels a change must have to be seen, at most MOST: float32 (S, S)."""
+    """How many grey levels a change must have to be seen, at most MOST: float32 (H, W)."""
 
     fine: Field
     broad: Field
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 
 
 def limits(picture: NDArray[np.uint8]) -> Limits:
-    """What can be seen on the picture (S, S, C)."""
+    """What can be seen on the picture (H, W, C)."""
     height, width = picture.shape[:2]
     size = max(width // REDUCED, 1), max(height // REDUCED, 1)
     fine, broad = picture.astype(np.float32), cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -65,10 +65,10 @@ def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Field:
 def seen(
     before: NDArray[np.uint8], after: NDArray[np.uint8], limit: Limits, outlines: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """The mask (S, S) of what changed: 1 where one sees it, 0 where not, 255 where that is in doubt.
+    """The mask (H, W) of what changed: 1 where one sees it, 0 where not, 255 where that is in doubt.
 
     In doubt are changes between DOUBTFUL of the limit and the limit, the rim of what is seen, and gaps in
-    it, which within the `outlines` of defects, (S, S) of 0 and 1, are wide ones too.
+    it, which within the `outlines` of defects, (H, W) of 0 and 1, are wide ones too.
     """
     mask = np.zeros(before.shape[:2], np.uint8)
     left, top, width, height = cv2.boundingRect(cv2.absdiff(before, after).reshape(before.shape).max(axis=2))
@@ -91,7 +91,7 @@ def seen(
 
 def _side(share: float, picture: NDArray[np.uint8]) -> int:
     """An odd number of pixels."""
-    return 2 * int(share * max(picture.shape[:2]) / 2) + 3
+    return 2 * int(share * min(picture.shape[:2]) / 2) + 3
 
 
 def _closed(marked: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -102,10 +102,9 @@ def _limit(levels: Field) -> Field:
     """The limit (H, W) of (H, W, C), of the channels the largest."""
     detail = cv2.absdiff(levels, blurred(levels, 1.5)).reshape(levels.shape).max(axis=2)
     windows = min(WINDOWS, detail.shape[1]), min(WINDOWS, detail.shape[0])
-    # Edges and bright points hardly raise the mean of roots; for Gaussian noise its square is 0.68 standard
-    # deviations.
-    roots = cv2.resize(np.sqrt(detail), windows, interpolation=cv2.INTER_AREA)
-    noise = cv2.resize(
-        np.square(roots) / np.float32(0.68), detail.shape[::-1], interpolation=cv2.INTER_LINEAR
-    )
+    # Edges and bright points hardly raise the mean of logarithms, which for Gaussian noise is that of 0.53
+    # standard deviations.
+    logarithms = cv2.resize(cv2.log(detail + np.float32(0.2)), windows, interpolation=cv2.INTER_AREA)
+    deviation = (np.exp(logarithms) - np.float32(0.2)) / np.float32(0.53)
+    noise = cv2.resize(deviation, detail.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return LEAST + NOISES * noise + STRUCTURE * blurred(detail, 2)
