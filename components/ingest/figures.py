@@ -36,11 +36,8 @@ def figure(
     if picture is None:
         return '<div class="none">no picture</div>'
     height, width = picture.shape[:2]
-    scale = max(1, WIDTH_PX // width) if width <= WIDTH_PX else WIDTH_PX / width
-    # A line scan may be a thousand times as long as wide: each side keeps a pixel at least.
-    size = max(1, round(width * scale)), max(1, min(round(height * scale), 4 * WIDTH_PX))
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    shown = np.asarray(resized, np.uint8)
+    shown = at_page_size(picture)
+    size = shown.shape[1], shown.shape[0]
     if roi is not None:
         shown = dim_outside(shown, roi, LINE_PX)
     if truth is not None and truth.shape == (height, width):
@@ -49,6 +46,16 @@ def figure(
         for number in np.unique(truth[(truth > 0) & (truth < IGNORE)]).tolist():
             shown = outline(shown, (truth == number).astype(np.uint8), colour(number, several), LINE_PX)
     return f'<img src="{picture_uri(shown, QUALITY)}" alt="{escape(name)}">'
+
+
+def at_page_size(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, uint8 (H, W, C), shrunken to about WIDTH_PX or magnified by a whole number."""
+    height, width = picture.shape[:2]
+    scale = max(1, WIDTH_PX // width) if width <= WIDTH_PX else WIDTH_PX / width
+    # A line scan may be a thousand times as long as wide: each side keeps a pixel at least.
+    size = max(1, round(width * scale)), max(1, min(round(height * scale), 4 * WIDTH_PX))
+    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return np.asarray(resized, np.uint8)
 
 
 def coloured(truth: NDArray[np.uint8], several: bool) -> NDArray[np.uint8]:

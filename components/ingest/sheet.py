@@ -23,6 +23,7 @@ from defectline.components.common.legend import class_table, counted, is_numbere
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.checks import reason_kind
+from defectline.components.ingest.examples import Good, paint_examples
 from defectline.components.ingest.figures import colour, coloured, figure
 from defectline.components.ingest.grouping.masks import find_contradictions
 from defectline.components.ingest.labels.records import marked
@@ -33,6 +34,8 @@ SAMPLES, NOTED, REJECTED = 24, 12, 24
 READERS = 4
 """Pictures at work at once; each takes about ten bytes a pixel."""
 CONTRADICTIONS = 6
+EXAMPLES = 12
+"""Of synthetic defects, at most."""
 GROUPS, GROUP_PICTURES = 3, 6
 """Groups, and pictures of each, that are shown."""
 
@@ -136,6 +139,7 @@ def draw_sheet(source: Storage, rows: Iterable[Pair], title: str, about: About =
         for name, members in groups[:GROUPS]:
             few = spread(members, GROUP_PICTURES, lambda row: row.label)
             parts.append(f"<h3>{escape(name)} ({len(members):,} pictures)</h3>{cards(few, '', _sample)}")
+        parts.append(_examples(source, accepted, about, readers))
     page = "\n".join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -257,6 +261,26 @@ def _problem(source: Storage, row: Pair, about: About) -> str:
     return (
         f'<div class="card"><div class="pair">{figure(picture, truth, roi, row.id, about.several)}'
         f"{figure(mask, None, None, f'mask of {row.id}', about.several)}</div>{files}{said}</div>"
+    )
+
+
+def _examples(source: Storage, accepted: Sequence[Pair], about: About, readers: ThreadPoolExecutor) -> str:
+    """Some of the training part's good pictures with synthetic defects; nothing where there is no split."""
+    good = [row for row in accepted if (row.split, row.label) == ("train", "OK")]
+
+    def read(row: Pair) -> Good | None:
+        picture, _, roi = _drawn(source, row, about)
+        return None if picture is None else Good(row.id, picture, roi)
+
+    chosen = spread(good, EXAMPLES, lambda row: row.group or row.id)
+    cards = paint_examples([one for one in readers.map(read, chosen) if one])
+    if not cards:
+        return ""
+    return (
+        "<h2>Synthetic defects that training paints into good pictures</h2>"
+        '<p class="quiet">Drawn at random for training only, so that the network learns before any real '
+        "defect is labelled: as painted, and with what the mask marks outlined.</p>"
+        f'<div class="cards wide">{"".join(cards)}</div>'
     )
 
 
