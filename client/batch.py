@@ -84,8 +84,15 @@ def inspect_all(
             fix="Name another one with --overlays.",
         ):
             overlays.mkdir(parents=True, exist_ok=True)
-    stop = threading.Event()
+    stop, lock = threading.Event(), threading.Lock()
     targets = overlay_names(images)
+    rois: dict[str, bytes | None] = {}
+
+    def roi_of(version: str) -> bytes | None:
+        with lock:
+            if version not in rois:
+                rois[version] = client.roi(version)
+            return rois[version]
 
     def ask(image: Path) -> Inspected | None:
         if stop.is_set():
@@ -99,7 +106,8 @@ def inspect_all(
         except Refused as error:
             return Inspected(image, None, error)
         if overlays:
-            draw_overlay(data, prediction.model_dump(), overlays / targets[image])
+            roi = roi_of(prediction.model_version)
+            draw_overlay(data, prediction.model_dump(), overlays / targets[image], roi)
         return Inspected(image, prediction, None)
 
     done: dict[Path, Inspected] = {}
@@ -118,7 +126,7 @@ def inspect_all(
     return Inspection([done[image] for image in images if image in done], stopped)
 
 
-def _import_draw_overlay() -> Callable[[bytes, Mapping[str, Any], Path], None]:
+def _import_draw_overlay() -> Callable[[bytes, Mapping[str, Any], Path, bytes | None], None]:
     """Of all that the client does, only this needs NumPy and OpenCV."""
     try:
         from defectline.client.overlay import draw_overlay

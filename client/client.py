@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
@@ -68,6 +68,12 @@ class _Endpoint:
         self.address = f"{self.url}/v1/models/{quote(self.name, safe='')}:predict"
         self._retry = Retry(self.retries, self.timeout_s, self.deadline_s)
         self._headers = {"Content-Type": "image/*", **(self.headers or {})}
+
+    def _roi_of(self, version: str) -> dict[str, Any]:
+        """How to ask for a region of interest."""
+        model = f"{self.url}/v2/models/{quote(self.name, safe='')}"
+        url = f"{model}/versions/{quote(version, safe='')}/roi" if version else f"{model}/roi"
+        return {"url": url, "headers": self.headers, "timeout": self.timeout_s}
 
     def _unreachable(self, error: Exception) -> Unavailable:
         return Unavailable(
@@ -178,6 +184,17 @@ class Client(_Endpoint):
             raise self._unreachable(error) from error
         return _Response(response.status_code, response.headers, b"".join(parts))
 
+    def roi(self, version: str = "") -> bytes | None:
+        """The region of interest of the model that serves, or of this version of it, as a PNG that fits every
+        image: white where it counts. None where it has none, or another version serves.
+
+        Tries once; raises Unavailable where nothing answers.
+        """
+        try:
+            return _picture(self._http.get(**self._roi_of(version)))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     def check_reachable(self) -> None:
         """Raise Unavailable where nothing answers at the URL; any answer will do. Tries once."""
         try:
@@ -223,6 +240,13 @@ class AsyncClient(_Endpoint):
         except (httpx.TransportError, TimeoutError) as error:
             raise self._unreachable(error) from error
         return _Response(response.status_code, response.headers, response.content)
+
+    async def roi(self, version: str = "") -> bytes | None:
+        """As Client.roi."""
+        try:
+            return _picture(await self._http.get(**self._roi_of(version)))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -281,6 +305,11 @@ def _content(image: Image) -> tuple[bytes, str]:
     if not isinstance(image, bytes | bytearray | memoryview):
         raise TypeError(f"an image is a pathlib.Path or a file's bytes, not {type(image).__name__}")
     return bytes(image), "the image"
+
+
+def _picture(response: httpx.Response) -> bytes | None:
+    found = response.status_code == 200 and response.headers.get("content-type") == "image/png"
+    return response.content if found else None
 
 
 def _params(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:

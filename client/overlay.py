@@ -12,6 +12,7 @@ from PIL import Image
 
 from defectline.components.common.files import explained
 from defectline.components.common.images.colours import colour_of
+from defectline.components.common.images.drawing import dim_outside
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import decode_image
 
@@ -24,11 +25,12 @@ OUTLINE = NG = (231, 76, 60)
 OK = (46, 160, 90)
 
 
-def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path) -> None:
+def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path, roi: bytes | None = None) -> None:
     """Write the image with the found regions outlined and the verdict above, as PNG.
 
-    `data` is the content of its file. Regions get their boxes where the prediction has no mask. Raises
-    SettingsError where `target` cannot be written.
+    `data` is the content of its file. Regions get their boxes where the prediction has no mask. `roi` is the
+    region of interest as `Client.roi` gives it: the rest is dimmed. Raises SettingsError where `target`
+    cannot be written.
     """
     image = decode_image(data, channels=3)
     # Small images are enlarged to the head's width; of narrow ones that would take gigabytes.
@@ -38,7 +40,7 @@ def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path) -> No
     mask = np.repeat(np.repeat(mask, scale, axis=0), scale, axis=1)
     unit = max(1.0, image.shape[1] / HEAD_WIDTH)
     line = round(unit)
-    image = image.copy()
+    image = dim_outside(image, decode_mask(roi), line) if roi else image.copy()
     names = list(prediction.get("class_areas_px") or {})
     for number in np.unique(mask[mask > 0]).tolist():
         one = (mask == number).astype(np.uint8)

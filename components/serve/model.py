@@ -12,6 +12,7 @@ from PIL import UnidentifiedImageError
 
 from defectline.components.common.bundle import GPU_NETWORK, Bundle, bundle_roi, read_bundle
 from defectline.components.common.errors import BundleError, DefectlineError
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.images.statistics import brightness_and_contrast
 from defectline.components.common.inference.engine import EngineName
@@ -39,6 +40,8 @@ class LoadedModel(NamedTuple):
     seal: str
     """SHA-256 of its SHA256SUMS."""
     drift: Drift
+    roi: bytes
+    """The region of interest, a 1-bit PNG; b"" where there is none."""
 
 
 def load(folder: Path, settings: ServeSettings) -> LoadedModel:
@@ -62,7 +65,8 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     blank = np.zeros((height, width, bundle.imaging.channels), np.uint8)
     encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px), "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
-    return LoadedModel(bundle, network, precision, seal, Drift.of_model(folder, settings.drift_window))
+    drift = Drift.of_model(folder, settings.drift_window)
+    return LoadedModel(bundle, network, precision, seal, drift, b"" if roi is None else encode_mask(roi))
 
 
 def _network_file(folder: Path, bundle: Bundle, engine: EngineName) -> Path:

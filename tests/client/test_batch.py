@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import encode
+from PIL import Image
 
 from defectline.client import Client, Prediction
 from defectline.client.batch import Inspected, find_images, inspect_all, overlay_names, write_csv
 from defectline.components.common.errors import ServingError, SettingsError
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.inference.inspection import answer, to_prediction
 
 
@@ -87,6 +90,36 @@ def test_what_was_done_before_the_endpoint_went_away_is_kept(pictures):
     inspected = inspect_all(Leaving("http://localhost"), paths, jobs=1)
     assert [one.image for one in inspected.done] == paths[:2]
     assert str(inspected.stopped).startswith("gone")
+
+
+def test_overlays_show_the_region_of_interest_which_is_asked_for_once_a_version(pictures):
+    found = to_prediction(answer(np.zeros((8, 8), np.uint16), 0.5, 2))
+    half = np.ones((8, 8), np.uint8)
+    half[:, 4:] = 0
+    first, others = (encode(np.full((8, 8), value, np.uint8)) for value in (200, 100))
+    paths = sorted(pictures.glob("*/*.png"))
+    for path in paths:
+        path.write_bytes(first if path == paths[0] else others)
+    asked = []
+
+    class Switching(Client):
+        """Another version, without a region, answers from the second image on."""
+
+        def inspect(self, image):
+            return Prediction(**found, model_version="v1" if image == first else "v2", latency_ms=1)
+
+        def roi(self, version=""):
+            asked.append(version)
+            return encode_mask(half) if version == "v1" else None
+
+    inspect_all(Switching("http://localhost"), paths, overlays=pictures / "drawn")
+    assert sorted(asked) == ["v1", "v2"]
+    right = {
+        path.name: int(np.asarray(Image.open(path).convert("L"))[-1, 447])
+        for path in (pictures / "drawn").iterdir()
+    }
+    assert len(right) == 6
+    assert right == dict.fromkeys(right, 100) | {"NG-0.png": 80}
 
 
 def test_overlays_without_opencv_are_refused_before_an_image_is_sent(tmp_path, monkeypatch):

@@ -57,8 +57,11 @@ class Line:
         line = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.do_POST()
+
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 line.asked.append((time.monotonic(), self.path, body, dict(self.headers)))
                 answer = line.answers[min(len(line.asked), len(line.answers)) - 1]
                 if answer is None:
@@ -116,6 +119,39 @@ def _ask_async(url: str, picture: Any = b"picture", asked: dict | None = None, *
             return await client.inspect(picture, **asked or {})
 
     return asyncio.run(ask())
+
+
+def _roi(url: str, version: str = "", **settings) -> bytes | None:
+    with Client(url, "my plates", **settings) as client:
+        return client.roi(version)
+
+
+def _roi_async(url: str, version: str = "", **settings) -> bytes | None:
+    async def ask() -> bytes | None:
+        async with AsyncClient(url, "my plates", **settings) as client:
+            return await client.roi(version)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ask", [_roi, _roi_async], ids=["sync", "async"])
+def test_the_region_of_interest_is_asked_for(line, ask):
+    line.answers = [
+        (200, {"Content-Type": "image/png"}, b"picture"),
+        (204, {}, b""),
+        # Of another version or an older endpoint, and a gateway's page.
+        (404, {"Content-Type": "application/json"}, b"{}"),
+        (200, {"Content-Type": "text/html"}, b"Log in"),
+    ]
+    assert ask(line.url, headers={"Authorization": "Bearer x"}) == b"picture"
+    assert [ask(line.url, "v1/2") for _ in range(3)] == [None] * 3
+    assert [path for _, path, _, _ in line.asked[:2]] == [
+        "/v2/models/my%20plates/roi",
+        "/v2/models/my%20plates/versions/v1%2F2/roi",
+    ]
+    assert line.asked[0][3]["Authorization"] == "Bearer x"
+    with pytest.raises(Unavailable, match="does not answer"):
+        ask(f"http://127.0.0.1:{free_port()}")
 
 
 both = pytest.mark.parametrize("ask", [_ask, _ask_async], ids=["sync", "async"])

@@ -37,6 +37,7 @@ def test_how_both_clients_are_called(kind):
         "threshold",
         "request_id",
     ]
+    assert list(inspect.signature(kind.roi).parameters) == ["self", "version"]
 
 
 def test_one_base_catches_every_error():

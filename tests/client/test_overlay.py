@@ -7,6 +7,8 @@ from PIL import Image
 
 from defectline.client.overlay import NG, draw_overlay
 from defectline.components.common.images.colours import colour_of
+from defectline.components.common.images.drawing import EDGE
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.inference.class_maps import of_output
 from defectline.components.common.inference.inspection import answer, to_prediction
 
@@ -19,6 +21,21 @@ def test_an_overlay_without_a_mask_shows_boxes(tmp_path):
     red = (np.asarray(Image.open(tmp_path / "drawn.png")) == NG).all(axis=2)[34:]
     rows, columns = np.nonzero(red)
     assert (rows.min() // 7, rows.max() // 7, columns.min() // 7, columns.max() // 7) == (20, 29, 10, 39)
+
+
+def test_outside_of_the_region_of_interest_it_is_dimmed(tmp_path):
+    score_map = np.zeros((64, 64), np.uint16)
+    score_map[20:30, 10:20] = 900
+    roi = np.ones((32, 32), np.uint8)
+    roi[:, 16:] = 0
+    found = to_prediction(answer(score_map, 0.5, 4))
+    image = encode(np.full((64, 64), 100, np.uint8))
+    draw_overlay(image, found, tmp_path / "drawn.png", encode_mask(roi))
+    draw_overlay(image, found, tmp_path / "whole.png")
+    drawn, whole = (np.asarray(Image.open(tmp_path / f"{name}.png"))[34:] for name in ("drawn", "whole"))
+    assert (drawn[:, 7 * 32 :] == 40).all()
+    assert (drawn[:, 7 * 32 - 1] == EDGE).all()
+    assert np.array_equal(drawn[:, : 7 * 32 - 1], whole[:, : 7 * 32 - 1])
 
 
 @pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (20, 8192)])

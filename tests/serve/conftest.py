@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from endpoints import Running, expected, frame, plate, serving
-from networks import Judged, judge_model
+from networks import SIZE, Judged, judge_model
+from numpy.typing import NDArray
 
 from defectline.components.common import checksums
-from defectline.components.common.bundle import copy_served, read_bundle
+from defectline.components.common.bundle import ROI, copy_served, read_bundle
+from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.statistics import ImageStats, Statistics, brightness_and_contrast
 from defectline.components.serve.sdk import messages
 
@@ -48,6 +51,27 @@ def served(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     with serving(model, tmp_path_factory.mktemp("log") / "log", *options) as running:
         yield running
         assert running.process.poll() is None, running.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def roi() -> NDArray[np.uint8]:
+    """A region of interest: without the right third of the picture."""
+    inside = np.ones((SIZE, SIZE), np.uint8)
+    inside[:, SIZE * 2 // 3 :] = 0
+    return inside
+
+
+@pytest.fixture(scope="session")
+def framed(
+    judged: Judged, roi: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """Serves a model with that region of interest."""
+    folder = tmp_path_factory.mktemp("framed") / "model"
+    copy_served(judged.folder, folder)
+    (folder / ROI).write_bytes(encode_mask(roi))
+    checksums.seal(folder)
+    with serving(folder, tmp_path_factory.mktemp("log") / "log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

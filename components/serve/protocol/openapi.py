@@ -109,6 +109,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
                 503,
                 [name],
             ),
+            "/v2/models/{name}/roi": _region(name),
         },
         "components": {"schemas": _schemas()},
     }
@@ -291,6 +292,25 @@ def _people() -> Schema:
             "operationId": "page",
             "parameters": [],
             "responses": {"200": page},
+        }
+    }
+
+
+def _region(name: Schema) -> Schema:
+    picture = {
+        "description": "white where it counts, black elsewhere",
+        "content": {"image/png": {"schema": {}}},
+    }
+    return {
+        "get": {
+            "summary": "The region of interest, which fits every picture: outside of it nothing is a defect",
+            "operationId": "roi",
+            "parameters": [name],
+            "responses": {
+                "200": picture,
+                "204": {"description": "the model has none"},
+                **{status: _error(status) for status in ("404", "503")},
+            },
         }
     }
 

@@ -175,6 +175,11 @@ class Endpoint:
         bundle, engine = loaded.bundle, self.model.settings.engine
         return Json(openapi.model_metadata(name, bundle, engine))
 
+    async def roi(self, request: Request) -> Response:
+        """The region of interest as PNG; no content where the model has none."""
+        roi = self.model.check(request.path_params["name"], request.path_params.get("version")).roi
+        return Response(roi, media_type="image/png") if roi else Response(status_code=204)
+
     async def metrics(self, request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(self.model.metrics.registry), headers={"content-type": content_type})
@@ -208,6 +213,8 @@ def make_app(
         of_version: endpoint.model_metadata,
         f"{of_model}/ready": endpoint.model_ready,
         f"{of_version}/ready": endpoint.model_ready,
+        f"{of_model}/roi": endpoint.roi,
+        f"{of_version}/roi": endpoint.roi,
         "/metrics": endpoint.metrics,
         "/openapi.json": endpoint.openapi,
         "/docs": endpoint.docs,

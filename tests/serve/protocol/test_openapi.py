@@ -66,6 +66,13 @@ def test_it_does_what_its_description_says(served, tmp_path):
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
+def test_the_region_of_interest_is_described(served):
+    paths = requests.get(f"{served.url}/openapi.json", timeout=5).json()["paths"]
+    responses = paths["/v2/models/{name}/roi"]["get"]["responses"]
+    assert set(responses) == {"200", "204", "404", "503"}
+    assert set(responses["200"]["content"]) == {"image/png"}
+
+
 def test_the_answer_is_described_field_by_field(served):
     schemas = requests.get(f"{served.url}/openapi.json", timeout=5).json()["components"]["schemas"]
     prediction = schemas["Prediction"]

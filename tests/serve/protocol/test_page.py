@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -67,9 +68,9 @@ expect.set_options(timeout=60_000)
 @pytest.fixture
 def visit(browser, url) -> Iterator[Open]:
     """Opens the page; at the end nothing must have been loaded from elsewhere, or been forbidden."""
-    contexts, said, asked = [], [], []
+    contexts, said, asked, pages = [], [], [], []
 
-    def visit(init: str = "", width: int = 1280, **options) -> Page:
+    def visit(init: str = "", width: int = 1280, at: str = url, **options) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 860}, **options)
         contexts.append(context)
         if init:
@@ -79,7 +80,8 @@ def visit(browser, url) -> Iterator[Open]:
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
         tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(url)
+        tab.goto(at)
+        pages.append(at)
         return tab
 
     yield visit
@@ -87,7 +89,7 @@ def visit(browser, url) -> Iterator[Open]:
         context.close()
     # That a request failed is logged by the browser itself.
     assert [line for line in said if "Failed to load resource" not in line] == []
-    assert [a for a in asked if not a.startswith((url, "blob:", "data:"))] == []
+    assert [a for a in asked if not a.startswith((*pages, "blob:", "data:"))] == []
 
 
 def _picture(label: str = "NG", seed: int = 3, size: int = SIZE) -> bytes:
@@ -215,8 +217,66 @@ def test_it_works_behind_a_prefix(visit, url, path):
     tab.route(f"{url}/line/2**", gateway)
     tab.goto(url + path)
     _send(tab)
-    assert came == [path, f"/line/2/v1/models/{quote(MODEL)}:predict"]
+    assert came[:2] == [path, f"/line/2/v1/models/{quote(MODEL)}:predict"]
+    assert [one.rpartition("/versions/")[0] for one in came[2:]] == [f"/line/2/v2/models/{quote(MODEL)}"]
     expect(tab.locator("#word")).to_have_text("NG")
+
+
+# The region of interest
+
+
+@pytest.fixture
+def framed_tab(visit, framed) -> Open:
+    return partial(visit, at=framed.url)
+
+
+def _outside(tab: Page) -> np.ndarray:
+    """How bright the picture is where it does not count."""
+    shot = Image.open(io.BytesIO(tab.locator("#frame").screenshot())).convert("L")
+    return np.asarray(shot)[:, -shot.width // 4 :]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_what_lies_outside_of_the_region_is_dimmed(framed_tab, roi, tmp_path, width, scheme):
+    tab = framed_tab(width=width, color_scheme=scheme, has_touch=width < 500, is_mobile=width < 500)
+    light = np.full(roi.shape, 200, np.uint8)
+    light[10:14, 10:30] = 255
+    _send(tab, _file("part.png", encode(light)))
+    expect(tab.get_by_role("img", name="part.png, called NG, dimmed where it does not count")).to_be_visible()
+    alpha = tab.locator("#outside").evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        ".filter((value, index) => index % 4 == 3)"
+    )
+    assert np.array_equal(np.reshape(alpha, roi.shape), np.where(roi, 0, 255))
+    _shot(tab, tmp_path / f"framed-{width}-{scheme}.png")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert np.median(_outside(tab)) < 100
+    tab.get_by_label("Dim what does not count").uncheck()
+    assert np.median(_outside(tab)) > 180
+
+
+def test_a_good_part_is_dimmed_too_and_after_a_reload(framed_tab, roi):
+    tab = framed_tab()
+    _send(tab, _file("good.png", encode(np.full(roi.shape, 200, np.uint8))))
+    expect(tab.locator("#word")).to_have_text("OK")
+    for _ in range(2):
+        expect(tab.get_by_label("Dim what does not count")).to_be_visible()
+        expect(tab.get_by_label("Findings")).to_be_hidden()
+        assert np.median(_outside(tab)) < 100
+        tab.reload()
+        tab.get_by_role("button", name="good.png").click()
+
+
+def test_without_an_answer_about_the_region_nothing_is_dimmed(framed_tab, roi):
+    tab = framed_tab()
+    tab.route("**/roi", lambda route: route.abort())
+    picture = _file("part.png", encode(np.full(roi.shape, 200, np.uint8)))
+    _send(tab, picture)
+    expect(tab.locator("#word")).to_have_text("OK")
+    expect(tab.locator("#tools")).to_be_hidden()
+    tab.unroute("**/roi")
+    _send(tab, picture)
+    expect(tab.get_by_label("Dim what does not count")).to_be_visible()
 
 
 def test_pictures_can_be_dropped(visit):

@@ -281,6 +281,18 @@ def test_readiness_over_every_protocol(served, judged, call):
     assert call("ModelReady", messages.ModelReadyRequest(name="plates")).ready
 
 
+def test_the_region_of_interest(framed, served, judged, roi):
+    version = judged.bundle.version
+    for path in ("plates/roi", f"plates/versions/{version}/roi"):
+        found = requests.get(f"{framed.url}/v2/models/{path}", timeout=60)
+        assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
+        assert np.array_equal(decode_mask(found.content), roi)
+        none = requests.get(f"{served.url}/v2/models/{path}", timeout=60)
+        assert (none.status_code, none.content) == (204, b"")
+    for path in ("others/roi", "plates/versions/v1/roi"):
+        assert error_of(requests.get(f"{framed.url}/v2/models/{path}", timeout=60))["code"] == "not_found"
+
+
 def test_the_model_says_that_it_is_ready_and_others_are_not_found(served):
     told = requests.get(f"{served.url}/v1/models/plates", timeout=5).json()
     assert told == {"name": "plates", "ready": True}
