@@ -4,8 +4,6 @@ STORE  ?= $(or $(DEFECTLINE_STORE),store)
 SOURCE ?=
 SET    ?=
 CONFIG ?=
-# Your own images start from weights trained on synthetic ones, made once in the store; PRETRAIN= leaves it out.
-PRETRAIN ?= $(if $(findstring _from=,$(SET))$(findstring encoder_weights=,$(SET)),,1)
 BIN    := .venv/bin
 UV     := $(BIN)/uv
 PARTS  := client common ingest preprocess train train-gpu evaluate deploy serve serve-gpu
@@ -29,18 +27,19 @@ setup: .venv/installed  ## install everything into .venv
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: setup  ## run the pipeline: make run [CONFIG=plates.yaml] [SOURCE=uri] [STORE=uri] [PRETRAIN=] [SET="epochs=80 seed=1"]
+run: setup  ## run the pipeline: make run [CONFIG=plates.yaml] [SOURCE=uri] [STORE=uri] [SET="epochs=80 seed=1"]
 ifneq ($(CONFIG),)
 	$(BIN)/defectline run --config "$(CONFIG)" $(addprefix --set ,$(SET)) $(if $(SOURCE),--source "$(SOURCE)") \
 	  $(if $(filter file,$(origin STORE)),,--store "$(STORE)")
 else ifeq ($(SOURCE),)
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
-	$(BIN)/defectline run --source samples --store "$(STORE)" $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) $(SET))
+	$(BIN)/defectline run --source samples --store "$(STORE)" $(addprefix --set ,epochs=$(SAMPLE_EPOCHS) pretraining=none $(SET))
 else
-	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(if $(PRETRAIN),--pretrain) $(addprefix --set ,$(SET))
+	$(BIN)/defectline run --source "$(SOURCE)" --store "$(STORE)" $(addprefix --set ,$(SET))
 endif
 
-# Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes.
+# Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes. These
+# samples are alike enough to be learned from the start.
 SAMPLE_PAIRS  := 100
 SAMPLE_EPOCHS := 28
 

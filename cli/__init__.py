@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, review, rollback, serve, status
-from defectline.cli.pipeline import config, crossval, pretrain, run, sample
+from defectline.cli.pipeline import config, crossval, run, sample
 from defectline.cli.store import lineage, metrics, models, prune, report, runs, snapshots
 from defectline.components.common.errors import DefectlineError
 
@@ -24,7 +24,6 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "run": run.run,
         "config": config.config,
         "crossval": crossval.crossval,
-        "pretrain": pretrain.pretrain,
         "sample": sample.sample,
     },
     "Endpoint": {

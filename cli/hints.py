@@ -46,7 +46,7 @@ LOCAL = (
 )
 SERVER = (*COMMON, "kfp_server_api", "yaml")
 NEEDED = {
-    **dict.fromkeys(("run", "crossval", "pretrain"), LOCAL),
+    **dict.fromkeys(("run", "crossval"), LOCAL),
     **dict.fromkeys(("status", "models", "runs", "metrics", "report", "lineage", "snapshots"), COMMON),
     **dict.fromkeys(("review", "prune", "sample", "rollback"), COMMON),
     **dict.fromkeys(("submit", "schedule"), SERVER),

@@ -19,7 +19,6 @@ Name = Annotated[str, typer.Option(help="The model's name.", autocompletion=comp
 
 OWN = {
     "crossval": ("store",),
-    "pretrain": ("epochs", "batch_size", "quantize", "init_from", "encoder_weights"),
 }
 """What these commands have values of their own for, whatever the file of a run says."""
 
@@ -82,9 +81,6 @@ Resources = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
-Pretrain = Annotated[
-    bool, typer.Option("--pretrain", help="Start from weights of synthetic plates, made once in the store.")
-]
 Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
 Namespace = Annotated[

@@ -63,6 +63,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         by_class: str = "",
         quantize: bool = True,
         init_from: str = "none",
+        pretraining: str = "auto",
         training: str = "",
     ):
         # On a server the name is what people call a run, which several may share; here it is unique.
@@ -90,6 +91,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             "encoder_weights": encoder_weights,
             "quantize": quantize,
             "init_from": init_from,
+            "pretraining": pretraining,
             "training": training,
         }
         # Runs with other settings are worth doing without new pictures.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defectline.cli.options import SOURCE_HELP, Config, Pretrain, Set
+from defectline.cli.options import SOURCE_HELP, Config, Set
 
 if TYPE_CHECKING:
     from defectline.pipeline.crossval import Judged
@@ -23,20 +23,16 @@ def crossval(
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
     config: Config = None,
     set_: Set = None,
-    pretrain: Pretrain = False,
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.cli import ui
     from defectline.pipeline.crossval import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import with_pretrained_weights
 
     parameters = parse(source, store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     try:
-        if pretrain:
-            parameters = with_pretrained_weights(parameters, ui.say)
         judged = cross_validate(parameters, folds, numbers, ui.say)
     except RunFailed as error:
         ui.end_failed(error)

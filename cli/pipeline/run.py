@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from defectline.cli import hints
-from defectline.cli.options import Config, FailOnGate, Force, Name, Pretrain, Set, Source, Store
+from defectline.cli.options import Config, FailOnGate, Force, Name, Set, Source, Store
 
 if TYPE_CHECKING:
     from defectline.pipeline.local import LocalRun
@@ -27,19 +27,15 @@ def run(
     config: Config = None,
     set_: Set = None,
     force: Force = False,
-    pretrain: Pretrain = False,
     fail_on_gate: FailOnGate = False,
 ) -> None:
     """Run the whole pipeline on this machine."""
     from defectline.cli import ui
     from defectline.pipeline.local import RunFailed, run_locally
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.pretraining import with_pretrained_weights
 
     parameters = parse(source, store, set_ or [], model_name=name, force=force)
     try:
-        if pretrain:
-            parameters = with_pretrained_weights(parameters, ui.say)
         done = run_locally(parameters, ui.say)
     except RunFailed as error:
         ui.end_failed(error)

@@ -10,6 +10,8 @@ from typing import Any
 GOOD, DEFECT = 0, 1
 CLASSES = 2
 """Outputs of a network for DEFAULT_CLASSES."""
+ANY_CLASS = 254
+"""In a mask to train on: a defect that is of none of several classes, such as a synthetic one."""
 IGNORE = 255
 """In a mask: does not count, in training as in judging."""
 MOST_CLASSES = 32

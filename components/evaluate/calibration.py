@@ -17,8 +17,8 @@ EVEN = 500
 """Where a network that weighs both classes alike changes its mind."""
 
 ONLY_GOOD = (
-    "There were only good validation pictures, so the threshold lies 0.05 above their highest score: how "
-    "many defective parts escape at it was not looked at before the test."
+    "There were only good validation pictures, so the threshold lies where {rejected} of {count} of them are "
+    "rejected: how many defective parts escape at it is not known."
 )
 ONLY_DEFECTIVE = (
     "There were only defective validation pictures, so the threshold lies 0.05 below the lowest score that "
@@ -48,14 +48,15 @@ class Calibrator:
         self.labels.append(label == "NG")
         self.scores.append(tuple(image_score(score_map, area) for area in AREAS_PX))
 
-    def calibrate(self, escape_cost: float) -> OperatingPoint:
+    def calibrate(self, escape_cost: float, max_overkill: float = 0.0) -> OperatingPoint:
         """The operating point with the lowest cost, an escape counting `escape_cost` overkills.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
         pictures more lively. Among areas that do equally well the one with the widest such range wins,
-        then the smaller one. Pictures of one label only give a threshold near them, and a note. Raises
-        SourceError where there is no picture at all.
+        then the smaller one. Defective pictures only give a threshold below them and a note; good ones only
+        one at which half of `max_overkill` of them are rejected, since new ones differ. Raises SourceError
+        where there is no picture at all.
         """
         if not self.labels:
             raise SourceError(
@@ -66,7 +67,7 @@ class Calibrator:
             )
         bad, scores = np.array(self.labels), np.array(self.scores)
         if not bad.any():
-            return _above_the_good(scores)
+            return _above_the_good(scores, max_overkill)
         if bad.all():
             return _below_the_defective(scores)
         levels = np.arange(LOWEST, HIGHEST + 1)
@@ -86,12 +87,17 @@ class Calibrator:
         return OperatingPoint(threshold, area)
 
 
-def _above_the_good(scores: NDArray[np.int64]) -> OperatingPoint:
-    """The smallest area at which the good pictures (N, areas) stay below an even threshold; where none does,
-    the one with the lowest."""
-    levels = np.clip(scores.max(axis=0) + MARGIN, LOWEST, HIGHEST)
+def _above_the_good(scores: NDArray[np.int64], max_overkill: float) -> OperatingPoint:
+    """The smallest area at which the good pictures (N, areas), but for those that may be rejected, stay below
+    an even threshold; where none does, the one with the lowest."""
+    count = len(scores)
+    may_be = min(int(max_overkill / 2 * (count + 1)), count - 1)
+    highest = np.sort(scores, axis=0)[count - 1 - may_be]
+    levels = np.clip(highest + (1 if may_be else MARGIN), LOWEST, HIGHEST)
     column = min(range(len(AREAS_PX)), key=lambda c: (max(levels[c], EVEN), AREAS_PX[c]))
-    return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], ONLY_GOOD)
+    rejected = int(np.sum(scores[:, column] >= levels[column]))
+    note = ONLY_GOOD.format(rejected=rejected, count=count)
+    return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], note)
 
 
 def _below_the_defective(scores: NDArray[np.int64]) -> OperatingPoint:

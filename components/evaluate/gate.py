@@ -4,11 +4,12 @@ Absolute rules hold for every model. Relative ones ask whether the challenger is
 more than a margin: non-inferiority, on the same test pictures, each model at its own operating point.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.classes import LEAST, ClassMetrics
 from defectline.components.evaluate.metrics import Count, summarize, summarize_classes
 from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
@@ -22,9 +23,14 @@ OVERKILL_MARGIN = 0.1
 ENOUGH = 20
 """Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
 
+ESCAPES, OVERKILLS = "defective parts pass as good", "good parts are rejected"
 NO_PICTURE = "there is no test picture to measure it on"
 OTHER_CLASSES = "not compared: the champion knows other classes"
-NO_GOOD = "not measured: the source has no good picture, so nobody knows how many good parts are rejected"
+UNKNOWN = {
+    "OK": "not measured: the source has no good picture, so nobody knows how many good parts are rejected",
+    "NG": "not measured: the source has too few defective pictures, so nobody knows how many defects escape",
+}
+"""Why pictures of a label limit nothing."""
 
 
 class Rule(NamedTuple):
@@ -35,29 +41,30 @@ class Rule(NamedTuple):
     reason: str
 
 
+NOT_WORSE = Rule("", None, "not worse", True, OTHER_CLASSES)
+
+
 def judge(
     challenger: Sequence[Count],
     champion: Sequence[Count] | None,
     settings: EvaluateSettings,
     note: str = "",
     classes: Sequence[str] = (),
-    good_anywhere: bool = True,
+    judged: Collection[str] = LABELS,
     same_classes: bool = True,
 ) -> list[Rule]:
     """The rules, absolute ones first; a number that no picture gives fails its rule.
 
     `champion` holds counts of the test pictures on which both can be compared, by id, perhaps not all; None
-    where there are none. `note` says why, or what is special about those. Without a picture labelled OK in
-    the whole source (`good_anywhere`) overkill limits nothing. A champion of other classes is compared by
-    its verdicts alone.
+    where there are none. `note` says why, or what is special about those. `judged` are the labels of which
+    the whole source has enough pictures; what is said of the other limits nothing. A champion of other
+    classes is compared by its verdicts alone.
     """
     metrics = summarize(challenger, None)
     rules = [
-        _at_least("min_iou", metrics["iou"], settings.min_iou),
-        _at_most("max_escape", metrics["escape"], settings.max_escape, "defective parts pass as good"),
-        _at_most("max_overkill", metrics["overkill"], settings.max_overkill, "good parts are rejected")
-        if good_anywhere
-        else Rule("max_overkill", None, f"≤ {settings.max_overkill:.3f}", True, NO_GOOD),
+        _known("NG", judged, _at_least("min_iou", metrics["iou"], settings.min_iou)),
+        _known("NG", judged, _at_most("max_escape", metrics["escape"], settings.max_escape, ESCAPES)),
+        _known("OK", judged, _at_most("max_overkill", metrics["overkill"], settings.max_overkill, OVERKILLS)),
         *_of_classes(challenger, settings, classes),
     ]
     if champion is None:
@@ -66,16 +73,19 @@ def judge(
         rules.append(Rule("champion_unseen", float(len(champion)), "pictures to compare on", True, note))
     own = {count.id: count for count in challenger}
     pairs = [(own[other.id], other) for other in champion]
+    bad, good = ([pair for pair in pairs if pair[0].label == label] for label in ("NG", "OK"))
+    iou = _iou_not_worse(pairs) if same_classes else NOT_WORSE._replace(name="champion_iou")
     return [
         *rules,
-        _iou_not_worse(pairs)
-        if same_classes
-        else Rule("champion_iou", None, "not worse", True, OTHER_CLASSES),
-        _rate_not_worse("escape", [p for p in pairs if p[0].label == "NG"], ESCAPE_MARGIN),
-        _rate_not_worse("overkill", [p for p in pairs if p[0].label == "OK"], OVERKILL_MARGIN)
-        if good_anywhere
-        else Rule("champion_overkill", None, "not worse", True, NO_GOOD),
+        _known("NG", judged, iou),
+        _known("NG", judged, _rate_not_worse("escape", bad, ESCAPE_MARGIN)),
+        _known("OK", judged, _rate_not_worse("overkill", good, OVERKILL_MARGIN)),
     ]
+
+
+def _known(label: str, judged: Collection[str], rule: Rule) -> Rule:
+    """The rule, or one that limits nothing where the source has too few pictures of its label."""
+    return rule if label in judged else rule._replace(got=None, passed=True, reason=UNKNOWN[label])
 
 
 def _of_classes(counts: Sequence[Count], settings: EvaluateSettings, classes: Sequence[str]) -> list[Rule]:

@@ -39,9 +39,10 @@ def calibrate(
     pairs: Sequence[Pair],
     names: Names,
     escape_cost: float,
+    max_overkill: float,
     cost_of: Mapping[str, float] | None = None,
 ) -> OperatingPoint:
-    """Threshold and least area for the network's answers to `pairs` of a snapshot.
+    """Threshold and least area for the network's answers to `pairs` of a snapshot: see `Calibrator`.
 
     `cost_of` says for classes what an escape with a defect of theirs costs, where it is not `escape_cost`; of
     several in a picture the highest counts.
@@ -55,7 +56,7 @@ def calibrate(
             cost = escape_costs(names.classes, truth, escape_cost, cost_of or {})
             score_map, _ = disregard(score_map, truth, EVEN)
         calibrator.see(pair.label, score_map, cost)
-    return calibrator.calibrate(escape_cost)
+    return calibrator.calibrate(escape_cost, max_overkill)
 
 
 def escape_costs(

@@ -55,6 +55,8 @@ from defectline.components.evaluate.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings
 
+LEAST_TESTED = 2
+"""Defective test pictures: an escape rate of one says nothing."""
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
 
@@ -103,7 +105,6 @@ def evaluate(
         taken = read_snapshot(storage, snapshot)
         chosen.check_classes(taken.classes)
         _check_classes(content, taken)
-        good_anywhere = any(p.accepted and p.label == "OK" for p in rows)
         splits = {s: [p for p in rows if p.accepted and p.split == s] for s in SPLITS}
         used = [pair for pairs in splits.values() for pair in pairs]
         names = Names.of(storage, taken, used)
@@ -129,7 +130,7 @@ def evaluate(
             chosen,
             champion_result.note,
             taken.classes,
-            good_anywhere,
+            _judged(used),
             champion_result.same_classes,
         )
         ok = passed(rules)
@@ -191,6 +192,14 @@ def evaluate(
         return Result(ok, metrics, roc(scored.counts), confusion(scored.counts), summary)
 
 
+def _judged(pairs: Sequence[Pair]) -> list[str]:
+    """The labels that something can be said of: those of which the source has pictures, and not only a few
+    defective ones that were all learned from."""
+    there = {pair.label for pair in pairs}
+    tested = sum(pair.label == "NG" for pair in pairs if pair.split == "test")
+    return [label for label in LABELS if label in there and (label == "OK" or tested >= LEAST_TESTED)]
+
+
 def _number(value: float | int | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
@@ -228,7 +237,7 @@ def _candidates(
         if (model / file).exists():
             network = Network(model / file, imaging, classes=names.classes, roi=roi)
             costs = chosen.of_classes("escape_cost")
-            point = calibrate(network, storage, pairs, names, chosen.escape_cost, costs)
+            point = calibrate(network, storage, pairs, names, chosen.escape_cost, chosen.max_overkill, costs)
             validated = score(
                 network, point, storage, pairs, names, f"judging {served} on validation pictures"
             )

@@ -2,7 +2,7 @@
 
 import tempfile
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -57,6 +57,7 @@ from defectline.components.ingest.readers.base import Layout, Listing, Record, S
 from defectline.components.ingest.roi import RegionReader, part_regions
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.split_file import Listed, known_splits, read_split_file
+from defectline.components.ingest.splits import ENOUGH
 
 READERS = 16
 DECODERS = 4
@@ -141,7 +142,7 @@ def take_snapshot(
     store.write(quarantine_key, quarantine_table(rows))
     say_checked(rows)
     _check_rejected(rows, labels, settings.max_rejected, store.url(quarantine_key))
-    _check_good(rows, earlier)
+    _check_labels(rows, earlier)
     decided = {p.pixel_sha256: p.split for p in earlier if p.split}
     there = {p.pixel_sha256 for p in rows if p.accepted}
     rows += [p._replace(status="absent") for p in earlier if p.split and p.pixel_sha256 not in there]
@@ -167,18 +168,22 @@ def take_snapshot(
     return Taken(snapshot, labels)
 
 
-def _check_good(rows: list[Pair], earlier: list[Pair]) -> None:
-    """Raise SourceError where all good pictures left; say so where there never were any."""
-    if any(row.accepted and row.label == "OK" for row in rows):
-        return
-    if gone := sum(row.accepted and row.label == "OK" for row in earlier):
-        raise SourceError(
-            "No good picture of the source is left.",
-            got=f"no usable OK picture, where the snapshot before has {gone}",
-            expected="good pictures, as before",
-            fix="Bring them back, or start a new store if it shall be trained without.",
-        )
-    say("the source has no good pictures: how many of them would be rejected cannot be judged")
+def _check_labels(rows: list[Pair], earlier: list[Pair]) -> None:
+    """Raise SourceError where all pictures of a label left; say so where there never were any, or few."""
+    have, had = (Counter(row.label for row in of if row.accepted) for of in (rows, earlier))
+    for label, what in (("OK", "good"), ("NG", "defective")):
+        if had[label] and not have[label]:
+            raise SourceError(
+                f"No {what} picture of the source is left.",
+                got=f"no usable {label} picture, where the snapshot before has {had[label]}",
+                expected=f"{what} pictures, as before",
+                fix="Bring them back, or start a new store if it shall be trained without.",
+            )
+    if not have["OK"]:
+        say("the source has no good pictures: how many of them would be rejected cannot be judged")
+    elif have["NG"] < ENOUGH:
+        few = f"{have['NG']} defective pictures, which all train" if have["NG"] else "no defective picture"
+        say(f"the source has {few}: how many would escape cannot be judged")
 
 
 State = tuple[str, str, str, str]

@@ -12,6 +12,8 @@ from defectline.components.common.snapshot import SPLITS, Pair
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 LEAST = 2
 """Of each label, in each split: a rate over one picture, or over one part, says nothing."""
+ENOUGH = len(SPLITS) * LEAST
+"""Parts of a label that fill all splits. Of defective ones there may be fewer, which then all train."""
 
 
 def targets(count: int) -> dict[str, int]:
@@ -19,6 +21,9 @@ def targets(count: int) -> dict[str, int]:
     part = max(LEAST, round(SHARES["test"] * count))
     return {"train": count - 2 * part, "validation": part, "test": part}
 
+
+TO_TRAIN = {"train": 1, "validation": 1, "test": 1}
+"""Targets of a label that only trains: nothing is missing anywhere else."""
 
 Part = dict[str, str]
 """Pixel hashes of the accepted pictures that stay together → their labels: of a group, or of one alone."""
@@ -33,13 +38,18 @@ def assign_splits(
     stay, and a new picture goes where its group has most of its pictures, absent ones too. The other parts
     are taken in the order of their sizes and pixel hashes, those with the rarest class first. Each goes where
     most of that class is missing, or of its label where there is one class, so the answer depends on the
-    pictures alone, not on their names or order. A source may have no good pictures. Pure. Raises SourceError
-    where a label has too few pictures, or too few parts.
+    pictures alone, not on their names or order. A source may have no good pictures, or only good ones; fewer
+    defective parts than ENOUGH all train. Pure. Raises SourceError where a label has too few pictures, or too
+    few parts.
     """
     pairs = sorted(pairs)
     parts = find_parts(pairs)
-    labels_there = [label for label in LABELS if label == "NG" or any(label in p.values() for p in parts)]
-    wanted = {label: targets(_enough(parts, label)) for label in labels_there}
+    there = Counter(label for part in parts for label in set(part.values()))
+    few = there["OK"] > 0 and there["NG"] < ENOUGH and (there["NG"] > 0 or not _rejected(pairs, "NG"))
+    labels_there = [label for label in LABELS if there[label] or (label == "NG" and not few)]
+    wanted = {
+        label: TO_TRAIN if few and label == "NG" else targets(_enough(parts, label)) for label in labels_there
+    }
     classes = _Classes(pairs, class_map)
     sides = _sides(pairs, known)
     groups = {pair.pixel_sha256: pair.group for pair in pairs if pair.accepted}
@@ -70,7 +80,8 @@ def assign_splits(
         labels = dict.fromkeys(part.values(), 0)
         for label in part.values():
             labels[label] += 1
-        missing = dict.fromkeys(_open_to(labels, left, parts_have), 0.0)
+        learned = few and "NG" in labels
+        missing = dict.fromkeys(["train"] if learned else _open_to(labels, left, parts_have), 0.0)
         for label, count in labels.items():
             left[label] -= 1
             for side in missing:
@@ -78,7 +89,9 @@ def assign_splits(
                 missing[side] += count * (target - have[label, side] - (count - 1)) / target
         by_class = {side: classes.missing(rarest, part, side) for side in missing}
         put(part, dict.fromkeys(part, max(missing, key=lambda side: (by_class[side], missing[side]))))
-    _check_shares(labels_there, have, parts_have)
+    # Those that were learned from while they were few may leave too few of the later ones to judge by.
+    early = parts_have["NG", "train"] < ENOUGH and there["NG"] < 2 * ENOUGH
+    _check_shares([label for label in labels_there if label == "OK" or not early], have, parts_have)
     return [p._replace(split=split[p.pixel_sha256]) if p.accepted else p for p in pairs]
 
 
@@ -152,22 +165,26 @@ def _sides(pairs: Iterable[Pair], known: Mapping[str, str]) -> dict[str, str]:
     return {group: max(SPLITS, key=lambda s: counts[s]) for group, counts in found.items()}
 
 
+def _rejected(pairs: Iterable[Pair], label: str) -> bool:
+    return any(pair.label == label and pair.status == "rejected" for pair in pairs)
+
+
 def _enough(parts: Sequence[Part], label: str) -> int:
     """How many pictures of the label there are. Raises SourceError where they or their parts are too few."""
     pictures = sum(label == of for part in parts for of in part.values())
-    if pictures < 3 * LEAST:
+    if pictures < ENOUGH:
         raise SourceError(
             f"There are too few usable {label} pairs.",
             got=f"{pictures}",
-            expected=f"at least {3 * LEAST}: {LEAST} each to train, to validate and to test",
+            expected=f"at least {ENOUGH}: {LEAST} each to train, to validate and to test",
             fix="Add pictures; quarantine.csv in the run's folder says why others were rejected.",
         )
     count = sum(label in part.values() for part in parts)
-    if count < 3 * LEAST:
+    if count < ENOUGH:
         raise SourceError(
             f"The {label} pictures show too few parts.",
             got=f"{pictures} pictures in {count} groups",
-            expected=f"at least {3 * LEAST} groups: {LEAST} each to train, to validate and to test",
+            expected=f"at least {ENOUGH} groups: {LEAST} each to train, to validate and to test",
             fix="Add pictures of other parts. If these are not pictures of one part each, say with group_by "
             "which belong together; group_by=(.+) lets every picture stand alone.",
         )

@@ -1,10 +1,26 @@
 """The batches of one split, in an order that seed and epoch fix."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import ANY_CLASS, DEFECT
 from defectline.components.common.dataset import Split
+from defectline.components.common.synthetic.generator import paint_defects
+
+
+class Painting(NamedTuple):
+    """Which pictures get synthetic defects."""
+
+    good: NDArray[np.int64]
+    """Rows of the arrays that show good pictures: those that may be painted, and that patches come from."""
+    share: float
+    """Of them, in each epoch."""
+    seed: int
+    several: bool
+    """Whether there are several classes, none of which a synthetic defect has."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -12,12 +28,16 @@ class Batches(keras.utils.PyDataset):
 
     With a seed every epoch has an order of its own, and the last batch is filled up from the epoch's first
     pictures: batches of one size compile once and keep batch statistics honest. Keras reads ahead in a
-    thread while the device computes.
+    thread while the device computes. With `painting` each epoch shows other synthetic defects; without a
+    seed they are always the same.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int | None = None):
+    def __init__(
+        self, split: Split, batch_size: int, seed: int | None = None, painting: Painting | None = None
+    ):
         super().__init__()
-        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.split, self.batch_size, self.seed, self.painting = split, batch_size, seed, painting
+        self.good = frozenset(painting.good.tolist()) if painting else frozenset()
         self.order = split.rows
         self.shuffle(0)
 
@@ -25,12 +45,32 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self.split.rows) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        first = index * self.batch_size
+        rows = self.order[first : first + self.batch_size]
         if self.seed is not None:
             rows = np.resize(np.concatenate([rows, self.order]), self.batch_size)
-        return ((self.split.images[rows], self.split.masks[rows]),)
+        images, masks = self.split.images[rows], self.split.masks[rows]
+        for place, row in enumerate(rows.tolist()):
+            if row in self.good:
+                self._paint(images[place], masks[place], first + place)
+        return ((images, masks),)
 
     def shuffle(self, epoch: int) -> None:
         """Put the pictures into the order of an epoch, which no epoch before it takes part in."""
+        self.epoch = 0 if self.seed is None else epoch
         if self.seed is not None:
             self.order = np.random.default_rng([self.seed, epoch]).permutation(self.split.rows)
+
+    def _paint(self, image: NDArray[np.uint8], mask: NDArray[np.uint8], place: int) -> None:
+        """Perhaps paint defects into the picture at a `place` of the epoch, and mark them."""
+        assert self.painting is not None
+        random = np.random.default_rng([self.painting.seed, self.epoch, place])
+        if random.random() < self.painting.share:
+            donor = self.split.images[int(random.choice(self.painting.good))]
+            counts = (mask == 0).astype(np.uint8)
+            painted = paint_defects(image, donor, random, counts)
+            image[...] = painted.picture
+            marked = painted.mask
+            if self.painting.several:
+                marked = np.where(marked == DEFECT, ANY_CLASS, marked).astype(np.uint8)
+            mask[...] = np.where(counts, marked, mask)

@@ -11,6 +11,7 @@ def train(
     encoder_weights: str,
     quantize: bool,
     init_from: str,
+    pretraining: str,
     training: str,
     datasets: Input[list[Dataset]],
     model: Output[Model],
@@ -30,6 +31,7 @@ def train(
         "encoder_weights": encoder_weights,
         "quantize": quantize,
         "init_from": init_from,
+        "pretraining": pretraining,
         "training": training,
     }
     best = run_step(

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
-from defectline.components.train.batches import Batches
+from defectline.components.train.batches import Batches, Painting
 from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
 from defectline.components.train.devices import enable_determinism, replicate
 from defectline.components.train.history import best_epoch
@@ -22,7 +23,21 @@ from defectline.components.train.optimizer import make_optimizer, transfer_state
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.tracking import Tracker
 from defectline.components.train.trainer import Trainer
-from defectline.components.train.weights import load_network
+from defectline.components.train.weights import load_network, take_over
+
+
+class Stage(NamedTuple):
+    """What differs between learning from labels and learning from synthetic defects before."""
+
+    name: str = "train"
+    """What progress is told of."""
+    train: Painting | None = None
+    validation: Painting | None = None
+    start: Arrays | None = None
+    """Weights of a network with DEFAULT_CLASSES that training goes on from."""
+
+
+TRAINING_STAGE = Stage()
 
 
 class TrainingState(keras.callbacks.Callback):
@@ -101,9 +116,9 @@ class TrainingState(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Says how training goes every few seconds, at the end of an epoch or within a long one."""
 
-    def __init__(self, epochs: int, steps: int, every_s: float = 10.0):
+    def __init__(self, name: str, epochs: int, steps: int, every_s: float = 10.0):
         super().__init__()
-        self.epochs, self.steps, self.every_s = epochs, steps, every_s
+        self.name, self.epochs, self.steps, self.every_s = name, epochs, steps, every_s
         self.start, self.last, self.done, self.epoch = time.monotonic(), 0.0, 0, 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -128,7 +143,7 @@ class Progress(keras.callbacks.Callback):
         self.last = time.monotonic()
         left = (self.epochs - self.epoch) * self.steps - steps
         seconds = (self.last - self.start) / max(1, self.done - 1) * left
-        say(f"train: epoch {self.epoch + 1} of {self.epochs}, {values}, {seconds:.0f} s left")
+        say(f"{self.name}: epoch {self.epoch + 1} of {self.epochs}, {values}, {seconds:.0f} s left")
 
 
 def fit(
@@ -140,29 +155,32 @@ def fit(
     trackers: Sequence[Tracker] = (),
     classes: Sequence[str] = DEFAULT_CLASSES,
     ignores: bool = False,
+    stage: Stage = TRAINING_STAGE,
 ) -> tuple[keras.Model, list[dict]]:
     """Train a network in a Keras dtype `policy`, from the last checkpoint on where there is one.
 
-    `ignores` says whether the masks may hold what does not count.
+    `ignores` says whether the masks may hold what does not count, `stage` where it starts and what it paints.
 
     Returns it with its best weights, in float32, and one row of values an epoch. Raises SettingsError where
     the loss is not a number any more, and StoreError where a checkpoint cannot be written.
     """
     keras.utils.set_random_seed(settings.seed)
     enable_determinism()
-    batches = Batches(splits["train"], settings.batch_size, settings.seed)
+    batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train)
+    validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
     state = TrainingState(settings, batches, checkpoints, trackers)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
-        trainer = Trainer(_start(imaging, settings, classes), settings.seed, replicas.number, ignores)
+        network = _start(imaging, settings, classes, stage.start)
+        trainer = Trainer(network, settings.seed, replicas.number, ignores or stage.train is not None)
         saved = checkpoints.load() if checkpoints else None
         # The layout of a checkpoint is that of the last epoch before it.
         _compile(trainer, settings, len(batches), epoch=len(saved.history) - 1 if saved else 0)
         state.set_model(trainer)
         if saved:
             state.resume(saved)
-            say(f"train: going on after epoch {len(saved.history)} of {settings.epochs}")
-        progress = Progress(settings.epochs, len(batches))
+            say(f"{stage.name}: going on after epoch {len(saved.history)} of {settings.epochs}")
+        progress = Progress(stage.name, settings.epochs, len(batches))
         unfreeze = settings.unfreeze_at_epoch - 1
         for end in (unfreeze, settings.epochs):
             start = len(state.history)
@@ -172,7 +190,7 @@ def fit(
                 _compile(trainer, settings, len(batches), epoch=start)
             trainer.fit(
                 batches,
-                validation_data=Batches(splits["validation"], settings.batch_size),
+                validation_data=validation,
                 initial_epoch=start,
                 epochs=end,
                 callbacks=[progress, state],
@@ -187,7 +205,9 @@ def fit(
     return network, state.history
 
 
-def _start(imaging: ImagingSettings, settings: TrainSettings, classes: Sequence[str]) -> keras.Model:
+def _start(
+    imaging: ImagingSettings, settings: TrainSettings, classes: Sequence[str], pretrained: Arrays | None
+) -> keras.Model:
     network = build_network(
         imaging.image_size,
         imaging.channels,
@@ -197,6 +217,8 @@ def _start(imaging: ImagingSettings, settings: TrainSettings, classes: Sequence[
     )
     if settings.init_from != "none":
         load_network(network, settings.init_from, classes)
+    elif pretrained is not None:
+        take_over(network, pretrained)
     return network
 
 

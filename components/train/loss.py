@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from defectline.components.common.classes import GOOD, IGNORE
+from defectline.components.common.classes import ANY_CLASS, GOOD, IGNORE
 
 
 def cross_entropy_and_dice(mask, probability, counts=None):
@@ -28,16 +28,21 @@ def classes_loss(mask, probabilities):
     """The same for several classes, a scalar: cross-entropy over all of them, and the mean of two soft Dices,
     that of any defect and that of a class.
 
-    `mask` is float32 (N, S, S), the numbers of classes, of which IGNORE has no part in either;
-    `probabilities` is float32 (N, S, S, 1 + K).
+    `mask` is float32 (N, S, S), the numbers of classes, of which IGNORE has no part in either, and ANY_CLASS
+    in nothing but whether it is a defect; `probabilities` is float32 (N, S, S, 1 + K).
     """
     counts = ops.cast(mask != IGNORE, "float32")
-    # The row of IGNORE is all 0.
+    unnamed = ops.cast(mask == ANY_CLASS, "float32")
+    # The rows of IGNORE and ANY_CLASS are all 0.
     truth = ops.one_hot(ops.cast(mask, "int32"), probabilities.shape[-1], dtype="float32")
-    likely = ops.log(ops.clip(probabilities, keras.config.epsilon(), 1.0))
-    cross_entropy = -ops.sum(truth * likely) / ops.maximum(1.0, ops.sum(counts))
-    any_defect = _dice(ops.sum(truth[..., 1:], axis=-1), (1 - probabilities[..., GOOD]) * counts)
-    each = _dice(truth[..., 1:], probabilities[..., 1:] * counts[..., None], axis=(0, 1, 2))
+    least = keras.config.epsilon()
+    likely = ops.log(ops.clip(probabilities, least, 1.0))
+    defect = 1 - probabilities[..., GOOD]
+    total = ops.sum(truth * likely) + ops.sum(unnamed * ops.log(ops.clip(defect, least, 1.0)))
+    cross_entropy = -total / ops.maximum(1.0, ops.sum(counts))
+    any_defect = _dice(ops.sum(truth[..., 1:], axis=-1) + unnamed, defect * counts)
+    named = (counts - unnamed)[..., None]
+    each = _dice(truth[..., 1:], probabilities[..., 1:] * named, axis=(0, 1, 2))
     return cross_entropy + (any_defect + ops.mean(each)) / 2
 
 

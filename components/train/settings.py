@@ -19,6 +19,8 @@ WEIGHTS = {
 """The settings that name a file to start from, and what it is expected to be."""
 KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
 """What they may be instead of a file."""
+FEW_DEFECTS = 64
+"""Pictures with marked defects, from which on a network learns as well from the start."""
 FINE_TUNE_LEARNING_RATE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
@@ -45,6 +47,11 @@ class _WhatParametersSet(BaseModel):
         description="What the whole network starts from: none, or a path or URI of its weights.",
     )
     """Like `encoder_weights` perhaps with `#sha256=…`, to check the file."""
+    pretraining: Literal["auto", "always", "none"] = Field(
+        default="auto",
+        description="Whether the network first learns synthetic defects in good pictures; auto: where less "
+        f"than {FEW_DEFECTS} pictures to train on have a marked one.",
+    )
     quantize: bool = Field(
         default=True, description="Export in INT8 as well; it is served where it loses nothing."
     )
@@ -112,6 +119,17 @@ class TrainSettings(_WhatParametersSet):
         default=30, ge=1, description="Epochs without a better validation IoU before training stops."
     )
     """Counted from `unfreeze_at_epoch` at the earliest."""
+    pretraining_steps: int = Field(
+        default=600,
+        ge=1,
+        description="Steps of pretraining at most; fewer where nothing gets better.",
+    )
+    synthetic: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Share of the good pictures that get synthetic defects while the real ones are learned.",
+    )
 
     @model_validator(mode="before")
     @classmethod

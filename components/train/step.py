@@ -17,8 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from defectline.components.common import checksums
-from defectline.components.common.dataset import Prepared, open_dataset
-from defectline.components.common.errors import SettingsError
+from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
@@ -26,7 +25,7 @@ from defectline.components.train.checkpoints import Checkpoints, digest
 from defectline.components.train.devices import policy, replicate
 from defectline.components.train.formats.export import export
 from defectline.components.train.history import best_epoch, history_page, plot_history
-from defectline.components.train.loop import fit
+from defectline.components.train.learning import learn
 from defectline.components.train.settings import read_settings
 from defectline.components.train.tracking import tracked
 
@@ -52,7 +51,6 @@ def train(
         chosen = read_settings(**settings)
         folders = [dataset] if isinstance(dataset, Path) else dataset
         prepared, splits = open_dataset(folders)
-        _check_labels(prepared)
         precision, replicas = policy(chosen.precision), replicate(chosen.batch_size).number
         name = digest(prepared, chosen, precision, replicas)
         checkpoints = Checkpoints(open_storage(store), name) if store else None
@@ -63,16 +61,9 @@ def train(
         if len(prepared.classes) > 1:
             say(f"train: classes {', '.join(prepared.classes)}")
         with tracked(name[:12], chosen.model_dump(), logs) as trackers:
-            network, history = fit(
-                splits,
-                prepared.imaging,
-                chosen,
-                precision,
-                checkpoints,
-                trackers,
-                prepared.classes,
-                prepared.ignores,
-            )
+            kept = open_storage(store) if store else None
+            learned = learn(splits, prepared, chosen, precision, replicas, kept, checkpoints, trackers)
+            network, history = learned.network, learned.history
         model.mkdir(parents=True, exist_ok=True)
         (model / checksums.NAME).unlink(missing_ok=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
@@ -81,10 +72,11 @@ def train(
         plot_history(history, model / "history.png", len(prepared.classes))
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(history_page((model / "history.png").read_bytes()))
+        start = {"pretrained": learned.pretrained} if learned.pretrained else {}
         content = {
             "imaging": prepared.imaging.model_dump(),
             "classes": prepared.classes,
-            "training": chosen.model_dump(),
+            "training": chosen.model_dump() | start,
             "snapshot": prepared.snapshot,
             "fingerprint": prepared.fingerprint,
             "epochs_run": len(history),
@@ -102,18 +94,3 @@ def train(
             f"loss {best['val_loss']:.3f}"
         )
         return best
-
-
-def _check_labels(prepared: Prepared) -> None:
-    """Raise SettingsError where there is no defect to learn; say so where there is no good picture."""
-    labels = [row.label for row in prepared.rows if row.split == "train"]
-    if "NG" not in labels:
-        raise SettingsError(
-            "No picture to train on has a defect.",
-            got=f"{len(labels)} pictures labelled OK",
-            expected="pictures of both labels",
-            fix="Add defective pictures with their masks to the source, or to train in splits.csv.",
-        )
-    if "OK" not in labels:
-        # The sound surface around the defects is learned all the same.
-        say("train: no good picture to train on: what only good parts show may be taken for defects")

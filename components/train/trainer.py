@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from defectline.components.common.classes import CLASSES, DEFECT, IGNORE, defect_probability
+from defectline.components.common.classes import ANY_CLASS, CLASSES, DEFECT, IGNORE, defect_probability
 from defectline.components.train.augmentation import Augment
 from defectline.components.train.loss import classes_loss, cross_entropy_and_dice
 
@@ -59,7 +59,7 @@ class Trainer(keras.Model):
         probability, mask = y_pred
         counts = None if self.several else self._counts(mask)
         # Where nothing counts, the weight is 0; IGNORE itself is not a number of the metric.
-        truth = mask if counts is None else mask * counts
+        truth = ops.where(mask == ANY_CLASS, IGNORE, mask) if counts is None else mask * counts
         self.defect_iou.update_state(truth, probability, counts)
         return {"loss": self.loss_mean.result(), "iou": self.defect_iou.result()}
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.checksums import sha256_file
-from defectline.components.common.classes import DEFAULT_CLASSES, GOOD
+from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, GOOD
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import say
 from defectline.components.train.settings import WEIGHTS, weights_file
@@ -103,6 +104,20 @@ def _compare(file: str, classes: Sequence[str], known: Sequence[str]) -> str:
         return f"{file} knows other classes, or does not name them: its last layer is learned from the start"
     others = f"; learned from the start: {new}" if new else ""
     return f"{file} knows other classes, or in another order; taken from it by name: {kept}{others}"
+
+
+def take_over(network: keras.Model, pretrained: Sequence[NDArray]) -> None:
+    """Give `network` the weights of one with a single class of defects: each of its classes starts as that
+    one, so that the probability of good stays the same."""
+    for weight, given in zip(network.weights, pretrained, strict=True):
+        apart = [axis for axis, size in enumerate(given.shape) if size != weight.shape[axis]]
+        if apart:
+            count = weight.shape[apart[0]]
+            given = np.take(given, [GOOD] + [DEFECT] * (count - 1), axis=apart[0])
+            if given.ndim == 1:
+                # So many classes share what one had.
+                given = given - np.log(count - 1) * (np.arange(count) != GOOD)
+        weight.assign(given)
 
 
 def _name(reference: str) -> str:

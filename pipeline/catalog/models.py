@@ -106,7 +106,7 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
 
 
 def _starts_from(bundle: Bundle) -> str:
-    named = (str(bundle.training.get(key, "none")) for key in WEIGHTS)
+    named = (str(bundle.training.get(key, "none")) for key in (*WEIGHTS, "pretrained"))
     return " ".join(weights for weights in named if weights != "none")
 
 

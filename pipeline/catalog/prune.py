@@ -264,7 +264,8 @@ def _weights(state: StoreState, versions: Mapping[tuple[str, str], str], before:
     used = "\n".join(record.settings_key for record in state.gates.values())
     used += "\n".join(m.starts_from for m in state.models if (m.name, m.version) in versions)
     for key, one in state.objects.items():
-        if key.startswith(layout.PRETRAINED) and key not in used and _old(one.modified, before):
+        name = key.rpartition(".")[0]
+        if key.startswith(layout.PRETRAINED) and name not in used and _old(one.modified, before):
             yield _item(
                 "weights", key.removeprefix(layout.PRETRAINED), "no kept model started from them", (one,)
             )

@@ -91,7 +91,7 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
     pictures = [("OK", score_map((1, 1, 8, 8, 300))), ("OK", score_map((1, 1, 8, 8, 200)))]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate(ESCAPE_COST) == OperatingPoint(0.35, 5, ONLY_GOOD)
+    assert calibrator.calibrate(ESCAPE_COST) == OperatingPoint(0.35, 5, ONLY_GOOD.format(rejected=0, count=2))
     # Whatever an escape costs: none was seen.
     assert calibrator.calibrate(100) == calibrator.calibrate(0.1)
 
@@ -110,6 +110,18 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
 def test_specks_of_good_pictures_decide_the_least_area(good, point):
     chosen = _see(*[("OK", picture) for picture in good]).calibrate(ESCAPE_COST)
     assert (chosen.threshold, chosen.min_area_px) == point
+
+
+@pytest.mark.parametrize(
+    ("max_overkill", "count", "rejected"),
+    # Half of what is allowed, and nothing where one picture is more than that.
+    [(0.1, 19, 1), (0.1, 18, 0), (0.1, 100, 5), (1.0, 3, 2), (0.0, 100, 0)],
+)
+def test_of_good_pictures_alone_half_of_those_are_rejected_that_may_be(max_overkill, count, rejected):
+    pictures = [("OK", _area(40, 100 + 5 * number)) for number in range(count)]
+    point = _see(*pictures).calibrate(ESCAPE_COST, max_overkill)
+    assert sum(1 for number in range(count) if (100 + 5 * number) / 1000 >= point.threshold) == rejected
+    assert f"where {rejected} of {count} of them are rejected" in point.note
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,16 @@ def test_without_a_comparison_the_row_says_why():
     rules = judge(GOOD, None, LIMITS, "the champion v1 cannot be loaded")
     assert passed(rules)
     assert rules[-1] == Rule("champion", None, "not worse", True, "the champion v1 cannot be loaded")
+
+
+def test_a_source_without_defects_is_judged_by_its_good_pictures():
+    good = [count for count in GOOD if count.label == "OK"]
+    rules = {rule.name: rule for rule in judge(good, good, LIMITS, judged=["OK"])}
+    unknown = ("min_iou", "max_escape", "champion_iou", "champion_escape")
+    assert all(rules[name].passed and rules[name].got is None for name in unknown)
+    assert all("nobody knows how many defects escape" in rules[name].reason for name in unknown)
+    assert rules["max_overkill"].got is not None
+    assert rules["champion_overkill"].passed
+    wrong = [count._replace(verdict="NG") for count in good]
+    failed = [rule.name for rule in judge(wrong, good, LIMITS, judged=["OK"]) if not rule.passed]
+    assert failed == ["max_overkill", "champion_overkill"]

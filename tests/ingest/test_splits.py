@@ -113,13 +113,37 @@ def test_rejected_rows_get_no_split_and_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("ok", "ng", "label", "got"), [(5, 6, "OK", "5"), (6, 0, "NG", "0"), (1, 6, "OK", "1")]
+    ("ok", "ng", "label", "got"), [(5, 6, "OK", "5"), (0, 5, "NG", "5"), (1, 6, "OK", "1")]
 )
 def test_too_few_pairs_of_a_label(ok: int, ng: int, label: str, got: str):
     with pytest.raises(SourceError, match=f"too few usable {label} pairs") as caught:
         assign_splits(pairs(ok, ng), {})
     assert caught.value.got == got
     assert "at least 6" in caught.value.expected
+
+
+def test_a_source_of_good_pictures_gets_defective_ones_night_by_night():
+    rows: list[Pair] = []
+    for defective, expected in (
+        (0, {}),
+        (1, {"train": 1}),
+        (5, {"train": 5}),
+        # Later ones judge escapes when there are enough of them.
+        (6, {"train": 5, "validation": 1}),
+        (9, {"train": 5, "validation": 2, "test": 2}),
+        (20, targets(20)),
+    ):
+        known = splits(rows)
+        rows = assign_splits(pairs(20, defective), known)
+        assert counts(rows, "NG") == expected
+        assert known.items() <= splits(rows).items()
+        assert counts(rows, "OK") == targets(20)
+
+
+def test_defective_pictures_that_were_all_rejected_are_not_taken_for_none():
+    rows = [*pairs(20, 0), pair("NG", 1)._replace(status="rejected", reason="damaged")]
+    with pytest.raises(SourceError, match="too few usable NG pairs"):
+        assign_splits(rows, {})
 
 
 def test_a_source_may_have_no_good_pictures():

@@ -16,7 +16,7 @@ from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.snapshot import Pair
 from defectline.pipeline.crossval import deal, deal_all
 
-TINY = ("--set", "image_size=32", "--set", "quantize=false", "--set", "epochs=1")
+TINY = ("--set", "image_size=32", "--set", "quantize=false", "--set", "epochs=1", "--set", "pretraining=none")
 
 
 def pairs(ok: int, ng: int) -> list[Pair]:

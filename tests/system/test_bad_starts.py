@@ -233,11 +233,10 @@ def _working_on(store: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
-def test_a_source_is_looked_at_before_anything_is_drawn(store, tmp_path, place):
+def test_a_source_is_looked_at_before_anything_else(store, tmp_path, place):
     (tmp_path / "empty").mkdir()
     says = {"nowhere": ("no such folder",), "empty": ("holds no labelled images", "OK_MSK/")}[place]
-    run(store, tmp_path / place, "--pretrain", says=says)
-    assert not (store / "pretrained").exists()
+    run(store, tmp_path / place, says=says)
 
 
 @pytest.mark.parametrize("command", [("run", "--source"), ("crossval",)])
@@ -247,11 +246,6 @@ def test_weights_are_looked_for_before_anything_is_read(store, pairs, command, s
     refused(
         store, *command, *arguments, says=(f"The file of {setting} is missing", "no file at /nosuch.keras")
     )
-
-
-def test_pretraining_looks_for_weights_before_anything_is_drawn(store):
-    arguments = ("pretrain", "--store", store, "--set", "init_from=nosuch.keras")
-    refused(store, *arguments, says=("The file of init_from is missing",))
 
 
 def test_a_source_is_no_store(store, pairs):

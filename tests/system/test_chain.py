@@ -34,7 +34,7 @@ from defectline.pipeline.targets import Target
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"image_size": 64, "epochs": 2, "batch_size": 8}
+SMALL = {"image_size": 64, "epochs": 2, "batch_size": 8, "pretraining": "none"}
 OPEN_GATE = {"min_iou": 0.0, "max_escape": 1.0, "max_overkill": 1.0}
 STEPS = ["ingest", "find-champion", "preprocess", "train", "evaluate", "deploy"]
 

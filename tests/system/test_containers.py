@@ -147,6 +147,7 @@ def test_the_whole_pipeline_in_containers(run: Run, pods: Pods, tmp_path: Path) 
         image_size=64,
         epochs=1,
         batch_size=8,
+        training="pretraining_steps=2",
         quantize=False,
         min_iou=0.0,
         max_escape=1.0,

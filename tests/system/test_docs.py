@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLOORS = ("cli", "client", "pipeline", "components")
 BLOCK = re.compile(r"(?:<!-- (?P<mark>.*?) -->\n)?^```sh\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
-SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
+SMALL = (
+    "image_size=64 epochs=2 batch_size=8 pretraining=none quantize=false "
+    "min_iou=0 max_escape=1 max_overkill=1"
+)
 
 
 class Block(NamedTuple):
@@ -316,7 +319,9 @@ def test_the_tutorial_word_for_word(tmp_path):
         for block in todo:
             text = block.text.replace("8080", str(port))
             text = re.sub(r"(?m)^(defectline sample .*)--pairs (100|12)\b", r"\1--pairs 24 --size 64", text)
-            text = text.replace("--set epochs=20", " ".join(f"--set {pair}" for pair in SMALL.split()))
+            text = text.replace(
+                "--set epochs=20 --set pretraining=none", " ".join(f"--set {pair}" for pair in SMALL.split())
+            )
             if block.mark:
                 server = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=env)
                 wait_for(port, server)

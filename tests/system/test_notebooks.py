@@ -20,7 +20,10 @@ from defectline.components.common.storage import open_storage
 
 NOTEBOOKS = ROOT / "notebooks"
 NAMES = ("one_time_setup", "development", "train_and_infer")
-SMALL = "image_size=64 epochs=2 batch_size=8 quantize=false min_iou=0 max_escape=1 max_overkill=1"
+SMALL = (
+    "image_size=64 epochs=2 batch_size=8 pretraining=none quantize=false "
+    "min_iou=0 max_escape=1 max_overkill=1"
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

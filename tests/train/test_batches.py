@@ -1,6 +1,27 @@
-"""The order of the pictures."""
+"""The order of the pictures, and what is painted into them."""
 
-from defectline.components.train.batches import Batches
+import numpy as np
+from small_network import make_splits
+
+from defectline.components.common.dataset import Split
+from defectline.components.train.batches import Batches, Painting
+
+GOOD = np.array([1, 3, 5])
+
+
+def drawn(seed: int | None, epoch: int, share: float = 1.0, several: bool = False, batch_size: int = 4):
+    """All pictures and masks of an epoch, by row."""
+    split = make_splits()["train"]
+    batches = Batches(split, batch_size, seed, Painting(GOOD, share, 7, several))
+    batches.shuffle(epoch)
+    images, masks = (
+        np.concatenate([batches[index][0][part] for index in range(len(batches))]) for part in (0, 1)
+    )
+    return {row: (images[place], masks[place]) for place, row in enumerate(batches.order.tolist())}
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_order_is_a_function_of_seed_and_epoch(splits):
@@ -13,3 +34,49 @@ def test_order_is_a_function_of_seed_and_epoch(splits):
     assert order(1, 0, 1, 2) == order(1, 2)
     assert sorted(order(1, 2)) == list(range(6))
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
+
+
+def test_only_good_pictures_are_painted_and_the_arrays_stay(splits):
+    images, masks, rows = make_splits()["train"]
+    found = drawn(0, epoch=0)
+    for row in rows.tolist():
+        assert same(found[row], (images[row], masks[row])) is (row not in GOOD)
+    assert all(np.any(found[row][1] == 1) for row in GOOD.tolist())
+    assert same(make_splits()["train"].images[rows], images[rows])
+
+
+def test_each_epoch_shows_other_defects_and_the_same_again():
+    assert all(same(drawn(0, 3)[row], drawn(0, 3)[row]) for row in range(6))
+    assert not any(same(drawn(0, 3)[row], drawn(0, 4)[row]) for row in GOOD.tolist())
+    # Without a seed, as for validation, they are always the same.
+    assert all(same(drawn(None, 3)[row], drawn(None, 4)[row]) for row in range(6))
+
+
+def test_of_a_picture_that_is_repeated_no_two_are_alike():
+    images, masks, _ = make_splits()["train"]
+    split = Split(images, masks, np.array([1, 1, 1, 1]))
+    shown = Batches(split, 4, None, Painting(GOOD, 1.0, 7, False))[0][0][0]
+    assert len({picture.tobytes() for picture in shown}) == 4
+
+
+def test_a_share_of_the_pictures():
+    images, masks, _ = make_splits()["train"]
+    split = Split(images, masks, np.repeat(GOOD, 40))
+    shown = Batches(split, 120, 0, Painting(GOOD, 0.25, 7, False))[0][0][1]
+    assert 15 <= sum(bool(mask.any()) for mask in shown) <= 45
+
+
+def test_where_nothing_counts_nothing_is_painted():
+    images, masks, _ = make_splits()["train"]
+    whole = np.array(masks[np.arange(9)])
+    whole[:, :, :16] = 255
+    split = Split(images, type(masks)([whole]), np.repeat(GOOD, 8))
+    painted, shown = Batches(split, 24, None, Painting(GOOD, 1.0, 7, False))[0][0]
+    assert np.all(shown[:, :, :16] == 255)
+    assert np.array_equal(painted[:, :, :16], images[split.rows][:, :, :16])
+    assert np.any(shown[:, :, 16:] == 1)
+
+
+def test_of_several_classes_a_synthetic_defect_has_none():
+    shown = drawn(0, 0, several=True)
+    assert all(set(np.unique(shown[row][1])) <= {0, 254, 255} for row in GOOD.tolist())

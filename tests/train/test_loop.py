@@ -13,7 +13,7 @@ from defectline.components.train.settings import TrainSettings
 
 
 def test_a_long_epoch_is_told_of_on_its_way(capsys):
-    progress = Progress(epochs=2, steps=3, every_s=0)
+    progress = Progress("train", epochs=2, steps=3, every_s=0)
     for epoch in range(2):
         progress.on_epoch_begin(epoch)
         for step in range(3):

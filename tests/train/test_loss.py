@@ -44,3 +44,17 @@ def test_the_loss_of_several_classes_by_hand():
     assert loss == pytest.approx(cross_entropy + (any_defect + (first + second) / 2) / 2, abs=1e-5)
     empty = ops.zeros((0, 4, 4))
     assert float(classes_loss(empty, ops.zeros((0, 4, 4, 3)))) == pytest.approx(0)
+
+
+def test_a_defect_of_no_class_counts_as_a_defect_alone():
+    likely = np.array([[[[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]], [[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]]]])
+    truth = np.array([[[0, 1], [2, 254]]])
+    loss = float(classes_loss(ops.array(truth, "float32"), ops.array(likely, "float32")))
+    cross_entropy = -(np.log(0.7) + np.log(0.6) + np.log(0.5) + np.log(0.9)) / 4
+    any_defect = 1 - (2 * (0.7 + 0.8 + 0.9) + 1) / (0.3 + 0.7 + 0.8 + 0.9 + 3 + 1)
+    first, second = 1 - (2 * 0.6 + 1) / (1.1 + 1 + 1), 1 - (2 * 0.5 + 1) / (0.7 + 1 + 1)
+    assert loss == pytest.approx(cross_entropy + (any_defect + (first + second) / 2) / 2, abs=1e-5)
+    # Which of the classes it is taken for makes no difference.
+    likely[0, 1, 1] = [0.1, 0.1, 0.8]
+    again = float(classes_loss(ops.array(truth, "float32"), ops.array(likely, "float32")))
+    assert again == pytest.approx(loss, abs=1e-5)

@@ -22,7 +22,7 @@ EPOCHS = 4
 
 def start(dataset: Path, model: Path, store: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "defectline.components.train", dataset, model, "--store", store]
-    training = "unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand"
+    training = "unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand,pretraining_steps=2"
     pairs = (f"epochs={EPOCHS}", "quantize=false", f"training={training}")
     options = [part for pair in pairs for part in ("--set", pair)]
     log = model.with_suffix(".log").open("a")
@@ -85,14 +85,8 @@ def prepared(folder: Path, label: str, size: int = 32) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("label", "size", "says"), [("OK", 32, "No picture"), ("NG", 64, "arrays of the")])
-def test_a_dataset_that_teaches_nothing_or_does_not_fit_is_refused(tmp_path, capsys, label, size, says):
+def test_a_dataset_that_does_not_fit_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        training.train(prepared(tmp_path / "data", label, size), tmp_path / "model", tmp_path / "page", {})
-    assert says in capsys.readouterr().out
+        training.train(prepared(tmp_path / "data", "NG", 64), tmp_path / "model", tmp_path / "page", {})
+    assert "arrays of the" in capsys.readouterr().out
     assert not (tmp_path / "model").exists()
-
-
-def test_a_dataset_without_good_pictures_is_trained_on_and_said(tmp_path, capsys):
-    training._check_labels(training.open_dataset(prepared(tmp_path / "data", "NG"))[0])
-    assert "no good picture to train on" in capsys.readouterr().out

@@ -52,3 +52,11 @@ def test_the_metric_of_several_classes_is_the_mean_of_theirs():
     trainer = Trainer(build_small(32, classes=("scratch", "dent")), seed=0)
     found = trainer.compute_metrics(None, None, (ops.one_hot(answer, 3), ops.array(mask)))
     assert float(found["iou"]) == pytest.approx((2 / 4 + 1) / 2)
+
+
+def test_a_defect_of_no_class_is_no_part_of_the_metric():
+    mask, answer = np.full((1, 4, 4), 254, np.float32), np.zeros((1, 4, 4), np.int64)
+    mask[0, 0], answer[0, 0], answer[0, 1] = 1, 1, 2
+    trainer = Trainer(build_small(32, classes=("scratch", "dent")), seed=0, ignores=True)
+    found = trainer.compute_metrics(None, None, (ops.one_hot(answer, 3), ops.array(mask)))
+    assert float(found["iou"]) == pytest.approx(1)

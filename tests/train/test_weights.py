@@ -131,3 +131,13 @@ def test_weights_without_names_give_no_output_of_several_classes(of_three, capsy
     weights.load_network(network, str(of_three[1] / "c.weights.h5"), classes)
     assert outputs_of(network) == before
     assert "does not name them" in capsys.readouterr().out
+
+
+def test_several_classes_start_from_one():
+    one, three = build_small(32), build_small(32, classes=("a", "b", "c"))
+    picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1)).astype(np.float32)
+    weights.take_over(three, one.get_weights())
+    before, after = one.predict(picture, verbose=0), three.predict(picture, verbose=0)
+    assert after[..., 0] == pytest.approx(before[..., 0], abs=1e-6)
+    assert after[..., 1:] == pytest.approx(np.repeat(before[..., 1:], 3, axis=-1) / 3, abs=1e-6)
+    weights.take_over(one, build_small(32).get_weights())

@@ -9,7 +9,6 @@ and by histogram to 40 photographed plates.
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,33 +28,18 @@ TOUCHING = 0.2
 """Change of light with which a defect runs into a point of the lattice; less for faint defects."""
 SHINES = 0.15
 """Light at a point's edge."""
-
-
-class Plates(NamedTuple):
-    """Which plates are drawn: ranges of what differs between them."""
-
-    pitch: tuple[float, float]
-    """Between the points of a column."""
-    brightness: tuple[float, float]
-    """Light at the middle of a point; less where points are dense."""
-    blurred: float
-    """Share of the plates out of focus."""
-    halo: tuple[float, float]
-    """Share of the light that is scattered."""
-
-
-ALIKE = Plates(pitch=(12, 24), brightness=(2, 5.5), blurred=0, halo=(0.03, 0.1))
-"""Those of one line."""
-VARIOUS = Plates(pitch=(8.8, 32), brightness=(1.5, 12), blurred=0.25, halo=(0.03, 0.16))
-"""Those of many lines, and more: to pretrain on."""
+PITCH = (12, 24)
+"""Between the points of a column."""
+BRIGHTNESS = (2, 5.5)
+"""Light at the middle of a point; less where points are dense."""
+HALO = (0.03, 0.1)
+"""Share of the light that is scattered."""
 
 Spots = np.ndarray
 """float64 (N, 5), one row a spot: y, x, sigma_y, sigma_x, peak; lengths in pixels of a 224×224 image."""
 
 
-def generate_samples(
-    folder: Path, pairs: int = 64, seed: int = 0, size: int = 224, plates: Plates = ALIKE
-) -> None:
+def generate_samples(folder: Path, pairs: int = 64, seed: int = 0, size: int = 224) -> None:
     """Draw `pairs` images with masks into the new folder: `OK/ NG/ OK_MSK/ NG_MSK/`, half of them NG.
 
     8-bit grey PNG, size×size; masks 0/255. An odd number gives one more OK. The pixels of an image depend
@@ -84,22 +68,20 @@ def generate_samples(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
             drawn = Path(partial, "drawn")
-            _draw_label(drawn, "OK", pairs - pairs // 2, seed, size, plates)
-            _draw_label(drawn, "NG", pairs // 2, seed, size, plates)
+            _draw_label(drawn, "OK", pairs - pairs // 2, seed, size)
+            _draw_label(drawn, "NG", pairs // 2, seed, size)
             drawn.rename(folder)
 
 
-def draw_pair(
-    label: str, rng: np.random.Generator, size: int, plates: Plates = ALIKE
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_pair(label: str, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One image and its mask, both uint8 (size, size); the mask is 0/255 and all 0 for label `OK`."""
     scale = size / REFERENCE_SIZE
-    pitch = _spread(rng, *plates.pitch)
-    points = _lattice(rng, pitch, plates)
+    pitch = _spread(rng, *PITCH)
+    points = _lattice(rng, pitch)
     light = _render(points, size)
     light += _render(_dents(rng, points), size)
     light += _render(_dust(rng), size)
-    camera = _camera(rng, pitch, size, plates)
+    camera = _camera(rng, pitch, size)
 
     mask = np.zeros((size, size), np.uint8)
     if label == "NG":
@@ -118,13 +100,13 @@ def draw_pair(
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8), mask
 
 
-def _draw_label(folder: Path, label: str, count: int, seed: int, size: int, plates: Plates) -> None:
+def _draw_label(folder: Path, label: str, count: int, seed: int, size: int) -> None:
     images, masks = folder / label, folder / f"{label}_MSK"
     images.mkdir(parents=True)
     masks.mkdir()
     for number in range(count):
         rng = np.random.default_rng([seed, LABELS.index(label), number])
-        image, mask = draw_pair(label, rng, size, plates)
+        image, mask = draw_pair(label, rng, size)
         _write(image, images / f"{number:05d}_{label}_Image.png")
         _write(mask, masks / f"{number:05d}_{label}_Mask.png")
 
@@ -169,7 +151,7 @@ def _spread(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _lattice(rng: np.random.Generator, pitch: float, plates: Plates) -> Spots:
+def _lattice(rng: np.random.Generator, pitch: float) -> Spots:
     """Columns of points, each shifted against its neighbour by about half a pitch, slightly turned."""
     half = np.arange(
         -np.ceil(0.75 * REFERENCE_SIZE / (0.85 * pitch)), np.ceil(0.75 * REFERENCE_SIZE / (0.85 * pitch)) + 1
@@ -189,11 +171,12 @@ def _lattice(rng: np.random.Generator, pitch: float, plates: Plates) -> Spots:
     centres = centres[np.all((centres > -6) & (centres < REFERENCE_SIZE + 6), axis=1)]
 
     count = len(centres)
-    sharp = rng.random() < 1 - plates.blurred
+    # Not used; the plates of a seed stay those that they are.
+    rng.random()
     # Points that melt into each other are not a lattice any more.
-    width = min(rng.uniform(1.25, 1.6) if sharp else rng.uniform(1.6, 2.4), 0.14 * pitch)
+    width = min(rng.uniform(1.25, 1.6), 0.14 * pitch)
     sigma = width * np.array([rng.uniform(1.0, 1.25), 1.0]) * rng.normal(1, 0.04, (count, 2))
-    least, most = plates.brightness
+    least, most = BRIGHTNESS
     brightness = _spread(rng, least, most * min(1, pitch / 20))
     spread = rng.uniform(0.08, 0.2)
     peak = brightness * np.exp(rng.normal(0, spread, count))
@@ -219,12 +202,10 @@ def _dust(rng: np.random.Generator) -> Spots:
     )
 
 
-def _camera(
-    rng: np.random.Generator, pitch: float, size: int, plates: Plates
-) -> Callable[[np.ndarray], np.ndarray]:
+def _camera(rng: np.random.Generator, pitch: float, size: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from light to grey levels 0 to 255, float64, without noise."""
     dark = rng.uniform(5, 10) if rng.random() < 0.3 else rng.uniform(2, 4)
-    halo = rng.uniform(*plates.halo)
+    halo = rng.uniform(*HALO)
     halo_sigma = rng.uniform(3, 5) * size / REFERENCE_SIZE
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     angle = rng.uniform(0, 2 * np.pi)

@@ -154,16 +154,17 @@ def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]
             expected=EXPECTED,
             fix="Check the URI, or try `defectline sample DIR` for an example.",
         )
+    labels = {label for label, _ in found}
     for label in LABELS:
-        files = [both for (of, _), both in found.items() if of == label]
-        if not any(images for images, _ in files) and (files or label == "NG"):
+        # A source may have pictures of one label alone, but no masks without any picture.
+        if not any(images for (of, _), (images, _) in found.items() if of == label) and label in labels:
             raise SourceError(
                 f"The class {label} has no images.",
                 got=f"no file in {label}/",
                 expected=EXPECTED,
                 fix=f"Put the {'good' if label == 'OK' else 'defective'} pictures into {label}/.",
             )
-    if not any(masks for (of, _), (_, masks) in found.items() if of == "NG"):
+    if "NG" in labels and not any(masks for (of, _), (_, masks) in found.items() if of == "NG"):
         count = sum(len(images) for (of, _), (images, _) in found.items() if of == "NG")
         raise SourceError(
             "The class NG has no masks.",

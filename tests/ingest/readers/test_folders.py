@@ -80,7 +80,7 @@ def test_the_order_of_a_listing_does_not_matter(keys: list[str]):
     [
         ([], "empty", "no file"),
         (["a.png", "train/OK/a.png"], "another layout", "2 files"),
-        (["OK/1.png", "OK_MSK/1.png"], "NG has no images", "NG/"),
+        (["OK/1.png", "OK_MSK/1.png", "NG_MSK/1.png"], "NG has no images", "NG/"),
         (["NG/1.png", "NG_MSK/1.png", "OK_MSK/1.png"], "OK has no images", "OK/"),
     ],
 )

@@ -32,7 +32,7 @@ PASSING = ("min_iou=0", "max_escape=1", "max_overkill=1")
 COSTS = ("0.01", "0.001", "0.1", "3", "1000")
 """Values of `escape_cost`, of which each may give another threshold: by one of them the same network is not
 worse on the new images either."""
-QUICK = ("epochs=2", "batch_size=8", "quantize=false", "init_from=none")
+QUICK = ("epochs=2", "batch_size=8", "quantize=false", "init_from=none", "pretraining=none")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 RESTRICTED = {
     "allowPrivilegeEscalation": False,

@@ -1,0 +1,115 @@
+"""What a network learns from: synthetic defects first where that helps, then the source's own.
+
+Without a defect to learn from, the synthetic ones are all. With few of them, synthetic ones in the training
+part's good pictures also say which epoch is the best.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from defectline.components.common.classes import LABELS
+from defectline.components.common.dataset import Prepared, Split
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.steps import say
+from defectline.components.common.storage import Storage
+from defectline.components.train.batches import Painting
+from defectline.components.train.checkpoints import Checkpoints
+from defectline.components.train.loop import Stage, fit
+from defectline.components.train.network import build_network
+from defectline.components.train.pretraining import Pretrained, is_wanted, pretrain
+from defectline.components.train.settings import TrainSettings
+from defectline.components.train.tracking import Tracker
+from defectline.components.train.weights import take_over
+
+LEAST_JUDGED = 2
+"""Defective validation pictures: fewer do not say which epoch is the best."""
+JUDGED = 32
+"""Good training pictures, with synthetic defects, that say it then."""
+
+
+class Learned(NamedTuple):
+    network: keras.Model
+    history: list[dict]
+    """As of `fit`."""
+    pretrained: str
+    """The key of the weights in the store that it started from; "" for none."""
+
+
+class Labels(NamedTuple):
+    """Rows of the arrays."""
+
+    good: NDArray[np.int64]
+    """Of the training part."""
+    marked: NDArray[np.int64]
+    """Of the training part: of defective pictures."""
+    judged: NDArray[np.int64]
+    """Of the validation part: of defective pictures."""
+
+
+def learn(
+    splits: dict[str, Split],
+    prepared: Prepared,
+    settings: TrainSettings,
+    policy: str,
+    replicas: int,
+    store: Storage | None,
+    checkpoints: Checkpoints | None,
+    trackers: Sequence[Tracker],
+) -> Learned:
+    """Train on what is there; the arguments are those of `fit` and `pretrain`.
+
+    Raises SettingsError where there is no picture to learn from, and what `fit` raises.
+    """
+    labels = _find_labels(prepared)
+    imaging, classes = prepared.imaging, prepared.classes
+    pretrained: Pretrained | None = None
+    pictures = len({prepared.rows[row].id for row in labels.marked.tolist()})
+    if not pictures or is_wanted(settings, len(labels.good), pictures):
+        pretrained = pretrain(splits, prepared, labels.good, settings, policy, replicas, store)
+    if not pictures:
+        assert pretrained is not None
+        network = build_network(
+            imaging.image_size, imaging.channels, settings.batch_norm_momentum, classes=classes
+        )
+        take_over(network, pretrained.weights)
+        return Learned(network, pretrained.history, pretrained.key)
+    painting = judging = None
+    if len(labels.good) and settings.synthetic:
+        painting = Painting(labels.good, settings.synthetic, settings.seed, len(classes) > 1)
+        if len(labels.judged) < LEAST_JUDGED:
+            images, masks, rows = splits["validation"]
+            shown = np.concatenate([rows, np.resize(labels.good, JUDGED)])
+            splits = splits | {"validation": Split(images, masks, shown)}
+            judging = painting._replace(share=1.0, seed=settings.seed + 1)
+    stage = Stage("train", painting, judging, pretrained.weights if pretrained else None)
+    network, history = fit(
+        splits, imaging, settings, policy, checkpoints, trackers, classes, prepared.ignores, stage
+    )
+    return Learned(network, history, pretrained.key if pretrained else "")
+
+
+def _find_labels(prepared: Prepared) -> Labels:
+    """Raises SettingsError where there is no picture to learn from; says what only one label means."""
+
+    def rows(split: str, label: str) -> NDArray[np.int64]:
+        found = [i for i, row in enumerate(prepared.rows) if (row.split, row.label) == (split, label)]
+        return np.array(found, np.int64)
+
+    good, marked = (rows("train", label) for label in LABELS)
+    if not len(good) and not len(marked):
+        raise SettingsError(
+            "There is no picture to train on.",
+            got="none in the split train",
+            expected="good pictures, defective ones, or both",
+            fix="Add pictures to the source, or to train in splits.csv.",
+        )
+    if not len(good):
+        # The sound surface around the defects is learned all the same.
+        say("train: no good picture to train on: what only good parts show may be taken for defects")
+    if not len(marked):
+        say("train: no defective picture to train on: synthetic defects in good pictures are all it learns")
+    return Labels(good, marked, rows("validation", "NG"))
