@@ -28,8 +28,8 @@ from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.train import loop
 from defectline.components.train.batches import Batches
-from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.network import build_network
+from defectline.components.train.progress.checkpoints import Checkpoints
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.trainer import Trainer
 

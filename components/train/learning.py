@@ -1,8 +1,4 @@
-"""What a network learns from: synthetic defects first where that helps, then the source's own.
-
-Without a defect to learn from, the synthetic ones are all. With few of them, synthetic ones in the training
-part's good pictures also say which epoch is the best.
-"""
+"""What a network learns from: synthetic defects first where that helps, then the source's own."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,12 +13,12 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.train.batches import Painting
-from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.loop import Stage, fit
 from defectline.components.train.network import build_network
 from defectline.components.train.pretraining import Pretrained, is_wanted, pretrain
+from defectline.components.train.progress.checkpoints import Checkpoints
+from defectline.components.train.progress.tracking import Tracker
 from defectline.components.train.settings import TrainSettings
-from defectline.components.train.tracking import Tracker
 from defectline.components.train.weights import take_over
 
 LEAST_JUDGED = 2
@@ -34,7 +30,6 @@ JUDGED = 32
 class Learned(NamedTuple):
     network: keras.Model
     history: list[dict]
-    """As of `fit`."""
     pretrained: str
     """The key of the weights in the store that it started from; "" for none."""
 
@@ -65,16 +60,14 @@ def learn(
     Raises SettingsError where there is no picture to learn from, and what `fit` raises.
     """
     labels = _find_labels(prepared)
-    imaging, classes = prepared.imaging, prepared.classes
+    imaging, classes, momentum = prepared.imaging, prepared.classes, settings.batch_norm_momentum
     pretrained: Pretrained | None = None
     pictures = len({prepared.rows[row].id for row in labels.marked.tolist()})
     if not pictures or is_wanted(settings, len(labels.good), pictures):
         pretrained = pretrain(splits, prepared, labels.good, settings, policy, replicas, store)
     if not pictures:
         assert pretrained is not None
-        network = build_network(
-            imaging.image_size, imaging.channels, settings.batch_norm_momentum, classes=classes
-        )
+        network = build_network(imaging.image_size, imaging.channels, momentum, classes=classes)
         take_over(network, pretrained.weights)
         return Learned(network, pretrained.history, pretrained.key)
     painting = judging = None

@@ -15,13 +15,13 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
 from defectline.components.train.batches import Batches, Painting
-from defectline.components.train.checkpoints import Arrays, Checkpoint, Checkpoints
 from defectline.components.train.devices import enable_determinism, replicate
-from defectline.components.train.history import best_epoch
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizer import make_optimizer, transfer_state
+from defectline.components.train.progress.checkpoints import Arrays, Checkpoint, Checkpoints
+from defectline.components.train.progress.history import best_epoch
+from defectline.components.train.progress.tracking import Tracker
 from defectline.components.train.settings import TrainSettings
-from defectline.components.train.tracking import Tracker
 from defectline.components.train.trainer import Trainer
 from defectline.components.train.weights import load_network, take_over
 

@@ -23,8 +23,8 @@ from defectline.components.common.layout import pretrained_key
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.train.batches import Painting
-from defectline.components.train.checkpoints import Arrays, Checkpoints, digest
 from defectline.components.train.loop import Stage, fit
+from defectline.components.train.progress.checkpoints import Arrays, Checkpoints, digest
 from defectline.components.train.settings import FEW_DEFECTS, TrainSettings
 
 NAME = "pretraining"

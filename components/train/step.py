@@ -21,13 +21,13 @@ from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
-from defectline.components.train.checkpoints import Checkpoints, digest
 from defectline.components.train.devices import policy, replicate
 from defectline.components.train.formats.export import export
-from defectline.components.train.history import best_epoch, history_page, plot_history
 from defectline.components.train.learning import learn
+from defectline.components.train.progress.checkpoints import Checkpoints, digest
+from defectline.components.train.progress.history import best_epoch, history_page, plot_history
+from defectline.components.train.progress.tracking import tracked
 from defectline.components.train.settings import read_settings
-from defectline.components.train.tracking import tracked
 
 
 def train(

@@ -19,7 +19,7 @@ from defectline.components.common.snapshot import Pair, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate.step import Result, evaluate
 from defectline.components.ingest.step import ingest
-from defectline.components.train.history import plot_history
+from defectline.components.train.progress.history import plot_history
 
 SIZE = 64
 LIMITS = {"min_iou": 0.5, "max_escape": 0.1, "max_overkill": 0.1}

@@ -20,7 +20,7 @@ from defectline.components.evaluate.pixels import Pixels
 from defectline.components.evaluate.report import Report
 from defectline.components.evaluate.scoring import Evaluated, Scored
 from defectline.components.evaluate.settings import EvaluateSettings
-from defectline.components.train.history import plot_history
+from defectline.components.train.progress.history import plot_history
 
 CHAMPION = "v20250101-000000-000000"
 

@@ -6,9 +6,9 @@ from small_network import IMAGING, make_splits, same
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.train import loop
-from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.devices import policy
 from defectline.components.train.loop import Progress, fit
+from defectline.components.train.progress.checkpoints import Checkpoints
 from defectline.components.train.settings import TrainSettings
 
 

@@ -9,8 +9,8 @@ from small_network import IMAGING, same
 
 from defectline.components.common.errors import StoreError
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.train.checkpoints import Checkpoints
 from defectline.components.train.loop import fit
+from defectline.components.train.progress.checkpoints import Checkpoints
 from defectline.components.train.settings import TrainSettings
 
 

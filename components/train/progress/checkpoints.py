@@ -25,7 +25,7 @@ from defectline.components.common.errors import Corrupt
 from defectline.components.common.layout import checkpoint_prefix
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.train.history import best_epoch
+from defectline.components.train.progress.history import best_epoch
 from defectline.components.train.settings import TrainSettings
 
 Arrays = list[NDArray]
@@ -44,7 +44,8 @@ class Checkpoint(NamedTuple):
 
 def digest(prepared: Prepared, settings: TrainSettings, policy: str, replicas: int) -> str:
     """A name for all that decides what training comes to: data, settings, programs and how they compute."""
-    programs = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    folders = (Path(__file__).parents[1], Path(__file__).parents[2] / "common/synthetic")
+    programs = [path.read_bytes() for folder in folders for path in sorted(folder.rglob("*.py"))]
     parts = {
         # The same pictures in the same splits are the same data, in whatever snapshot.
         "data": prepared.model_dump(mode="json", exclude={"snapshot"}),

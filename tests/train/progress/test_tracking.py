@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.train.tracking import MLFLOW_ENV, tracked
+from defectline.components.train.progress.tracking import MLFLOW_ENV, tracked
 
 ROWS = [{"epoch": n, "loss": 1 / n, "iou": 0.5, "val_loss": 2 / n, "val_iou": n / 10} for n in (1, 2)]
 

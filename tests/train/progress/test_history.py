@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from defectline.components.train.history import best_epoch, history_page, plot_history
+from defectline.components.train.progress.history import best_epoch, history_page, plot_history
 
 HISTORY = [
     {"epoch": n, "loss": 1 / n, "val_loss": 2 / n, "iou": n / 10, "val_iou": iou}
