@@ -23,13 +23,13 @@ EXPECTED = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mas
 
 def fits(listing: Listing) -> str:
     """As in Reader."""
+    there = [name for name in FOLDERS if any(item.key.startswith(f"{name}/") for item in listing.objects)]
+    named = f"the folder{'s' * (len(there) > 1)} {', '.join(f'{name}/' for name in there)}" if there else ""
     if _masks_apart(listing):
-        return "the folders " + ", ".join(
-            f"{name}/" for name in FOLDERS if any(item.key.startswith(f"{name}/") for item in listing.objects)
-        )
+        return named
     matched = match(listing.objects)
     if not matched.found:
-        return "the folders OK/ and NG/" if _four(listing) else ""
+        return named
     level = class_level(matched)
     pictures = f"{len(matched.pictures):,} pictures, {matched.found:,} with a mask of their name " + (
         f"in {folder}/" if (folder := matched.mask_folder) else "beside them"
@@ -50,10 +50,6 @@ def read(listing: Listing) -> Layout:
 
 def _masks_apart(listing: Listing) -> bool:
     return any(item.key.startswith(("OK_MSK/", "NG_MSK/")) for item in listing.objects)
-
-
-def _four(listing: Listing) -> bool:
-    return any(item.key.partition("/")[0] in FOLDERS for item in listing.objects)
 
 
 def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
