@@ -9,7 +9,7 @@ import time
 
 import pytest
 from e2e.kube import wait
-from e2e.suite import COSTS, explain, in_background
+from e2e.suite import explain, in_background
 
 pytestmark = pytest.mark.e2e
 
@@ -89,7 +89,7 @@ def test_a_client_outside_gets_a_verdict(suite, found, needs):
     needs(FIRST)
     prediction = suite.ask_from_outside(suite.picture("NG"))
     assert prediction["model_version"] == suite.versions[-1]
-    assert prediction["verdict"] in ("OK", "NG", "LOOK")
+    assert prediction["verdict"] == "NG"
     found(
         f"{prediction['verdict']} {prediction['score']:.2f} through {suite.knobs.gateway or 'the API server'}"
     )
@@ -108,9 +108,11 @@ def test_without_new_images_nothing_is_trained(suite, found, needs):
 def test_five_more_pairs_are_rolled_out_without_a_failed_request(suite, found, needs):
     needs(FIRST)
     suite.add_pairs()
-    suite.train_alike()
     with suite.asking_pod("asks-during-rollout", suite.picture("NG")) as so_far:
-        outcome = _deployed(suite)
+        done = suite.submit(suite.package)
+        assert done.returncode == 0, explain(done)
+        outcome = suite.outcome(suite.last_run)
+        assert outcome.state == "deployed", outcome
         assert outcome.version not in suite.versions
         wait(lambda: outcome.version in so_far()["versions"], 60, "an answer of the new version")
         said = so_far()
@@ -141,7 +143,8 @@ def test_rollback_from_outside_goes_back_without_a_failed_request(suite, found, 
 def test_a_refusing_gate_leaves_the_champion_alone(suite, found, needs):
     needs(FIRST)
     champion = suite.champion()
-    done = suite.submit(suite.package, "min_iou=1", "max_escape=0", "max_overkill=0", fail_on_gate=True)
+    # Weights that know nothing are not good enough for any gate.
+    done = suite.submit(suite.package, "init_from=none", "min_iou=1", fail_on_gate=True)
     outcome = suite.outcome(suite.last_run)
     assert outcome.state == "refused", outcome
     assert done.returncode == 3, explain(done)
@@ -337,22 +340,6 @@ def test_what_runs_at_the_same_time_is_left_to_one(suite, found, needs):
     assert suite.champion() == other
     assert suite.ask_from_outside(suite.picture("OK"))["model_version"] == other
     found(f"exits {sorted(done.returncode for done in ends)}, {other} serves")
-
-
-def _deployed(suite):
-    """The outcome of a run that deploys. At one threshold the network may be worse than the champion on the
-    new images, so each is tried; the trained network then comes from KFP's cache."""
-    refusals = []
-    for cost in COSTS:
-        suite.cost = cost
-        done = suite.submit(suite.package)
-        assert done.returncode == 0, explain(done)
-        outcome = suite.outcome(suite.last_run)
-        if outcome.state == "deployed":
-            return outcome
-        assert outcome.state == "refused", outcome
-        refusals.append(outcome.reason)
-    raise AssertionError(f"the gate refused all of {len(refusals)}: {refusals[-1]}")
 
 
 def _runs(suite) -> list[str]:

@@ -37,7 +37,7 @@ def add(drawn: Path, source: Path, numbers: range) -> None:
 
 
 @pytest.mark.slow
-def test_good_pictures_then_a_few_defects_then_enough_to_judge(tmp_path):
+def test_good_pictures_alone_and_then_a_few_defects(tmp_path):
     generate_samples(tmp_path / "drawn", pairs=40, size=64)
     source, store = tmp_path / "source", tmp_path / "store"
     shutil.copytree(tmp_path / "drawn/OK", source / "OK")
@@ -55,9 +55,3 @@ def test_good_pictures_then_a_few_defects_then_enough_to_judge(tmp_path):
     assert "was learned from the same good pictures" in said
     assert "nobody knows how many defects escape" in rules["max_escape"]["reason"]
     assert rules["champion_overkill"]["got"] is not None
-
-    add(tmp_path / "drawn", source, range(3, 12))
-    said, rules = run(source, store)
-    assert "which all train" not in said
-    assert rules["max_escape"]["got"] is not None
-    assert rules["champion_escape"]["got"] is not None

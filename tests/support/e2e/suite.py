@@ -16,23 +16,20 @@ from typing import Any
 
 import yaml
 from commands import defectline
+from networks import write_source
 from paths import ROOT
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.records import Outcome, read_outcome
 from defectline.components.common.reporting.step_record import StepRecord, read_steps
 from defectline.components.common.storage import Storage, open_storage
 from e2e.cleaning import Cleaner
 from e2e.knobs import Knobs, own_environment
 from e2e.kube import LABEL, Json, Kube, wait
+from e2e.weights import TRAINING, save_weights
 
-PASSING = ("min_iou=0", "max_escape=1", "max_overkill=1")
-"""A gate that a network of two epochs passes, as long as there is no champion."""
-COSTS = ("0.01", "0.001", "0.1", "3", "1000")
-"""Values of `escape_cost`, of which each may give another threshold: by one of them the same network is not
-worse on the new images either."""
-QUICK = ("epochs=2", "batch_size=8", "quantize=false", "init_from=none", "pretraining=none")
+QUICK = ("epochs=2", "batch_size=8", "quantize=false", "pretraining=none", TRAINING)
+WEIGHTS = "known.keras"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -73,10 +70,6 @@ class Suite:
     """On the server, the first first."""
     package: Path = Path("pipeline.yaml")
     """The compiled pipeline."""
-    cost: str = COSTS[0]
-    """The `escape_cost` of the champion."""
-    training: tuple[str, ...] = ()
-    """How the champion was trained, beyond QUICK."""
     expected_events: set[str] = field(default_factory=set)
     """Words of events that a test brought about on purpose."""
 
@@ -125,9 +118,8 @@ class Suite:
         self.cleaner.add(f"secret {name} in {namespace}", lambda: self.kube.delete("Secret", namespace, name))
 
     def make_source(self) -> None:
-        """24 drawn pairs, and the five more that come later."""
-        all_of_them = self.folder / "drawn"
-        generate_samples(all_of_them, pairs=34, size=self.knobs.size, seed=3)
+        """24 pairs, the five more that come later, and the weights that know them."""
+        all_of_them = write_source(self.folder / "drawn", pairs=34, seed=3, size=self.knobs.size)
         first, more = self.folder / "first", self.folder / "more"
         for label in ("OK", "NG"):
             images = sorted((all_of_them / label).iterdir())
@@ -142,12 +134,8 @@ class Suite:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(source.read_bytes())
         open_storage(self.source_uri).upload_folder(first, "")
-
-    def train_alike(self) -> None:
-        """From now on a new version has the champion's network, and may differ in its thresholds alone: one
-        that learned something else in two epochs may well be worse, and the gate is there to refuse it."""
-        weights = f"{self.store_uri}/models/{self.knobs.model}/{self.champion()}/model.keras"
-        self.training = (f"init_from={weights}", "training=learning_rate=1e-9 batch_norm_momentum=0.999999")
+        save_weights(self.folder / WEIGHTS, self.knobs.size)
+        open_storage(self.knobs.folder).upload(self.folder / WEIGHTS, WEIGHTS)
 
     def add_pairs(self) -> None:
         open_storage(self.source_uri).upload_folder(self.folder / "more", "")
@@ -217,8 +205,7 @@ class Suite:
     @property
     def settings(self) -> list[str]:
         """What the champion was made with."""
-        own = [f"image_size={self.knobs.size}", f"escape_cost={self.cost}"]
-        return [*QUICK, *PASSING, *own, *self.training]
+        return [*QUICK, f"image_size={self.knobs.size}", f"init_from={self.knobs.folder}/{WEIGHTS}"]
 
     def submit(
         self, package: Path, *settings: str, source: str = "", wait: bool = True, fail_on_gate: bool = False
