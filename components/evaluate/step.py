@@ -11,6 +11,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -57,6 +58,8 @@ from defectline.components.evaluate.settings import EvaluateSettings
 
 LEAST_TESTED = 2
 """Defective test pictures: an escape rate of one says nothing."""
+FEW = 12
+"""Defective pictures of which so few may be tested: they are the first ones, which train."""
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
 
@@ -194,10 +197,11 @@ def evaluate(
 
 def _judged(pairs: Sequence[Pair]) -> list[str]:
     """The labels that something can be said of: those of which the source has pictures, and not only a few
-    defective ones that were all learned from."""
-    there = {pair.label for pair in pairs}
+    defective ones that were learned from."""
+    there = Counter(pair.label for pair in pairs)
     tested = sum(pair.label == "NG" for pair in pairs if pair.split == "test")
-    return [label for label in LABELS if label in there and (label == "OK" or tested >= LEAST_TESTED)]
+    few = there["OK"] > 0 and there["NG"] < FEW and tested < LEAST_TESTED
+    return [label for label in LABELS if there[label] and not (few and label == "NG")]
 
 
 def _number(value: float | int | None) -> str:

@@ -13,7 +13,7 @@ SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 LEAST = 2
 """Of each label, in each split: a rate over one picture, or over one part, says nothing."""
 ENOUGH = len(SPLITS) * LEAST
-"""Parts of a label that fill all splits. Of defective ones there may be fewer, which then all train."""
+"""Parts of a label that fill all splits. Of defective pictures there may be fewer, which then all train."""
 
 
 def targets(count: int) -> dict[str, int]:
@@ -39,13 +39,14 @@ def assign_splits(
     are taken in the order of their sizes and pixel hashes, those with the rarest class first. Each goes where
     most of that class is missing, or of its label where there is one class, so the answer depends on the
     pictures alone, not on their names or order. A source may have no good pictures, or only good ones; fewer
-    defective parts than ENOUGH all train. Pure. Raises SourceError where a label has too few pictures, or too
-    few parts.
+    defective pictures than ENOUGH all train. Pure. Raises SourceError where a label has too few pictures, or
+    too few parts.
     """
     pairs = sorted(pairs)
     parts = find_parts(pairs)
     there = Counter(label for part in parts for label in set(part.values()))
-    few = there["OK"] > 0 and there["NG"] < ENOUGH and (there["NG"] > 0 or not _rejected(pairs, "NG"))
+    defective = sum(label == "NG" for part in parts for label in part.values())
+    few = there["OK"] > 0 and defective < ENOUGH and (defective > 0 or not _rejected(pairs, "NG"))
     labels_there = [label for label in LABELS if there[label] or (label == "NG" and not few)]
     wanted = {
         label: TO_TRAIN if few and label == "NG" else targets(_enough(parts, label)) for label in labels_there
