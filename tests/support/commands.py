@@ -19,7 +19,7 @@ def defectline(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 300,
+    timeout: float = 1200,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with a wide screen and without colours."""
     return subprocess.run(
