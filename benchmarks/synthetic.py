@@ -18,7 +18,7 @@ from defectline.components.common.synthetic import generator
 from defectline.components.common.synthetic.visibility import limits
 
 SIZES = (128, 224, 512)
-REPEATS = 25
+REPEATS = 5
 """Each picture is timed so often, and the shortest counts: other processes only make it longer."""
 
 

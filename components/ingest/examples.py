@@ -38,7 +38,7 @@ def paint_examples(pictures: Sequence[Good]) -> list[str]:
         painted, mask = paint_defects(picture, donor, random, None if counts is None else np.asarray(counts))
         if np.any(mask == DEFECT):
             plain = figure(painted, None, one.roi, one.id, several=False)
-            outlined = figure(painted, np.where(mask == DEFECT, mask, 0), one.roi, one.id, several=False)
+            outlined = figure(painted, np.minimum(mask, DEFECT), one.roi, one.id, several=False)
             cards.append(
                 f'<div class="card"><div class="pair">{plain}{outlined}</div>'
                 f"<code>{escape(one.id)}</code></div>"

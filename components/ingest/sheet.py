@@ -279,7 +279,7 @@ def _examples(source: Storage, accepted: Sequence[Pair], about: About, readers: 
     return (
         "<h2>Synthetic defects that training paints into good pictures</h2>"
         '<p class="quiet">Drawn at random for training only, so that the network learns before any real '
-        "defect is labelled: as painted, and with what the mask marks outlined.</p>"
+        "defect is labelled: as painted, and with what is seen or nearly seen outlined.</p>"
         f'<div class="cards wide">{"".join(cards)}</div>'
     )
 

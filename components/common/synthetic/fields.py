@@ -1,12 +1,14 @@
 """What defects are painted with: draws over orders of magnitude, smooth noise, and a fill for holes."""
 
 import math
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
+T = TypeVar("T", np.uint8, np.float32)
 
 
 def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
@@ -47,6 +49,11 @@ def blurred(values: Field, sigma_x: float, sigma_y: float = 0) -> Field:
     sides = [2 * math.ceil(2.5 * sigma) + 1 for sigma in (sigma_x, sigma_y or sigma_x)]
     soft = cv2.GaussianBlur(values, sides, sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REFLECT)
     return np.asarray(soft, np.float32).reshape(values.shape)
+
+
+def largest(values: NDArray[T]) -> NDArray[T]:
+    """Of the channels of (H, W, C) the largest, (H, W)."""
+    return values[..., 0] if values.shape[2] == 1 else values.max(axis=2)
 
 
 def filled(values: Field, known: Field) -> Field:

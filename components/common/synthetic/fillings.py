@@ -1,5 +1,6 @@
 """What a defect does to the picture inside of its shape: each gives the change, float32 (H, W, C)."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -43,7 +44,7 @@ class Site(NamedTuple):
     ) -> Field:
         """What is that many px beside the shape, turned by radians and magnified; like `here`."""
         height, width = self.shape.shape
-        cos, sin = np.cos(turn) / scale, np.sin(turn) / scale
+        cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
         x, y = (width - 1) / 2, (height - 1) / 2
         origin = self.left + right + x - cos * x + sin * y, self.top + down + y - sin * x - cos * y
         there = cv2.warpAffine(
@@ -85,10 +86,8 @@ def relief(random: np.random.Generator, site: Site) -> Field:
     """Light on one side and dark on the other, as a dent or a bump under light from the side."""
     padded = cv2.copyMakeBorder(site.shape, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     soft = blurred(padded, log_uniform(random, 0.6, max(0.7, min(site.shape.shape) / 10)))
-    angle = random.uniform(0, 2 * np.pi)
-    slope = np.cos(angle) * cv2.Sobel(soft, cv2.CV_32F, 1, 0) + np.sin(angle) * cv2.Sobel(
-        soft, cv2.CV_32F, 0, 1
-    )
+    along, across = _heading(random)
+    slope = along * cv2.Sobel(soft, cv2.CV_32F, 1, 0) + across * cv2.Sobel(soft, cv2.CV_32F, 0, 1)
     slope = slope[1:-1, 1:-1] / max(float(np.abs(slope).max()), 1e-3)
     return slope[..., None] * site.strength * _tint(random, site.picture.shape[2])
 
@@ -97,7 +96,8 @@ def patch(random: np.random.Generator, site: Site) -> Field:
     """A piece of the donor or of the picture itself, turned and resized, often lighter or darker."""
     piece = _piece(random, site)
     if random.random() < 0.5:
-        piece = piece + random.choice([-1, 1]) * site.strength * _tint(random, piece.shape[2])
+        amount = site.strength if random.random() < 0.5 else -site.strength
+        piece = piece + amount * _tint(random, piece.shape[2])
     return site.mixed(piece) * np.float32(random.uniform(0.5, 1))
 
 
@@ -112,7 +112,9 @@ def texture(random: np.random.Generator, site: Site) -> Field:
     """Grain, fine or coarse, round or in streaks."""
     cell, octaves = log_uniform(random, 1, 12), int(random.integers(1, 3))
     grain = smooth_noise(random, site.shape.shape, cell, octaves, log_uniform(random, 0.1, 10))
-    return (site.shape * grain * (0.5 * site.strength))[..., None] * _tint(random, site.picture.shape[2])
+    return (site.shape * grain * min(0.5 * site.strength, 60))[..., None] * _tint(
+        random, site.picture.shape[2]
+    )
 
 
 def blur(random: np.random.Generator, site: Site) -> Field:
@@ -157,8 +159,14 @@ def warped(random: np.random.Generator, site: Site) -> Field:
 
 def _offset(random: np.random.Generator, site: Site) -> tuple[float, float]:
     far = log_uniform(random, 2, len(site.picture) / 12)
-    angle = random.uniform(0, 2 * np.pi)
-    return far * np.cos(angle), far * np.sin(angle)
+    along, across = _heading(random)
+    return far * along, far * across
+
+
+def _heading(random: np.random.Generator) -> tuple[float, float]:
+    """A direction, as x and y of length 1."""
+    turn = random.uniform(0, 2 * np.pi)
+    return math.cos(turn), math.sin(turn)
 
 
 def _piece(random: np.random.Generator, site: Site) -> Field:

@@ -66,7 +66,7 @@ AREA = (1e-4, 0.2)
 """Of the picture."""
 LEAST_STRUCTURE = 2e-3
 """Of the picture: in less there is no structure to change."""
-STRENGTH = (0.8, 25)
+STRENGTH = (1, 40)
 """Times what can just be seen."""
 TRIES = 4
 MOST_COVERED = 0.5

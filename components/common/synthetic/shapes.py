@@ -83,7 +83,9 @@ def _distance_inside(random: np.random.Generator, size: int, area: float) -> tup
     width = int(grow * np.hypot(long * cos, thin * sin)) + MARGIN_PX
     y = np.arange(-height, height + 1, dtype=np.float32)[:, None]
     x = np.arange(-width, width + 1, dtype=np.float32)
-    distance = cv2.magnitude((x * cos + y * sin) / np.float32(long), (y * cos - x * sin) / np.float32(thin))
+    along, across = (x * cos + y * sin) / np.float32(long), (y * cos - x * sin) / np.float32(thin)
+    # cv2.magnitude gives other last bits to arrays that lie elsewhere in memory.
+    distance = np.sqrt(along**2 + across**2)
     hills = smooth_noise(random, distance.shape, log_uniform(random, 2, 2 * thin + 2), 3)
     # Outside the hills get flat, so that the box holds the whole defect.
     hills *= np.clip(np.float32(grow) - distance, 0, 1) * np.float32(rough / 2)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.synthetic.fields import Field, blurred
+from defectline.components.common.synthetic.fields import Field, T, blurred, largest
 
 LEAST = 4.0
 """Grey levels that are seen where there is no noise."""
@@ -29,7 +29,7 @@ BROAD_PX = 2.6
 REDUCED = 4
 """So many times reduced the picture is about as smooth as the blurred view; its noise is measured there."""
 WINDOWS = 8
-"""The noise is estimated in so many places a side."""
+"""The noise is estimated in so many places a side, at most."""
 GAPS, INNER_GAPS = 1 / 64, 1 / 8
 """Of the shorter side: how wide gaps are in doubt between what is seen, anywhere and within one outline."""
 
@@ -58,8 +58,7 @@ def limits(picture: NDArray[np.uint8]) -> Limits:
 
 def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Field:
     """Grey levels (H, W) by which pictures (H, W, C) differ, lightly smoothed: of the channels the most."""
-    difference = cv2.absdiff(before, after).reshape(before.shape).max(axis=2)
-    return blurred(difference.astype(np.float32), SMOOTHING_PX)
+    return blurred(_difference(before, after).astype(np.float32), SMOOTHING_PX)
 
 
 def seen(
@@ -71,14 +70,14 @@ def seen(
     it, which within the `outlines` of defects, (H, W) of 0 and 1, are wide ones too.
     """
     mask = np.zeros(before.shape[:2], np.uint8)
-    left, top, width, height = cv2.boundingRect(cv2.absdiff(before, after).reshape(before.shape).max(axis=2))
+    left, top, width, height = cv2.boundingRect(_difference(before, after))
     around = _side(GAPS, before) + int(4 * BROAD_PX)
     rows = slice(max(top - around, 0), top + height + around)
     columns = slice(max(left - around, 0), left + width + around)
     before, after, outlines = before[rows, columns], after[rows, columns], outlines[rows, columns]
     differs = change(before, after) / limit.fine[rows, columns]
     doubtful = differs >= DOUBTFUL
-    broad = np.abs(blurred(after.astype(np.float32) - before, BROAD_PX)).max(axis=2)
+    broad = largest(np.abs(blurred(after.astype(np.float32) - before, BROAD_PX)))
     certain = (differs >= 1) | (doubtful & (broad >= limit.broad[rows, columns]))
     marked = certain.astype(np.uint8)
     doubt = cv2.dilate(_closed(marked, _side(GAPS, mask)), np.ones((3, 3), np.uint8))
@@ -87,6 +86,11 @@ def seen(
     # 255 × doubt, where not certain.
     mask[rows, columns] = np.where(certain, 1, doubt * np.uint8(255))
     return mask
+
+
+def _difference(one: NDArray[T], other: NDArray[T]) -> NDArray[T]:
+    """Absolute, of the channels the largest: (H, W) of (H, W, C)."""
+    return largest(cv2.absdiff(one, other).reshape(one.shape))
 
 
 def _side(share: float, picture: NDArray[np.uint8]) -> int:
@@ -100,11 +104,22 @@ def _closed(marked: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def _limit(levels: Field) -> Field:
     """The limit (H, W) of (H, W, C), of the channels the largest."""
-    detail = cv2.absdiff(levels, blurred(levels, 1.5)).reshape(levels.shape).max(axis=2)
-    windows = min(WINDOWS, detail.shape[1]), min(WINDOWS, detail.shape[0])
-    # Edges and bright points hardly raise the mean of logarithms, which for Gaussian noise is that of 0.53
-    # standard deviations.
-    logarithms = cv2.resize(cv2.log(detail + np.float32(0.2)), windows, interpolation=cv2.INTER_AREA)
-    deviation = (np.exp(logarithms) - np.float32(0.2)) / np.float32(0.53)
-    noise = cv2.resize(deviation, detail.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return LEAST + NOISES * noise + STRUCTURE * blurred(detail, 2)
+    detail = _difference(levels, blurred(levels, 1.5))
+    limit = LEAST + NOISES * _noise(detail)
+    limit = cv2.resize(limit, detail.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.scaleAdd(blurred(detail, 2), STRUCTURE, limit)
+
+
+def _noise(detail: Field) -> Field:
+    """Standard deviation of Gaussian noise in WINDOWS² places, at most, of what a blur takes away (H, W).
+
+    Their lower quartiles: edges and bright points raise these only where they are nearly everywhere.
+    """
+    step = 1 + min(detail.shape) // (16 * WINDOWS)
+    detail = detail[::step, ::step]
+    down, across = (min(WINDOWS, max(side // 6, 1)) for side in detail.shape)
+    height, width = detail.shape[0] // down, detail.shape[1] // across
+    cut = detail[: down * height, : across * width].reshape(down, height, across, width)
+    windows = cut.transpose(0, 2, 1, 3).reshape(down, across, -1)
+    quarter = windows.shape[2] // 4
+    return np.partition(windows, quarter, axis=2)[..., quarter] / np.float32(0.32)

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 
 from defectline.components.common.synthetic.generator import (
+    BROAD,
+    INTO_BROAD,
+    INTO_THIN,
     LEAST_COUNTED_PX,
     MOST_COVERED,
     SHAPES,
+    THIN,
     draw_kind,
     paint_defects,
 )
+from defectline.components.common.synthetic.visibility import change, limits
 
 
 def good(size: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -73,6 +78,44 @@ def test_where_almost_nothing_counts_the_picture_stays():
 
 def test_every_kind_is_drawn_about_as_often_as_it_should():
     random = np.random.default_rng(0)
-    drawn = Counter(draw_kind(random)[0] for _ in range(4000))
-    assert set(drawn) == set(SHAPES)
-    assert all(abs(drawn[shape] / 4000 - weight) < 0.03 for shape, weight in SHAPES.items())
+    kinds = [draw_kind(random) for _ in range(4000)]
+    shapes = Counter(shape for shape, _ in kinds)
+    total = sum(SHAPES.values())
+    assert set(shapes) == set(SHAPES)
+    assert all(abs(shapes[shape] / 4000 - weight / total) < 0.03 for shape, weight in SHAPES.items())
+    assert {filling for shape, filling in kinds if shape in THIN} == set(INTO_THIN)
+    assert {filling for shape, filling in kinds if shape in BROAD} == set(INTO_BROAD)
+
+
+def test_sizes_and_strengths_spread_over_orders_of_magnitude():
+    picture = good(128)
+    limit = limits(picture).fine
+    areas, strengths = [], []
+    for seed in range(150):
+        painted = paint_defects(picture, picture, np.random.default_rng(seed))
+        marked = painted.mask == 1
+        areas.append(marked.mean())
+        strengths.append((change(picture, painted.picture) / limit)[marked].max())
+    assert np.percentile(areas, 10) < 0.003
+    assert np.percentile(areas, 95) > 0.04
+    assert np.percentile(strengths, 10) < 2
+    assert np.percentile(strengths, 90) > 6
+
+
+def test_a_grey_picture_of_three_channels_stays_grey_and_a_coloured_one_gets_tints():
+    grey, coloured = np.repeat(good(96), 3, axis=2), good(96, 3)
+    tinted = 0
+    for seed in range(20):
+        painted = paint_defects(grey, coloured, np.random.default_rng(seed)).picture
+        assert np.all(painted == painted[..., :1])
+        change_of = paint_defects(coloured, grey, np.random.default_rng(seed)).picture.astype(int) - coloured
+        tinted += bool(np.abs(change_of - change_of[..., :1]).max() > 10)
+    assert tinted > 5
+
+
+def test_pictures_need_not_be_square_nor_the_donor_of_the_same_size():
+    picture, donor = good(120)[:40], good(64)
+    for seed in range(20):
+        painted = paint_defects(picture, donor, np.random.default_rng(seed))
+        assert painted.picture.shape == (40, 120, 1)
+        assert np.any(painted.mask == 1)
