@@ -235,7 +235,7 @@ def _working_on(store: Path) -> list[str]:
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_source_is_looked_at_before_anything_else(store, tmp_path, place):
     (tmp_path / "empty").mkdir()
-    says = {"nowhere": ("no such folder",), "empty": ("holds no labelled images", "OK_MSK/")}[place]
+    says = {"nowhere": ("no such folder",), "empty": ("The source is empty.", "OK_MSK/")}[place]
     run(store, tmp_path / place, says=says)
 
 

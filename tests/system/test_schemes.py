@@ -221,10 +221,8 @@ def malformed_splits(folder: Path) -> None:
 
 def too_few(folder: Path) -> None:
     write_source(folder, range(6))
-    shutil.rmtree(folder / "NG_MSK")
-    shutil.rmtree(folder / "NG")
-    for number in range(5):
-        write_pair(folder, "NG", number)
+    for name in ("OK", "OK_MSK"):
+        min((folder / name).iterdir()).unlink()
 
 
 def all_broken(folder: Path) -> None:
@@ -243,10 +241,10 @@ def a_file(folder: Path) -> None:
         (nothing, "cannot be read", "no such folder"),
         (empty, "The source is empty.", "no file"),
         (other_layout, "another layout", "16 files"),
-        (no_defects, "The class NG has no images.", "NG/"),
+        (no_defects, "No defective picture of the source is left.", "where the snapshot before has 6"),
         (no_masks, "The class NG has no masks.", "8 images in NG/, no file in NG_MSK/"),
         (malformed_splits, "splits.csv cannot be read", "the first line 'picture'"),
-        (too_few, "too few usable NG pairs", "5"),
+        (too_few, "too few usable OK pairs", "5"),
         (all_broken, "8 of 16 pairs are unusable", "NG/00000_NG: Image: The file is not a picture"),
         (a_file, "cannot be read", "it is a file"),
     ],
