@@ -34,6 +34,12 @@ def write_legend(names: str | Sequence[str]) -> str:
     return json.dumps(names if isinstance(names, str) else list(names), ensure_ascii=False) if names else ""
 
 
+def read_legend(legend: str) -> list[str]:
+    """The names in a `Pair.legend`."""
+    names = json.loads(legend) if legend else []
+    return [names] if isinstance(names, str) else names
+
+
 def is_numbered(pair: Pair) -> bool:
     """Whether the values of the pair's mask are the numbers of its legend, and 255 does not count."""
     return pair.legend.startswith("[")

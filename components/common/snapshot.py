@@ -54,7 +54,7 @@ class Pair(NamedTuple):
     (the row keeps its split for the day it comes back)"""
     image_key: str = ""
     mask_key: str = ""
-    """Empty for a good picture without a mask, which stands for an empty one; so is then `mask_sha256`."""
+    """Empty without a file or annotation; `mask_sha256` too, and where an annotation says NG and no more."""
     image_version: str = ""
     mask_version: str = ""
     image_bytes: int = 0
@@ -93,9 +93,14 @@ class Pair(NamedTuple):
         return self.status == "accepted"
 
     @property
+    def masked(self) -> bool:
+        """Whether it is known which pixels are defects: none, in a good picture without a mask."""
+        return self.label != "NG" or bool(self.areas or self.defect_px)
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The files that this pair consists of."""
-        return ("image", "mask") if self.mask_key else ("image",)
+        return ("image", "mask") if self.mask_sha256 else ("image",)
 
     def member(self, kind: str) -> str:
         """The name in the pack of this pair's `image` or `mask`."""
@@ -350,7 +355,7 @@ def find_files(store: Storage, pairs: Iterable[Pair], folder: Path) -> Iterator[
         yield (
             path,
             [
-                Packed(p, spans[p.member("image")], spans[p.member("mask")] if p.mask_key else Span(0, 0))
+                Packed(p, spans[p.member("image")], spans[p.member("mask")] if p.mask_sha256 else Span(0, 0))
                 for p in members
             ],
         )

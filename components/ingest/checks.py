@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import IGNORE, MOST_CLASSES
+from defectline.components.common.classes import IGNORE, IGNORED_CLASS, MOST_CLASSES
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.images.masks import Mask, read_mask
 from defectline.components.common.images.reading import read_image
@@ -22,6 +22,7 @@ from defectline.components.common.legend import (
     is_numbered,
     mapped,
     read_areas,
+    read_legend,
     write_areas,
     write_legend,
 )
@@ -44,16 +45,16 @@ class Checked(NamedTuple):
 def check_pair(
     pair: Pair,
     image: bytes,
-    mask: bytes | Drawing,
+    mask: bytes | Drawing | None,
     class_map: Mapping[str, str] = MappingProxyType({}),
     numbered: bool = False,
     roi: NDArray[np.uint8] | None = None,
 ) -> Checked:
     """`pair` completed from its files' bytes: accepted, or rejected with reason and fix. Pure.
 
-    `mask` is empty where `pair` has no `mask_key`; that means an empty mask. `roi`, (H, W), is 1 where the
-    picture counts. What had to be changed to use
-    an accepted pair is its note. The others are as for `judge`.
+    Without a `mask` nothing is marked in a good picture, and of an NG one its label alone is known. `roi`,
+    (H, W), is 1 where the picture counts. What had to be changed to use an accepted pair is its note. The
+    others are as for `judge`.
     """
     pair = pair._replace(image_bytes=len(image), image_sha256=hashlib.sha256(image).hexdigest())
     if isinstance(mask, bytes):
@@ -68,11 +69,12 @@ def check_pair(
     look = describe(pixels)
     # Large pictures are checked several at once: the mask need not lie beside them in memory.
     del pixels
-    drawn = not isinstance(mask, bytes)
+    drawn = not isinstance(mask, bytes | None)
     try:
-        if isinstance(mask, bytes):
-            empty = Mask(np.zeros((height, width), np.uint8), orientation, "")
-            truth = read_mask(mask, is_numbered(pair)) if pair.mask_key else empty
+        if mask is None:
+            truth = Mask(np.zeros((height, width), np.uint8), orientation, "")
+        elif isinstance(mask, bytes):
+            truth = read_mask(mask, is_numbered(pair))
         else:
             # Tools for labelling show pictures upright.
             truth = Mask(mask.draw(height, width), orientation, "")
@@ -99,21 +101,20 @@ def check_pair(
         truth = truth._replace(pixels=truth.pixels * roi)
         pair = pair._replace(roi=write_roi(roi)[0])
     note = " ".join(filter(None, (poor, truth.note, turned)))
-    if pair.mask_key:
+    if mask is not None:
         marked = (truth.pixels > 0) & (truth.black_white | (truth.pixels < IGNORE))
         areas, marks = write_areas(truth.pixels, truth.black_white), describe_marks(marked)
         pair = pair._replace(areas=areas, marks=marks)
-    return Checked(judge(pair._replace(note=note), class_map, numbered, drawn), mask)
+    return Checked(judge(pair._replace(note=note), class_map, numbered, drawn), mask or b"")
 
 
 def _with_mask(pair: Pair, mask: bytes) -> Pair:
-    return pair._replace(
-        mask_bytes=len(mask), mask_sha256=hashlib.sha256(mask).hexdigest() if pair.mask_key else ""
-    )
+    return pair._replace(mask_bytes=len(mask), mask_sha256=hashlib.sha256(mask).hexdigest())
 
 
 def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, drawn: bool = False) -> Pair:
-    """A pair that was read, with its label, id and `defect_px`; rejected where its mask says otherwise.
+    """A pair that was read, with its label, id and `defect_px`; rejected where its mask says otherwise. An NG
+    picture without a mask is one of a class that counts.
 
     Pure. With the label "" the mask decides it. `numbered` says whether other masks of the source that
     nothing names hold numbers of classes, `drawn` whether the mask comes from an annotation.
@@ -136,6 +137,8 @@ def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, draw
         label = ""
     label = label or ("NG" if count else "OK")
     pair = pair._replace(id=f"{label}/{stem}", label=label)
+    if not pair.masked:
+        return _without_mask(pair, class_map)
     if label == "NG" and not areas:
         empty = "marks nothing in its region of interest" if pair.roi else "is empty"
         return reject(pair, f"NG, but its mask {empty}.", "Draw the defect, or move the pair to OK.")
@@ -149,6 +152,14 @@ def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, draw
     if label == "OK" and count:
         return reject(pair, f"OK, but its mask marks {count} px.", "Move the pair to NG, or empty the mask.")
     return pair
+
+
+def _without_mask(pair: Pair, class_map: Mapping[str, str]) -> Pair:
+    names = read_legend(pair.legend)
+    if not names or any(class_map.get(name, name) != IGNORED_CLASS for name in names):
+        return pair
+    reason = f"NG, but what it shows does not count, {', '.join(names)}, and no mask says where that is."
+    return reject(pair, reason, "Add its mask, or remove the picture.")
 
 
 NUMBERS = write_legend([str(value) for value in range(1, MOST_CLASSES + 1)])
@@ -186,7 +197,9 @@ def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list
             reason, fix = f"The same picture is both OK and NG: {', '.join(ids)}.", "Keep the right one only."
             replaced.update({p.id: reject(p, reason, fix) for p in group})
             continue
-        kept = earlier[pixels] if earlier.get(pixels) in ids else ids[0]
+        # What one of them knows of its pixels is not given up.
+        ids = [p.id for p in group if p.masked] or ids
+        kept = earlier[pixels] if earlier.get(pixels) in ids else min(ids)
         stays = next(pair for pair in group if pair.id == kept)
         for pair in group:
             if pair.id != kept:

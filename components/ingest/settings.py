@@ -41,7 +41,8 @@ class IngestSettings(BaseModel):
     )
     force: bool = Field(default=False, description="Go on even where nothing is new.")
     masks: Literal["all", "ng_only"] = Field(
-        default="all", description="Which pictures need a mask; with ng_only good ones need none."
+        default="all",
+        description="With all, each good picture needs a mask where some have one; with ng_only none does.",
     )
     group_by: Annotated[str, AfterValidator(check_pattern)] = Field(
         default=NO_PATTERN,

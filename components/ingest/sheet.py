@@ -27,6 +27,7 @@ from defectline.components.ingest.examples import Good, paint_examples
 from defectline.components.ingest.figures import colour, coloured, figure
 from defectline.components.ingest.grouping.masks import find_contradictions
 from defectline.components.ingest.labels.records import marked
+from defectline.components.ingest.labels.telling import count_unmasked
 from defectline.components.ingest.readers.base import Record
 
 SAMPLES, NOTED, REJECTED = 24, 12, 24
@@ -164,7 +165,11 @@ def _counts(accepted: Sequence[Pair], rejected: int) -> str:
         (f'<td class="{label}">{label}</td>', [row for row in accepted if row.label == label])
         for label in LABELS
     ]
-    return f"{_table(splits, lines)}<p>{len(accepted):,} pairs accepted, {rejected:,} rejected.</p>"
+    unmasked = count_unmasked(accepted)
+    if unmasked:
+        lines.append(("<td>NG without a mask</td>", [row for row in accepted if not row.masked]))
+    told = f"<p>{unmasked[:1].upper()}{unmasked[1:]}.</p>" if unmasked else ""
+    return f"{_table(splits, lines)}<p>{len(accepted):,} pairs accepted, {rejected:,} rejected.</p>{told}"
 
 
 def _classes(accepted: Sequence[Pair], about: About) -> str:
@@ -241,6 +246,7 @@ def _sample(source: Storage, row: Pair, about: About) -> str:
         details += [f"{row.defect_px:,} px of defect"] if row.defect_px else []
     else:
         details += [f"{count:,} px of {name}" for name, count in areas.items()]
+    details += [] if row.masked else ["no mask"]
     if (left := sum(read_areas(row).values()) - sum(areas.values())) > 0:
         details.append(f"{left:,} px that do not count")
     return (
@@ -310,7 +316,9 @@ def _truth(source: Storage, row: Pair, about: About) -> NDArray[np.uint8] | None
     try:
         if row.mask_key and record and not isinstance(record.mask, Object | None):
             _, mask = marked(record, row, _read(source, row.mask_key))
-            values = b"" if isinstance(mask, bytes) else mask.draw(row.height, row.width)
+            if mask is None or isinstance(mask, bytes):
+                return None
+            values = mask.draw(row.height, row.width)
         else:
             values = decode_mask(_read(source, row.mask_key), is_numbered(row))
         if not read_areas(row):

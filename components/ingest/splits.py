@@ -99,10 +99,10 @@ def assign_splits(
 class _Classes:
     """The classes of the pictures, as far as they tell pictures of a label apart, and where they went."""
 
-    def __init__(self, pairs: Iterable[Pair], class_map: Mapping[str, str]):
+    def __init__(self, pairs: Sequence[Pair], class_map: Mapping[str, str]):
         self._of = {p.pixel_sha256: list(counted(p, class_map)) for p in pairs if p.accepted}
         self._sizes = Counter(name for names in self._of.values() for name in names)
-        bad = sum(bool(names) for names in self._of.values())
+        bad = sum(p.accepted and p.label == "NG" for p in pairs)
         # A class that every picture has says no more than its label.
         for name in [name for name, size in self._sizes.items() if size == bad]:
             del self._sizes[name]

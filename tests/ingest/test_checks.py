@@ -15,6 +15,37 @@ def check(label: str, image: bytes, truth: bytes) -> Pair:
     return check_pair(Pair(f"{label}/1", label, "accepted", "i.png", "m.png"), image, truth).pair
 
 
+def unmasked(legend: str = "", **class_map: str) -> Pair:
+    pair = Pair("NG/1", "NG", "accepted", "i.png", legend=legend)
+    return check_pair(pair, encode(noise(0)), None, class_map).pair
+
+
+def test_a_defective_picture_may_have_no_mask():
+    row = unmasked()
+    assert (row.status, row.id, row.masked, row.kinds) == ("accepted", "NG/1", False, ("image",))
+    assert (row.mask_bytes, row.mask_sha256, row.defect_px, row.areas) == (0, "", 0, "")
+    assert unmasked('"dust"').accepted
+    assert unmasked('["dust", "dent"]', dust="ignore").accepted
+    row = unmasked('"dust"', dust="ignore")
+    assert (row.status, row.reason) == (
+        "rejected",
+        "NG, but what it shows does not count, dust, and no mask says where that is.",
+    )
+
+
+def test_a_file_of_a_mask_that_is_empty_is_not_a_missing_one():
+    assert check("NG", encode(noise(0)), b"").reason.startswith("Mask: The file is not a picture")
+    assert check("NG", encode(noise(0)), encode(mask(False))).reason == "NG, but its mask is empty."
+
+
+def test_of_two_same_pictures_the_one_with_a_mask_stays():
+    with_mask = check("NG", encode(noise(0)), encode(mask(True)))._replace(id="NG/2")
+    rows = {
+        row.id: row for row in reject_duplicates([unmasked(), with_mask], {with_mask.pixel_sha256: "NG/1"})
+    }
+    assert (rows["NG/1"].reason, rows["NG/2"].status) == ("The same picture as NG/2.", "accepted")
+
+
 def test_a_sound_pair_is_accepted_with_what_is_known_of_it():
     image, truth = encode(noise(0)), encode(mask(True))
     row = check("NG", image, truth)

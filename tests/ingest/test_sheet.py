@@ -278,15 +278,55 @@ def test_good_pictures_may_have_no_mask(source: Path, store: FolderStorage):
     assert run(source, store, masks="ng_only", force=True) == snapshot
 
 
-def test_a_mask_that_is_there_is_checked_and_ng_needs_one(source: Path, store: FolderStorage):
+def test_a_mask_that_is_there_is_checked(source: Path, store: FolderStorage):
     (source / "OK_MSK/00001_OK_Mask.png").write_bytes(encode(mask(True)))
     (source / "OK_MSK/00002_OK_Mask.png").unlink()
-    (source / "NG_MSK/00003_NG_Mask.png").unlink()
+    (source / "NG_MSK/00003_NG_Mask.png").write_bytes(encode(mask(False)))
     run(source, store, masks="ng_only")
     assert {row["id"]: row["reason"] for row in table_of(store)} == {
         "OK/00001_OK": "OK, but its mask marks 9 px.",
-        "NG/00003_NG": "No mask of that name.",
+        "NG/00003_NG": "NG, but its mask is empty.",
     }
+
+
+# Defective pictures without masks
+
+
+def test_of_a_defective_picture_without_a_mask_the_label_is_learned(
+    source: Path, store: FolderStorage, capsys
+):
+    for number in (3, 5):
+        (source / f"NG_MSK/0000{number}_NG_Mask.png").unlink()
+    rows = {row.id: row for row in read_pairs(store, run(source, store))}
+    assert {row.status for row in rows.values()} == {"accepted"}
+    assert [id for id, row in rows.items() if not row.masked] == ["NG/00003_NG", "NG/00005_NG"]
+    assert table_of(store) == []
+    assert "▸ 2 NG pictures have no mask: their label alone is learned" in capsys.readouterr().out
+    page = page_of(store)
+    assert "<p>2 NG pictures have no mask: their label alone is learned.</p>" in page
+    assert "<td>NG without a mask</td>" in page
+    assert "16×16, no mask" in page
+    # A mask that comes later makes another picture of it.
+    (source / "NG_MSK/00003_NG_Mask.png").write_bytes(encode(mask(True)))
+    later = {row.id: row for row in read_pairs(store, run(source, store))}
+    assert [id for id, row in later.items() if not row.masked] == ["NG/00005_NG"]
+    assert all(row.split == rows[id].split for id, row in later.items())
+
+
+@pytest.mark.parametrize("layout", ["auto", "folders"])
+def test_folders_alone_say_what_is_good(tmp_path: Path, store: FolderStorage, capsys, layout: str):
+    for number in range(18):
+        path = tmp_path / "source" / ("good", "crack", "dent")[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(noise(number)))
+    rows = read_pairs(store, run(tmp_path / "source", store, layout=layout))
+    assert Counter((row.label, row.accepted, row.masked) for row in rows) == {
+        ("NG", True, False): 12,
+        ("OK", True, True): 6,
+    }
+    said = capsys.readouterr().out
+    assert "none of the 12 NG pictures has a mask: their label alone is learned" in said
+    assert layout != "auto" or "in the folders crack, dent, good, of which good means good" in said
 
 
 def test_an_unknown_choice_of_masks_is_refused(source: Path, store: FolderStorage, capsys):
@@ -309,8 +349,8 @@ def test_a_missing_folder_of_masks_is_said_once(source: Path, store: FolderStora
     with pytest.raises(SystemExit):
         run(source, store)
     said = capsys.readouterr().out
-    assert "The class NG has no masks." in said
-    assert "8 images in NG/, no file in NG_MSK/" in said
+    assert "No NG picture has a mask." in said
+    assert "8 NG pictures, and 8 files that seem to be masks, such as OK_MSK/00000_OK_Mask.png" in said
     assert read_head(store) is None
 
 

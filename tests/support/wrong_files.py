@@ -63,7 +63,7 @@ WRONG = [
     _wrong("NG", "alpha", "Mask: The mask is transparent", truth=encode(cv2.merge([mask(True)] * 4))),
     _wrong("NG", "no-defect", "NG, but its mask is empty", truth=encode(mask(False))),
     _wrong("OK", "defect", "OK, but its mask marks 9 px", truth=encode(mask(True))),
-    _without(_wrong("NG", "no-mask", "No mask of that name"), "Mask"),
+    _without(_wrong("OK", "no-mask", "No mask of that name"), "Mask"),
     _without(_wrong("OK", "no-image", "No image of that name"), "Image"),
     _with_another(_wrong("OK", "two", "More than one image or mask"), "OK/two.bmp"),
     _wrong("OK", "twice", "The same picture as OK/once", image=TWICE),

@@ -242,7 +242,7 @@ def a_file(folder: Path) -> None:
         (empty, "The source is empty.", "no file"),
         (other_layout, "another layout", "16 files"),
         (no_defects, "No defective picture of the source is left.", "where the snapshot before has 6"),
-        (no_masks, "The class NG has no masks.", "8 images in NG/, no file in NG_MSK/"),
+        (no_masks, "No NG picture has a mask.", "8 NG pictures, and 8 files that seem to be masks"),
         (malformed_splits, "splits.csv cannot be read", "the first line 'picture'"),
         (too_few, "too few usable OK pairs", "5"),
         (all_broken, "8 of 16 pairs are unusable", "NG/00000_NG: Image: The file is not a picture"),

@@ -35,7 +35,10 @@ def describe_marks(marked: NDArray[np.bool_]) -> str:
 
 
 def masks_differ(one: Pair, other: Pair) -> bool:
-    """Whether two masks mark different places, or much more in one; False where that is not known. Pure."""
+    """Whether two masks mark different places, or much more in one; False where that is not known. Without a
+    mask the labels say it. Pure."""
+    if not (one.masked and other.masked):
+        return one.label != other.label
     if not one.defect_px or not other.defect_px:
         return one.defect_px != other.defect_px
     if not one.marks or not other.marks:

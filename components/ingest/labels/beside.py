@@ -142,8 +142,9 @@ def class_level(matched: Matched) -> int | None:
 def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
     """The records of what was matched. Pure.
 
-    With `masks="ng_only"` a picture without a mask is good wherever its folder does not say otherwise. Where
-    values of masks are `named`, folders name no classes.
+    With `masks="ng_only"` a picture without a mask is good wherever its folder does not say otherwise. An NG
+    one needs no mask, unless one is almost of its name. Where values of masks are `named`, folders name no
+    classes.
     """
     level = class_level(matched)
     labelled = [(file, found, *_label(file, level, named)) for file, found in matched.pictures]
@@ -165,11 +166,15 @@ def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
             rejected.append(_rejected(file.item.key, "", stem, label, reason, "Keep one of each, or rename."))
         elif found:
             records.append(Record(stem, label, file.item, found[0].item, legend))
+            continue
+        almost = near[file.folders].find(file.stem) if file.folders in near else ""
+        if label == "NG" and not almost:
+            records.append(Record(stem, label, file.item, None, legend))
         elif label == "NG" or (label == "OK" and good_needs) or (not label and masks == "all"):
             fix = "Add one." if label == "NG" else "Add one that is all black, or set masks=ng_only."
             if not label:
                 fix = "Add one, all black if it is good; or set masks=ng_only, where what has none is good."
-            if file.folders in near and (almost := near[file.folders].find(file.stem)):
+            if almost:
                 fix = f"{alone[file.folders, almost]} is almost of that name: call both alike. Or: {fix}"
             rejected.append(_rejected(file.item.key, "", stem, label, "No mask of that name.", fix))
         else:

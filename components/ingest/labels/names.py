@@ -95,7 +95,7 @@ class Near:
         for found in sorted(stems):
             loose = _loosen(found)
             self._loose[loose].append(found)
-            for shorter in {loose, *_without_a_letter(loose)}:
+            for shorter in {loose, *without_a_letter(loose)}:
                 self._shorter[shorter].append(found)
 
     def find(self, stem: str) -> str:
@@ -104,7 +104,7 @@ class Near:
         if same := self._loose.get(loose):
             return same[0]
         found = {
-            one for shorter in (loose, *_without_a_letter(loose)) for one in self._shorter.get(shorter, ())
+            one for shorter in (loose, *without_a_letter(loose)) for one in self._shorter.get(shorter, ())
         }
         # Where several are as near, none is meant.
         return found.pop() if len(found) == 1 else ""
@@ -115,8 +115,8 @@ def _loosen(stem: str) -> str:
     return re.sub(r"0*(\d+)", r"\1", re.sub(r"[^\w\0]+|_", "", re.sub(r"(?<=\d)[\W_]+(?=\d)", "\0", base)))
 
 
-def _without_a_letter(text: str) -> set[str]:
-    """The text with one letter left out: of short names that would leave nothing to tell them by."""
+def without_a_letter(text: str) -> set[str]:
+    """The text with one letter left out; none of short names, which that would leave nothing to tell by."""
     letters = (at for at, letter in enumerate(text) if letter.isalpha())
     return {text[:at] + text[at + 1 :] for at in letters} if len(text) >= SHORTEST else set()
 

@@ -15,6 +15,7 @@ from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import describe
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.unmasked import check_masks
 from defectline.components.ingest.readers import choose
 from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
 from defectline.components.ingest.roi import Regions
@@ -55,7 +56,9 @@ def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) ->
     pictures = [(record.image.key, record.stem) for record in layout.records]
     pictures += [(row.image_key, row.id.removeprefix(f"{row.label}/")) for row in layout.rejected]
     notes = [*layout.notes, *regions.tell_unused(pictures)]
-    return Labels(reader.NAME, why, Layout(records, rejected, ignored, notes))
+    layout = Layout(records, rejected, ignored, notes)
+    check_masks(listing, layout)
+    return Labels(reader.NAME, why, layout)
 
 
 def _class_file(listing: Listing) -> str:
@@ -124,17 +127,19 @@ def with_files(record: Record, image: Object, file: Object | None) -> Record:
     return record._replace(image=image, mask=file if isinstance(mask, Object) else mask)
 
 
-def marked(record: Record, pair: Pair, file: bytes) -> tuple[Pair, bytes | Drawing]:
-    """The pair with what its annotation says, and its mask's bytes or what draws it.
+def marked(record: Record, pair: Pair, file: bytes) -> tuple[Pair, bytes | Drawing | None]:
+    """The pair with what its annotation says, and its mask's bytes, what draws it, or None without a mask.
 
     `file` is the content of `file_of` the record's mask. Raises SourceError for an annotation that cannot be
     used.
     """
     if not isinstance(record.mask, Sidecar):
-        return pair, file if record.mask is None or isinstance(record.mask, Object) else record.mask
+        return pair, file if isinstance(record.mask, Object) else record.mask
     label, drawing, legend = record.mask.parse(file)
     id = f"{label}/{record.stem}" if label else record.stem
-    return pair._replace(id=id, label=label, legend=legend), drawing or Nothing(pair.mask_key)
+    # A defect that was seen and not drawn may be anywhere.
+    nothing = None if label == "NG" else Nothing(pair.mask_key)
+    return pair._replace(id=id, label=label, legend=legend), drawing or nothing
 
 
 @dataclass

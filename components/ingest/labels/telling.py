@@ -32,7 +32,9 @@ def quarantine_table(rows: Iterable[Pair]) -> bytes:
 
 
 def say_checked(rows: Sequence[Pair]) -> None:
-    """How many pairs were changed and rejected, and for which reasons."""
+    """How many pairs have no mask, were changed, or rejected, and for which reasons."""
+    if unmasked := count_unmasked(rows):
+        say(unmasked)
     if noted := sum(row.accepted and bool(row.note) for row in rows):
         say(f"{noted} pairs were changed to be used; the quarantine table says how")
     first: dict[str, str] = {}
@@ -46,6 +48,15 @@ def say_checked(rows: Sequence[Pair]) -> None:
         more = kinds.total() - sum(count for _, count in kinds.most_common(SHOWN))
         told += [f"{more} for other reasons"] if more else []
         say(f"{kinds.total()} pairs were rejected: {'; '.join(told)}")
+
+
+def count_unmasked(rows: Iterable[Pair]) -> str:
+    """A sentence about the accepted NG pictures without a mask; "" where all have one."""
+    bad = [row.masked for row in rows if row.accepted and row.label == "NG"]
+    unmasked = bad.count(False)
+    if unmasked == len(bad) > 0:
+        return f"none of the {unmasked:,} NG pictures has a mask: their label alone is learned"
+    return f"{unmasked:,} NG pictures have no mask: their label alone is learned" if unmasked else ""
 
 
 def say_classes(rows: Sequence[Pair], classes: Sequence[str], class_map: Mapping[str, str]) -> None:

@@ -45,6 +45,11 @@ def choose(listing: Listing, layout: str = "auto") -> tuple[Reader, str]:
             expected="one layout",
             fix=f"Say which one counts, such as layout={list(fitting)[-1]}, or move the others elsewhere.",
         )
+    from defectline.components.ingest.readers import folders
+
+    # Folders alone say little: what has a format of its own may have such as well.
+    if why := folders.fits_labels(listing):
+        return _load(folders.NAME), why
     raise _none_fits(listing)
 
 

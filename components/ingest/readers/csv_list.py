@@ -77,9 +77,8 @@ def read(listing: Listing) -> Layout:
             reason = f"{table}, line {row.line}: {reason}"
             rejected.append(unusable(stem, reason, fix, label=row.label, image=row.image, mask=row.mask))
         elif image:
-            records.append(
-                Record(stem, row.label, image, mask, _legend(row.kind) if mask else "", row.group, row.split)
-            )
+            legend = "" if row.label == "OK" and not mask else _legend(row.kind)
+            records.append(Record(stem, row.label, image, mask, legend, row.group, row.split))
     others = sum(name not in named for name in by_name)
     return Layout(records, rejected, +Counter({f"files that {table} does not name": others}))
 
@@ -101,11 +100,11 @@ def parse(data: bytes, source: str = "") -> list[Row]:
     except csv.Error as error:
         raise _malformed(f"{error} in line {reader.line_num}") from error
     _check_values(rows, columns)
-    # Where masks alone say it, a picture without one is good.
+    # Where masks alone say it, a picture without one is good; but the name of a defect says it as well.
     silent = "" if "label" in columns else "OK"
     return [
         row._replace(
-            label=_label(row.label) or ("" if row.mask or row.kind else silent),
+            label=_label(row.label) or ("" if row.mask else "NG" if row.kind else silent),
             split=_split(row.split),
         )
         for row in rows
@@ -205,10 +204,8 @@ def _wrong(
         if path and not found:
             alike = near.get(_name(path))
             return f"no file {path}.", f"Write {alike}, if that is meant." if alike else "Add the file."
-    if not mask and (row.label == "NG" or (row.kind and not row.label)):
-        return "a defect without a mask.", "Draw where it is, and name the file in the column mask."
     if not mask and not row.label:
-        return "neither a label nor a mask.", "Write OK into the column label, or name a mask."
+        return "neither a label nor a mask.", "Write OK or NG into the column label, or name a mask."
     if len(_names(row.kind)) > MOST_CLASSES:
         return f"{len(_names(row.kind))} classes.", f"Give at most {MOST_CLASSES}."
     return None

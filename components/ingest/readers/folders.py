@@ -8,7 +8,7 @@ from defectline.components.common.errors import DefectlineError, SourceError
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import count_ignored, sidecar
-from defectline.components.ingest.labels.beside import class_level, match, to_layout
+from defectline.components.ingest.labels.beside import Matched, class_level, match, to_layout
 from defectline.components.ingest.labels.class_file import CLASSES_KEY
 from defectline.components.ingest.labels.names import Near, means_good, stem
 from defectline.components.ingest.readers.base import Layout, Listing, Record
@@ -30,22 +30,36 @@ def fits(listing: Listing) -> str:
     matched = match(listing.objects)
     if not matched.found:
         return named
-    level = class_level(matched)
     pictures = f"{len(matched.pictures):,} pictures, {matched.found:,} with a mask of their name " + (
         f"in {folder}/" if (folder := matched.mask_folder) else "beside them"
     )
+    return ", ".join(filter(None, (pictures, _folders(matched))))
+
+
+def fits_labels(listing: Listing) -> str:
+    """Why it is one of pictures without masks, whose folders say OK or NG; "" where it is not."""
+    matched = match(listing.objects)
+    folders = _folders(matched)
+    return f"{len(matched.pictures):,} pictures without masks, {folders}" if folders else ""
+
+
+def _folders(matched: Matched) -> str:
+    """What the folders of classes say."""
+    level = class_level(matched)
     if level is None:
-        return pictures
+        return ""
     names = sorted({file.folders[level] for file, _ in matched.pictures if len(file.folders) > level})
     good = [name for name in names if means_good(name)]
-    return f"{pictures}, in the folders {', '.join(names)}, of which {', '.join(good)} means good"
+    return f"in the folders {', '.join(names)}, of which {', '.join(good)} means good"
 
 
 def read(listing: Listing) -> Layout:
     """As in Reader."""
-    if _masks_apart(listing) or not (matched := match(listing.objects)).found:
-        return pair_objects(listing.objects, listing.masks)
-    return to_layout(matched, listing.masks, CLASSES_KEY in listing.by_key)
+    if not _masks_apart(listing):
+        matched = match(listing.objects)
+        if matched.found or (class_level(matched) is not None and not _four(listing)):
+            return to_layout(matched, listing.masks, CLASSES_KEY in listing.by_key)
+    return pair_objects(listing.objects, listing.masks)
 
 
 def _masks_apart(listing: Listing) -> bool:
@@ -55,8 +69,9 @@ def _masks_apart(listing: Listing) -> bool:
 def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     """Pair the objects of a source. Pure; their order does not matter.
 
-    With `masks="ng_only"` a good picture without a mask is a pair as well. Raises SourceError where the
-    layout is not that of a source, a class has no images, or all masks of a class are missing.
+    A picture without a mask is a pair as well; a good one only with `masks="ng_only"` or where none has one,
+    an NG one only where no mask is almost of its name. Raises SourceError where the layout is not that of a
+    source, or a class has no images.
     """
     found: dict[tuple[str, str], tuple[list[Object], list[Object]]] = defaultdict(lambda: ([], []))
     elsewhere = 0
@@ -81,7 +96,7 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
             continue
         found[label, stem(name)][kind].append(item)
     marked = any(drawn for (label, _), (_, drawn) in found.items() if label == "OK")
-    needed = LABELS if masks == "all" and marked else ("NG",)
+    good_needs = masks == "all" and marked
     _check_layout(found, elsewhere + len(rejected) + len(ignored))
     near = {
         label: Near(name for (of, name), (images, drawn) in found.items() if of == label and not images)
@@ -91,15 +106,15 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     for (label, name), (images, drawn) in sorted(found.items()):
         if len(images) == len(drawn) == 1:
             records.append(Record(name, label, images[0], drawn[0]))
-        elif len(images) == 1 and not drawn and label not in needed:
-            records.append(Record(name, label, images[0]))
-        elif not drawn and label in needed:
+        elif not drawn and (good_needs if label == "OK" else near[label].find(name)):
             fix = f"Add one to {label}_MSK/."
             if almost := near[label].find(name):
                 other = found[label, almost][1][0].key
                 fix = f"{other} is almost of that name: call both alike, or add a mask to {label}_MSK/."
             for item in images:
                 rejected.append(_rejected(label, name, item, None, "No mask of that name.", fix))
+        elif len(images) == 1 and not drawn:
+            records.append(Record(name, label, images[0]))
         elif not images:
             for item in drawn:
                 rejected.append(
@@ -160,11 +175,3 @@ def _check_layout(found: dict[tuple[str, str], tuple[list[Object], list[Object]]
                 expected=EXPECTED,
                 fix=f"Put the {'good' if label == 'OK' else 'defective'} pictures into {label}/.",
             )
-    if "NG" in labels and not any(masks for (of, _), (_, masks) in found.items() if of == "NG"):
-        count = sum(len(images) for (of, _), (images, _) in found.items() if of == "NG")
-        raise SourceError(
-            "The class NG has no masks.",
-            got=f"{count} images in NG/, no file in NG_MSK/",
-            expected=EXPECTED,
-            fix="Put the masks into NG_MSK/, each with its image's name.",
-        )

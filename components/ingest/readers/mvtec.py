@@ -22,6 +22,7 @@ from defectline.components.common.images.reading import UnreadableImage, decode_
 from defectline.components.common.legend import write_legend
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object
+from defectline.components.ingest.labels.names import Near
 from defectline.components.ingest.readers.base import Layout, Listing, Painted, Record, unusable
 
 NAME = "mvtec"
@@ -119,23 +120,30 @@ def read(listing: Listing) -> Layout:
     ignored = Counter({"other files": len(listing.objects) - len(inside)})
     records: list[Record] = []
     rejected: list[Pair] = []
+    unmasked: list[tuple[Place, Record]] = []
     for place in inside:
         if place.is_mask:
             continue
         stem = PurePosixPath(place.item.key.removeprefix(roots[0])).with_suffix("").as_posix()
-        key = place.item.key
         if place.kind.lower() in GOOD:
             masks.pop((place.kind, f"{place.name}_mask"), masks.pop((place.kind, place.name), None))
             records.append(Record(stem, "OK", place.item))
             continue
         named = [masks.pop((place.kind, name), None) for name in (f"{place.name}_mask", place.name)]
-        if mask := named[0] or named[1]:
-            kind = DEFAULT_CLASSES[0] if place.kind.lower() in UNNAMED else place.kind
-            records.append(Record(stem, "NG", place.item, mask, write_legend(kind)))
+        kind = DEFAULT_CLASSES[0] if place.kind.lower() in UNNAMED else place.kind
+        record = Record(stem, "NG", place.item, named[0] or named[1], write_legend(kind))
+        if record.mask:
+            records.append(record)
         else:
-            reason = "A defect without a mask."
-            fix = f"Add {roots[0]}ground_truth/{place.kind}/{place.name}_mask.png, or remove the picture."
-            rejected.append(unusable(stem, reason, fix, label="NG", image=key))
+            unmasked.append((place, record))
+    near = {kind: Near(name for of, name in masks if of == kind) for kind in {of for of, _ in masks}}
+    for place, record in unmasked:
+        if almost := near[place.kind].find(place.name) if place.kind in near else "":
+            reason, fix = "No mask of that name.", f"{masks[place.kind, almost].key} is almost of that name: "
+            fix += f"call it {place.name}_mask."
+            rejected.append(unusable(record.stem, reason, fix, label="NG", image=place.item.key))
+        else:
+            records.append(record)
     for (kind, name), item in masks.items():
         reason, fix = "No picture of that name.", "Add the picture, or remove the mask."
         rejected.append(unusable(f"{kind}/{name}", reason, fix, label="NG", mask=item.key))

@@ -115,8 +115,9 @@ def mark(
 ) -> Marked:
     """What shapes of a picture in the annotation file `key` mean, and what is `said` of the whole picture.
 
-    Of what is said OK_WORDS and NG_WORDS count. A picture of which nothing is drawn and nothing said is good.
-    Raises SourceError where what is said contradicts itself, or is a defect that nobody has drawn.
+    Of what is said OK_WORDS and NG_WORDS count. A picture of which nothing is drawn and nothing said is good;
+    one that is NG without a drawing has no mask. Raises SourceError where what is said contradicts itself, or
+    is something else and nothing is drawn.
     """
     said = list(said)
     verdicts = {verdict for word in said if (verdict := read_verdict(word))}
@@ -126,7 +127,7 @@ def mark(
             + ("." if shapes or verdicts else ", and nothing is drawn."),
             got=", ".join(said),
             expected="OK, NG or a drawn region",
-            fix="Draw the defect, or call the picture OK in the annotation tool.",
+            fix="Draw the defect, or call the picture OK or NG in the annotation tool.",
         )
     verdict = next(iter(verdicts), "")
     if not shapes:

@@ -61,7 +61,7 @@ def read(listing: Listing) -> Layout:
         normal = row["label"].lower() == "normal"
         image, mask = listing.by_key.get(key), listing.by_key.get(mask_key)
         label = "OK" if normal else "NG"
-        if not image or not (mask or normal):
+        if not image or (row["mask"] and not mask and not normal):
             reason = f"{table}, line {line}: no file {mask_key if image else key}."
             rejected.append(unusable(stem, reason, "Add it.", label=label, image=key, mask=mask_key))
         elif normal:

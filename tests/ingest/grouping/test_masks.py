@@ -59,12 +59,17 @@ def marking(marked: np.ndarray, id: str = "NG/1", light: float = 1.0, number: in
         (square(70, 70), True),
         (square(20, 20) | square(70, 70), True),
         (square(15, 15, 30), True),  # nine times as large
-        (np.zeros((SIZE, SIZE), bool), True),
     ],
 )
 def test_masks_differ(other, differ):
     one = marking(square(20, 20))
     assert masks_differ(one, marking(other)) is masks_differ(marking(other), one) is differ
+
+
+@pytest.mark.parametrize(("id", "differ"), [("OK/1", True), ("NG/1", False)])
+def test_of_a_picture_without_a_mask_the_label_says_it(id, differ):
+    one, other = marking(square(20, 20)), marking(np.zeros((SIZE, SIZE), bool), id)
+    assert masks_differ(one, other) is masks_differ(other, one) is differ
 
 
 def test_nothing_is_said_of_what_an_older_version_read():

@@ -113,7 +113,7 @@ def test_an_id_begins_with_the_label_once():
     ("keys", "id", "reason", "fix"),
     [
         (["a.png", "a_mask.png", "b.png"], "b", "No mask of that name.", "masks=ng_only"),
-        (["good/a.png", "bad/b.png", "bad/c.png", "bad/c_mask.png"], "NG/bad/b", "No mask", "Add one."),
+        (["good/a.png", "bad/b1.png", "masks/bad/b01.png"], "NG/bad/b1", "No mask", "almost of that name"),
         (["good/a.png", "good/b.png", "good/b_mask.png"], "OK/good/a", "No mask", "all black"),
         (["a.png", "a_mask.png", "b_mask.png"], "b_mask", "No image of that name.", "Add it"),
         (["images/a.png", "masks/a.png", "masks/b.png"], "b", "No image of that name.", "Add it"),
@@ -138,6 +138,15 @@ def test_a_mask_that_almost_fits_is_named_with_its_picture():
     found = layout("a.png", "a_mask.png", "masks/b_msk1.png", "images/b.png")
     (fix,) = (row.fix for row in found.rejected if row.image_key)
     assert fix.startswith("masks/b_msk1.png is almost of that name")
+
+
+def test_a_defective_picture_needs_no_mask():
+    found = layout("good/a.png", "crack/b.png", "crack/c.png", "crack/c_mask.png")
+    assert [(one.label, one.legend, one.mask is None) for one in found.records] == [
+        ("NG", '"crack"', True),
+        ("NG", '"crack"', False),
+        ("OK", "", True),
+    ]
 
 
 def test_pictures_without_masks_may_be_good():

@@ -67,8 +67,6 @@ def test_names_that_differ_in_their_suffix_alone(tmp_path: Path):
         ("CAM/1.PNG,OK,,", "no file CAM/1.PNG.", "Write cam/1.png"),
         ("1.png,OK,,", "no file 1.png.", "Write cam/1.png"),
         ("cam/1.png,NG,masks/1.png,", "no file masks/1.png.", ""),
-        ("cam/1.png,NG,,", "a defect without a mask.", "Draw"),
-        ("cam/1.png,,,dent", "a defect without a mask.", "Draw"),
         ("cam/1.png,,,", "neither a label nor a mask.", "Write OK"),
         ("cam/2.png,NG,masks/2.png," + ";".join(map(str, range(33))), "33 classes.", "at most 32"),
     ],
@@ -79,6 +77,19 @@ def test_a_row_that_cannot_be_used_is_rejected(tmp_path: Path, row: str, reason:
     (rejected,) = layout.rejected
     assert rejected.reason == f"labels.csv, line 2: {reason}"
     assert fix in rejected.fix
+
+
+@pytest.mark.parametrize(
+    ("table", "legend"),
+    [
+        ("image,label\ncam/1.png,NG\n", ""),
+        ("image,label,mask,class\ncam/1.png,,,dent\n", '"dent"'),
+        ("image,mask,class\ncam/1.png,,dent;scratch\n", '["dent", "scratch"]'),
+    ],
+)
+def test_a_defect_needs_no_mask(tmp_path: Path, table: str, legend: str):
+    (record,) = read(tmp_path, table).records
+    assert (record.label, record.mask, record.legend) == ("NG", None, legend)
 
 
 @pytest.mark.parametrize(

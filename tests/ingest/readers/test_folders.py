@@ -42,6 +42,7 @@ def test_the_same_name_in_both_classes_is_two_pairs():
     [
         (["OK/2.png"], "OK/2", "No mask"),
         (["NG_MSK/2.png"], "NG/2", "No image"),
+        (["NG/002.png", "NG_MSK/2_mask1.png"], "NG/002", "No mask"),
         (["OK/a/2.png", "OK_MSK/b/2.png"], "OK/a/2", "No mask"),
         (["OK/2.png", "OK/2.bmp", "OK_MSK/2.png"], "OK/2", "OK/2.bmp, OK/2.png, OK_MSK/2.png"),
         (["OK/2.png", "OK_MSK/2_mask.png", "OK_MSK/2_msk.png"], "OK/2", "More than one"),
@@ -62,6 +63,12 @@ def test_what_has_no_partner_or_several_is_rejected(more: list[str], id: str, re
     for key in more:
         name = key.encode(errors="backslashreplace").decode()
         assert name in listed or name in mentioned
+
+
+def test_a_defective_picture_needs_no_mask():
+    found = pair_objects(objects(*LAYOUT, "NG/2.png"))
+    assert [(one.image.key, one.mask) for one in found.records if one.stem == "2"] == [("NG/2.png", None)]
+    assert not found.rejected
 
 
 def test_files_elsewhere_are_counted_only():

@@ -154,16 +154,19 @@ def test_choices_say_good_and_tasks_without_an_annotation_are_left_out(tmp_path:
         task(8, "h.png", annotation(region("keypointlabels", {"x": 1, "y": 2, "width": 0.2}))),
         task(9, "i.png", annotation(defect | {"image_rotation": 90})),
         task(10, "", annotation(defect)),
+        task(11, "j.png", annotation(choice("NG"))),
     ]
-    files = {"export.json": tasks} | {f"{name}.png": None for name in "abcdefghi"}
+    files = {"export.json": tasks} | {f"{name}.png": None for name in "abcdefghij"}
     layout = read(write_files(tmp_path, files))
     assert [(record.stem, record.label) for record in layout.records] == [
         ("a", "OK"),
         ("b", "OK"),
         ("c", "NG"),
         ("d", "OK"),
+        ("j", "NG"),
     ]
     assert layout.records[3].mask, "the checks reject it: good, but marked"
+    assert layout.records[4].mask is None
     found = reasons(layout)
     assert "called dusty, and nothing is drawn" in found["NG/e"]
     assert "called scratch, and nothing is drawn" in found["NG/h"]

@@ -54,6 +54,7 @@ def test_each_picture_has_its_file_which_is_read_with_it(tmp_path: Path):
         ({}, [], "OK"),
         ({"OK": True, "NG": False}, [], "OK"),
         ({"OK": False, "NG": True}, [RECTANGLE], "NG"),
+        ({"NG": True}, [], "NG"),
         ({"dusty": True}, [RECTANGLE], ""),
     ],
 )

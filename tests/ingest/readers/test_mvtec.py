@@ -120,12 +120,21 @@ def test_of_several_categories_one_is_asked_for(tmp_path: Path):
 
 
 def test_what_is_alone_is_rejected(tmp_path: Path):
-    more = {"test/crack/001.png": b"", "ground_truth/crack/002_mask.png": b""}
+    more = {"test/crack/002.png": b"", "ground_truth/crack/2_mask.png": b""}
     layout = mvtec.read(listing(write_files(tmp_path, FILES | more)))
     assert [(row.id, row.reason) for row in layout.rejected] == [
-        ("NG/test/crack/001", "A defect without a mask."),
-        ("NG/crack/002_mask", "No picture of that name."),
+        ("NG/test/crack/002", "No mask of that name."),
+        ("NG/crack/2_mask", "No picture of that name."),
     ]
+    assert layout.rejected[0].fix.startswith("ground_truth/crack/2_mask.png is almost of that name")
+
+
+def test_a_defect_needs_no_mask(tmp_path: Path):
+    layout = mvtec.read(listing(write_files(tmp_path, FILES | {"test/crack/001.png": b""})))
+    assert [(one.label, one.legend) for one in layout.records if not one.mask and one.label == "NG"] == [
+        ("NG", '"crack"')
+    ]
+    assert not layout.rejected
 
 
 @pytest.mark.parametrize(
