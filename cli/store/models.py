@@ -30,12 +30,13 @@ def models(
     if not found:
         return typer.echo(f"no models{f' called {name}' if name else ''} in {opened.uri}")
     ui.table(
-        ("model", "version", "state", "IoU", "escape", "overkill", "snapshot"),
+        ("model", "version", "state", "learned from", "IoU", "escape", "overkill", "snapshot"),
         [
             (
                 one.name or ui.NOTHING,
                 "\n".join([one.version, *(f"serves on {place}" for place in one.served_by)]),
                 one.state,
+                one.learned_from or ui.NOTHING,
                 *(one.metrics.get(key) for key in ("iou", "escape", "overkill")),
                 one.snapshot[:6],
             )

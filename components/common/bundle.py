@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import checksums
-from defectline.components.common.classes import DEFAULT_CLASSES
+from defectline.components.common.classes import DEFAULT_CLASSES, Supervision
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import read_roi
@@ -80,6 +80,8 @@ class Bundle(_Frozen):
     imaging: ImagingSettings
     classes: tuple[str, ...] = DEFAULT_CLASSES
     """The kinds of defects that the network tells apart."""
+    supervision: Supervision = "masks"
+    """What it learned from."""
     threshold: float = Field(ge=0, le=1)
     """NG ⇔ score ≥ threshold."""
     min_area_px: int = Field(ge=1)

@@ -5,7 +5,7 @@ order of their names, IGNORE where nothing counts. The network gives K + 1 proba
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 GOOD, DEFECT = 0, 1
 CLASSES = 2
@@ -23,6 +23,27 @@ IGNORED_CLASS = "ignore"
 
 LABELS = ("OK", "NG")
 """A picture without a defect, and one with."""
+
+
+Supervision = Literal["good_only", "image_labels", "some_masks", "masks"]
+"""What a model learned from: its defective training pictures are none, or none, some or all have masks."""
+
+
+def supervision_of(defective: int, masked: int) -> Supervision:
+    """What so many defective training pictures, of which so many have masks, teach."""
+    if not defective:
+        return "good_only"
+    return "masks" if masked == defective else "some_masks" if masked else "image_labels"
+
+
+def describe_supervision(supervision: Supervision, classes: Sequence[str] = DEFAULT_CLASSES) -> str:
+    """In words.
+
+    >>> describe_supervision("some_masks"), describe_supervision("masks", ("dent", "scratch"))
+    ('some masks', 'masks of 2 classes')
+    """
+    several = len(classes) > 1 and "masks" in supervision
+    return supervision.replace("_", " ") + (f" of {len(classes)} classes" if several else "")
 
 
 def outputs(classes: Sequence[str]) -> int:

@@ -3,7 +3,8 @@
 A shard is a folder:
 
     images.npy      uint8 (N, S, S, C)
-    masks.npy       uint8 (N, S, S), 0 good, 1 to K the classes, 255 does not count
+    masks.npy       uint8 (N, S, S), 0 good, 1 to K the classes, 255 does not count; 255 everywhere in a
+                    picture whose label alone is known
     dataset.json    a `Prepared`
     statistics.json what the shard's training pictures look like
 
@@ -18,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from defectline.components.common.classes import DEFAULT_CLASSES
+from defectline.components.common.classes import DEFAULT_CLASSES, Supervision
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 
@@ -33,6 +34,8 @@ class Row(BaseModel):
     split: str
     tile: tuple[int, int] | None = None
     """(y, x) of the tile's upper left corner in the picture; None where the row is the whole picture."""
+    masked: bool = Field(default=True, exclude_if=bool)
+    """False where it is NG and nothing says which pixels are defects."""
 
 
 class Prepared(BaseModel):
@@ -47,6 +50,8 @@ class Prepared(BaseModel):
     """The names of the masks' numbers 1 to K."""
     ignores: bool = False
     """Whether a mask may hold 255."""
+    supervision: Supervision = "masks"
+    """What can be learned from the pictures of the train split."""
     empty_tiles: float | None = None
     """Share of the tiles without a defect that were kept; None without tiles."""
     shard: int = 0
@@ -85,6 +90,11 @@ class Split(NamedTuple):
     images: ConcatenatedArray
     masks: ConcatenatedArray
     rows: NDArray[np.int64]
+    unmasked: NDArray[np.bool_] | None = None
+    """(N,), of all rows of the arrays: True where the label alone, NG, is known; None where that is nowhere
+    so."""
+    outlined: bool = True
+    """Whether its IoU says something: False where NG pictures have no masks, but for one at most."""
 
 
 def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Split]]:
@@ -106,9 +116,22 @@ def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Sp
     _check_size(images, masks, len(rows), shards[0].imaging)
     whole = shards[0].model_copy(update={"shard": 0, "shards": 1, "rows": rows})
     splits = np.array([row.split for row in rows], dtype=str)
+    unmasked = np.array([not row.masked for row in rows], dtype=bool)
     return whole, {
-        name: Split(images, masks, np.flatnonzero(splits == name)) for name in ("train", "validation")
+        name: Split(
+            images,
+            masks,
+            np.flatnonzero(splits == name),
+            unmasked if unmasked.any() else None,
+            _is_outlined([row for row in rows if (row.split, row.label) == (name, "NG")]),
+        )
+        for name in ("train", "validation")
     }
+
+
+def _is_outlined(bad: Sequence[Row]) -> bool:
+    masked = {row.id for row in bad if row.masked}
+    return len(masked) > 1 or all(row.masked for row in bad)
 
 
 def _check_complete(shards: Sequence[Prepared]) -> None:

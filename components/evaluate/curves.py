@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.metrics import Count, Roc, roc
-from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.pixels import Bin, Pixels
 
 INCHES, DPI = (4.6, 3.3), 130
 GOOD, BAD, CHOSEN = "#2e6f9e", "#c0392b", "#222222"
@@ -60,11 +60,11 @@ def _cost(count: Count, usual: float, cost_of: Mapping[int, float]) -> float:
 
 
 def draw_curves(counts: Sequence[Count], pixels: Pixels, threshold: float) -> list[Curve]:
-    """Histogram, rates, ROC (where there are both labels) and reliability."""
+    """Histogram, rates, ROC (where there are both labels) and reliability (where there are masks)."""
     curves = [_histogram(counts, threshold), _rates(counts, threshold)]
     if curve := roc(counts):
         curves.append(_draw_roc(curve, counts, threshold))
-    return [*curves, _reliability(pixels)]
+    return [*curves, *([_reliability(bins)] if (bins := pixels.reliability()) else [])]
 
 
 def _scores(counts: Sequence[Count]) -> dict[str, NDArray[np.float64]]:
@@ -139,9 +139,8 @@ def _draw_roc(curve: Roc, counts: Sequence[Count], threshold: float) -> Curve:
     return _curve("Defective parts found against overkill (ROC)", figure, axes, says)
 
 
-def _reliability(pixels: Pixels) -> Curve:
+def _reliability(bins: Sequence[Bin]) -> Curve:
     figure, axes = _figure("probability that the network gives", "share of pixels that is defective")
-    bins = pixels.reliability()
     axes.plot([0, 1], [0, 1], color="#888888", linestyle=":", label="ideal")
     axes.plot([b.predicted for b in bins], [b.observed for b in bins], "o-", color=GOOD, label="test pixels")
     says = "; ".join(f"of pixels given {b.predicted:.2f}, {b.observed:.2f} are defective" for b in bins)

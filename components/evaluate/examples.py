@@ -104,6 +104,9 @@ def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     count, limit = example.counted, f"threshold {bundle.threshold:.3f}"
     area, found = count.tp + count.fn, count.tp + count.fp
     graded = f" Grade {grade(count.verdict, found, bundle.grades)}." if bundle.grades else ""
+    if not count.masked:
+        headline = "Escape: defective, called OK" if count.wrong else "Defective, called NG"
+        return headline, f"Score {count.score:.3f}, {limit}. Where its defect is, no mask says.{graded}"
     if area and count.verdict == "OK":
         why = f"The defect of {area} px reached {example.peak:.3f} at most, below the {limit}."
         if example.peak >= bundle.threshold:
@@ -162,6 +165,8 @@ class RenderedExample(NamedTuple):
     """Outline of what does not count, within the region of interest."""
     outside: str = ""
     """What lies outside of the region of interest, to be filled; "" where there is none."""
+    masked: bool = True
+    """Whether the truth is known."""
 
 
 def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | None = None) -> RenderedExample:
@@ -187,7 +192,7 @@ def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | No
         height,
         truth=outline_path(truth, width, height),
         found=outline_path(found, width, height),
-        truth_says=_describe(truth, "true")
+        truth_says=(_describe(truth, "true") if example.counted.masked else "no mask")
         + _name(marked, example.classes)
         + ("" if roi is None else "; what lies outside of the region of interest is dimmed"),
         found_says=_describe((found > 0).astype(np.uint8), "found") + _name(found, example.classes),
@@ -195,6 +200,7 @@ def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | No
         found_parts=found_parts,
         ignored=outline_path((marked == IGNORE).astype(np.uint8), width, height),
         outside="" if roi is None else outside_path(roi, width, height),
+        masked=example.counted.masked,
     )
 
 

@@ -24,6 +24,7 @@ ENOUGH = 20
 """Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
 
 ESCAPES, OVERKILLS = "defective parts pass as good", "good parts are rejected"
+NO_MASKS = "cannot be judged: no masks"
 NO_PICTURE = "there is no test picture to measure it on"
 OTHER_CLASSES = "not compared: the champion knows other classes"
 UNKNOWN = {
@@ -53,7 +54,8 @@ def judge(
     judged: Collection[str] = LABELS,
     same_classes: bool = True,
 ) -> list[Rule]:
-    """The rules, absolute ones first; a number that no picture gives fails its rule.
+    """The rules, absolute ones first; a number that no picture gives fails its rule. One of pixels does not
+    where none of the defective test pictures has a mask.
 
     `champion` holds counts of the test pictures on which both can be compared, by id, perhaps not all; None
     where there are none. `note` says why, or what is special about those. `judged` are the labels of which
@@ -62,7 +64,7 @@ def judge(
     """
     metrics = summarize(challenger, None)
     rules = [
-        _known("NG", judged, _at_least("min_iou", metrics["iou"], settings.min_iou)),
+        _known("NG", judged, _of_pixels(_at_least("min_iou", metrics["iou"], settings.min_iou), challenger)),
         _known("NG", judged, _at_most("max_escape", metrics["escape"], settings.max_escape, ESCAPES)),
         _known("OK", judged, _at_most("max_overkill", metrics["overkill"], settings.max_overkill, OVERKILLS)),
         *_of_classes(challenger, settings, classes),
@@ -74,7 +76,10 @@ def judge(
     own = {count.id: count for count in challenger}
     pairs = [(own[other.id], other) for other in champion]
     bad, good = ([pair for pair in pairs if pair[0].label == label] for label in ("NG", "OK"))
-    iou = _iou_not_worse(pairs) if same_classes else NOT_WORSE._replace(name="champion_iou")
+    iou = NOT_WORSE._replace(name="champion_iou")
+    if same_classes:
+        outlined = [pair for pair in pairs if pair[0].masked]
+        iou = _of_pixels(_iou_not_worse(outlined), [own for own, _ in pairs])
     return [
         *rules,
         _known("NG", judged, iou),
@@ -105,7 +110,8 @@ def _of_classes(counts: Sequence[Count], settings: EvaluateSettings, classes: Se
                 if limit == "max_escape"
                 else _at_least(f"{limit}.{name}", found_is, highest)
             )
-            rules.append(rule._replace(passed=False, reason=_rare(metrics)) if metrics.rare else rule)
+            rule = rule._replace(passed=False, reason=_rare(metrics)) if metrics.rare else rule
+            rules.append(rule if limit == "max_escape" else _of_pixels(rule, counts))
         if metrics.rare and not own:
             few = Rule(
                 f"class.{name}", float(metrics.pictures), f"{LEAST} pictures to judge", True, _rare(metrics)
@@ -135,6 +141,17 @@ def _at_most(name: str, got: float | None, needed: float, trouble: str) -> Rule:
     ok = got is not None and got <= needed
     reason = "within the limit" if ok else f"too many {trouble}"
     return Rule(name, got, f"≤ {needed:.3f}", ok, NO_PICTURE if got is None else reason)
+
+
+def _of_pixels(rule: Rule, counts: Sequence[Count]) -> Rule:
+    """A rule about pixels: it says over how many pictures, and stops nothing where none has a mask."""
+    bad = [count.masked for count in counts if count.label == "NG"]
+    if all(bad):
+        return rule
+    if not any(bad):
+        return rule._replace(got=None, passed=True, reason=NO_MASKS)
+    over = f"over {sum(bad)} of {len(bad)} defective pictures, the others have no mask"
+    return rule._replace(reason=f"{rule.reason}; {over}")
 
 
 def _rate_not_worse(what: str, pairs: Sequence[tuple[Count, Count]], margin: float) -> Rule:

@@ -46,6 +46,8 @@ class Count(NamedTuple):
     """Those of which at least one pixel was found."""
     classes: ClassCounts | None = None
     """Where there are several classes."""
+    masked: bool = True
+    """False where it is NG and has no mask: `fp` is then all that was found, and the other numbers are 0."""
 
     @property
     def wrong(self) -> bool:
@@ -54,7 +56,7 @@ class Count(NamedTuple):
     @property
     def missed(self) -> bool:
         """Whether the verdict is wrong, or right for another place than the defect's."""
-        return self.wrong or (self.label == "NG" and not self.tp)
+        return self.wrong or (self.label == "NG" and self.masked and not self.tp)
 
 
 class Interval(NamedTuple):
@@ -63,10 +65,15 @@ class Interval(NamedTuple):
 
 
 def count(
-    id: str, label: str, answer: Answer, truth: NDArray[np.uint8], classes: Sequence[str] = ()
+    id: str,
+    label: str,
+    answer: Answer,
+    truth: NDArray[np.uint8],
+    classes: Sequence[str] = (),
+    masked: bool = True,
 ) -> Count:
     """Compare one answer with the truth, the numbers of classes (H, W); class by class where there are
-    several.
+    several, and the truth is known: it is `masked`.
 
     What does not count must be without an answer: see `classes.disregard`.
     """
@@ -84,8 +91,15 @@ def count(
         fn=int(np.count_nonzero(~found & true)),
         regions=_by_size(areas),
         regions_hit=_by_size(areas[hit]),
-        classes=count_classes(answer, truth, classes) if len(classes) > 1 else None,
+        classes=count_classes(answer, truth, classes) if len(classes) > 1 and masked else None,
+        masked=masked,
     )
+
+
+def with_masks(counts: Sequence[Count]) -> list[Count]:
+    """Those that numbers of pixels are taken over: none where NG pictures are there and none has a mask."""
+    known = [c for c in counts if c.masked]
+    return known if len(known) == len(counts) or any(c.label == "NG" for c in known) else []
 
 
 def summarize_classes(counts: Sequence[Count], classes: Sequence[str]) -> dict[str, ClassMetrics]:
@@ -119,21 +133,24 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
     region_recall  share of true regions of which a pixel was found; None without regions. Also by area:
                    `_small` (under 64 px), `_medium` (under 256 px), `_large`; `regions_…` are their numbers
     ng, ok         pictures of each label
+    ng_masked      NG pictures with a mask, where some have none; what is of pixels and regions is over these
+                   and the good pictures, and None where there are no such NG pictures
     """
-    tp, fp, fn = (sum(getattr(c, key) for c in counts) for key in ("tp", "fp", "fn"))
+    known = with_masks(counts)
+    tp, fp, fn = (sum(getattr(c, key) for c in known) for key in ("tp", "fp", "fn"))
     bad = [c for c in counts if c.label == "NG"]
     good = [c for c in counts if c.label == "OK"]
     truth, scores = [c.label == "NG" for c in counts], [c.score for c in counts]
     both = bool(bad and good)
     sizes = {
-        name: (sum(c.regions_hit[index] for c in counts), sum(c.regions[index] for c in counts))
+        name: (sum(c.regions_hit[index] for c in known), sum(c.regions[index] for c in known))
         for index, name in enumerate(SIZES)
     }
     return {
         "iou": _ratio(tp, tp + fp + fn),
         "dice": _ratio(2 * tp, 2 * tp + fp + fn),
-        "image_iou": _mean([_overlap(c.tp, c.tp + c.fp + c.fn) for c in counts]),
-        "image_dice": _mean([_overlap(2 * c.tp, 2 * c.tp + c.fp + c.fn) for c in counts]),
+        "image_iou": _mean([_overlap(c.tp, c.tp + c.fp + c.fn) for c in known]),
+        "image_dice": _mean([_overlap(2 * c.tp, 2 * c.tp + c.fp + c.fn) for c in known]),
         "pixel_ap": pixels.average_precision() if pixels else None,
         "escape": _ratio(sum(c.wrong for c in bad), len(bad)),
         "overkill": _ratio(sum(c.wrong for c in good), len(good)),
@@ -144,6 +161,7 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
         **{f"regions_{name}": of for name, (_, of) in sizes.items()},
         "ng": len(bad),
         "ok": len(good),
+        **({} if all(c.masked for c in bad) else {"ng_masked": sum(c.masked for c in bad)}),
     }
 
 
@@ -183,7 +201,7 @@ def intervals(counts: Sequence[Count], seed: int = 0) -> dict[str, Interval | No
     bad = [c for c in counts if c.label == "NG"]
     good = [c for c in counts if c.label == "OK"]
     return {
-        "iou": _bootstrap_iou(counts, seed),
+        "iou": _bootstrap_iou(with_masks(counts), seed),
         "escape": _wilson(sum(c.wrong for c in bad), len(bad)),
         "overkill": _wilson(sum(c.wrong for c in good), len(good)),
     }

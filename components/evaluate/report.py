@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.classes import describe_supervision
 from defectline.components.common.images.drawing import data_uri
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.classes import ClassMetrics, confusion_of_regions
@@ -72,6 +73,18 @@ class Report(NamedTuple):
     """The one that the endpoint applies."""
 
 
+def tell_masks(metrics: Metrics) -> str:
+    """Over how many pictures numbers of pixels are; "" where all have masks."""
+    known, bad = metrics.get("ng_masked"), metrics["ng"]
+    if known is None:
+        return ""
+    if not known:
+        return f"None of the {bad} defective test pictures has a mask: IoU, Dice and regions are not judged."
+    return (
+        f"IoU, Dice and regions are over {known} of {bad} defective test pictures: the others have no mask."
+    )
+
+
 class Comparison(NamedTuple):
     """Challenger and champion on the pictures on which both can be compared."""
 
@@ -113,6 +126,8 @@ def render(report: Report) -> str:
             classes=_classes(report),
             confused=confusion_of_regions([c.classes for c in counts if c.classes], bundle.classes),
             any_ignored=any(example.ignored for drawn in kinds.values() for example in drawn),
+            over=tell_masks(bundle.metrics["test"]),
+            learned_from=describe_supervision(bundle.supervision, bundle.classes),
         )
     )
 
@@ -131,6 +146,7 @@ def summarize_run(report: Report) -> str:
             comparison=compare(report.scored, report.champion_result),
             meanings=MEANINGS,
             classes=_classes(report),
+            over=tell_masks(report.bundle.metrics["test"]),
         )
     )
 

@@ -13,13 +13,14 @@ from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import EVEN, Calibrator, OperatingPoint
 from defectline.components.evaluate.classes import disregard
-from defectline.components.evaluate.metrics import Count, count
+from defectline.components.evaluate.metrics import Count, count, with_masks
 from defectline.components.evaluate.pixels import Pixels
 
 
 class Scored(NamedTuple):
     counts: list[Count]
     pixels: Pixels
+    """Of pictures whose masks are known; of none where no NG one has a mask."""
 
 
 class Evaluated(NamedTuple):
@@ -87,8 +88,10 @@ def score(
         truth = names.truth(mask, maps.score_map.shape, pair)
         score_map, truth = disregard(maps.score_map, truth, round(point.threshold * LEVELS))
         given = judge(Maps(score_map, maps.classes), point.threshold, point.min_area_px)
-        scored.counts.append(count(pair.id, pair.label, given, truth, classes))
-        scored.pixels.see(score_map, truth)
+        scored.counts.append(count(pair.id, pair.label, given, truth, classes, pair.masked))
+        if pair.masked:
+            scored.pixels.see(score_map, truth)
         if collect:
             collect(Evaluated(pair, image, truth, score_map, given, scored.counts[-1]))
-    return scored
+    # Pixels of good pictures alone say nothing of how well defects are found.
+    return scored if with_masks(scored.counts) else scored._replace(pixels=Pixels())

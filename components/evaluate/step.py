@@ -144,6 +144,7 @@ def evaluate(
             created="",
             imaging=network.imaging,
             classes=taken.classes,
+            supervision=content.get("supervision", "masks"),
             threshold=point.threshold,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
@@ -312,7 +313,11 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
     }
     rows = [rule._asdict() for rule in report.rules]
     counts = [
-        {key: value for key, value in count._asdict().items() if value is not None}
+        {
+            key: value
+            for key, value in count._asdict().items()
+            if value is not None and (key, value) != ("masked", True)
+        }
         for count in report.scored.counts
     ]
     for name, text in (

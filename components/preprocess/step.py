@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from defectline.components.common.classes import supervision_of
 from defectline.components.common.dataset import Prepared, Row
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
@@ -22,7 +23,7 @@ from defectline.components.common.images.tiling import Grid
 from defectline.components.common.legend import Names, ignores
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Pair, find_files, read_pairs, read_snapshot
-from defectline.components.common.steps import step, track
+from defectline.components.common.steps import say, step, track
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.preprocess.arrays import Arrays
@@ -51,7 +52,8 @@ def preprocess(
 
     `settings` are the fields of PreprocessSettings. Shard 0 of 1 is the whole dataset; a shard may be empty.
     Each picture is enhanced at its own size, then resized, or cut into tiles. Rows are in the order of ids,
-    and of tiles from top left to bottom right. Memory stays flat: the arrays are on disk.
+    and of tiles from top left to bottom right. Memory stays flat: the arrays are on disk. NG pictures without
+    a mask are not cut into tiles: which of their tiles shows a defect is not known.
     """
     with step("preprocess", store, shard=shard, shards=shards) as report:
         chosen = checked(PreprocessSettings, **settings)
@@ -62,8 +64,11 @@ def preprocess(
         accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
         names = Names.of(storage, taken, accepted)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
+        if chosen.tile:
+            pairs = _with_masks(pairs)
         # Of all pairs, so that every shard says the same.
-        some_ignored = any(ignores(pair, taken.class_map) for pair in pairs)
+        some_ignored = any(not pair.masked or ignores(pair, taken.class_map) for pair in pairs)
+        masked = [pair.masked for pair in pairs if (pair.label, pair.split) == ("NG", "train")]
         pairs = pairs[shard * len(pairs) // shards : (shard + 1) * len(pairs) // shards]
 
         with Workers(max(map(_pixels, pairs), default=0), sum(map(_pixels, pairs))) as workers:
@@ -73,7 +78,7 @@ def preprocess(
             for pair in pairs:
                 index_of[pair.id] = len(rows), tiles.get(pair.id, ())
                 rows += [
-                    Row(id=pair.id, label=pair.label, split=pair.split, tile=tile)
+                    Row(id=pair.id, label=pair.label, split=pair.split, tile=tile, masked=pair.masked)
                     for tile in tiles.get(pair.id, [None])
                 ]
             # A dataset with this file is complete; what stands here from before will not be.
@@ -94,6 +99,7 @@ def preprocess(
             imaging=imaging,
             classes=taken.classes,
             ignores=some_ignored,
+            supervision=supervision_of(len(masked), sum(masked)),
             empty_tiles=chosen.empty_tiles if chosen.tile else None,
             shard=shard,
             shards=shards,
@@ -107,6 +113,16 @@ def preprocess(
             + (", enhanced" if imaging.enhance else "")
             + (f", classes {', '.join(taken.classes)}" if len(taken.classes) > 1 else "")
         )
+
+
+def _with_masks(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those of which each tile is known to be good or not."""
+    masked = [pair for pair in pairs if pair.masked]
+    if left_out := len(pairs) - len(masked):
+        say(
+            f"preprocess: {left_out} NG pictures without masks are left out: which tiles show it is not known"
+        )
+    return masked
 
 
 def _check_shard(shard: int, shards: int) -> None:

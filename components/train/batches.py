@@ -1,6 +1,6 @@
 """The batches of one split, in an order that seed and epoch fix."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,7 +24,8 @@ class Painting(NamedTuple):
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (images uint8 (N, S, S, C), masks uint8 (N, S, S)) of one split.
+    """Batches of (images uint8 (N, S, S, C), masks uint8 (N, S, S)) of one split; where some of its dataset
+    have no mask, bool (N,) follows: True for those.
 
     With a seed every epoch has an order of its own, and the last batch is filled up from the epoch's first
     pictures: batches of one size compile once and keep batch statistics honest. Keras reads ahead in a
@@ -44,7 +45,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self.split.rows) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def __getitem__(self, index: int) -> tuple[tuple[NDArray[Any], ...]]:
         first = index * self.batch_size
         rows = self.order[first : first + self.batch_size]
         if self.seed is not None:
@@ -53,7 +54,8 @@ class Batches(keras.utils.PyDataset):
         for place, row in enumerate(rows.tolist()):
             if row in self.good:
                 self._paint(images[place], masks[place], first + place)
-        return ((images, masks),)
+        unmasked = () if self.split.unmasked is None else (self.split.unmasked[rows],)
+        return ((images, masks, *unmasked),)
 
     def shuffle(self, epoch: int) -> None:
         """Put the pictures into the order of an epoch, which no epoch before it takes part in."""

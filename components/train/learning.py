@@ -39,8 +39,10 @@ class Labels(NamedTuple):
 
     good: NDArray[np.int64]
     """Of the training part."""
-    marked: NDArray[np.int64]
+    bad: NDArray[np.int64]
     """Of the training part: of defective pictures."""
+    marked: NDArray[np.int64]
+    """Those of them that have a mask."""
     judged: NDArray[np.int64]
     """Of the validation part: of defective pictures."""
 
@@ -63,9 +65,9 @@ def learn(
     imaging, classes, momentum = prepared.imaging, prepared.classes, settings.batch_norm_momentum
     pretrained: Pretrained | None = None
     pictures = len({prepared.rows[row].id for row in labels.marked.tolist()})
-    if not pictures or is_wanted(settings, len(labels.good), pictures):
+    if not len(labels.bad) or is_wanted(settings, len(labels.good), pictures):
         pretrained = pretrain(splits, prepared, labels.good, settings, policy, replicas, store)
-    if not pictures:
+    if not len(labels.bad):
         assert pretrained is not None
         network = build_network(imaging.image_size, imaging.channels, momentum, classes=classes)
         take_over(network, pretrained.weights)
@@ -74,9 +76,9 @@ def learn(
     if len(labels.good) and settings.synthetic:
         painting = Painting(labels.good, settings.synthetic, settings.seed, len(classes) > 1)
         if len(labels.judged) < LEAST_JUDGED:
-            images, masks, rows = splits["validation"]
-            shown = np.concatenate([rows, np.resize(labels.good, JUDGED)])
-            splits = splits | {"validation": Split(images, masks, shown)}
+            judged = splits["validation"]
+            shown = np.concatenate([judged.rows, np.resize(labels.good, JUDGED)])
+            splits = splits | {"validation": judged._replace(rows=shown)}
             judging = painting._replace(share=1.0, seed=settings.seed + 1)
     stage = Stage("train", painting, judging, pretrained.weights if pretrained else None)
     network, history = fit(
@@ -92,8 +94,9 @@ def _find_labels(prepared: Prepared) -> Labels:
         found = [i for i, row in enumerate(prepared.rows) if (row.split, row.label) == (split, label)]
         return np.array(found, np.int64)
 
-    good, marked = (rows("train", label) for label in LABELS)
-    if not len(good) and not len(marked):
+    good, bad = (rows("train", label) for label in LABELS)
+    marked = np.array([row for row in bad.tolist() if prepared.rows[row].masked], np.int64)
+    if not len(good) and not len(bad):
         raise SettingsError(
             "There is no picture to train on.",
             got="none in the split train",
@@ -103,6 +106,8 @@ def _find_labels(prepared: Prepared) -> Labels:
     if not len(good):
         # The sound surface around the defects is learned all the same.
         say("train: no good picture to train on: what only good parts show may be taken for defects")
-    if not len(marked):
+    if len(marked) < len(bad):
+        say(f"train: {len(bad) - len(marked)} of {len(bad)} defective pictures have no mask, but their label")
+    if not len(bad):
         say("train: no defective picture to train on: synthetic defects in good pictures are all it learns")
-    return Labels(good, marked, rows("validation", "NG"))
+    return Labels(good, bad, marked, rows("validation", "NG"))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -49,8 +49,11 @@ class TrainingState(keras.callbacks.Callback):
         batches: Batches,
         checkpoints: Checkpoints | None,
         trackers: Sequence[Tracker],
+        unknown: Collection[str] = (),
     ):
         super().__init__()
+        self.unknown = unknown
+        """Values that say nothing, because no picture has a mask to take them over."""
         self.settings, self.batches, self.checkpoints, self.trackers = (
             settings,
             batches,
@@ -90,7 +93,8 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._check_finite(logs or {}, "in validation")
-        row = {name: round(float(value), 5) for name, value in (logs or {}).items()}
+        known = {name: value for name, value in (logs or {}).items() if name not in self.unknown}
+        row = {name: round(float(value), 5) for name, value in known.items()}
         self.history.append({"epoch": epoch + 1, **row})
         network, rest = _variables(self.model)
         if best_epoch(self.history) is self.history[-1]:
@@ -116,9 +120,10 @@ class TrainingState(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """Says how training goes every few seconds, at the end of an epoch or within a long one."""
 
-    def __init__(self, name: str, epochs: int, steps: int, every_s: float = 10.0):
+    def __init__(self, name: str, epochs: int, steps: int, every_s: float = 10.0, outlined: bool = True):
         super().__init__()
-        self.name, self.epochs, self.steps, self.every_s = name, epochs, steps, every_s
+        self.name, self.epochs, self.steps = name, epochs, steps
+        self.every_s, self.outlined = every_s, outlined
         self.start, self.last, self.done, self.epoch = time.monotonic(), 0.0, 0, 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -136,7 +141,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if time.monotonic() - self.last >= self.every_s:
             values = f"loss {logs['loss']:.3f}, validation loss {logs['val_loss']:.3f}"
-            self._say(f"{values}, IoU {logs['val_iou']:.2f}", self.steps)
+            self._say(f"{values}, IoU {logs['val_iou']:.2f}" if self.outlined else values, self.steps)
 
     def _say(self, values: str, steps: int) -> None:
         """`steps` of the present epoch are over."""
@@ -168,7 +173,9 @@ def fit(
     enable_determinism()
     batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train)
     validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
-    state = TrainingState(settings, batches, checkpoints, trackers)
+    ious = (("iou", splits["train"], stage.train), ("val_iou", splits["validation"], stage.validation))
+    unknown = {name for name, split, painting in ious if not (split.outlined or painting)}
+    state = TrainingState(settings, batches, checkpoints, trackers, unknown)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
         network = _start(imaging, settings, classes, stage.start)
@@ -180,7 +187,7 @@ def fit(
         if saved:
             state.resume(saved)
             say(f"{stage.name}: going on after epoch {len(saved.history)} of {settings.epochs}")
-        progress = Progress(stage.name, settings.epochs, len(batches))
+        progress = Progress(stage.name, settings.epochs, len(batches), outlined="val_iou" not in unknown)
         unfreeze = settings.unfreeze_at_epoch - 1
         for end in (unfreeze, settings.epochs):
             start = len(state.history)

@@ -46,6 +46,22 @@ def classes_loss(mask, probabilities):
     return cross_entropy + (any_defect + ops.mean(each)) / 2
 
 
+TOP = 0.001
+"""Share of a picture's pixels by which its label is judged."""
+
+
+def label_loss(probability, unmasked):
+    """What the label of the pictures costs that are defective somewhere, a scalar: the mean over the batch of
+    -log p, where p is the mean of the TOP highest probabilities of a picture.
+
+    `probability`, of a defect, is float32 (N, S, S); `unmasked`, (N,), is 1 for those pictures, else 0.
+    """
+    flat = ops.reshape(probability, (-1, probability.shape[1] * probability.shape[2]))
+    highest, _ = ops.top_k(flat, max(1, round(TOP * flat.shape[1])), sorted=False)
+    pooled = ops.clip(ops.mean(highest, axis=1), keras.config.epsilon(), 1.0)
+    return -ops.sum(ops.log(pooled) * unmasked) / ops.maximum(1.0, ops.cast(ops.size(unmasked), "float32"))
+
+
 def _dice(mask, probability, axis=None):
     overlap = 2 * ops.sum(probability * mask, axis=axis)
     return 1 - (overlap + 1) / (ops.sum(probability, axis=axis) + ops.sum(mask, axis=axis) + 1)

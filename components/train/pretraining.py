@@ -72,7 +72,7 @@ def pretrain(
 
     Raises what `fit` raises.
     """
-    images, masks, _ = splits["train"]
+    images, masks = splits["train"][:2]
     steps = min(STEPS, settings.pretraining_steps)
     if len(good) > MOST:
         good = np.sort(np.random.default_rng(0).permutation(good)[:MOST])
@@ -96,7 +96,8 @@ def pretrain(
         content.update(images[row].tobytes() + masks[row].tobytes())
     rows = [prepared.rows[row] for row in good.tolist()]
     update = {"snapshot": "", "fingerprint": content.hexdigest(), "classes": DEFAULT_CLASSES, "rows": rows}
-    name = digest(prepared.model_copy(update=update), chosen, policy, replicas)
+    alike = prepared.model_copy(update={**update, "supervision": "good_only"})
+    name = digest(alike, chosen, policy, replicas)
     key = pretrained_key(name[:12])
     if store and (found := _read(store, key)):
         return found

@@ -79,6 +79,7 @@ def train(
             "training": chosen.model_dump() | start,
             "snapshot": prepared.snapshot,
             "fingerprint": prepared.fingerprint,
+            "supervision": prepared.supervision,
             "epochs_run": len(history),
             "precision": precision,
             "keras": keras.__version__,
@@ -89,8 +90,8 @@ def train(
         if checkpoints:
             checkpoints.remove()
         best = best_epoch(history)
+        iou = f"IoU {best['val_iou']:.2f}, " if "val_iou" in best else ""
         report.summary = (
-            f"{len(history)} epochs, best at {best['epoch']}: validation IoU {best['val_iou']:.2f}, "
-            f"loss {best['val_loss']:.3f}"
+            f"{len(history)} epochs, best at {best['epoch']}: validation {iou}loss {best['val_loss']:.3f}"
         )
         return best

@@ -5,17 +5,17 @@ from keras import ops
 
 from defectline.components.common.classes import ANY_CLASS, CLASSES, DEFECT, IGNORE, defect_probability
 from defectline.components.train.augmentation import Augment
-from defectline.components.train.loss import classes_loss, cross_entropy_and_dice
+from defectline.components.train.loss import classes_loss, cross_entropy_and_dice, label_loss
 
 
 class Trainer(keras.Model):
     """The network with its augmentation in front, so that both run in one compiled step.
 
-    Its batches are (images uint8 (N, S, S, C), masks uint8 (N, S, S)), both as inputs: the mask must be
-    turned with its image. What holds IGNORE in a mask has no part in loss and metrics; `ignores` says whether
-    anything may. The metric `iou` is that of the defects, of several classes the mean. Where several
-    `replicas` share a batch, each takes the loss of its own part, Dice included, and the gradients are those
-    of the mean over the replicas; metrics count over all.
+    Its batches are those of Batches, all as inputs: the mask must be turned with its image. What holds IGNORE
+    in a mask has no part in loss and metrics; `ignores` says whether anything may. Of a picture without a
+    mask the label alone has a part in the loss. The metric `iou` is that of the defects, of several classes
+    the mean. Where several `replicas` share a batch, each takes the loss of its own part, Dice included, and
+    the gradients are those of the mean over the replicas; metrics count over all.
     """
 
     def __init__(self, network: keras.Model, seed: int, replicas: int = 1, ignores: bool = False):
@@ -38,25 +38,28 @@ class Trainer(keras.Model):
         )
 
     def call(self, inputs, training=False):
-        image, mask = (ops.cast(x, "float32") for x in inputs)
+        image, mask, *unmasked = (ops.cast(x, "float32") for x in inputs)
         if training:
             image, mask = self.augment(image, mask)
         probabilities = self.network(image, training=training)
-        return probabilities if self.several else defect_probability(probabilities), mask
+        return probabilities if self.several else defect_probability(probabilities), mask, *unmasked
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        probability, mask = y_pred
+        probability, mask, *unmasked = y_pred
         if self.several:
             loss = classes_loss(mask, probability)
         else:
             counts = self._counts(mask)
             loss = cross_entropy_and_dice(mask, probability, counts)
+        if unmasked:
+            defect = defect_probability(probability) if self.several else probability
+            loss = loss + label_loss(defect, *unmasked)
         self.loss_mean.update_state(loss, sample_weight=ops.cast(ops.shape(mask)[0], "float32"))
         # Gradients of the replicas are summed.
         return loss / self.replicas
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        probability, mask = y_pred
+        probability, mask = y_pred[:2]
         counts = None if self.several else self._counts(mask)
         # Where nothing counts, the weight is 0; IGNORE itself is not a number of the metric.
         truth = ops.where(mask == ANY_CLASS, IGNORE, mask) if counts is None else mask * counts

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle
+from defectline.components.common.classes import describe_supervision
 from defectline.components.common.layout import MODELS, SERVING, parse_version
 from defectline.components.common.records import read_champion
 from defectline.components.common.steps import Say
@@ -37,6 +38,8 @@ class Model(NamedTuple):
     served_by: tuple[str, ...] = ()
     starts_from: str = ""
     """The weights that its training began with, as its settings name them; empty for random ones."""
+    learned_from: str = ""
+    """In words; empty where that is not known."""
 
     @property
     def champion(self) -> bool:
@@ -97,6 +100,7 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
                 run.id if run else "",
                 ("this machine",) if champion else (),
                 _starts_from(bundle) if bundle else "",
+                describe_supervision(bundle.supervision, bundle.classes) if bundle else "",
             )
         )
     there = {one.version for one in published}

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_source
 
-from defectline.components.common.dataset import ConcatenatedArray, Split, open_dataset
+from defectline.components.common.dataset import ConcatenatedArray, Prepared, Row, Split, open_dataset
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.step import preprocess
 
@@ -77,3 +78,25 @@ def test_training_sees_the_same_batches_however_many_shards(shards):
     _, three = open_dataset([shards / f"{shard}-3" for shard in range(3)])
     for a, b in zip(batches(one["train"]), batches(three["train"]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("masked", "unmasked", "outlined"),
+    [
+        ([True, True, True], None, True),
+        ([True, False, False], [False, True, True], False),
+        ([True, True, False], [False, False, True], True),
+    ],
+)
+def test_whether_masks_say_how_well_defects_are_found(tmp_path, masked, unmasked, outlined):
+    rows = [Row(id=f"NG/{n}", label="NG", split="train", masked=one) for n, one in enumerate(masked)]
+    imaging = ImagingSettings(image_size=32)
+    content = Prepared(snapshot="s", fingerprint="f", imaging=imaging, rows=rows).model_dump_json()
+    assert content.count("masked") == masked.count(False)
+    (tmp_path / "dataset.json").write_text(content)
+    np.save(tmp_path / "images.npy", np.zeros((3, 32, 32, 1), np.uint8))
+    np.save(tmp_path / "masks.npy", np.zeros((3, 32, 32), np.uint8))
+    prepared, splits = open_dataset(tmp_path)
+    assert [row.masked for row in prepared.rows] == masked
+    found = splits["train"].unmasked
+    assert (found if found is None else found.tolist(), splits["train"].outlined) == (unmasked, outlined)

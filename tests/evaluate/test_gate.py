@@ -182,3 +182,40 @@ def test_a_source_without_defects_is_judged_by_its_good_pictures():
     wrong = [count._replace(verdict="NG") for count in good]
     failed = [rule.name for rule in judge(wrong, good, LIMITS, judged=["OK"]) if not rule.passed]
     assert failed == ["max_overkill", "champion_overkill"]
+
+
+# Without masks
+
+
+def _unmasked(counts: list[Count], kept: int = 0) -> list[Count]:
+    bad = [count for count in counts if count.label == "NG"]
+    return [
+        count._replace(masked=False, tp=0, fn=0, regions=(0, 0, 0), regions_hit=(0, 0, 0))
+        if count in bad[kept:]
+        else count
+        for count in counts
+    ]
+
+
+def test_without_a_mask_no_rule_about_pixels_stops_a_challenger():
+    counts = _unmasked(GOOD)
+    rules = {rule.name: rule for rule in judge(counts, counts, LIMITS)}
+    assert all(rule.passed for rule in rules.values())
+    for name in ("min_iou", "champion_iou"):
+        assert (rules[name].got, rules[name].reason) == (None, "cannot be judged: no masks")
+    worse = _unmasked(_both("w" * 20, "r" * 20))
+    assert {rule.name for rule in judge(worse, counts, LIMITS) if not rule.passed} == {
+        "max_escape",
+        "champion_escape",
+    }
+
+
+def test_with_some_masks_a_rule_about_pixels_says_over_how_many():
+    counts = _unmasked(GOOD, kept=3)
+    rules = {rule.name: rule for rule in judge(counts, counts, LIMITS)}
+    over = "; over 3 of 20 defective pictures, the others have no mask"
+    assert rules["min_iou"].reason.endswith(over)
+    assert rules["champion_iou"].reason.endswith(over)
+    assert rules["min_iou"].got == 1
+    missed = _unmasked(_both("w" * 20, "r" * 20), kept=3)
+    assert not {rule.name: rule for rule in judge(missed, None, LIMITS)}["min_iou"].passed

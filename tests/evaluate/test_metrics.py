@@ -144,3 +144,28 @@ def test_the_bootstrap_narrows_with_the_number_of_pictures():
     few, many = intervals(counts[:20])["iou"], intervals(counts)["iou"]
     assert many.high - many.low < (few.high - few.low) / 2
     assert many.low < summarize(counts, None)["iou"] < many.high
+
+
+def without_mask(verdict: str, fp: int = 0, score: float = 0.5) -> Count:
+    return Count("NG", "NG", verdict, score, 0, fp, 0, (0, 0, 0), (0, 0, 0), masked=False)
+
+
+def test_pixels_are_counted_where_there_are_masks_and_verdicts_everywhere():
+    known = [counted("NG", "NG", tp=6, fp=2, fn=2, score=0.9), counted("OK", "OK", score=0.1)]
+    some = summarize([*known, without_mask("OK", score=0.2), without_mask("NG", 50, 0.8)], None)
+    alone = summarize(known, None)
+    same = ("iou", "dice", "image_iou", "image_dice", "overkill", "region_recall")
+    assert [some[key] for key in same] == [alone[key] for key in same]
+    assert (some["escape"], some["image_auroc"], some["ng"], some["ng_masked"]) == (1 / 3, 1.0, 3, 1)
+    assert "ng_masked" not in alone
+    assert intervals([*known, without_mask("NG", 50)])["iou"] == intervals(known)["iou"]
+    none = summarize([known[1], without_mask("NG", 50)], None)
+    assert [none[key] for key in same if key != "overkill"] == [None] * 5
+    assert (none["escape"], none["ng_masked"]) == (0, 0)
+    assert intervals([known[1], without_mask("NG", 50)])["iou"] is None
+
+
+def test_a_hit_without_a_mask_is_a_verdict():
+    truth = np.zeros((20, 20), np.uint8)
+    made = count("NG/1", "NG", answer(score_map((2, 2, 4, 6, 900)), 0.5, 5), truth, ("a", "b"), masked=False)
+    assert (made.wrong, made.missed, made.fp, made.classes, made.masked) == (False, False, 24, None, False)

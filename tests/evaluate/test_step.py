@@ -1,10 +1,20 @@
 """The evaluate step with a network made by hand: the bundle, the run's files, the gate, and settings."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from networks import LIMITS, SIZE, gate_rows, resplit, run_evaluate, tested_pairs, write_model
+from networks import (
+    LIMITS,
+    SIZE,
+    gate_rows,
+    resplit,
+    run_evaluate,
+    tested_pairs,
+    write_model,
+    write_source,
+)
 
 from defectline.components.common.bundle import bundle_roi, copy_served, read_bundle
 from defectline.components.common.errors import BundleError
@@ -16,6 +26,7 @@ from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
 from defectline.components.common.storage import open_storage
 from defectline.components.evaluate.step import evaluate
+from defectline.components.ingest.step import ingest
 
 
 def test_the_bundle_is_sealed_and_says_what_it_was_made_of(judged):
@@ -170,3 +181,33 @@ def test_evaluate_reports_a_changed_model_and_writes_nothing(judged, tmp_path, c
     assert "openvino/model.xml" in error.what
     assert not (tmp_path / "bundle").exists()
     assert not (judged.store / "runs/changed").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 12])
+def test_without_masks_verdicts_are_judged_and_pixels_where_there_are_some(tmp_path, kept):
+    """Of 20 defective pictures, as many as `kept` have a mask."""
+    source, store = write_source(tmp_path / "source"), tmp_path / "store"
+    shutil.rmtree(source / "OK_MSK")
+    for path in sorted((source / "NG_MSK").iterdir())[kept:]:
+        path.unlink()
+    snapshot, model = ingest(str(source), str(store), "one"), write_model(tmp_path / "model")
+    page = tmp_path / "report.html"
+    result = evaluate(str(store), snapshot, model, tmp_path / "bundle", page, LIMITS, "one")
+    test = result.metrics["test"]
+    known = [p.masked for p in read_pairs(open_storage(str(store)), snapshot) if p.split == "test"]
+    assert (test["ng"], test["ng_masked"]) == (len(known) - 4, known.count(True) - 4)
+    assert (test["escape"], test["image_auroc"], result.passed) == (0, 1, True)
+    counts = json.loads((store / "runs/one/counts.json").read_text())
+    assert [count.get("masked", True) for count in counts] == known
+    metrics = json.loads((store / "runs/one/metrics.json").read_text())
+    assert bool(metrics["reliability"]) == bool(kept)
+    said = (
+        f"IoU, Dice and regions are over {test['ng_masked']} of {test['ng']} defective test pictures"
+        if kept
+        else f"None of the {test['ng']} defective test pictures has a mask"
+    )
+    assert said in page.read_text()
+    assert said in result.summary
+    assert "Where its defect is, no mask says." in page.read_text()
+    if not kept:
+        assert (test["iou"], test["pixel_ap"], test["region_recall"]) == (None, None, None)

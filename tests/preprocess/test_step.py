@@ -1,6 +1,7 @@
 """The preprocess step: the arrays that train takes, made from a snapshot."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -165,3 +166,54 @@ def test_a_frame_that_cannot_be_cut_is_named(source: Path, store: FolderStorage,
     error = failure(store, take(source, store).id, tmp_path, wrong)
     assert error["what"].startswith("OK/line")
     assert "300000×1" in error["got"]
+
+
+@pytest.fixture
+def some_masks(source: Path, store: FolderStorage) -> str:
+    """A snapshot in which three of eight NG pictures have no mask."""
+    for number in range(3):
+        (source / f"NG_MSK/0000{number}_NG_Mask.png").unlink()
+    return take(source, store).id
+
+
+def test_of_a_picture_without_a_mask_nothing_counts(store: FolderStorage, some_masks: str, tmp_path: Path):
+    preprocess(str(store.root), some_masks, tmp_path / "dataset", SMALL)
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    unmasked = [not pair.masked for pair in learned_from(store, some_masks)]
+    assert sum(unmasked) in (2, 3)
+    assert [not row.masked for row in prepared.rows] == unmasked
+    assert (prepared.ignores, prepared.supervision) == (True, "some_masks")
+    for split in splits.values():
+        assert split.unmasked is not None
+        assert split.unmasked.tolist() == unmasked
+    masks = np.load(tmp_path / "dataset/masks.npy")
+    assert [bool((mask == 255).all()) for mask in masks] == unmasked
+    assert not (masks[~np.array(unmasked)] == 255).any()
+    statistics = read_statistics([tmp_path / "dataset"])
+    known = sum(row.masked and (row.label, row.split) == ("NG", "train") for row in prepared.rows)
+    assert (sum(statistics.area.counts), statistics.defective) == (known, 4)
+
+
+def test_where_all_have_masks_no_row_speaks_of_them(store: FolderStorage, snapshot: str, tmp_path: Path):
+    preprocess(str(store.root), snapshot, tmp_path / "dataset", SMALL)
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    assert '"masked"' not in (tmp_path / "dataset/dataset.json").read_text()
+    assert (prepared.ignores, prepared.supervision) == (False, "masks")
+    assert [(split.unmasked, split.outlined) for split in splits.values()] == [(None, True)] * 2
+
+
+def test_pictures_without_masks_are_not_cut_into_tiles(
+    source: Path, store: FolderStorage, some_masks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tiles = SMALL | {"tile": True}
+    preprocess(str(store.root), some_masks, tmp_path / "dataset", tiles)
+    prepared, _ = open_dataset(tmp_path / "dataset")
+    masked = {pair.id for pair in learned_from(store, some_masks) if pair.masked}
+    assert {row.id for row in prepared.rows} == masked
+    assert (prepared.ignores, prepared.supervision) == (False, "masks")
+    assert "NG pictures without masks are left out" in capsys.readouterr().out
+    for folder in ("OK_MSK", "NG_MSK"):
+        shutil.rmtree(source / folder)
+    preprocess(str(store.root), take(source, store).id, tmp_path / "none", tiles)
+    prepared, _ = open_dataset(tmp_path / "none")
+    assert ({row.label for row in prepared.rows}, prepared.supervision) == ({"OK"}, "good_only")

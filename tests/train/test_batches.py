@@ -37,7 +37,7 @@ def test_order_is_a_function_of_seed_and_epoch(splits):
 
 
 def test_only_good_pictures_are_painted_and_the_arrays_stay(splits):
-    images, masks, rows = make_splits()["train"]
+    images, masks, rows = make_splits()["train"][:3]
     found = drawn(0, epoch=0)
     for row in rows.tolist():
         assert same(found[row], (images[row], masks[row])) is (row not in GOOD)
@@ -53,21 +53,21 @@ def test_each_epoch_shows_other_defects_and_the_same_again():
 
 
 def test_of_a_picture_that_is_repeated_no_two_are_alike():
-    images, masks, _ = make_splits()["train"]
+    images, masks = make_splits()["train"][:2]
     split = Split(images, masks, np.array([1, 1, 1, 1]))
     shown = Batches(split, 4, None, Painting(GOOD, 1.0, 7, False))[0][0][0]
     assert len({picture.tobytes() for picture in shown}) == 4
 
 
 def test_a_share_of_the_pictures():
-    images, masks, _ = make_splits()["train"]
+    images, masks = make_splits()["train"][:2]
     split = Split(images, masks, np.repeat(GOOD, 40))
     shown = Batches(split, 120, 0, Painting(GOOD, 0.25, 7, False))[0][0][1]
     assert 15 <= sum(bool(mask.any()) for mask in shown) <= 45
 
 
 def test_where_nothing_counts_nothing_is_painted():
-    images, masks, _ = make_splits()["train"]
+    images, masks = make_splits()["train"][:2]
     whole = np.array(masks[np.arange(9)])
     whole[:, :, :16] = 255
     split = Split(images, type(masks)([whole]), np.repeat(GOOD, 8))
@@ -80,3 +80,13 @@ def test_where_nothing_counts_nothing_is_painted():
 def test_of_several_classes_a_synthetic_defect_has_none():
     shown = drawn(0, 0, several=True)
     assert all(set(np.unique(shown[row][1])) <= {0, 254, 255} for row in GOOD.tolist())
+
+
+def test_a_batch_says_which_of_its_pictures_have_no_mask(splits):
+    split = splits["train"]
+    assert len(Batches(split, 4)[0][0]) == 2
+    unmasked = np.arange(9) % 2 == 1
+    batches = Batches(split._replace(unmasked=unmasked), 4, seed=0)
+    *_, flags = batches[1][0]
+    rows = np.resize(np.concatenate([batches.order[4:], batches.order]), 4)
+    np.testing.assert_array_equal(flags, unmasked[rows])

@@ -13,9 +13,14 @@ SETTINGS = TrainSettings(epochs=1, pretraining_steps=2)
 
 
 def prepare(labels: str, classes: tuple[str, ...] = ("defect",)) -> Prepared:
-    """A letter a picture, of which the last three validate: g good, d defective."""
+    """A letter a picture, of which the last three validate: g good, d defective, u that without a mask."""
     rows = [
-        Row(id=f"{i}", label="OK" if letter == "g" else "NG", split="train" if i < 6 else "validation")
+        Row(
+            id=f"{i}",
+            label="OK" if letter == "g" else "NG",
+            split="train" if i < 6 else "validation",
+            masked=letter != "u",
+        )
         for i, letter in enumerate(labels)
     ]
     return Prepared(snapshot="s", fingerprint="s", imaging=IMAGING, rows=rows, classes=classes)
@@ -91,6 +96,17 @@ def test_defects_alone_are_learned_as_they_are(fitted, capsys):
     assert fitted[0]["stage"] == learning.Stage()
     assert not learned.pretrained
     assert "no good picture to train on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("labels", "told"), [("ugugug", "3 of 3"), ("dgugug", "2 of 3")])
+def test_defects_without_masks_come_after_synthetic_ones(fitted, capsys, labels, told):
+    learned = learn(prepare(labels + "ugu"))
+    (call,) = fitted
+    assert call["stage"].start is not None
+    assert call["stage"].train.good.tolist() == [1, 3, 5]
+    assert call["splits"]["validation"].rows.tolist() == [6, 7, 8]
+    assert len(learned.history) == 1
+    assert f"{told} defective pictures have no mask, but their label" in capsys.readouterr().out
 
 
 def test_several_classes(fitted):

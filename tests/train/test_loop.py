@@ -1,9 +1,11 @@
 """The loop over the epochs, on a small network: the same again, early ends, and other ways to train."""
 
 import keras
+import numpy as np
 import pytest
 from small_network import IMAGING, make_splits, same
 
+from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.train import loop
 from defectline.components.train.devices import policy
@@ -105,3 +107,26 @@ def test_several_classes_are_learned_and_a_training_goes_on(store):
     again, same_rows = fit(splits, IMAGING, long, classes=classes)
     assert rows == same_rows
     assert same(on, again)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("masked", [0, 2])
+def test_defects_are_found_from_labels_alone(splits, masked):
+    """Of five pictures with a bright square, as many as `masked` have a mask."""
+    whole = splits["train"]
+    images, masks = (np.concatenate(part.parts) for part in (whole.images, whole.masks))
+    unmasked = np.array([number % 2 == 0 and number // 2 >= masked for number in range(9)])
+    hidden = masks.copy()
+    hidden[unmasked] = 255
+    arrays = ConcatenatedArray([images]), ConcatenatedArray([hidden])
+    parts = {
+        name: Split(*arrays, split.rows, unmasked, outlined=bool(masked and name == "train"))
+        for name, split in splits.items()
+    }
+    settings = TrainSettings(epochs=40, learning_rate=0.02, warmup=0)
+    network, history = fit(parts, IMAGING, settings, ignores=True)
+    assert {"val_iou" in row for row in history} == {False}
+    assert {"iou" in row for row in history} == {bool(masked)}
+    assert history[-1]["val_loss"] < history[0]["val_loss"]
+    likely = network.predict(images, verbose=0)[..., 1]
+    assert likely[masks == 1].mean() > 4 * likely[masks == 0].mean()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from defectline.components.train.loss import classes_loss, cross_entropy_and_dice
+from defectline.components.train.loss import classes_loss, cross_entropy_and_dice, label_loss
 
 
 def test_the_loss_is_cross_entropy_and_dice_of_the_defect_by_hand():
@@ -58,3 +58,13 @@ def test_a_defect_of_no_class_counts_as_a_defect_alone():
     likely[0, 1, 1] = [0.1, 0.1, 0.8]
     again = float(classes_loss(ops.array(truth, "float32"), ops.array(likely, "float32")))
     assert again == pytest.approx(loss, abs=1e-5)
+
+
+def test_a_label_alone_is_judged_by_the_most_likely_pixels():
+    probability = np.full((3, 50, 40), 0.1, np.float32)
+    probability[0, 7, 3], probability[0, 30, 20], probability[1] = 0.8, 0.6, 0.9
+    # 0.1 % of 2000 pixels are two.
+    loss = float(label_loss(ops.array(probability), ops.array([1.0, 0.0, 1.0])))
+    assert loss == pytest.approx(-(np.log(0.7) + np.log(0.1)) / 3, abs=1e-5)
+    assert float(label_loss(ops.array(probability), ops.zeros(3))) == 0
+    assert float(label_loss(ops.zeros((0, 50, 40)), ops.zeros(0))) == 0

@@ -60,3 +60,21 @@ def test_a_defect_of_no_class_is_no_part_of_the_metric():
     trainer = Trainer(build_small(32, classes=("scratch", "dent")), seed=0, ignores=True)
     found = trainer.compute_metrics(None, None, (ops.one_hot(answer, 3), ops.array(mask)))
     assert float(found["iou"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("classes", [("defect",), ("scratch", "dent")])
+def test_of_a_picture_without_a_mask_the_label_alone_is_in_the_loss(classes):
+    trainer = Trainer(build_small(32, classes=classes), seed=0, ignores=True)
+    mask = np.zeros((2, 8, 8), np.float32)
+    mask[0, 0], mask[1] = 1, 255
+    good = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
+    both = np.stack([good, *[(1 - good) / len(classes)] * len(classes)], axis=-1)
+    answer = ops.array(both if len(classes) > 1 else 1 - good)
+    given = answer, ops.array(mask)
+    without = float(trainer.compute_loss(y_pred=given))
+    assert float(trainer.compute_loss(y_pred=(*given, ops.zeros(2)))) == pytest.approx(without)
+    label = -np.log(1 - good[1].min()) / 2
+    assert float(trainer.compute_loss(y_pred=(*given, ops.array([0.0, 1.0])))) == pytest.approx(
+        without + label, abs=1e-5
+    )
+    assert trainer.compute_metrics(None, None, (*given, ops.array([0.0, 1.0]))).keys() == {"loss", "iou"}

@@ -157,6 +157,7 @@ def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
     records, rejected = [], []
     for file, found, label, legend in labelled:
         stem = _stem(file, level, label)
+        almost = near[file.folders].find(file.stem) if file.folders in near and not found else ""
         if len(found) > 1 or names[stem] > 1:
             keys = sorted(
                 {file.item.key, *(one.item.key for one in found)}
@@ -166,9 +167,7 @@ def to_layout(matched: Matched, masks: str, named: bool) -> Layout:
             rejected.append(_rejected(file.item.key, "", stem, label, reason, "Keep one of each, or rename."))
         elif found:
             records.append(Record(stem, label, file.item, found[0].item, legend))
-            continue
-        almost = near[file.folders].find(file.stem) if file.folders in near else ""
-        if label == "NG" and not almost:
+        elif label == "NG" and not almost:
             records.append(Record(stem, label, file.item, None, legend))
         elif label == "NG" or (label == "OK" and good_needs) or (not label and masks == "all"):
             fix = "Add one." if label == "NG" else "Add one that is all black, or set masks=ng_only."

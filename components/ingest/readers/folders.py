@@ -57,7 +57,8 @@ def read(listing: Listing) -> Layout:
     """As in Reader."""
     if not _masks_apart(listing):
         matched = match(listing.objects)
-        if matched.found or (class_level(matched) is not None and not _four(listing)):
+        four = any(item.key.partition("/")[0] in FOLDERS for item in listing.objects)
+        if matched.found or (class_level(matched) is not None and not four):
             return to_layout(matched, listing.masks, CLASSES_KEY in listing.by_key)
     return pair_objects(listing.objects, listing.masks)
 

@@ -91,9 +91,10 @@ class Service:
 
     async def _model_metadata(self, request: messages.ModelMetadataRequest, _: Trace) -> Message:
         bundle = self.model.check(request.name, request.version or None).bundle
-        return messages.ModelMetadataResponse(
-            **openapi.model_metadata(request.name, bundle, self.model.settings.engine)
-        )
+        described = openapi.model_metadata(request.name, bundle, self.model.settings.engine)
+        # The message of this version has no field for them.
+        del described["properties"]
+        return messages.ModelMetadataResponse(**described)
 
     async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:
         self.model.check(request.model_name, request.model_version or None)

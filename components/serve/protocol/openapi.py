@@ -25,7 +25,8 @@ def server_metadata() -> Schema:
 
 
 def model_metadata(name: str, bundle: Bundle | None, engine: str) -> Schema:
-    """V2's description of the model's tensors, or of any model's; -1 stands for any number of pictures."""
+    """V2's description of the model's tensors, or of any model's; -1 stands for any number of pictures. Its
+    `properties` say what it learned from."""
     absent = () if bundle is None else absent_outputs(bundle)
     return {
         "name": name,
@@ -37,6 +38,7 @@ def model_metadata(name: str, bundle: Bundle | None, engine: str) -> Schema:
             for output in OUTPUTS
             if output not in absent
         ],
+        "properties": {"supervision": bundle.supervision if bundle else ""},
     }
 
 

@@ -7,8 +7,11 @@ from matplotlib.figure import Figure
 
 
 def best_epoch(history: list[dict]) -> dict:
-    """The first row with the highest validation IoU: the epoch whose weights are kept."""
-    return max(history, key=lambda row: row["val_iou"])
+    """The epoch whose weights are kept: the first row with the highest validation IoU or, where no defective
+    validation picture has a mask, the lowest validation loss."""
+    if all("val_iou" in row for row in history):
+        return max(history, key=lambda row: row["val_iou"])
+    return min(history, key=lambda row: row["val_loss"])
 
 
 def plot_history(history: list[dict], path: Path, classes: int = 1) -> None:
@@ -18,8 +21,13 @@ def plot_history(history: list[dict], path: Path, classes: int = 1) -> None:
     axes = figure.subplots(1, 2)
     titles = "Loss", "Defect IoU" if classes == 1 else "Mean IoU of the classes"
     for axis, key, title in zip(axes, ("loss", "iou"), titles, strict=True):
-        axis.plot(epochs, [row[key] for row in history], label="train (augmented)", color="#8a8a8a")
-        axis.plot(epochs, [row[f"val_{key}"] for row in history], label="validation", color="#0b5fa5")
+        for name, label, colour in (
+            (key, "train (augmented)", "#8a8a8a"),
+            (f"val_{key}", "validation", "#0b5fa5"),
+        ):
+            # There is no IoU where no defective picture has a mask.
+            if all(name in row for row in history):
+                axis.plot(epochs, [row[name] for row in history], label=label, color=colour)
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
     axes[1].set_ylim(0, 1)

@@ -71,7 +71,8 @@ def test_names_of_classes_csv_are_those_of_mask_files(tmp_path: Path):
 def test_regions_go_to_their_pictures_and_one_that_fits_none_is_said(tmp_path: Path):
     regions, _ = part_regions(objects("ROI/1.png", "ROI/broken.png", "ROI/8.png", "ROI/9.png"))
     # The name of a picture that is rejected is a picture's all the same.
-    found = labels_of(tmp_path, FILES | {"NG/broken.png": b""}, regions)
+    twice = dict.fromkeys(("NG/broken.png", "NG_MSK/broken.png", "NG_MSK/broken.bmp"), b"")
+    found = labels_of(tmp_path, {**FILES, **twice}, regions)
     assert {(one.label, one.stem): one.roi and one.roi.key for one in found.layout.records} == {
         ("NG", "0"): None,
         ("NG", "1"): "ROI/1.png",
@@ -147,6 +148,8 @@ def test_an_annotation_beside_a_picture_says_its_label_and_mask():
     assert (pair.id, pair.label, pair.legend, drawing) == ("NG/1", "NG", '["scratch"]', PAINTED)
     pair, drawing = marked(good := beside._replace(mask=sidecar(Marked("OK", None))), to_pair(good), b"")
     assert (pair.id, drawing) == ("OK/1", Nothing("a.json"))
+    pair, nothing = marked(bad := beside._replace(mask=sidecar(Marked("NG", None))), to_pair(bad), b"")
+    assert (pair.id, pair.mask_key, nothing) == ("NG/1", "a.json", None)
     assert not drawing.draw(3, 4).any()
     assert drawing.draw(3, 4).shape == (3, 4)
 

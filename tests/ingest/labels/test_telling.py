@@ -70,7 +70,7 @@ def test_of_many_reasons_the_most_frequent_are_named(capsys: Said):
 def test_pairs_that_were_changed_are_counted_and_nothing_else_is_said(capsys: Said):
     say_checked(GOOD)
     assert lines(capsys) == []
-    say_checked([*GOOD, accepted(9, "NG")._replace(note="Smoothed.")])
+    say_checked([*GOOD, defects(9, "9")._replace(note="Smoothed.")])
     assert lines(capsys) == ["1 pairs were changed to be used; the quarantine table says how"]
 
 
@@ -119,4 +119,17 @@ def test_a_class_map_that_names_what_is_not_there_is_told(capsys: Said):
 def test_whether_the_endpoint_applies_a_region_is_said(rois: list[str], said: list[str], capsys: Said):
     rows = [pair._replace(roi=roi) for pair, roi in zip(GOOD, rois, strict=True)]
     say_regions([*rows, rejected(9, "Damaged.")._replace(roi="z")])
+    assert lines(capsys) == said
+
+
+@pytest.mark.parametrize(
+    ("areas", "said"),
+    [
+        (["9", "9"], []),
+        (["9", ""], ["1 NG pictures have no mask: their label alone is learned"]),
+        (["", ""], ["none of the 2 NG pictures has a mask: their label alone is learned"]),
+    ],
+)
+def test_pictures_without_masks_are_counted(areas: list[str], said: list[str], capsys: Said):
+    say_checked([*GOOD, *(accepted(4 + n, "NG")._replace(areas=one) for n, one in enumerate(areas))])
     assert lines(capsys) == said

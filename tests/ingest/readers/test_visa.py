@@ -77,7 +77,7 @@ def test_missing_files_are_named(tmp_path: Path):
 
 
 def test_a_row_that_names_no_mask_needs_none(tmp_path: Path):
-    table = ANNOTATIONS.replace("Data/Masks/Anomaly/000.png", "")
+    table = ANNOTATIONS.replace("candle/Data/Masks/Anomaly/000.png", "")
     layout = visa.read(listing(write_files(tmp_path, {**DATA, "image_anno.csv": table})))
     assert [(one.stem, one.label) for one in layout.records if not one.mask] == [
         ("Normal/0000", "OK"),

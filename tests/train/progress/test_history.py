@@ -33,3 +33,10 @@ def test_of_several_classes_the_plot_says_that_it_is_their_mean(tmp_path):
     for classes in (1, 3):
         plot_history(HISTORY, tmp_path / f"{classes}.png", classes)
     assert (tmp_path / "1.png").read_bytes() != (tmp_path / "3.png").read_bytes()
+
+
+def test_where_no_mask_tells_the_iou_the_lowest_loss_is_kept(tmp_path):
+    losses = [{"epoch": n, "loss": 1.0, "val_loss": loss} for n, loss in enumerate((0.9, 0.3, 0.3, 0.5), 1)]
+    assert best_epoch(losses)["epoch"] == 2
+    plot_history(losses, tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size
