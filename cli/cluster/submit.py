@@ -115,6 +115,8 @@ def _end_by_gate(store: str, run: str) -> None:
             fix="Name the store that the run wrote to, or leave out --fail-on-gate.",
         )
     ui.say(f"{outcome.state}: {outcome.reason}")
+    if outcome.advice:
+        ui.say(outcome.advice)
     if outcome.state == "refused":
         raise typer.Exit(3)
 

@@ -79,6 +79,8 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
 
 
 def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
+    if done.outcome.advice:
+        return done.outcome.advice
     if not done.outcome.version:
         return "open the report; add pictures or correct masks; then run again"
     options = [] if parameters.store in ("./store", "store") else ["--store", parameters.store]

@@ -25,6 +25,8 @@ class Outcome(_Record):
     reason: str
     version: str = ""
     """The version that serves when the run has ended; empty where none does or it is not known."""
+    advice: str = ""
+    """What to try next, where training can tell."""
 
 
 class GateRecord(_Record):

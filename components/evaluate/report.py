@@ -71,6 +71,8 @@ class Report(NamedTuple):
     """As in Names."""
     roi: NDArray[np.uint8] | None = None
     """The one that the endpoint applies."""
+    advice: str = ""
+    """As in Outcome."""
 
 
 def tell_masks(metrics: Metrics) -> str:

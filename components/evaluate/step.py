@@ -177,6 +177,7 @@ def evaluate(
             history=(model / "history.png").read_bytes(),
             rois=names.rois,
             roi=roi,
+            advice=content.get("advice", ""),
         )
         page, summary = render(reported), summarize_run(reported)
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +188,9 @@ def evaluate(
                 f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
             )
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
-            write_outcome(storage, run, Outcome(state="refused", reason=failed, version=champion))
+            advice = content.get("advice", "")
+            refused = Outcome(state="refused", reason=failed, version=champion, advice=advice)
+            write_outcome(storage, run, refused)
         iou = metrics["test"]["iou"]
         progress.summary = (
             f"{'passed' if ok else 'refused'}: test IoU {_number(iou)}, escape "

@@ -19,7 +19,7 @@ from defectline.components.train.devices import enable_determinism, replicate
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizer import make_optimizer, transfer_state
 from defectline.components.train.progress.checkpoints import Arrays, Checkpoint, Checkpoints
-from defectline.components.train.progress.history import best_epoch
+from defectline.components.train.progress.history import advise, best_epoch
 from defectline.components.train.progress.tracking import Tracker
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.trainer import Trainer
@@ -50,8 +50,11 @@ class TrainingState(keras.callbacks.Callback):
         checkpoints: Checkpoints | None,
         trackers: Sequence[Tracker],
         unknown: Collection[str] = (),
+        name: str = "train",
     ):
         super().__init__()
+        self.name = name
+        """What is said begins with it."""
         self.unknown = unknown
         """Values that say nothing, because no picture has a mask to take them over."""
         self.settings, self.batches, self.checkpoints, self.trackers = (
@@ -104,6 +107,10 @@ class TrainingState(keras.callbacks.Callback):
         for tracker in self.trackers:
             tracker.log(self.history[-1])
         self.model.stop_training = self.done
+        # Early enough to be stopped, and late enough for random weights to have begun.
+        quarter = len(self.history) == max(3, self.settings.epochs // 4)
+        if quarter and not self.done and (advice := advise(self.history)):
+            say(f"{self.name}: WARNING: {advice}")
 
     def _check_finite(self, logs: Mapping[str, float], when: str) -> None:
         for name, value in logs.items():
@@ -175,7 +182,7 @@ def fit(
     validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
     ious = (("iou", splits["train"], stage.train), ("val_iou", splits["validation"], stage.validation))
     unknown = {name for name, split, painting in ious if not (split.outlined or painting)}
-    state = TrainingState(settings, batches, checkpoints, trackers, unknown)
+    state = TrainingState(settings, batches, checkpoints, trackers, unknown, stage.name)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
         network = _start(imaging, settings, classes, stage.start)

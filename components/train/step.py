@@ -25,7 +25,12 @@ from defectline.components.train.devices import policy, replicate
 from defectline.components.train.formats.export import export
 from defectline.components.train.learning import learn
 from defectline.components.train.progress.checkpoints import Checkpoints, digest
-from defectline.components.train.progress.history import best_epoch, history_page, plot_history
+from defectline.components.train.progress.history import (
+    advise,
+    best_epoch,
+    history_page,
+    plot_history,
+)
 from defectline.components.train.progress.tracking import tracked
 from defectline.components.train.settings import read_settings
 
@@ -81,6 +86,7 @@ def train(
             "fingerprint": prepared.fingerprint,
             "supervision": prepared.supervision,
             "epochs_run": len(history),
+            "advice": advise(history),
             "precision": precision,
             "keras": keras.__version__,
         }
@@ -89,6 +95,8 @@ def train(
         checksums.seal(model)
         if checkpoints:
             checkpoints.remove()
+        if content["advice"]:
+            say(f"train: WARNING: {content['advice']}")
         best = best_epoch(history)
         iou = f"IoU {best['val_iou']:.2f}, " if "val_iou" in best else ""
         report.summary = (

@@ -16,6 +16,7 @@ from networks import (
     write_source,
 )
 
+from defectline.components.common import checksums
 from defectline.components.common.bundle import bundle_roi, copy_served, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.masks import decode_mask
@@ -94,6 +95,19 @@ def test_a_refused_model_ends_the_run_and_is_sealed_all_the_same(judged, tmp_pat
     page = (tmp_path / "report.html").read_text()
     assert "refused by the gate" in page
     assert "so nothing is deployed." in page
+    assert outcome.advice == ""
+
+
+def test_what_training_advises_reaches_who_reads_the_outcome(judged, tmp_path):
+    model, bundle, report = (tmp_path / name for name in ("model", "bundle", "report.html"))
+    content = json.loads((write_model(model, cut=1000) / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps(content | {"advice": "Try <more> steps."}))
+    checksums.seal(model)
+    result = evaluate(str(judged.store), judged.snapshot, model, bundle, report, LIMITS, "advised")
+    outcome = read_outcome(open_storage(str(judged.store)), "advised")
+    assert outcome.advice == "Try <more> steps."
+    assert "Try &lt;more&gt; steps." in report.read_text()
+    assert "Try <more> steps." in result.summary
 
 
 @pytest.mark.parametrize("label", ["OK", "NG"])

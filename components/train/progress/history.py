@@ -14,6 +14,22 @@ def best_epoch(history: list[dict]) -> dict:
     return min(history, key=lambda row: row["val_loss"])
 
 
+BEGUN = 0.01
+"""Least validation IoU of a network that finds something of the defects."""
+
+
+def advise(history: list[dict]) -> str:
+    """What helps a network that did not begin to learn in these epochs; "" where it did, or no validation IoU
+    tells."""
+    if any(row.get("val_iou", 1.0) >= BEGUN for row in history):
+        return ""
+    return (
+        f"The network did not begin to learn: validation IoU 0 in each of {len(history)} epochs. Try more "
+        "steps (epochs, or a smaller batch_size), pretraining=always, or weights to start from (init_from, "
+        "encoder_weights)."
+    )
+
+
 def plot_history(history: list[dict], path: Path, classes: int = 1) -> None:
     """Loss and IoU over the epochs, for training and validation, as a PNG; of several `classes` the mean."""
     epochs = [row["epoch"] for row in history]

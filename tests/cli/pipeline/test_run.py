@@ -49,6 +49,9 @@ def test_the_end_of_a_run_that_the_gate_refused(factory, parameters, capsys):
     assert "NG pictures" in shown
     # What served before still does.
     assert ["model", "defects", factory.versions[1]] in [line.split() for line in shown.splitlines()]
+    advised = outcome.model_copy(update={"advice": "Try more steps."})
+    show_run(LocalRun(ran.run, advised, STEPS), parameters)
+    assert "next     Try more steps." in capsys.readouterr().out
 
 
 def test_nothing_new(factory, parameters, capsys):

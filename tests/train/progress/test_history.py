@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from defectline.components.train.progress.history import best_epoch, history_page, plot_history
+from defectline.components.train.progress.history import advise, best_epoch, history_page, plot_history
 
 HISTORY = [
     {"epoch": n, "loss": 1 / n, "val_loss": 2 / n, "iou": n / 10, "val_iou": iou}
@@ -40,3 +40,15 @@ def test_where_no_mask_tells_the_iou_the_lowest_loss_is_kept(tmp_path):
     assert best_epoch(losses)["epoch"] == 2
     plot_history(losses, tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size
+
+
+def test_a_network_that_never_found_anything_did_not_begin_to_learn():
+    nothing = [{"epoch": n, "val_loss": 1.7, "val_iou": 0.004} for n in (1, 2, 3)]
+    advice = advise(nothing)
+    assert "did not begin to learn" in advice
+    assert "each of 3 epochs" in advice
+    for way in ("epochs", "batch_size", "pretraining=always", "init_from", "encoder_weights"):
+        assert way in advice
+    assert advise([*nothing, {"epoch": 4, "val_loss": 1.6, "val_iou": 0.02}]) == ""
+    # Without masks there is no IoU to tell by.
+    assert advise([{"epoch": 1, "val_loss": 1.7}]) == ""
