@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,20 @@ class Batches(keras.utils.PyDataset):
     With a seed every epoch has an order of its own, and the last batch is filled up from the epoch's first
     pictures: batches of one size compile once and keep batch statistics honest. Keras reads ahead in a
     thread while the device computes. With `painting` each epoch shows other synthetic defects; without a
-    seed they are always the same.
+    seed they are always the same. Below 100, `jpeg` is the lowest quality to which each is compressed.
     """
 
     def __init__(
-        self, split: Split, batch_size: int, seed: int | None = None, painting: Painting | None = None
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int | None = None,
+        painting: Painting | None = None,
+        jpeg: int = 100,
     ):
         super().__init__()
         self.split, self.batch_size, self.seed, self.painting = split, batch_size, seed, painting
+        self.jpeg = jpeg
         self.good = frozenset(painting.good.tolist()) if painting else frozenset()
         self.order = split.rows
         self.shuffle(0)
@@ -54,6 +61,10 @@ class Batches(keras.utils.PyDataset):
         for place, row in enumerate(rows.tolist()):
             if row in self.good:
                 self._paint(images[place], masks[place], first + place)
+        if self.jpeg < 100:
+            random = np.random.default_rng([self.seed or 0, self.epoch, index])
+            for image, quality in zip(images, random.integers(self.jpeg, 101, len(images)), strict=True):
+                image[...] = _compressed(image, int(quality))
         unmasked = () if self.split.unmasked is None else (self.split.unmasked[rows],)
         return ((images, masks, *unmasked),)
 
@@ -76,3 +87,10 @@ class Batches(keras.utils.PyDataset):
             if self.painting.several:
                 marked = np.where(marked == DEFECT, ANY_CLASS, marked).astype(np.uint8)
             mask[...] = np.where(counts, marked, mask)
+
+
+def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What JPEG leaves of an image (S, S, C)."""
+    # OpenCV takes colours as BGR. ::-1 of one channel is the same image.
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED).reshape(image.shape)[..., ::-1]

@@ -178,7 +178,7 @@ def fit(
     """
     keras.utils.set_random_seed(settings.seed)
     enable_determinism()
-    batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train)
+    batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train, settings.jpeg)
     validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
     ious = (("iou", splits["train"], stage.train), ("val_iou", splits["validation"], stage.validation))
     unknown = {name for name, split, painting in ious if not (split.outlined or painting)}
@@ -186,7 +186,8 @@ def fit(
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
         network = _start(imaging, settings, classes, stage.start)
-        trainer = Trainer(network, settings.seed, replicas.number, ignores or stage.train is not None)
+        ignores = ignores or stage.train is not None
+        trainer = Trainer(network, settings.seed, replicas.number, ignores, settings)
         saved = checkpoints.load() if checkpoints else None
         # The layout of a checkpoint is that of the last epoch before it.
         _compile(trainer, settings, len(batches), epoch=len(saved.history) - 1 if saved else 0)

@@ -77,7 +77,45 @@ class TrainParameters(_WhatParametersSet):
     training: str = Field(default="", description="More settings of training, as `key=value key=value …`.")
 
 
-class TrainSettings(_WhatParametersSet):
+class Augmentation(BaseModel):
+    """How training images are changed at random: as far as the product may look different, and no further."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    flip: bool = Field(default=True, description="Half of the images mirrored, and half of them upside down.")
+    turn: bool = Field(default=True, description="Images turned by a quarter, a half and three quarters.")
+    rotation: float = Field(default=0.0, ge=0, le=180, description="Rotation by up to so many degrees.")
+    zoom: float = Field(
+        default=0.0, ge=0, le=1, description="Larger by up to this share, or smaller by as much."
+    )
+    brightness: float = Field(
+        default=0.15, ge=0, le=1, description="Lighter or darker by up to this share of white."
+    )
+    contrast: float = Field(default=0.2, ge=0, lt=1, description="More or less contrast by up to this share.")
+    gamma: float = Field(
+        default=0.0, ge=0, le=2, description="Gamma of up to one and this share, or one by that."
+    )
+    blur: float = Field(
+        default=0.0, ge=0, le=1, description="Up to this share of an image blurred by a pixel is mixed in."
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Normal noise with a standard deviation of up to this share of white.",
+    )
+    jpeg: int = Field(
+        default=100,
+        ge=1,
+        le=100,
+        description="Lowest quality that images are compressed to as JPEG; 100: none.",
+    )
+
+
+DEFAULT_AUGMENTATION = Augmentation()
+
+
+class TrainSettings(_WhatParametersSet, Augmentation):
     """Defaults are for tens to hundreds of images from random weights."""
 
     optimizer: Literal["adamw", "sgd"] = Field(
@@ -128,7 +166,7 @@ class TrainSettings(_WhatParametersSet):
         default=0.25,
         ge=0,
         le=1,
-        description="Share of the good pictures that get synthetic defects while the real ones are learned.",
+        description="Share of the good images that get synthetic defects while the real ones are learned.",
     )
 
     @model_validator(mode="before")

@@ -6,6 +6,7 @@ from keras import ops
 from defectline.components.common.classes import ANY_CLASS, CLASSES, DEFECT, IGNORE, defect_probability
 from defectline.components.train.augmentation import Augment
 from defectline.components.train.loss import classes_loss, cross_entropy_and_dice, label_loss
+from defectline.components.train.settings import DEFAULT_AUGMENTATION, Augmentation
 
 
 class Trainer(keras.Model):
@@ -18,10 +19,17 @@ class Trainer(keras.Model):
     the gradients are those of the mean over the replicas; metrics count over all.
     """
 
-    def __init__(self, network: keras.Model, seed: int, replicas: int = 1, ignores: bool = False):
+    def __init__(
+        self,
+        network: keras.Model,
+        seed: int,
+        replicas: int = 1,
+        ignores: bool = False,
+        augmentation: Augmentation = DEFAULT_AUGMENTATION,
+    ):
         super().__init__()
         self.network, self.replicas, self.ignores = network, replicas, ignores
-        self.augment = Augment(seed)
+        self.augment = Augment(seed, augmentation)
         self.loss_mean = keras.metrics.Mean(name="loss")
         outputs = network.output_shape[-1]
         self.several = outputs > CLASSES

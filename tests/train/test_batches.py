@@ -90,3 +90,27 @@ def test_a_batch_says_which_of_its_pictures_have_no_mask(splits):
     *_, flags = batches[1][0]
     rows = np.resize(np.concatenate([batches.order[4:], batches.order]), 4)
     np.testing.assert_array_equal(flags, unmasked[rows])
+
+
+def test_images_are_compressed_as_jpeg_and_their_masks_are_not(splits):
+    def fed(jpeg: int, epoch: int = 0):
+        batches = Batches(splits["train"], 4, seed=0, jpeg=jpeg)
+        batches.shuffle(epoch)
+        return batches[0][0]
+
+    plain, compressed = fed(100), fed(20)
+    lost = abs(plain[0].astype(int) - compressed[0])
+    assert (lost.max(axis=(1, 2, 3)) > 0).all()
+    assert lost.mean() < 20
+    assert np.array_equal(plain[1], compressed[1])
+    assert same(compressed, fed(20))
+    assert len({fed(20, epoch)[0].tobytes() for epoch in range(3)}) == 3
+    assert splits["train"].images[0].shape == compressed[0][0].shape
+
+
+def test_colours_stay_what_they_are_under_jpeg():
+    red = np.zeros((8, 32, 32, 3), np.uint8)
+    red[..., 0] = 200
+    split = Split(red, np.zeros((8, 32, 32), np.uint8), np.arange(8))
+    image = Batches(split, 4, seed=0, jpeg=50)[0][0][0][0]
+    assert abs(image.astype(int) - red[0]).max() < 8
