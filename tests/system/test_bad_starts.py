@@ -85,7 +85,7 @@ def test_too_few_pairs(store, tmp_path):
 def test_too_many_rejected(store, tmp_path, pairs):
     shutil.copytree(pairs, tmp_path / "bad")
     for mask in list((tmp_path / "bad/NG_MSK").iterdir())[:6]:
-        mask.unlink()
+        mask.write_bytes(b"broken")
     run(store, tmp_path / "bad", says=("6 of 24 pairs are unusable", "quarantine.csv", "max_rejected"))
     assert len(list(store.glob("runs/*/quarantine.csv"))) == 1
 
