@@ -41,6 +41,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         image_size: int = 224,
         channels: int = 1,
         enhance: bool = False,
+        resize: str = "stretch",
         epochs: int = 60,
         batch_size: int = 4,
         seed: int = 0,
@@ -72,6 +73,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
             "image_size": image_size,
             "channels": channels,
             "enhance": enhance,
+            "resize": resize,
             "tile": tile,
             "empty_tiles": empty_tiles,
         }

@@ -9,6 +9,7 @@ def preprocess(
     image_size: int,
     channels: int,
     enhance: bool,
+    resize: str,
     tile: bool,
     empty_tiles: float,
     shard: int,
@@ -24,6 +25,7 @@ def preprocess(
         "image_size": image_size,
         "channels": channels,
         "enhance": enhance,
+        "resize": resize,
         "tile": tile,
         "empty_tiles": empty_tiles,
     }

@@ -16,7 +16,7 @@ from defectline.components.common.classes import supervision_of
 from defectline.components.common.dataset import Prepared, Row
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.files import replaced
-from defectline.components.common.images.imaging import ImagingSettings, frame_grid
+from defectline.components.common.images.imaging import ImagingSettings, find_window, frame_grid
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.images.statistics import Statistics
 from defectline.components.common.images.tiling import Grid
@@ -67,7 +67,9 @@ def preprocess(
         if chosen.tile:
             pairs = _with_masks(pairs)
         # Of all pairs, so that every shard says the same.
-        some_ignored = any(not pair.masked or ignores(pair, taken.class_map) for pair in pairs)
+        some_ignored = any(
+            not pair.masked or ignores(pair, taken.class_map) or _is_padded(pair, imaging) for pair in pairs
+        )
         masked = [pair.masked for pair in pairs if (pair.label, pair.split) == ("NG", "train")]
         pairs = pairs[shard * len(pairs) // shards : (shard + 1) * len(pairs) // shards]
 
@@ -110,6 +112,7 @@ def preprocess(
         report.summary = (
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"
+            + (", fitted" if imaging.resize == "fit" and not imaging.tile else "")
             + (", enhanced" if imaging.enhance else "")
             + (f", classes {', '.join(taken.classes)}" if len(taken.classes) > 1 else "")
         )
@@ -123,6 +126,11 @@ def _with_masks(pairs: Sequence[Pair]) -> list[Pair]:
             f"preprocess: {left_out} NG pictures without masks are left out: which tiles show it is not known"
         )
     return masked
+
+
+def _is_padded(pair: Pair, imaging: ImagingSettings) -> bool:
+    window = find_window(pair.height, pair.width, imaging)
+    return not imaging.tile and (window.height, window.width) != (imaging.image_size,) * 2
 
 
 def _check_shard(shard: int, shards: int) -> None:

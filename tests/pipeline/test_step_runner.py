@@ -32,7 +32,7 @@ def test_a_step_gets_its_settings_and_no_others(tmp_path: Path, monkeypatch: pyt
     assert preprocess[:6] == [*module, "store", "snapshot", str(tmp_path)]
     given = dict(pair.split("=", 1) for pair in preprocess[7::2])
     assert set(preprocess[6::2]) == {"--set"}
-    names = {"image_size", "channels", "enhance", "tile", "empty_tiles"}
+    names = {"image_size", "channels", "enhance", "resize", "tile", "empty_tiles"}
     assert given == {**{name: str(getattr(parameters, name)) for name in names}, "tile": "True"}
     assert "training=warmup=0.2 patience=3" in train
     assert "epochs=3" in train

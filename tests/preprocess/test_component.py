@@ -21,7 +21,7 @@ from defectline.components.preprocess.component import preprocess as component
     [
         {"image_size": 32, "channels": 1, "enhance": False},
         {"image_size": 32, "channels": 3, "enhance": True},
-        {"image_size": 64, "channels": 1, "enhance": True},
+        {"image_size": 64, "channels": 1, "enhance": True, "resize": "fit"},
     ],
 )
 def test_the_component_writes_what_the_one_image_path_gives(
@@ -29,8 +29,8 @@ def test_the_component_writes_what_the_one_image_path_gives(
 ):
     artifact = Dataset(name="dataset", uri=str(tmp_path / "artifacts/dataset"))
     run = dsl.component(component, base_image="preprocess", install_kfp_package=False).python_func
-    others = {"tile": False, "empty_tiles": 0.25, "shard": 0, "shards": 1}
-    run(store=str(store.root), snapshot=snapshot, **imaging, **others, dataset=artifact)
+    others = {"resize": "stretch", "tile": False, "empty_tiles": 0.25, "shard": 0, "shards": 1}
+    run(store=str(store.root), snapshot=snapshot, **{**others, **imaging}, dataset=artifact)
 
     settings = ImagingSettings(**imaging)
     rows = learned_from(store, snapshot)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encode, learned_from, take, write_pair, write_source
+from PIL import Image
 
 from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
@@ -166,6 +167,26 @@ def test_a_frame_that_cannot_be_cut_is_named(source: Path, store: FolderStorage,
     error = failure(store, take(source, store).id, tmp_path, wrong)
     assert error["what"].startswith("OK/line")
     assert "300000×1" in error["got"]
+
+
+@pytest.mark.parametrize(("size", "padded"), [((60, 20), True), ((60, 60), False)])
+def test_what_a_fitted_picture_does_not_fill_does_not_count(
+    store: FolderStorage, tmp_path: Path, size: tuple[int, int], padded: bool
+):
+    source = tmp_path / "oblong"
+    for path in write_source(source, range(8)).rglob("*.png"):
+        with Image.open(path) as square:
+            picture = square.resize(size, Image.Resampling.NEAREST)
+        picture.save(path)
+    taken = take(source, store).id
+    preprocess(str(store.root), taken, tmp_path / "dataset", SMALL | {"resize": "fit"})
+    prepared, splits = open_dataset(tmp_path / "dataset")
+    assert prepared.ignores == padded
+    masks = splits["train"].masks[splits["train"].rows]
+    ignored = (masks == 255).reshape(len(masks), -1).mean(axis=1)
+    assert np.allclose(ignored, 21 / 32 if padded else 0)
+    preprocess(str(store.root), taken, tmp_path / "stretched", SMALL)
+    assert not open_dataset(tmp_path / "stretched")[0].ignores
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ Preprocess, evaluate and serve all come through here, and the settings travel in
 network meets on the line what it met in training. Scaling to [-1, 1] is the network's first layer.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,6 +44,10 @@ class ImagingSettings(BaseModel):
         default=False,
         description="Cut frames into overlapping tiles of full resolution, instead of resizing them.",
     )
+    resize: Literal["stretch", "fit"] = Field(
+        default="stretch",
+        description="Without `tile`: stretch images to the network's square, or fit them in as they are.",
+    )
 
 
 def enhance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -68,43 +72,73 @@ def prepare_frame(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArra
     return enhance(image) if settings.enhance else image
 
 
+class Window(NamedTuple):
+    """Where an image lies in the network's input."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def find_window(height: int, width: int, settings: ImagingSettings) -> Window:
+    """All of the input where images are stretched; else what their aspect lets them fill of its middle."""
+    size = settings.image_size
+    if settings.resize == "stretch":
+        return Window(0, 0, size, size)
+    inner_height, inner_width = (max(1, round(side * size / max(height, width))) for side in (height, width))
+    return Window((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width)
+
+
 def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
     """What the network takes of a decoded picture without tiles: uint8 (image_size, image_size, channels)."""
     image = prepare_frame(image, settings)
-    size = settings.image_size
-    grown = cv2.resize(_shrink(image, size), (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(grown, np.uint8).reshape(size, size, settings.channels)
+    size, window = settings.image_size, find_window(*image.shape[:2], settings)
+    sides = (window.width, window.height)
+    grown = cv2.resize(_shrink(image, window), sides, interpolation=cv2.INTER_LINEAR)
+    # A mirrored picture has no edge that looks like a scratch.
+    padded = cv2.copyMakeBorder(grown, *_margins(window, size), cv2.BORDER_REFLECT_101)
+    return np.asarray(padded, np.uint8).reshape(size, size, settings.channels)
+
+
+def _margins(window: Window, size: int) -> tuple[int, int, int, int]:
+    """What is left of the input above, below, left and right."""
+    top, left, height, width = window
+    return top, size - height - top, left, size - width - left
 
 
 def prepare_mask(mask: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
     """The numbers of classes (H, W) at the network's size: uint8 (image_size, image_size).
 
     However small, a class never vanishes: its best covered pixels stay. Of several classes in a pixel the one
-    that covers most of it counts. What does not count covers good surface, never a defect.
+    that covers most of it counts. What does not count covers good surface, never a defect. What no pixel of
+    the picture fills does not count.
     """
-    size = settings.image_size
+    window = find_window(*mask.shape, settings)
     shrunk = mask
-    if max(mask.shape) > size:
-        shrunk = _shrink_mask(mask, size)
-    return np.asarray(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_NEAREST), np.uint8)
+    if mask.shape[0] > window.height or mask.shape[1] > window.width:
+        shrunk = _shrink_mask(mask, window)
+    grown = cv2.resize(shrunk, (window.width, window.height), interpolation=cv2.INTER_NEAREST)
+    margins = _margins(window, settings.image_size)
+    return np.asarray(cv2.copyMakeBorder(grown, *margins, cv2.BORDER_CONSTANT, value=IGNORE), np.uint8)
 
 
-def _shrink_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _shrink_mask(mask: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
     counts = np.bincount(mask.ravel(), minlength=256)
     classes = sorted(
         (int(n) for n in np.flatnonzero(counts) if n not in (GOOD, IGNORE)), key=lambda n: -counts[n]
     )
-    cover = _shrink(defect_mask(mask).astype(np.float32), size)
+    cover = _shrink(defect_mask(mask).astype(np.float32), window)
     defects = (cover > 0) & (cover >= min(MASK_COVER, cover.max()))
     shrunk = np.zeros(cover.shape, np.uint8)
     if counts[IGNORE]:
-        shrunk[_shrink((mask == IGNORE).astype(np.float32), size) >= MASK_COVER] = IGNORE
+        shrunk[_shrink((mask == IGNORE).astype(np.float32), window) >= MASK_COVER] = IGNORE
     if len(classes) == 1:
         shrunk[defects] = classes[0]
         return shrunk
     shrunk[defects] = GOOD
     most = np.zeros(cover.shape, np.float32)
-    covers = {number: _shrink((mask == number).astype(np.float32), size) for number in classes}
+    covers = {number: _shrink((mask == number).astype(np.float32), window) for number in classes}
     for number, own in covers.items():
         here = defects & (own > most)
         shrunk[here], most[here] = number, own[here]
@@ -115,13 +149,15 @@ def _shrink_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return shrunk
 
 
-def _shrink(pixels: NDArray[Any], size: int) -> NDArray[Any]:
-    """Bring the sides that are longer than `size` down to it, each new pixel the mean of what it covers.
+def _shrink(pixels: NDArray[Any], window: Window) -> NDArray[Any]:
+    """Bring sides that are longer than the window's down to them, each new pixel the mean of what it covers.
 
     Apart from growing, because OpenCV averages only where both sides shrink and else skips pixels.
     """
     height, width = pixels.shape[:2]
-    return cv2.resize(pixels, (min(width, size), min(height, size)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        pixels, (min(width, window.width), min(height, window.height)), interpolation=cv2.INTER_AREA
+    )
 
 
 def frame_grid(height: int, width: int, settings: ImagingSettings) -> Grid:

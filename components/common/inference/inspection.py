@@ -18,6 +18,7 @@ from defectline.components.common.errors import BundleError
 from defectline.components.common.images.colours import encode_classes
 from defectline.components.common.images.imaging import (
     ImagingSettings,
+    find_window,
     frame_grid,
     prepare_frame,
     prepare_image,
@@ -315,6 +316,10 @@ class Network:
             return self._maps_of_tiles(image)
         probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
         height, width = image.shape[:2]
+        window = find_window(height, width, self.imaging)
+        probability = probability[
+            window.top : window.top + window.height, window.left : window.left + window.width
+        ]
         classes = None
         if probability.ndim == 3:
             classes = class_maps.of_output(self.classes, probability[..., 1:], height, width)

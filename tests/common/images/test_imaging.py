@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from pictures import noise
 from pydantic import ValidationError
 
-from defectline.components.common.images.imaging import ImagingSettings, enhance, prepare_image, prepare_mask
+from defectline.components.common.images.imaging import (
+    ImagingSettings,
+    enhance,
+    find_window,
+    prepare_image,
+    prepare_mask,
+)
 
 GREY = noise(0)
 COLOUR = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
@@ -92,9 +98,58 @@ def test_an_empty_mask_stays_empty_and_a_full_one_full():
             assert (out == value).all()
 
 
+FIT = ImagingSettings(image_size=64, resize="fit")
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((64, 64), (0, 0, 64, 64)),
+        ((500, 500), (0, 0, 64, 64)),
+        ((100, 300), (21, 0, 21, 64)),
+        ((300, 100), (0, 21, 64, 21)),
+        ((10, 20), (16, 0, 32, 64)),
+        ((3, 40_000), (31, 0, 1, 64)),
+        ((1, 1), (0, 0, 64, 64)),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fitted_picture_keeps_its_aspect_and_the_rest_does_not_count(shape, window, channels):
+    settings = FIT.model_copy(update={"channels": channels})
+    assert find_window(*shape, settings) == window
+    image = np.full((*shape, channels), 90, np.uint8)
+    assert np.array_equal(prepare_image(image, settings), np.full((64, 64, channels), 90))
+    mask = prepare_mask(np.ones(shape, np.uint8), settings)
+    top, left, height, width = window
+    assert (mask[top : top + height, left : left + width] == 1).all()
+    assert (mask == 1).sum() == height * width
+    assert set(np.unique(mask)) <= {1, 255}
+
+
+def test_a_circle_is_stretched_to_an_ellipse_or_fitted_as_a_circle():
+    y, x = np.mgrid[:120, :360]
+    circle = ((y - 60) ** 2 + (x - 180) ** 2 < 50**2).astype(np.uint8)
+    for resize, height, width in (("stretch", 53, 18), ("fit", 18, 18)):
+        settings = ImagingSettings(image_size=64, resize=resize)
+        ys, xs = np.nonzero(prepare_mask(circle, settings) == 1)
+        assert abs(np.ptp(ys) + 1 - height) <= 1
+        assert abs(np.ptp(xs) + 1 - width) <= 1
+        image = prepare_image(circle[..., None] * np.uint8(200), settings)[..., 0]
+        assert np.array_equal(image[ys, xs] > 40, np.ones(len(ys), bool))
+        # What is beyond the image shows it mirrored: no edge is there that looks like a scratch.
+        assert abs(np.diff(image[:, 32].astype(int))).max() < 200
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"image_size": 100}, {"image_size": 0}, {"image_size": 4096}, {"channels": 2}, {"enhanced": True}],
+    [
+        {"image_size": 100},
+        {"image_size": 0},
+        {"image_size": 4096},
+        {"channels": 2},
+        {"enhanced": True},
+        {"resize": "crop"},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, int]):
     with pytest.raises(ValidationError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -171,10 +172,16 @@ def test_iou_of_empty_masks_is_one():
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory) -> Callable[..., Network]:
-    def load(channels: int = 1, cut: float = 40.0, tile: bool = False) -> Network:
+    def load(
+        channels: int = 1,
+        cut: float = 40.0,
+        tile: bool = False,
+        resize: Literal["stretch", "fit"] = "stretch",
+    ) -> Network:
         xml = tmp_path_factory.mktemp("network") / "model.xml"
         write_network(xml, SIZE, channels, cut)
-        return Network(xml, ImagingSettings(image_size=SIZE, channels=channels, tile=tile))
+        imaging = ImagingSettings(image_size=SIZE, channels=channels, tile=tile, resize=resize)
+        return Network(xml, imaging)
 
     return load
 
@@ -249,6 +256,23 @@ def test_an_answer_has_the_size_of_its_picture(network, size):
 def test_a_defect_is_found_where_it_is_in_a_larger_picture(network):
     image, mask = draw("NG", np.random.default_rng(1), size=3 * SIZE)
     judged = answer(network.score_map(_png(image)), 0.5, 20)
+    assert mask_iou(judged.mask == 1, mask > 0) > 0.5
+    assert len(judged.regions) == 1
+
+
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (64, 64), (200, 150), (31, 400), (7, 7), (1, 1), (3, 40_000)])
+def test_an_answer_to_a_fitted_picture_has_its_size(load, size):
+    image = np.full(size, 100, np.uint8)
+    assert load(resize="fit").score_map(_png(image)).shape == size
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_defect_is_found_where_it_is_in_a_fitted_picture(load, across):
+    mask = np.zeros((2 * SIZE, 5 * SIZE), np.uint8)
+    mask[100:115, 200:215] = 1
+    mask = np.ascontiguousarray(mask.T) if across else mask
+    image = (100 + 120 * mask).astype(np.uint8)
+    judged = answer(load(resize="fit").score_map(_png(image)), 0.5, 20)
     assert mask_iou(judged.mask == 1, mask > 0) > 0.5
     assert len(judged.regions) == 1
 
