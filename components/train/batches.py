@@ -93,4 +93,5 @@ def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """What JPEG leaves of an image (S, S, C)."""
     # OpenCV takes colours as BGR. ::-1 of one channel is the same image.
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED).reshape(image.shape)[..., ::-1]
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)
+    return decoded.reshape(image.shape)[..., ::-1]

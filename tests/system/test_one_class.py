@@ -123,6 +123,7 @@ def test_evaluation_writes_alike(tmp_path, monkeypatch, tile):
     metrics = json.loads((folder / "metrics.json").read_text())
     made.append([metrics.pop(name) and None for name in ("version", "created", "snapshot")] + [metrics])
     bundle = json.loads((judged.folder / "bundle.json").read_text())
+    assert bundle["imaging"].pop("resize") == "stretch"
     fixed = ("imaging", "threshold", "min_area_px", "metrics", "golden", "served", "classes")
     made.append({name: bundle[name] for name in fixed})
     summary = (folder / "summary.md").read_text().replace(metrics.get("version", ""), "")

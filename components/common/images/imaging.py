@@ -93,7 +93,7 @@ def find_window(height: int, width: int, settings: ImagingSettings) -> Window:
 def prepare_image(image: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[np.uint8]:
     """What the network takes of a decoded picture without tiles: uint8 (image_size, image_size, channels)."""
     image = prepare_frame(image, settings)
-    size, window = settings.image_size, find_window(*image.shape[:2], settings)
+    size, window = settings.image_size, find_window(image.shape[0], image.shape[1], settings)
     sides = (window.width, window.height)
     grown = cv2.resize(_shrink(image, window), sides, interpolation=cv2.INTER_LINEAR)
     # A mirrored picture has no edge that looks like a scratch.
@@ -114,7 +114,7 @@ def prepare_mask(mask: NDArray[np.uint8], settings: ImagingSettings) -> NDArray[
     that covers most of it counts. What does not count covers good surface, never a defect. What no pixel of
     the picture fills does not count.
     """
-    window = find_window(*mask.shape, settings)
+    window = find_window(mask.shape[0], mask.shape[1], settings)
     shrunk = mask
     if mask.shape[0] > window.height or mask.shape[1] > window.width:
         shrunk = _shrink_mask(mask, window)
