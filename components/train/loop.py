@@ -214,7 +214,11 @@ def fit(
                 verbose=0,
             )
     network = build_network(
-        imaging.image_size, imaging.channels, settings.batch_norm_momentum, classes=classes
+        imaging.image_size,
+        imaging.channels,
+        settings.batch_norm_momentum,
+        classes=classes,
+        decoder=settings.decoder,
     )
     network.set_weights(state.best)
     return network, state.history
@@ -229,6 +233,7 @@ def _start(
         settings.batch_norm_momentum,
         settings.encoder_weights,
         classes,
+        settings.decoder,
     )
     if settings.init_from != "none":
         load_network(network, settings.init_from, classes)

@@ -8,14 +8,13 @@ from keras import layers
 from defectline.components.common.classes import DEFAULT_CLASSES, outputs
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import did_you_mean
+from defectline.components.train.decoders import DECODERS
+from defectline.components.train.settings import DECODER, DecoderName
 from defectline.components.train.weights import load_encoder
 
 SKIPS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
 """Encoder outputs at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 BOTTOM = "block_16_project"
-DECODER_FILTERS = (256, 128, 64, 32)
-EDGE_FILTERS = 16
-"""At full resolution."""
 
 
 def build_network(
@@ -24,6 +23,7 @@ def build_network(
     batch_norm_momentum: float = 0.9,
     encoder_weights: str = "none",
     classes: Sequence[str] = DEFAULT_CLASSES,
+    decoder: DecoderName = DECODER,
 ) -> keras.Model:
     """A network from pixel values to class probabilities.
 
@@ -38,16 +38,7 @@ def build_network(
     features = keras.Model(
         encoder.input, [encoder.get_layer(name).output for name in (*SKIPS, BOTTOM)], name="encoder"
     )
-    *skips, x = features(x)
-    # Every layer with weights has a name of its own: weights are found again by their names.
-    for filters, skip in zip(DECODER_FILTERS, reversed(skips), strict=True):
-        x = layers.Concatenate()([_upsample(x, filters), skip])
-    # The encoder begins at half resolution; a scratch of two pixels is outlined on the picture itself.
-    x = layers.Concatenate()([_upsample(x, EDGE_FILTERS), picture])
-    x = layers.Conv2D(EDGE_FILTERS, 3, padding="same", use_bias=False, name="edge")(x)
-    x = layers.BatchNormalization(name="edge_BN")(x)
-    x = layers.ReLU()(x)
-    x = layers.Conv2D(outputs(classes), 1, name="logits")(x)
+    x = DECODERS[decoder](picture, features(x), outputs(classes))
     # Under mixed precision the probabilities themselves must stay in float32.
     probabilities = layers.Softmax(dtype="float32", name="probability")(x)
     network = keras.Model(inputs, probabilities, name="unet")
@@ -55,16 +46,6 @@ def build_network(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
     return network
-
-
-def _upsample(x, filters: int):
-    """Twice the side, with `filters` channels."""
-    start = keras.initializers.RandomNormal(0.0, 0.02)
-    x = layers.Conv2DTranspose(
-        filters, 3, strides=2, padding="same", use_bias=False, kernel_initializer=start, name=f"up_{filters}"
-    )(x)
-    x = layers.BatchNormalization(name=f"up_{filters}_BN")(x)
-    return layers.ReLU()(x)
 
 
 def _encoder(image_size: int, weights: str) -> keras.Model:

@@ -21,6 +21,9 @@ KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
 """What they may be instead of a file."""
 FEW_DEFECTS = 64
 """Pictures with marked defects, from which on a network learns as well from the start."""
+DecoderName = Literal["pix2pix", "light"]
+DECODER: DecoderName = "pix2pix"
+"""The one that a network has by default."""
 FINE_TUNE_LEARNING_RATE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
@@ -118,6 +121,10 @@ DEFAULT_AUGMENTATION = Augmentation()
 class TrainSettings(_WhatParametersSet, Augmentation):
     """Defaults are for tens to hundreds of images from random weights."""
 
+    decoder: DecoderName = Field(
+        default=DECODER,
+        description="What finds the pixels: pix2pix, or light, which takes a third of the work.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
     )

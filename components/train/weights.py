@@ -53,9 +53,9 @@ def load_network(network: keras.Model, reference: str, classes: Sequence[str] = 
 
     Where there are several classes, an output is taken by the name of its class, and those of classes that
     the file does not name stay as they are, which is said. Raises SettingsError where the file is missing, is
-    another one, or where a layer's name or shape differs.
+    another one, or where a layer's name or shape differs, as with another decoder.
     """
-    fix = "Take the file from a bundle of this version of defectline."
+    fix = "Take the file from a bundle of this version of defectline, and set decoder as it was for that."
     with _fetched("init_from", reference) as path, _fitting("init_from", fix):
         last = network.get_layer(LAST)
         own, given, known = last.get_weights(), [], []

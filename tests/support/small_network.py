@@ -19,6 +19,7 @@ def build_small(
     batch_norm_momentum: float = 0.9,
     encoder_weights: str = "none",
     classes: Sequence[str] = DEFAULT_CLASSES,
+    decoder: str = "small",
 ) -> keras.Model:
     """Takes and gives what build_network does."""
     inputs = keras.Input((image_size, image_size, channels))

@@ -133,7 +133,7 @@ def test_evaluation_writes_alike(tmp_path, monkeypatch, tile):
 
 def test_the_network_and_what_openvino_runs_are_alike(tmp_path):
     keras.utils.set_random_seed(0)
-    network = build_network(64)
+    network = build_network(64, decoder="pix2pix")
     assert network.count_params() == 3_804_914
     layers = [type(layer).__name__ for layer in network.layers]
     assert digest([layers, [tuple(weight.shape) for weight in network.weights]]) == "275420e0c87a7cd7"

@@ -34,6 +34,7 @@ def test_weights_that_know_the_task_learn_at_a_lower_rate():
         ("epochs=3", "Set epochs with --set epochs="),
         ("learning_rate=inf", "finite"),
         ("optimizer=adamx", "'adamw' or 'sgd'"),
+        ("decoder=lite", "'pix2pix' or 'light'"),
         ("unfreeze_at_epoch=3", "nothing is frozen"),
         ("warmup=1", "less than 1"),
     ],

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from small_network import build_small
@@ -13,9 +14,11 @@ from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import Network
+from defectline.components.train.decoders import DECODERS
 from defectline.components.train.formats import export as exporting
 from defectline.components.train.formats.parity import TOLERANCE
 from defectline.components.train.network import build_network
+from defectline.components.train.settings import DECODER, DecoderName
 
 SIZE = 32
 
@@ -29,15 +32,19 @@ def _splits() -> dict[str, Split]:
     return {"train": Split(images, masks, np.arange(8)), "validation": Split(images, masks, np.arange(8, 12))}
 
 
-@pytest.fixture(scope="module")
-def network():
+def _build(decoder: DecoderName = DECODER) -> keras.Model:
     """Untrained, but with weights large enough for answers other than a half."""
-    network = build_network(SIZE)
+    network = build_network(SIZE, decoder=decoder)
     rng = np.random.default_rng(0)
     network.set_weights(
         [w + rng.normal(0, 0.05, w.shape) * (w.ndim == 4) for w in network.get_weights()],
     )
     return network
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return _build()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,11 @@ def exported(network, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_file_is_compared(exported):
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_file_is_compared(decoder, exported, tmp_path):
+    if decoder != DECODER:
+        exporting.export(_build(decoder), tmp_path, _splits(), IMAGING, seed=0)
+        exported = tmp_path
     content = json.loads((exported / "parity.json").read_text())
     assert content["pictures"] == 4
     assert set(content["files"]) == {"openvino", "onnx", "saved_model", "openvino_int8"}
