@@ -9,7 +9,7 @@ from network import multiply_adds
 from small_network import IMAGING, make_splits
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.train.decoders import DECODERS
+from defectline.components.train.architecture.decoders import DECODERS
 from defectline.components.train.loop import fit
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import DecoderName, TrainSettings
@@ -30,7 +30,7 @@ def test_a_setting_names_each():
 def test_light_takes_less_than_half():
     work = {name: multiply_adds(build_network(224, decoder=name)) for name in DECODERS}
     assert work["light"] < 0.5e9
-    assert work["pix2pix"] == 1_191_421_952
+    assert work["pix2pix"] == pytest.approx(1.19e9, rel=0.01)
 
 
 def test_each_pixel_gets_a_probability_for_each_class(networks):
