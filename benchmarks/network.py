@@ -26,7 +26,7 @@ from keras import layers
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.inference.engine import OpenVino, import_openvino
 from defectline.components.train import loop
-from defectline.components.train.architecture.decoders import DECODERS
+from defectline.components.train.decoders import DECODERS
 from defectline.components.train.formats.quantize import quantize
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import DecoderName, TrainSettings

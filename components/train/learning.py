@@ -69,7 +69,9 @@ def learn(
         pretrained = pretrain(splits, prepared, labels.good, settings, policy, replicas, store)
     if not len(labels.bad):
         assert pretrained is not None
-        network = build_network(imaging.image_size, imaging.channels, momentum, classes=classes)
+        network = build_network(
+            imaging.image_size, imaging.channels, momentum, classes=classes, decoder=settings.decoder
+        )
         take_over(network, pretrained.weights)
         return Learned(network, pretrained.history, pretrained.key)
     painting = judging = None

@@ -8,7 +8,7 @@ from keras import layers
 from defectline.components.common.classes import DEFAULT_CLASSES, outputs
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import did_you_mean
-from defectline.components.train.architecture.decoders import DECODERS
+from defectline.components.train.decoders import DECODERS
 from defectline.components.train.settings import DECODER, DecoderName
 from defectline.components.train.weights import load_encoder
 

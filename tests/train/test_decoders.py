@@ -9,7 +9,7 @@ from network import multiply_adds
 from small_network import IMAGING, make_splits
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.train.architecture.decoders import DECODERS
+from defectline.components.train.decoders import DECODERS
 from defectline.components.train.loop import fit
 from defectline.components.train.network import build_network
 from defectline.components.train.settings import DecoderName, TrainSettings
