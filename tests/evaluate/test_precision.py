@@ -18,27 +18,26 @@ from defectline.components.evaluate.step import evaluate
 def _counts(called: str = "OK NG", tp: int = 900, fp: int = 50, fn: int = 50) -> list[Count]:
     """A good picture and a defective one with what they were called; the pixels are the latter's."""
     good, bad = called.split()
-    return [
-        counted("OK", good),
-        counted("NG", bad, tp=tp, fp=fp, fn=fn),
-    ]
+    return [counted("OK", good, id="OK/1"), counted("NG", bad, tp=tp, fp=fp, fn=fn, id="NG/1")]
 
 
 @pytest.mark.parametrize(
     ("whole", "small", "lost"),
     [
         (_counts(), _counts(), ""),
-        (_counts(), _counts(tp=896), ""),
+        (_counts(), _counts(tp=892), ""),
         (_counts(), _counts(tp=940), ""),
         (_counts("NG OK"), _counts(), ""),
-        (_counts(), _counts(tp=890, fp=60, fn=60), "iou 0.881 for 0.900"),
-        (_counts(), _counts("OK OK"), "escape 1.000 for 0.000"),
-        (_counts(), _counts("NG NG"), "overkill 1.000 for 0.000"),
-        (_counts("NG NG"), _counts("OK OK"), "escape 1.000 for 0.000"),
-        (_counts(), _counts("NG OK", 0, 0, 0), "escape 1.000 for 0.000, overkill 1.000 for 0.000, iou 0.000"),
+        (_counts(), _counts(tp=880, fp=60, fn=60), "IoU 0.880 for 0.900"),
+        (_counts(), _counts("OK OK"), "the verdict of NG/1"),
+        (_counts(), _counts("NG NG"), "the verdict of OK/1"),
+        # As many are wrong, but another one.
+        (_counts("NG NG"), _counts("OK OK"), "the verdict of NG/1"),
+        (_counts(), _counts("NG OK", 0, 0, 0), "the verdict of OK/1, NG/1, IoU 0.000 for 0.900"),
+        (5 * _counts(), 5 * _counts("OK OK"), "the verdict of NG/1, NG/1, NG/1 and 2 more"),
         # Only good pictures, and nothing found on them: there is no IoU.
         (_counts()[:1], _counts()[:1], ""),
-        (_counts()[:1], _counts("NG NG")[:1], "overkill 1.000 for 0.000"),
+        (_counts()[:1], _counts("NG NG")[:1], "the verdict of OK/1"),
     ],
 )
 def test_int8_is_served_only_where_it_loses_nothing(whole, small, lost):
@@ -81,7 +80,7 @@ def test_everything_afterwards_uses_the_chosen_network(tmp_path, better):
     assert other.bundle.metrics["test"]["escape"] == other.bundle.metrics["validation"]["escape"] == 0
     assert {golden.verdict for golden in other.bundle.golden} == {"OK", "NG"}
     if better == "float32":
-        assert "worse on validation pictures: escape 1.000 for 0.000" in other.bundle.served_reason
+        assert "worse on validation pictures: the verdict of NG" in other.bundle.served_reason
 
 
 def test_a_champion_is_scored_by_the_network_that_it_serves(judged, tmp_path):
