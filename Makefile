@@ -92,7 +92,7 @@ lock: setup  ## compile requirements/*.txt from pyproject.toml
 bench: setup  ## measure speed and memory of the steps
 	$(BIN)/python benchmarks/data.py
 	@test -d samples || $(BIN)/defectline sample samples --pairs $(SAMPLE_PAIRS)
-	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS)
+	$(BIN)/python benchmarks/chain.py --set epochs=$(SAMPLE_EPOCHS) --set pretraining=none
 
 docs: setup  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/python tools/docs_site.py build

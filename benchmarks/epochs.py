@@ -4,7 +4,7 @@
 
 Both recipes train the same network on the training part of one fold, dealt as `defectline crossval` does,
 and after each epoch the defect IoU, pooled at probability 0.5, is taken over the fold's test part. Both start
-from random weights; with --init-from, today's starts from those (`defectline pretrain` makes some), whose own
+from random weights; with --init-from, today's starts from those (a store's `pretrained/` has some), whose own
 epochs do not count here. The curves go to --store as epochs.png.
 
 The older recipe, written again from its description: pictures scaled to 0..1 where the encoder expects -1..1,

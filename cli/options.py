@@ -8,7 +8,7 @@ import typer
 
 from defectline.cli import completion
 
-SOURCE_HELP = "s3://, gs://, file:// or a folder with OK/ NG/ OK_MSK/ NG_MSK/."
+SOURCE_HELP = "s3://, gs://, file:// or a folder of labelled images, as they are."
 
 Source = Annotated[str, typer.Option(help=SOURCE_HELP)]
 Store = Annotated[

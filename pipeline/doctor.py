@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.layout import RUNS
 from defectline.components.common.storage import Storage, open_storage
@@ -114,16 +113,15 @@ def _images() -> Iterator[Finding]:
 
 
 def _source(source: Storage) -> str:
-    found = {label: next(source.list(f"{label}/"), None) for label in LABELS}
-    for label, first in found.items():
-        if first is None:
-            raise DefectlineError(
-                f"{source.uri} has no {label} pictures.",
-                got=f"nothing in {label}/",
-                expected="OK/ and NG/ with pictures",
-                fix="Correct --source, or put pictures there.",
-            )
-        source.read(first.key)
+    first = next(iter(source.list("")), None)
+    if first is None:
+        raise DefectlineError(
+            f"{source.uri} is empty.",
+            got="no file",
+            expected="labelled images",
+            fix="Correct --source, or put images there.",
+        )
+    source.read(first.key)
     return f"{source.uri} can be read"
 
 

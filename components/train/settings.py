@@ -52,8 +52,8 @@ class _WhatParametersSet(BaseModel):
     """Like `encoder_weights` perhaps with `#sha256=…`, to check the file."""
     pretraining: Literal["auto", "always", "none"] = Field(
         default="auto",
-        description="Whether the network first learns synthetic defects in good pictures; auto: where less "
-        f"than {FEW_DEFECTS} pictures to train on have a marked one.",
+        description="Whether the network first learns synthetic defects in good images; auto: where fewer "
+        f"than {FEW_DEFECTS} images to train on have a marked one.",
     )
     quantize: bool = Field(
         default=True, description="Export in INT8 as well; it is served where it loses nothing."

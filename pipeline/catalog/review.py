@@ -127,8 +127,10 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             done = done._replace(there=done.there + 1)
         else:
             mask, key = _mask(store, item, source), _exported_key(item, item.decision.verdict)
-            # In this order no run reads a picture without its mask.
-            source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
+            # In this order no run reads a picture without its mask. Where good ones have none, one mask would
+            # make all others need one.
+            if item.decision.verdict == "NG" or labelled.masks_of_good:
+                source.write(f"{item.decision.verdict}_MSK/review-{item.frame.id}.png", mask)
             source.write(key, picture)
             _note(store, item, source)
             done.new.append(key)
@@ -141,6 +143,7 @@ class _Labelled:
     def __init__(self, source: Storage):
         self._source = source
         self.sizes = {found.key: found.size for label in LABELS for found in source.list(f"{label}/")}
+        self.masks_of_good = next(iter(source.list("OK_MSK/")), None) is not None
         self._digests: dict[str, str] = {}
 
     def labels_of(self, picture: bytes) -> set[str]:

@@ -56,6 +56,14 @@ def test_all_is_well_and_nothing_is_left(tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("image", ["good/1.png", "lines/a/1.png"])
+def test_any_layout_is_a_source(tmp_path, image):
+    (tmp_path / image).parent.mkdir(parents=True)
+    (tmp_path / image).write_bytes(b"an image")
+    status, found = examined("--source", tmp_path, "--store", tmp_path / "store")
+    assert (status, wrong(found)) == (0, [])
+
+
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
     status, found = examined("--store", tmp_path / "a/b")
     assert status == 0

@@ -41,8 +41,8 @@ class KServeSettings(BaseModel):
     review: str = ""
     """Store, s3:// or gs://, where the pods keep frames for people to review; empty for none."""
     review_secret: str = ""
-    """Secret with REVIEW_S3_KEYS or REVIEW_GCS_KEY, by which they write there; empty where the service
-    account itself has the rights."""
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or with key.json, to write there; empty where
+    the service account itself has the rights."""
     spread_over: str = "kubernetes.io/hostname"
     """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
     strategy: Literal["candidate", "canary"] = "candidate"

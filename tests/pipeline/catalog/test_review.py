@@ -358,6 +358,16 @@ class Full(FolderStorage):
         super().write(key, data)
 
 
+def test_where_good_images_have_no_masks_an_exported_one_gets_none(kept, source):
+    source.delete("OK_MSK/1.png")
+    accept(kept, "plates", NG, "NG", encode(_mask(True) * 255))
+    accept(kept, "plates", OK, "OK")
+    export(kept, "plates", source, print)
+    names = {found.key for found in source.list("")}
+    assert {f"OK/review-{OK}.png", f"NG/review-{NG}.png", f"NG_MSK/review-{NG}.png"} <= names
+    assert not any(name.startswith("OK_MSK/") for name in names)
+
+
 @pytest.mark.parametrize("writes", [0, 1])
 def test_an_export_that_is_cut_off_leaves_no_picture_without_its_mask(kept, source, writes):
     accept(kept, "plates", NG, "NG")

@@ -10,7 +10,7 @@ from typing import Self
 from defectline.components.common.errors import SettingsError
 
 VARIABLES = {
-    "KUBECONFIG": "the cluster, and an account with the rights below",
+    "KUBECONFIG": "the cluster, and an account with the rights above",
     "KFP_HOST": "the address of Kubeflow Pipelines' API",
     "KFP_TOKEN": "the bearer token, where the server wants one",
     "KFP_NAMESPACE": "the profile's namespace, on multi-user Kubeflow",
@@ -24,7 +24,7 @@ VARIABLES = {
     "E2E_TIMEOUT_S": "seconds for one run; `1800`",
     "E2E_MINUTE_S": "seconds that the cluster's minute takes, for the schedules; `60`",
     "E2E_SIZE": "pixels of an image's side; `64`",
-    "E2E_RESULTS": "where the summary, JUnit and what failures left go; `build/test-cluster`",
+    "E2E_RESULTS": "where the summary and what failures left go; `build/test-cluster`",
     "E2E_KEEP": "`1` leaves everything in place, to look at",
 }
 """Every variable, with what it is and its default."""
