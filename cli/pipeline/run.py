@@ -97,8 +97,9 @@ def _show_metrics(metrics: dict[str, Any]) -> None:
             {"ng": "NG pictures", "ok": "OK pictures"}.get(name, name),
             value,
             f"{spans[name][0]:.3f} to {spans[name][1]:.3f}" if spans.get(name) else "",
-            metrics["validation"][name],
-            champion[name] if champion else "",
+            # Of pictures without masks there may be some in one set alone.
+            metrics["validation"].get(name, ""),
+            champion.get(name, ""),
         )
         for name, value in metrics["test"].items()
     ]

@@ -80,7 +80,7 @@ class Bundle(_Frozen):
     imaging: ImagingSettings
     classes: tuple[str, ...] = DEFAULT_CLASSES
     """The kinds of defects that the network tells apart."""
-    supervision: Supervision = "masks"
+    supervision: Supervision | Literal[""] = ""
     """What it learned from."""
     threshold: float = Field(ge=0, le=1)
     """NG ⇔ score ≥ threshold."""

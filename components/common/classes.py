@@ -36,8 +36,10 @@ def supervision_of(defective: int, masked: int) -> Supervision:
     return "masks" if masked == defective else "some_masks" if masked else "image_labels"
 
 
-def describe_supervision(supervision: Supervision, classes: Sequence[str] = DEFAULT_CLASSES) -> str:
-    """In words.
+def describe_supervision(
+    supervision: Supervision | Literal[""], classes: Sequence[str] = DEFAULT_CLASSES
+) -> str:
+    """In words; "" where it is not known.
 
     >>> describe_supervision("some_masks"), describe_supervision("masks", ("dent", "scratch"))
     ('some masks', 'masks of 2 classes')

@@ -131,7 +131,7 @@ def open_dataset(folders: Path | Sequence[Path]) -> tuple[Prepared, dict[str, Sp
 
 def _is_outlined(bad: Sequence[Row]) -> bool:
     masked = {row.id for row in bad if row.masked}
-    return len(masked) > 1 or all(row.masked for row in bad)
+    return len(masked) > 1 or (bool(bad) and all(row.masked for row in bad))
 
 
 def _check_complete(shards: Sequence[Prepared]) -> None:

@@ -144,7 +144,7 @@ def evaluate(
             created="",
             imaging=network.imaging,
             classes=taken.classes,
-            supervision=content.get("supervision", "masks"),
+            supervision=content.get("supervision", ""),
             threshold=point.threshold,
             min_area_px=point.min_area_px,
             calibration_note=point.note,

@@ -315,6 +315,9 @@ def _again(
     row = old._replace(id=pair.id, label=pair.label, legend=pair.legend, group=pair.group)
     if not old.accepted and not old.areas:
         return row
+    if not old.accepted and old.label == "NG" and old.areas == "{}" and isinstance(record.mask, Sidecar):
+        # Whether anything is drawn stands there alone.
+        return None
     row = judge(_accepted(row), class_map, numbered, not isinstance(record.mask, Object))
     if isinstance(record.mask, Sidecar) and row.accepted != old.accepted:
         return None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defectline.components.common.classes import IGNORE, defect_mask
+from defectline.components.common.classes import defect_mask
 from defectline.components.common.images.imaging import (
     ImagingSettings,
     frame_grid,
@@ -57,8 +57,6 @@ def _prepare(
 ) -> ImageStats | None:
     image, pair = decode_image(image_bytes, imaging.channels), picture.packed.pair
     mask = names.truth(mask_bytes, image.shape[:2], pair)
-    if not pair.masked:
-        mask = np.full_like(mask, IGNORE)
     if imaging.tile:
         frame, size = prepare_frame(image, imaging), imaging.image_size
         for offset, (y, x) in enumerate(picture.tiles):

@@ -64,13 +64,12 @@ def preprocess(
         accepted = sorted(p for p in read_pairs(storage, snapshot) if p.accepted)
         names = Names.of(storage, taken, accepted)
         pairs = [p for p in accepted if p.split in ("train", "validation")]
-        if chosen.tile:
-            pairs = _with_masks(pairs)
         # Of all pairs, so that every shard says the same.
+        learned = _with_masks(pairs) if chosen.tile else pairs
         some_ignored = any(
-            not pair.masked or ignores(pair, taken.class_map) or _is_padded(pair, imaging) for pair in pairs
+            not pair.masked or ignores(pair, taken.class_map) or _is_padded(pair, imaging) for pair in learned
         )
-        masked = [pair.masked for pair in pairs if (pair.label, pair.split) == ("NG", "train")]
+        masked = [pair.masked for pair in learned if (pair.label, pair.split) == ("NG", "train")]
         pairs = pairs[shard * len(pairs) // shards : (shard + 1) * len(pairs) // shards]
 
         with Workers(max(map(_pixels, pairs), default=0), sum(map(_pixels, pairs))) as workers:
@@ -184,9 +183,12 @@ def _plan_tiles(
         workers, partial(find_defects, imaging=settings.imaging, names=names), storage, unsure, index_of
     )
     defects = dict(track(found, len(unsure), "looking for defects"))
+    # Without a mask there is none, but what the picture looks like counts.
     return {
-        picture: choose_tiles(picture, grid, defects.get(picture, []), settings.empty_tiles)
-        for picture, grid in grids.items()
+        pair.id: choose_tiles(pair.id, grids[pair.id], defects.get(pair.id, []), settings.empty_tiles)
+        if pair.masked
+        else []
+        for pair in pairs
     }
 
 

@@ -50,11 +50,10 @@ class TrainingState(keras.callbacks.Callback):
         checkpoints: Checkpoints | None,
         trackers: Sequence[Tracker],
         unknown: Collection[str] = (),
-        name: str = "train",
+        stage: Stage = TRAINING_STAGE,
     ):
         super().__init__()
-        self.name = name
-        """What is said begins with it."""
+        self.stage = stage
         self.unknown = unknown
         """Values that say nothing, because no picture has a mask to take them over."""
         self.settings, self.batches, self.checkpoints, self.trackers = (
@@ -109,8 +108,12 @@ class TrainingState(keras.callbacks.Callback):
         self.model.stop_training = self.done
         # Early enough to be stopped, and late enough for random weights to have begun.
         quarter = len(self.history) == max(3, self.settings.epochs // 4)
-        if quarter and not self.done and (advice := advise(self.history)):
-            say(f"{self.name}: WARNING: {advice}")
+        known = {
+            "synthetic": self.stage.name != TRAINING_STAGE.name,
+            "pretrained": self.stage.start is not None,
+        }
+        if quarter and not self.done and (advice := advise(self.history, **known)):
+            say(f"{self.stage.name}: WARNING: {advice}")
 
     def _check_finite(self, logs: Mapping[str, float], when: str) -> None:
         for name, value in logs.items():
@@ -182,7 +185,7 @@ def fit(
     validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
     ious = (("iou", splits["train"], stage.train), ("val_iou", splits["validation"], stage.validation))
     unknown = {name for name, split, painting in ious if not (split.outlined or painting)}
-    state = TrainingState(settings, batches, checkpoints, trackers, unknown, stage.name)
+    state = TrainingState(settings, batches, checkpoints, trackers, unknown, stage)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
         network = _start(imaging, settings, classes, stage.start)

@@ -50,14 +50,17 @@ TOP = 0.001
 """Share of a picture's pixels by which its label is judged."""
 
 
-def label_loss(probability, unmasked):
+def label_loss(probability, seen):
     """What the label of the pictures costs that are defective somewhere, a scalar: the mean over the batch of
     -log p, where p is the mean of the TOP highest probabilities of a picture.
 
-    `probability`, of a defect, is float32 (N, S, S); `unmasked`, (N,), is 1 for those pictures, else 0.
+    `probability`, of a defect, is float32 (N, S, S); `seen`, of the same shape, is 1 in those pictures where
+    a defect would count, and 0 elsewhere and in all others.
     """
-    flat = ops.reshape(probability, (-1, probability.shape[1] * probability.shape[2]))
-    highest, _ = ops.top_k(flat, max(1, round(TOP * flat.shape[1])), sorted=False)
+    pixels = probability.shape[1] * probability.shape[2]
+    unmasked = ops.cast(ops.sum(seen, axis=(1, 2)) > 0, "float32")
+    flat = ops.reshape(probability * seen, (-1, pixels))
+    highest, _ = ops.top_k(flat, max(1, round(TOP * pixels)), sorted=False)
     pooled = ops.clip(ops.mean(highest, axis=1), keras.config.epsilon(), 1.0)
     return -ops.sum(ops.log(pooled) * unmasked) / ops.maximum(1.0, ops.cast(ops.size(unmasked), "float32"))
 

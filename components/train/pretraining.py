@@ -96,7 +96,8 @@ def pretrain(
         content.update(images[row].tobytes() + masks[row].tobytes())
     rows = [prepared.rows[row] for row in good.tolist()]
     update = {"snapshot": "", "fingerprint": content.hexdigest(), "classes": DEFAULT_CLASSES, "rows": rows}
-    alike = prepared.model_copy(update={**update, "supervision": "good_only"})
+    # Whatever else the source has.
+    alike = prepared.model_copy(update={**update, "supervision": "good_only", "ignores": True})
     name = digest(alike, chosen, policy, replicas)
     key = pretrained_key(name[:12])
     if store and (found := _read(store, key)):

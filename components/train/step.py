@@ -86,7 +86,7 @@ def train(
             "fingerprint": prepared.fingerprint,
             "supervision": prepared.supervision,
             "epochs_run": len(history),
-            "advice": advise(history),
+            "advice": advise(history, prepared.supervision == "good_only", bool(learned.pretrained)),
             "precision": precision,
             "keras": keras.__version__,
         }

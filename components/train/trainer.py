@@ -50,18 +50,22 @@ class Trainer(keras.Model):
         if training:
             image, mask = self.augment(image, mask)
         probabilities = self.network(image, training=training)
-        return probabilities if self.several else defect_probability(probabilities), mask, *unmasked
+        found = probabilities if self.several else defect_probability(probabilities)
+        if not unmasked:
+            return found, mask
+        alone = unmasked[0][:, None, None]
+        return found, ops.where(alone > 0, float(IGNORE), mask), alone * ops.cast(mask != IGNORE, "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        probability, mask, *unmasked = y_pred
+        probability, mask, *seen = y_pred
         if self.several:
             loss = classes_loss(mask, probability)
         else:
             counts = self._counts(mask)
             loss = cross_entropy_and_dice(mask, probability, counts)
-        if unmasked:
+        if seen:
             defect = defect_probability(probability) if self.several else probability
-            loss = loss + label_loss(defect, *unmasked)
+            loss = loss + label_loss(defect, *seen)
         self.loss_mean.update_state(loss, sample_weight=ops.cast(ops.shape(mask)[0], "float32"))
         # Gradients of the replicas are summed.
         return loss / self.replicas

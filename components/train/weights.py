@@ -73,7 +73,8 @@ def load_network(network: keras.Model, reference: str, classes: Sequence[str] = 
         else:
             raise ValueError(f"a file named {path.name}")
         if other or (len(classes) > 1 and known != [*classes]):
-            last.set_weights(_match_outputs(own, given, classes, known))
+            axis = -2 if isinstance(last, keras.layers.Conv2DTranspose) else -1
+            last.set_weights(_match_outputs(own, given, classes, known, axis))
             say(f"train: {_compare(_name(reference), classes, known)}")
 
 
@@ -84,15 +85,17 @@ def _read_classes(path: Path) -> list[str]:
 
 
 def _match_outputs(
-    own: list[NDArray], given: list[NDArray], classes: Sequence[str], known: Sequence[str]
+    own: list[NDArray], given: list[NDArray], classes: Sequence[str], known: Sequence[str], axis: int
 ) -> list[NDArray]:
-    """The weights `own` of the last layer, each (..., 1 + K), in which the outputs of those of `classes` that
-    are `known` are as in `given`; with them that of good, which means little without any."""
+    """The weights `own` of the last layer, kernel and bias, in which the outputs of those of `classes` that
+    are `known` are as in `given`; with them that of good, which means little without any. `axis` is that of
+    the kernel's outputs."""
     found = [(here, known.index(name)) for here, name in enumerate(classes) if name in known]
     for mine, theirs in zip(own, given, strict=True) if found else ():
-        mine[..., GOOD] = theirs[..., GOOD]
+        mine, theirs = (np.moveaxis(each, axis if each.ndim > 1 else 0, 0) for each in (mine, theirs))
+        mine[GOOD] = theirs[GOOD]
         for here, there in found:
-            mine[..., 1 + here] = theirs[..., 1 + there]
+            mine[1 + here] = theirs[1 + there]
     return own
 
 

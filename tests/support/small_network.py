@@ -21,7 +21,7 @@ def build_small(
     classes: Sequence[str] = DEFAULT_CLASSES,
     decoder: str = "small",
 ) -> keras.Model:
-    """Takes and gives what build_network does."""
+    """Takes and gives what build_network does; the decoder "transposed" ends with such a layer."""
     inputs = keras.Input((image_size, image_size, channels))
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     first = keras.Input((image_size, image_size, channels))
@@ -31,7 +31,8 @@ def build_small(
     y = layers.Conv2D(8, 3, padding="same", name="block_1_project")(y)
     x = keras.Model(first, y, name="encoder")(x)
     x = layers.UpSampling2D()(x)
-    x = layers.Conv2D(outputs(classes), 3, padding="same", name="logits")(x)
+    last = layers.Conv2DTranspose if decoder == "transposed" else layers.Conv2D
+    x = last(outputs(classes), 3, padding="same", name="logits")(x)
     return keras.Model(inputs, layers.Softmax(dtype="float32")(x), name="unet")
 
 

@@ -81,7 +81,9 @@ def test_training_stops_when_nothing_gets_better(splits):
 def test_it_says_while_it_trains_that_it_does_not_learn(splits, capsys, monkeypatch, iou):
     monkeypatch.setattr(loop.Trainer, "get_metrics_result", lambda _: {"loss": 1.0, "iou": iou})
     fit(splits, IMAGING, TrainSettings(epochs=5))
-    warning = "train: WARNING: The network did not begin to learn: validation IoU 0 in each of 3 epochs"
+    warning = (
+        "train: WARNING: The network did not begin to learn: validation IoU below 0.01 in each of 3 epochs"
+    )
     assert capsys.readouterr().out.count(warning) == (0 if iou else 1)
 
 

@@ -64,7 +64,13 @@ def test_a_label_alone_is_judged_by_the_most_likely_pixels():
     probability = np.full((3, 50, 40), 0.1, np.float32)
     probability[0, 7, 3], probability[0, 30, 20], probability[1] = 0.8, 0.6, 0.9
     # 0.1 % of 2000 pixels are two.
-    loss = float(label_loss(ops.array(probability), ops.array([1.0, 0.0, 1.0])))
+    seen = np.ones((3, 50, 40), np.float32)
+    seen[1] = 0
+    loss = float(label_loss(ops.array(probability), ops.array(seen)))
     assert loss == pytest.approx(-(np.log(0.7) + np.log(0.1)) / 3, abs=1e-5)
-    assert float(label_loss(ops.array(probability), ops.zeros(3))) == 0
-    assert float(label_loss(ops.zeros((0, 50, 40)), ops.zeros(0))) == 0
+    # What is seen where nothing counts says nothing.
+    seen[0, :10] = 0
+    loss = float(label_loss(ops.array(probability), ops.array(seen)))
+    assert loss == pytest.approx(-(np.log(0.35) + np.log(0.1)) / 3, abs=1e-5)
+    assert float(label_loss(ops.array(probability), ops.zeros((3, 50, 40)))) == 0
+    assert float(label_loss(ops.zeros((0, 50, 40)), ops.zeros((0, 50, 40)))) == 0

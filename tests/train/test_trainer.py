@@ -72,9 +72,23 @@ def test_of_a_picture_without_a_mask_the_label_alone_is_in_the_loss(classes):
     answer = ops.array(both if len(classes) > 1 else 1 - good)
     given = answer, ops.array(mask)
     without = float(trainer.compute_loss(y_pred=given))
-    assert float(trainer.compute_loss(y_pred=(*given, ops.zeros(2)))) == pytest.approx(without)
+    seen = np.zeros((2, 8, 8), np.float32)
+    assert float(trainer.compute_loss(y_pred=(*given, ops.array(seen)))) == pytest.approx(without)
+    seen[1] = 1
     label = -np.log(1 - good[1].min()) / 2
-    assert float(trainer.compute_loss(y_pred=(*given, ops.array([0.0, 1.0])))) == pytest.approx(
+    assert float(trainer.compute_loss(y_pred=(*given, ops.array(seen)))) == pytest.approx(
         without + label, abs=1e-5
     )
-    assert trainer.compute_metrics(None, None, (*given, ops.array([0.0, 1.0]))).keys() == {"loss", "iou"}
+    assert trainer.compute_metrics(None, None, (*given, ops.array(seen))).keys() == {"loss", "iou"}
+
+
+def test_of_a_picture_without_a_mask_nothing_counts_but_its_label_where_a_defect_would():
+    trainer = Trainer(build_small(32), seed=0, ignores=True)
+    images, masks = np.zeros((2, 32, 32, 1), np.uint8), np.zeros((2, 32, 32), np.uint8)
+    masks[:, :10] = 255
+    masks[0, 20:25] = 1
+    _, mask, seen = trainer((images, masks, np.array([False, True])))
+    assert np.array_equal(mask[0], masks[0])
+    assert (np.array(mask[1]) == 255).all()
+    assert not np.array(seen)[0].any()
+    assert np.array_equal(seen[1], masks[1] == 0)

@@ -84,15 +84,22 @@ def test_weights_of_other_classes_give_all_but_the_last_layer(saved, name, capsy
 
 def outputs_of(network: keras.Model) -> list[tuple]:
     """The weights of each output, from good on."""
-    kernel, bias = network.get_layer("logits").get_weights()
-    return [(*kernel[..., n].ravel(), bias[n]) for n in range(kernel.shape[-1])]
+    last = network.get_layer("logits")
+    kernel, bias = last.get_weights()
+    kernels = np.moveaxis(kernel, 2 if isinstance(last, keras.layers.Conv2DTranspose) else 3, 0)
+    return [(*one.ravel(), own) for one, own in zip(kernels, bias, strict=True)]
+
+
+@pytest.fixture(scope="module", params=["small", "transposed"])
+def decoder(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def of_three(tmp_path_factory) -> tuple[list[tuple], Path]:
+def of_three(decoder, tmp_path_factory) -> tuple[list[tuple], Path]:
     """The outputs of a network for dent, scratch and stain; the folder of its c.keras and c.weights.h5."""
     folder, classes = tmp_path_factory.mktemp("three"), ("dent", "scratch", "stain")
-    network = build_small(32, classes=classes)
+    network = build_small(32, classes=classes, decoder=decoder)
     kernel, bias = network.get_layer("logits").get_weights()
     network.get_layer("logits").set_weights([kernel, np.add(bias, [1, 2, 3, 4])])
     weights.save_network(network, folder / "c.keras", classes)
@@ -113,9 +120,9 @@ def of_three(tmp_path_factory) -> tuple[list[tuple], Path]:
         (("defect",), [None] * 2, "its last layer is learned from the start"),
     ],
 )
-def test_outputs_are_taken_by_the_names_of_classes(of_three, capsys, classes, taken, says):
+def test_outputs_are_taken_by_the_names_of_classes(of_three, decoder, capsys, classes, taken, says):
     given, folder = of_three
-    network = build_small(32, classes=classes)
+    network = build_small(32, classes=classes, decoder=decoder)
     before = outputs_of(network)
     weights.load_network(network, str(folder / "c.keras"), classes)
     wanted = [own if there is None else given[there] for own, there in zip(before, taken, strict=True)]
@@ -124,9 +131,9 @@ def test_outputs_are_taken_by_the_names_of_classes(of_three, capsys, classes, ta
     assert says in said if says else not said
 
 
-def test_weights_without_names_give_no_output_of_several_classes(of_three, capsys):
+def test_weights_without_names_give_no_output_of_several_classes(of_three, decoder, capsys):
     classes = ("dent", "scratch", "stain")
-    network = build_small(32, classes=classes)
+    network = build_small(32, classes=classes, decoder=decoder)
     before = outputs_of(network)
     weights.load_network(network, str(of_three[1] / "c.weights.h5"), classes)
     assert outputs_of(network) == before

@@ -21,6 +21,9 @@ from defectline.components.ingest.readers.base import Drawing, Layout, Listing, 
 from defectline.components.ingest.roi import Regions
 from defectline.components.ingest.settings import IngestSettings
 
+BY_FOLDERS = ("folders", "mvtec", "kolektor")
+"""Layouts in which nothing but its place says what a file is."""
+
 
 class Labels(NamedTuple):
     """The labels of a source."""
@@ -57,7 +60,7 @@ def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) ->
     pictures += [(row.image_key, row.id.removeprefix(f"{row.label}/")) for row in layout.rejected]
     notes = [*layout.notes, *regions.tell_unused(pictures)]
     layout = Layout(records, rejected, ignored, notes)
-    check_masks(listing, layout)
+    check_masks(listing, layout, () if reader.NAME in BY_FOLDERS else {image for image, _ in pictures})
     return Labels(reader.NAME, why, layout)
 
 

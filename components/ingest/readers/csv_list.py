@@ -100,15 +100,19 @@ def parse(data: bytes, source: str = "") -> list[Row]:
     except csv.Error as error:
         raise _malformed(f"{error} in line {reader.line_num}") from error
     _check_values(rows, columns)
-    # Where masks alone say it, a picture without one is good; but the name of a defect says it as well.
+    # Where masks alone say it, a picture without one is good.
     silent = "" if "label" in columns else "OK"
-    return [
-        row._replace(
-            label=_label(row.label) or ("" if row.mask else "NG" if row.kind else silent),
-            split=_split(row.split),
-        )
-        for row in rows
-    ]
+    return [_with_label(row, silent)._replace(split=_split(row.split)) for row in rows]
+
+
+def _with_label(row: Row, silent: str) -> Row:
+    """Without a label and a mask, the name of a defect says it as well."""
+    label = _label(row.label)
+    if label or row.mask:
+        return row._replace(label=label)
+    if means_good(row.kind):
+        return row._replace(label="OK", kind="")
+    return row._replace(label="NG" if row.kind else silent)
 
 
 def _rows(reader: Iterator[list[str]], columns: Sequence[str], source: str) -> Iterator[Row]:

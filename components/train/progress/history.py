@@ -18,15 +18,21 @@ BEGUN = 0.01
 """Least validation IoU of a network that finds something of the defects."""
 
 
-def advise(history: list[dict]) -> str:
+def advise(history: list[dict], synthetic: bool = False, pretrained: bool = False) -> str:
     """What helps a network that did not begin to learn in these epochs; "" where it did, or no validation IoU
-    tells."""
+    tells. `synthetic` says that they are of synthetic defects, `pretrained` that such were learned before."""
     if any(row.get("val_iou", 1.0) >= BEGUN for row in history):
         return ""
+    if synthetic:
+        ways = ["more steps (training=pretraining_steps=…)", "more good images"]
+    else:
+        ways = [
+            "more steps (epochs, or a smaller batch_size)",
+            *([] if pretrained else ["pretraining=always"]),
+        ]
     return (
-        f"The network did not begin to learn: validation IoU 0 in each of {len(history)} epochs. Try more "
-        "steps (epochs, or a smaller batch_size), pretraining=always, or weights to start from (init_from, "
-        "encoder_weights)."
+        f"The network did not begin to learn: validation IoU below {BEGUN} in each of {len(history)} epochs. "
+        f"Try {', '.join(ways)}, or weights to start from (init_from, encoder_weights)."
     )
 
 

@@ -39,9 +39,11 @@ class TensorBoard:
 
         for prefix, writer in self.writers.items():
             with writer.as_default(step=int(row["epoch"])):
+                # There is no IoU where no mask tells it.
                 for name in ("loss", "iou"):
-                    value = tf.constant(row[prefix + name], tf.float32)
-                    tf.summary.write(f"epoch_{name}", value, metadata=self.kind)
+                    if prefix + name in row:
+                        value = tf.constant(row[prefix + name], tf.float32)
+                        tf.summary.write(f"epoch_{name}", value, metadata=self.kind)
             writer.flush()
 
 

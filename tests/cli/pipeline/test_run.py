@@ -54,6 +54,20 @@ def test_the_end_of_a_run_that_the_gate_refused(factory, parameters, capsys):
     assert "next     Try more steps." in capsys.readouterr().out
 
 
+def test_what_only_the_test_pictures_have_is_shown_alone(factory, parameters, capsys):
+    ran = factory.runs[0]
+    outcome, key = read_outcome(factory.store, ran.run), f"runs/{ran.run}/metrics.json"
+    before = factory.store.read(key)
+    metrics = json.loads(before)
+    metrics["test"]["ng_masked"] = 3
+    factory.store.write(key, json.dumps(metrics).encode())
+    try:
+        show_run(LocalRun(ran.run, outcome, STEPS), parameters)
+    finally:
+        factory.store.write(key, before)
+    assert ["ng_masked", "3"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
 def test_nothing_new(factory, parameters, capsys):
     show_run(LocalRun("run-2", Outcome(state="nothing_new", reason="no new images"), STEPS), parameters)
     shown = capsys.readouterr().out

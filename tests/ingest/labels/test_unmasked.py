@@ -30,7 +30,15 @@ def empty(keys: list[str]) -> dict[str, bytes | str]:
         (empty([*FOUR, "elsewhere/5.png", "NG_MSK/readme.txt"]), ["NG/2.png", "NG/3.png"]),
         (empty(CLASSES), ["crack/2.png", "dent/3.png"]),
         (empty([*CLASSES, "marks/4.png"]), ["crack/2.png", "dent/3.png", "marks/4.png"]),
+        (empty(["good/1.png", "mass/2.png"]), ["mass/2.png"]),
         (CSV, ["cam/2.png"]),
+        (
+            {
+                "labels.csv": "image,label\nmask_line/1.png,OK\nmask_line/2.png,NG\n",
+                **empty(["mask_line/1.png", "mask_line/2.png"]),
+            },
+            ["mask_line/2.png"],
+        ),
     ],
 )
 def test_pictures_may_have_no_masks(tmp_path: Path, files: dict[str, bytes | str], found: list[str]):

@@ -134,3 +134,11 @@ def test_a_source_without_the_table_does_not_fit(tmp_path: Path):
     assert not csv_list.fits(found)
     with pytest.raises(SourceError, match=r"no labels.csv"):
         csv_list.read(found)
+
+
+@pytest.mark.parametrize("kind", ["good", "OK"])
+@pytest.mark.parametrize("columns", ["image,mask,class", "image,label,mask,class"])
+def test_a_class_that_means_good_is_not_a_defect(tmp_path: Path, kind: str, columns: str):
+    empty = "," * columns.count(",")
+    (one,) = read(tmp_path, f"{columns}\ncam/1.png{empty}{kind}\n").records
+    assert (one.label, one.legend) == ("OK", "")

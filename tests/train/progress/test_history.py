@@ -49,6 +49,9 @@ def test_a_network_that_never_found_anything_did_not_begin_to_learn():
     assert "each of 3 epochs" in advice
     for way in ("epochs", "batch_size", "pretraining=always", "init_from", "encoder_weights"):
         assert way in advice
+    assert "pretraining=always" not in advise(nothing, pretrained=True)
+    assert "pretraining_steps" in advise(nothing, synthetic=True)
+    assert "batch_size" not in advise(nothing, synthetic=True)
     assert advise([*nothing, {"epoch": 4, "val_loss": 1.6, "val_iou": 0.02}]) == ""
     # Without masks there is no IoU to tell by.
     assert advise([{"epoch": 1, "val_loss": 1.7}]) == ""

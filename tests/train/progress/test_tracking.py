@@ -17,6 +17,8 @@ def test_tensorboard_files_hold_the_course(tmp_path):
     with tracked("name", {}, tmp_path) as trackers:
         for row in ROWS:
             trackers[0].log(row)
+        # Where no mask tells an IoU, there is none.
+        trackers[0].log({"epoch": 3, "loss": 0.3, "val_loss": 0.6})
     found = {}
     for path in tmp_path.glob("*/events*"):
         for record in tf.data.TFRecordDataset(str(path)):
@@ -26,7 +28,8 @@ def test_tensorboard_files_hold_the_course(tmp_path):
                 found[path.parent.name, value.tag, event.step] = float(tf.make_ndarray(value.tensor))
     assert found["train", "epoch_loss", 2] == 0.5
     assert found["validation", "epoch_iou", 1] == pytest.approx(0.1)
-    assert len(found) == 8
+    assert found["validation", "epoch_loss", 3] == pytest.approx(0.6)
+    assert len(found) == 10
 
 
 @pytest.fixture
