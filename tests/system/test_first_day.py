@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import defectline
+from PIL import Image
 
 from defectline.components.common.images.sample import generate_samples
 
@@ -29,18 +31,17 @@ def run(source: Path, store: Path) -> tuple[str, dict[str, dict]]:
     return done.stdout, {rule["name"]: rule for rule in json.loads((newest / "gate.json").read_text())}
 
 
-def add(drawn: Path, source: Path, numbers: range) -> None:
-    for folder in ("NG", "NG_MSK"):
-        (source / folder).mkdir(exist_ok=True)
-        for path in sorted((drawn / folder).iterdir())[numbers.start : numbers.stop]:
-            shutil.copy(path, source / folder)
+def copied(drawn: Path, source: Path, folder: str, count: int) -> list[Path]:
+    """The first files of a folder that is added to the source."""
+    (source / folder).mkdir(exist_ok=True)
+    return [Path(shutil.copy(path, source / folder)) for path in sorted((drawn / folder).iterdir())[:count]]
 
 
 @pytest.mark.slow
-def test_good_pictures_alone_and_then_a_few_defects(tmp_path):
-    generate_samples(tmp_path / "drawn", pairs=40, size=64)
-    source, store = tmp_path / "source", tmp_path / "store"
-    shutil.copytree(tmp_path / "drawn/OK", source / "OK")
+def test_good_pictures_then_labels_then_masks_and_classes(tmp_path):
+    drawn, source, store = (tmp_path / name for name in ("drawn", "source", "store"))
+    generate_samples(drawn, pairs=40, size=64)
+    shutil.copytree(drawn / "OK", source / "OK")
 
     said, rules = run(source, store)
     assert "synthetic defects in good pictures are all it learns" in said
@@ -48,10 +49,25 @@ def test_good_pictures_alone_and_then_a_few_defects(tmp_path):
     assert "nobody knows how many defects escape" in rules["max_escape"]["reason"]
     assert rules["max_overkill"]["got"] is not None
 
-    add(tmp_path / "drawn", source, range(0, 3))
+    copied(drawn, source, "NG", 15)
     said, rules = run(source, store)
-    assert "3 defective pictures, which all train" in said
+    assert "none of the 15 NG pictures has a mask: their label alone is learned" in said
     # The good pictures are the same, and so is what was learned from them.
     assert "was learned from the same good pictures" in said
-    assert "nobody knows how many defects escape" in rules["max_escape"]["reason"]
     assert rules["champion_overkill"]["got"] is not None
+    assert rules["max_escape"]["got"] is not None
+    assert rules["min_iou"]["reason"] == "cannot be judged: no masks"
+
+    for number, path in enumerate(copied(drawn, source, "NG_MSK", 10)):
+        with Image.open(path) as mask:
+            marked = np.asarray(mask.convert("L")) > 127
+        Image.fromarray(marked.astype(np.uint8) * (1 + number % 2)).save(path)
+    (source / "classes.csv").write_text("value,name\n1,dent\n2,scratch\n")
+    said, rules = run(source, store)
+    assert "train: classes dent, scratch" in said
+    assert "defective pictures have no mask, but their label" in said
+    assert rules["min_iou"]["got"] is not None
+
+    shown = defectline("models", "--store", store).stdout
+    for learned_from in ("good only", "image labels", "some masks of 2 classes"):
+        assert learned_from in shown
