@@ -128,7 +128,7 @@ def test_defects_are_found_from_labels_alone(splits, masked):
     images, masks = (np.concatenate(part.parts) for part in (whole.images, whole.masks))
     unmasked = np.array([number % 2 == 0 and number // 2 >= masked for number in range(9)])
     hidden = masks.copy()
-    hidden[unmasked] = 255
+    hidden[unmasked] = 0
     arrays = ConcatenatedArray([images]), ConcatenatedArray([hidden])
     parts = {
         name: Split(*arrays, split.rows, unmasked, outlined=bool(masked and name == "train"))
