@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defectline.components.common.bundle import Bundle, bundle_roi, read_bundle
+from defectline.components.common.classes import describe_supervision
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.inference.inspection import Network
@@ -28,6 +29,8 @@ class ChampionResult(NamedTuple):
     note: str
     """Why there are none, or what is special about them."""
     same_classes: bool = True
+    learned_from: str = ""
+    """What the champion learned from, in words; "" where that is not known."""
 
 
 def score_champion(
@@ -59,7 +62,8 @@ def score_champion(
                 )
                 note = "; ".join(filter(None, (note, other)))
             scored = score(network, point, storage, unseen, names, "judging the champion")
-            return ChampionResult(scored, note, same)
+            learned_from = describe_supervision(bundle.supervision, bundle.classes)
+            return ChampionResult(scored, note, same, learned_from)
         except (BundleError, UnreadableImage) as error:
             # The copy that was looked at is gone by the time this is read.
             what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))

@@ -84,6 +84,7 @@ def write_model(
     content = {
         "imaging": {"image_size": size, "channels": channels, "enhance": False, "tile": tile},
         "training": {"epochs": 5, "seed": 0, "encoder_weights": "none"},
+        "supervision": "masks",
         "epochs_run": 5,
     }
     (folder / "model.json").write_text(json.dumps(content))
