@@ -3,8 +3,8 @@
 A shard is a folder:
 
     images.npy      uint8 (N, S, S, C)
-    masks.npy       uint8 (N, S, S), 0 good, 1 to K the classes, 255 does not count; 255 everywhere in a
-                    picture whose label alone is known
+    masks.npy       uint8 (N, S, S), 0 good, 1 to K the classes, 255 does not count; where the label
+                    alone is known, 0 is not known
     dataset.json    a `Prepared`
     statistics.json what the shard's training pictures look like
 

@@ -20,7 +20,7 @@ WEIGHTS = {
 KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
 """What they may be instead of a file."""
 FEW_DEFECTS = 64
-"""Pictures with marked defects, from which on a network learns as well from the start."""
+"""Pictures with marked defects: with fewer, `auto` begins with synthetic ones. Not measured."""
 DecoderName = Literal["pix2pix", "light"]
 DECODER: DecoderName = "pix2pix"
 """The one that a network has by default."""

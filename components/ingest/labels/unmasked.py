@@ -1,7 +1,6 @@
 """NG pictures without masks: meant so, or are their masks there and were not found?"""
 
 import re
-from collections import Counter
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
@@ -22,9 +21,7 @@ def check_masks(listing: Listing, layout: Layout, named: Collection[str] = ()) -
     if not bad or any(record.mask for record in layout.records if record.label != "OK"):
         return
     alone = [row.mask_key for row in layout.rejected if row.mask_key and not row.image_key]
-    folders = Counter(
-        str(PurePosixPath(item.key).parent) for item in listing.objects if _is_picture(item.key)
-    )
+    folders = {str(PurePosixPath(item.key).parent) for item in listing.objects if _is_picture(item.key)}
     inside = {folder for folder in folders if any(map(_says_masks, PurePosixPath(folder).parts))}
     found = sorted(
         {key for key in alone if _is_picture(key)}
@@ -36,7 +33,7 @@ def check_masks(listing: Listing, layout: Layout, named: Collection[str] = ()) -
             got=f"{len(bad)} NG pictures, and {len(found)} files that seem to be masks, such as {found[0]}",
             expected="masks called as their pictures, in folders that docs/data.md names; or none at all",
             fix="Correct the names of the files or of their folder. If these are not masks, or the labels "
-            "alone shall be learned, move them elsewhere.",
+            "alone are to be learned, move them elsewhere.",
         )
 
 
