@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -93,9 +93,10 @@ def list_settings(kind: type[BaseModel]) -> str:
     return " ".join(f"{name}={field.default}" for name, field in kind.model_fields.items())
 
 
-def select(kind: type[BaseModel], settings: BaseModel) -> dict[str, Any]:
-    """Those of the `settings` that are fields of `kind`."""
-    return settings.model_dump(include=set(kind.model_fields))
+def select(kind: type[BaseModel], settings: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the `settings` that are fields of `kind`, in its order."""
+    values = settings.model_dump() if isinstance(settings, BaseModel) else settings
+    return {name: values[name] for name in kind.model_fields if name in values}
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:

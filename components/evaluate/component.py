@@ -29,17 +29,11 @@ def evaluate(
     from pathlib import Path
 
     from defectline.components.common.classes import LABELS
+    from defectline.components.common.settings import select
+    from defectline.components.evaluate.settings import EvaluateSettings
     from defectline.components.evaluate.step import evaluate as run_step
 
-    settings = {
-        "min_iou": min_iou,
-        "max_escape": max_escape,
-        "max_overkill": max_overkill,
-        "escape_cost": escape_cost,
-        "grade_a_px": grade_a_px,
-        "grade_b_px": grade_b_px,
-        "by_class": by_class,
-    }
+    settings = select(EvaluateSettings, locals())
     result = run_step(
         store,
         snapshot,

@@ -13,7 +13,7 @@ from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.classes import LEAST, ClassMetrics
 from defectline.components.evaluate.metrics import Count, summarize, summarize_classes
 from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
-from defectline.components.evaluate.settings import EvaluateSettings, Limit
+from defectline.components.evaluate.settings import EvaluateSettings, read_by_class
 
 IOU_MARGIN = 0.05
 """Outlines may fit by so much less: a mask drawn twice by hand differs by more."""
@@ -96,28 +96,29 @@ def _known(label: str, judged: Collection[str], rule: Rule) -> Rule:
 def _of_classes(counts: Sequence[Count], settings: EvaluateSettings, classes: Sequence[str]) -> list[Rule]:
     """The limits of single classes; and each class that the test pictures say too little of, limit or not."""
     rules = []
-    found = summarize_classes(counts, classes)
-    limits: tuple[tuple[Limit, str, str], ...] = (
-        ("max_escape", "escape", "parts with this defect pass as good"),
-        ("min_iou", "iou", ""),
-    )
-    for name, metrics in found.items():
-        own = [(limit, key, trouble) for limit, key, trouble in limits if name in settings.of_classes(limit)]
-        for limit, key, trouble in own:
-            highest, found_is = settings.of_classes(limit)[name], getattr(metrics, key)
-            rule = (
-                _at_most(f"{limit}.{name}", found_is, highest, trouble)
-                if limit == "max_escape"
-                else _at_least(f"{limit}.{name}", found_is, highest)
-            )
-            rule = rule._replace(passed=False, reason=_rare(metrics)) if metrics.rare else rule
-            rules.append(rule if limit == "max_escape" else _of_pixels(rule, counts))
+    for name, metrics in summarize_classes(counts, classes).items():
+        own: list[Rule] = []
+        for (limit, of), needed in read_by_class(settings.by_class).items():
+            if of != name or limit == "escape_cost":
+                continue
+            if limit.startswith("max_"):
+                trouble = "parts with this defect pass as good"
+                rule = _at_most(f"{limit}.{name}", metrics.escape, needed, trouble)
+                own.append(_unless_rare(rule, metrics))
+            else:
+                rule = _at_least(f"{limit}.{name}", metrics.iou, needed)
+                own.append(_of_pixels(_unless_rare(rule, metrics), counts))
         if metrics.rare and not own:
             few = Rule(
                 f"class.{name}", float(metrics.pictures), f"{LEAST} pictures to judge", True, _rare(metrics)
             )
-            rules.append(few)
+            own.append(few)
+        rules += own
     return rules
+
+
+def _unless_rare(rule: Rule, metrics: ClassMetrics) -> Rule:
+    return rule._replace(passed=False, reason=_rare(metrics)) if metrics.rare else rule
 
 
 def _rare(metrics: ClassMetrics) -> str:

@@ -76,8 +76,8 @@ class EvaluateSettings(BaseModel):
 
     by_class: Annotated[str, AfterValidator(_readable)] = Field(
         default="",
-        description="Limits and costs of single classes: max_escape.crack=0.02, min_iou.dent=0.3, "
-        "escape_cost.crack=10.",
+        description="Limits and costs of single classes, as in max_escape.crack=0.02, escape_cost.crack=10; "
+        "for the least IoU as well.",
     )
 
     def of_classes(self, limit: Limit) -> dict[str, float]:

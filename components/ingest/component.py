@@ -24,17 +24,11 @@ def ingest(
     """
     from pathlib import Path
 
+    from defectline.components.common.settings import select
+    from defectline.components.ingest.settings import IngestSettings
     from defectline.components.ingest.step import ingest as run_step
 
-    settings = {
-        "min_new_images": min_new_images,
-        "max_rejected": max_rejected,
-        "force": force,
-        "masks": masks,
-        "group_by": group_by,
-        "layout": layout,
-        "class_map": class_map,
-    }
+    settings = select(IngestSettings, locals())
     return run_step(
         source,
         store,

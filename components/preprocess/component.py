@@ -19,14 +19,9 @@ def preprocess(
     """Prepares one shard of the arrays to train on from a snapshot."""
     from pathlib import Path
 
+    from defectline.components.common.settings import select
+    from defectline.components.preprocess.settings import PreprocessSettings
     from defectline.components.preprocess.step import preprocess as run_step
 
-    settings = {
-        "image_size": image_size,
-        "channels": channels,
-        "enhance": enhance,
-        "resize": resize,
-        "tile": tile,
-        "empty_tiles": empty_tiles,
-    }
+    settings = select(PreprocessSettings, locals())
     run_step(store, snapshot, Path(dataset.path), settings, shard, shards)

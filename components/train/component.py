@@ -22,18 +22,11 @@ def train(
     """Trains the U-Net on all shards of a dataset and exports it in every format."""
     from pathlib import Path
 
+    from defectline.components.common.settings import select
+    from defectline.components.train.settings import TrainParameters
     from defectline.components.train.step import train as run_step
 
-    settings = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "encoder_weights": encoder_weights,
-        "quantize": quantize,
-        "init_from": init_from,
-        "pretraining": pretraining,
-        "training": training,
-    }
+    settings = select(TrainParameters, locals())
     best = run_step(
         [Path(dataset.path) for dataset in datasets],
         Path(model.path),

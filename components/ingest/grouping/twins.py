@@ -35,7 +35,8 @@ MAY_BE = 0.45
 """Cosine of two spectra, below which two pictures are not compared in detail."""
 BEST = 8
 """Candidates of a picture that are compared in detail."""
-BLOCK = 4096
+BLOCK = 512
+"""Pictures, or pairs of them, at a time: more is no faster and takes more memory."""
 
 
 def join_twins(pairs: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
