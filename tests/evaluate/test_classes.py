@@ -198,6 +198,7 @@ def test_a_champion_of_other_classes_is_compared_by_its_verdicts(kinds, tmp_path
     champion = tmp_path / "champion"
     judge_kinds(kinds, champion, "champion")
     target = store / "models/defects/v1"
+    target.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads((champion / "bundle/bundle.json").read_text())
     content["classes"] = ["crack", "hole"]
     (champion / "bundle/bundle.json").write_text(json.dumps(content))

@@ -70,6 +70,24 @@ def write_float32(network: keras.Model, folder: Path, classes: Sequence[str] = D
     for name in ("openvino", "onnx", "saved_model"):
         (folder / FILES[name]).parent.mkdir(parents=True, exist_ok=True)
     save_network(network, folder / "model.keras", classes)
-    network.export(str(folder / FILES["saved_model"]), format="tf_saved_model", verbose=False)
-    network.export(str(folder / FILES["onnx"]), format="onnx", verbose=False)
-    network.export(str(folder / FILES["openvino"]), format="openvino", verbose=False)
+    saved = str(folder / FILES["saved_model"])
+    network.export(saved, format="tf_saved_model", verbose=False)
+    if keras.backend.backend() == "tensorflow":
+        _convert(saved, network, folder)
+        return
+    for name in ("onnx", "openvino"):
+        network.export(str(folder / FILES[name]), format=name, verbose=False)
+
+
+def _convert(saved: str, network: keras.Model, folder: Path) -> None:
+    """Make the ONNX and OpenVINO files from the SavedModel: Keras would trace the network again for each, and
+    tracing takes longer than converting."""
+    import openvino
+    import tensorflow as tf
+    import tf2onnx
+
+    (image,) = network.inputs
+    inputs = [tf.TensorSpec((None, *image.shape[1:]), tf.float32, name=image.name)]
+    loaded = tf.saved_model.load(saved)  # which owns the variables of its function
+    tf2onnx.convert.from_function(loaded.serve, inputs, output_path=str(folder / FILES["onnx"]))
+    openvino.serialize(openvino.convert_model(saved), str(folder / FILES["openvino"]))
