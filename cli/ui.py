@@ -4,6 +4,7 @@ Only `say` and `warn` may be given to the pipeline. Commands import this file wh
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from defectline.pipeline.local import RunFailed
 
-console = Console(highlight=False)
+PIPED_WIDTH = 160
+"""Of a table that no screen limits; rich's own 80 breaks its headings."""
+console = Console(
+    highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
+)
 NOTHING = "–"
 COLOURS = {
     **dict.fromkeys(("champion", "deployed", "ok", "OK", "done", "passed"), "green"),

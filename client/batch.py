@@ -40,7 +40,8 @@ class Inspection(NamedTuple):
 def find_images(named: Sequence[str]) -> list[Path]:
     """The files, those in folders (not in folders below), and those that globs match, each once.
 
-    Raises SettingsError for a folder without images and for a glob that matches nothing.
+    Raises SettingsError for a folder without images, for a glob that matches nothing, and where none of the
+    files is there.
     """
     found: dict[str, Path] = {}
     for name in named:
@@ -61,6 +62,13 @@ def find_images(named: Sequence[str]) -> list[Path]:
             )
         for image in matching:
             found.setdefault(os.path.abspath(image), image)
+    if not any(image.exists() for image in found.values()):
+        raise SettingsError(
+            "There is no such image.",
+            got=", ".join(str(image) for image in list(found.values())[:3]),
+            expected="files, folders or patterns",
+            fix="Check the path.",
+        )
     return list(found.values())
 
 

@@ -134,15 +134,24 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.name, self.epochs, self.steps = name, epochs, steps
         self.every_s, self.outlined = every_s, outlined
-        self.start, self.last, self.done, self.epoch = time.monotonic(), 0.0, 0, 0
+        self.start, self.last, self.done, self.epoch = 0.0, 0.0, 0, 0
+        """When the steps began that say how long the others take, and how many of them are over."""
+        self.compiled = False
+
+    def on_train_begin(self, logs=None):
+        say(f"{self.name}: compiling the network with the first step")
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+        if self.start and not self.compiled:
+            # The first epoch compiles the validation as well.
+            self.start, self.done, self.compiled = time.monotonic(), 0, True
 
     def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
-        if self.done == 1:
-            # The first step compiles, and tells nothing of how long the others take.
+        if self.start:
+            self.done += 1
+        else:
+            # The first step compiles.
             self.start = time.monotonic()
         # Three times as patient as at the end of an epoch, which says more.
         if batch + 1 < self.steps and time.monotonic() - max(self.last, self.start) >= 3 * self.every_s:
@@ -157,8 +166,9 @@ class Progress(keras.callbacks.Callback):
         """`steps` of the present epoch are over."""
         self.last = time.monotonic()
         left = (self.epochs - self.epoch) * self.steps - steps
-        seconds = (self.last - self.start) / max(1, self.done - 1) * left
-        say(f"{self.name}: epoch {self.epoch + 1} of {self.epochs}, {values}, {seconds:.0f} s left")
+        if left and self.done and (self.compiled or steps < self.steps):
+            values += f", {(self.last - self.start) / self.done * left:.0f} s left"
+        say(f"{self.name}: epoch {self.epoch + 1} of {self.epochs}, {values}")
 
 
 def fit(

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from commands import contents, defectline
+from commands import SMALL_NETWORK, contents, defectline
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +97,7 @@ def test_the_command_keeps_its_folds_and_goes_on(tmp_path: Path):
     generate_samples(tmp_path / "source", pairs=24, size=32)
     store = tmp_path / "store"
     command = ("crossval", tmp_path / "source", "--store", store, "--folds", "2", *TINY)
-    done = defectline(*command)
+    done = defectline(*command, env=SMALL_NETWORK)
     assert (done.returncode, done.stderr) == (0, "")
     judged = sorted(store.glob("runs/crossval-*/counts.json"))
     rows = [row for path in judged for row in json.loads(path.read_text())]
@@ -111,7 +111,7 @@ def test_the_command_keeps_its_folds_and_goes_on(tmp_path: Path):
 
     judged[0].unlink()
     before = contents(store / "runs" / judged[1].parent.name)
-    again = defectline(*command)
+    again = defectline(*command, env=SMALL_NETWORK)
     assert again.returncode == 0
     assert again.stdout.count("train: exporting") == 1
     assert contents(store / "runs" / judged[1].parent.name) == before

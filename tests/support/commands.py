@@ -14,6 +14,9 @@ from unittest.mock import patch
 import defectline.cli as cli
 from defectline.cli import ui
 
+SMALL_NETWORK = {"PYTHONPATH": str(Path(__file__).parent / "small_training")}
+"""The environment of a process that trains a small network instead of the real one."""
+
 
 def defectline(
     *arguments: str | Path,

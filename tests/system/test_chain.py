@@ -1,11 +1,12 @@
 """The whole chain, end to end, with real training on small pictures."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cluster.api import ApiServer
 from cluster.controller import Controller
 from cluster.pods import Pods
 from cluster.world import ACCOUNT, NAMESPACE, put_account
-from commands import contents, defectline
+from commands import SMALL_NETWORK, contents, defectline
 from compiled import fill_in_labels
 from endpoints import process_of
 from google.protobuf import json_format
@@ -43,9 +44,11 @@ def options(**values: object) -> list[str]:
     return [text for key, value in values.items() for text in ("--set", f"{key}={value}")]
 
 
-def run(source: Path, store: Path, *arguments: str, **values: object) -> subprocess.CompletedProcess[str]:
+def run(
+    source: Path, store: Path, *arguments: str, env: Mapping[str, str] | None = None, **values: object
+) -> subprocess.CompletedProcess[str]:
     settings = options(**{**SMALL, **OPEN_GATE, **values})
-    return defectline("run", "--source", source, "--store", store, *settings, *arguments)
+    return defectline("run", "--source", source, "--store", store, *settings, *arguments, env=env)
 
 
 def steps_of(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -145,7 +148,8 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
 
     settings = options(**{**SMALL, **OPEN_GATE, "epochs": 500})
     command = [Path(sys.executable).with_name("defectline"), "run", "--source", source, "--store", store]
-    killed = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
+    env = os.environ | SMALL_NETWORK
+    killed = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True, env=env)
     assert killed.stdout is not None
     for line in killed.stdout:
         if "train: epoch" in line:
@@ -153,14 +157,14 @@ def test_new_pairs_retrain_after_a_killed_run_and_a_refused_champion_stays(first
     killed.kill()
     killed.wait()
 
-    refused = run(source, store, "--fail-on-gate", min_iou=1)
+    refused = run(source, store, "--fail-on-gate", env=SMALL_NETWORK, min_iou=1)
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert steps_of(refused) == STEPS[:-1]
     assert "5 new" in refused.stdout
     assert "refused by the gate" in refused.stdout
     assert read_champion(open_storage(str(store)), "defects") == champion
 
-    again = run(source, store, min_iou=1)
+    again = run(source, store, env=SMALL_NETWORK, min_iou=1)
     assert again.returncode == 0, again.stdout + again.stderr
     assert steps_of(again) == ["ingest"]
 
@@ -228,6 +232,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         capture_output=True,
         text=True,
         timeout=1800,
+        env=os.environ | SMALL_NETWORK,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = root.iterdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import defectline
+from commands import SMALL_NETWORK, defectline
 from PIL import Image
 
 from defectline.components.common.images.sample import generate_samples
@@ -26,7 +26,7 @@ SETTINGS = {
 def run(source: Path, store: Path) -> tuple[str, dict[str, dict], str]:
     """What the command said, the rules of its gate by name, and what model and champion learned from."""
     pairs = [text for key, value in SETTINGS.items() for text in ("--set", f"{key}={value}")]
-    done = defectline("run", "--source", source, "--store", store, *pairs)
+    done = defectline("run", "--source", source, "--store", store, *pairs, env=SMALL_NETWORK)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     newest = max((store / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
     rules = {rule["name"]: rule for rule in json.loads((newest / "gate.json").read_text())}

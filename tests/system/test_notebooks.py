@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from commands import SMALL_NETWORK
 from kfp_api import KfpApi, running
 from nbclient import NotebookClient
 from paths import ROOT
@@ -62,6 +63,8 @@ def place(tmp_path_factory) -> Path:
 def settings(monkeypatch, place) -> None:
     for name in ("KFP_HOST", "KFP_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    for name, value in SMALL_NETWORK.items():
+        monkeypatch.setenv(name, value)
     small = {"PAIRS": "24", "IMAGE_SIZE": "64", "EPOCHS": "2", "BATCH_SIZE": "8", "SET": SMALL}
     for name, value in small.items():
         monkeypatch.setenv(f"NOTEBOOK_{name}", value)

@@ -1,6 +1,7 @@
 """The train step: what it refuses; and the model that it makes, however often it is killed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from commands import SMALL_NETWORK
 from networks import write_source
 
 from defectline.components.common import checksums
@@ -22,11 +24,12 @@ EPOCHS = 4
 
 def start(dataset: Path, model: Path, store: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "defectline.components.train", dataset, model, "--store", store]
-    training = "unfreeze_at_epoch=3,freeze_encoder_until=block_3_expand,pretraining_steps=2"
+    training = "unfreeze_at_epoch=3,freeze_encoder_until=bn_Conv1,pretraining_steps=2"
     pairs = (f"epochs={EPOCHS}", "quantize=false", f"training={training}")
     options = [part for pair in pairs for part in ("--set", pair)]
     log = model.with_suffix(".log").open("a")
-    return subprocess.Popen([*map(str, command), *options], stdout=log, stderr=subprocess.STDOUT)
+    env = os.environ | SMALL_NETWORK
+    return subprocess.Popen([*map(str, command), *options], stdout=log, stderr=subprocess.STDOUT, env=env)
 
 
 def finish(process: subprocess.Popen, model: Path) -> str:

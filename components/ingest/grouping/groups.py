@@ -126,9 +126,10 @@ def say_groups(pairs: Iterable[Pair]) -> None:
         if found:
             largest = max(found, key=lambda name: (found[name], name))
             what = "look like one part with others" if near else "show one part with others"
+            groups = "1 group, which stays" if len(found) == 1 else f"{len(found)} groups, each"
             say(
-                f"{sum(found.values())} pictures {what}: {len(found)} groups, each on one side, the largest "
-                f"{largest} with {found[largest]}" + ("; group_by says it better" if near else "")
+                f"{sum(found.values())} pictures {what}: {groups} on one side, the largest {largest} with "
+                f"{found[largest]}" + ("; group_by says it better" if near else "")
             )
 
 

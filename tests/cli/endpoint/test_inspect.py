@@ -268,7 +268,7 @@ def test_a_file_that_is_not_a_picture_or_missing(url, pictures):
     said = _said(_inspect(url, pictures, "notes.png"))
     assert "does not accept" in said
     assert "10 bytes" in said
-    assert "cannot be read" in _said(_inspect(url, pictures, "missing.png"))
+    assert "There is no such image" in _said(_inspect(url, pictures, "missing.png"))
 
 
 def test_a_web_server_that_says_200_to_everything(pictures):
