@@ -75,7 +75,8 @@ class Trainer(keras.Model):
         counts = None if self.several else self._counts(mask)
         # Where nothing counts, the weight is 0; IGNORE itself is not a number of the metric.
         truth = ops.where(mask == ANY_CLASS, IGNORE, mask) if counts is None else mask * counts
-        self.defect_iou.update_state(truth, probability, counts)
+        weight = None if counts is None else ops.cast(counts, "int32")
+        self.defect_iou.update_state(truth, probability, weight)
         return {"loss": self.loss_mean.result(), "iou": self.defect_iou.result()}
 
     def _counts(self, mask):
