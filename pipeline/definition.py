@@ -158,7 +158,6 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         bundle=evaluated.outputs["bundle"],
                     )
                     deployed.set_caching_options(False)
-                    # A rollout undoes itself when it fails; trying again would only repeat the failure.
-                    target.configure(deployed, "deploy", timeout_s=HOUR_S, retry=False)
+                    target.configure(deployed, "deploy", timeout_s=HOUR_S)
 
     return defectline

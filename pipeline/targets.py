@@ -45,9 +45,7 @@ class Target:
     def on_cluster(self) -> bool:
         return self.name != "local"
 
-    def configure(
-        self, task: PipelineTask, step: str, *, timeout_s: int, gpu: bool = False, retry: bool = True
-    ) -> PipelineTask:
+    def configure(self, task: PipelineTask, step: str, *, timeout_s: int, gpu: bool = False) -> PipelineTask:
         """Give a task what a cluster needs to know of it; on this machine nothing is needed."""
         if not self.on_cluster:
             return task
@@ -65,9 +63,8 @@ class Target:
         kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
         # Matplotlib, Keras and the like write caches below the home folder.
         task.set_env_variable("HOME", "/tmp")
-        if retry:
-            # Without it KFP's settings of Argo would say 2.
-            task.set_retry(self.retries, backoff_duration="30s", backoff_factor=2.0)
+        # For every step: where one says nothing, KFP's settings of Argo say 2.
+        task.set_retry(self.retries, backoff_duration="30s", backoff_factor=2.0)
         if gpu and self.gpus:
             task.set_accelerator_type(self.gpu_type).set_accelerator_limit(self.gpus)
             # Data loaders share batches through /dev/shm, of which a pod has 64 MB.
