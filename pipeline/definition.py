@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from typing import Any
 
 from kfp import dsl
 
+from defectline.components.common.settings import checked
 from defectline.components.deploy import component as deploying
+from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.evaluate.component import evaluate
 from defectline.components.ingest.component import ingest
 from defectline.components.preprocess.component import preprocess
@@ -32,6 +35,9 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     deploy_op = component(deploying.deploy, base_image=images.deploy)
     finish_op = component(deploying.finish, base_image=images.deploy)
     kserve = {**target.kserve, "image": images.serve} if target.kserve else {}
+    settings = checked(KServeSettings, **kserve) if kserve else None
+    undo_s = max(HOUR_S, ceil(settings.undo_s)) if settings else HOUR_S
+    deploy_s = max(HOUR_S, ceil(settings.deploy_s)) if settings else HOUR_S
 
     @dsl.pipeline(name=PIPELINE, description="Labelled product images become a gated defect endpoint.")
     def defectline(
@@ -99,7 +105,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         # Runs with other settings are worth doing without new pictures.
         settings_key = " ".join(f"{key}={value}" for key, value in (imaging | gate | learning).items())
         finished = finish_op(store=store, run=run, model_name=model_name, kserve=kserve)
-        target.configure(finished, "finish", timeout_s=HOUR_S)
+        target.configure(finished, "finish", timeout_s=undo_s)
         with dsl.ExitHandler(finished, name="run"):
             ingested = ingest_op(
                 source=source,
@@ -158,6 +164,6 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         bundle=evaluated.outputs["bundle"],
                     )
                     deployed.set_caching_options(False)
-                    target.configure(deployed, "deploy", timeout_s=HOUR_S)
+                    target.configure(deployed, "deploy", timeout_s=deploy_s)
 
     return defectline

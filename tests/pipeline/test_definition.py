@@ -38,6 +38,29 @@ def test_caching_and_retries(documents):
         assert found[step]["retryPolicy"]["maxRetryCount"] == 2, step
 
 
+@pytest.mark.parametrize(
+    ("kserve", "deploy_s", "finish_s"),
+    [
+        ({"timeout_s": "60"}, 3600, 3600),
+        ({}, 7 * 600 + 600, 3600),
+        ({"timeout_s": "7200"}, 7 * 7200 + 600, 4 * 7200 + 600),
+        ({"strategy": "canary", "canary_step_s": "7200"}, 7 * 600 + 2 * 7260 + 600, 3600),
+        ({"strategy": "canary", "canary_step_s": "0.5", "canary_steps": "1,5,9"}, 4982, 3600),
+        ({"canary_step_s": "7200"}, 7 * 600 + 600, 3600),
+    ],
+)
+def test_a_deployment_and_what_undoes_it_have_the_time_that_their_settings_ask_for(
+    tmp_path, kserve, deploy_s, finish_s
+):
+    pods = {"min_replicas": "2", "max_replicas": "2"}
+    target = dataclasses.replace(CLUSTER, kserve={**CLUSTER.kserve, **pods, **kserve})
+    compile_pipeline(tmp_path / "pipeline.yaml", None, target)
+    _, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert float(steps["exec-deploy"]["activeDeadlineSeconds"]) == deploy_s
+    assert float(steps["exec-finish"]["activeDeadlineSeconds"]) == finish_s
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_preprocess_fans_out_over_shards_and_train_takes_them_all(tmp_path, shards):
     path = tmp_path / "pipeline.yaml"

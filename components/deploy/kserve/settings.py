@@ -9,12 +9,19 @@ REVIEW_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 REVIEW_S3_PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 """Keys that such a secret may have besides, where the server is not Amazon's or the region another."""
 REVIEW_GCS_KEY = "key.json"
+WAITS, WAITS_BACK = 4, 3
+"""How often at most a deployment waits for `timeout_s`: until what another left is gone, the candidate or
+canary is up, it is gone, the service is up; and to go back: for the API server, and for pods twice."""
+CANARY_STEP_S = 60
+"""What a canary's step takes beside `canary_step_s`: until routes have its share, and its last answers."""
+MARGIN_S = 600
+"""For all else: the checks before, the upload, the golden pictures."""
 
 
 class KServeSettings(BaseModel):
     """How and where the endpoint runs on KServe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     namespace: str = Field(min_length=1)
     image: str
@@ -59,6 +66,18 @@ class KServeSettings(BaseModel):
     """The Host that such a gateway routes by; empty for the one in the service's status."""
     timeout_s: float = Field(default=600, gt=0)
     """For each wait of a rollout; going back after a failed one gets the same time again."""
+
+    @property
+    def deploy_s(self) -> float:
+        """Seconds that a deployment may take at most, with going back."""
+        steps = len(self.canary_steps) if self.strategy == "canary" else 0
+        watched_s = steps * (self.canary_step_s + CANARY_STEP_S)
+        return (WAITS + WAITS_BACK) * self.timeout_s + watched_s + MARGIN_S
+
+    @property
+    def undo_s(self) -> float:
+        """Seconds that it may take at most to undo what a deployment left that was killed."""
+        return (1 + WAITS_BACK) * self.timeout_s + MARGIN_S
 
     @field_validator("image")
     @classmethod

@@ -22,6 +22,7 @@ from defectline.components.deploy.kserve.settings import KServeSettings
         ({"strategy": "canary"}, "needs min_replicas ≥ 2"),
         ({"canary_steps": (50, 10)}, "must rise"),
         ({"canary_steps": (100,)}, "less than or equal to 99"),
+        ({"timeout_s": "inf"}, "finite number"),
         ({"review": "/mnt/review"}, "not a store that pods can write to"),
         ({"review": "s3:///store"}, "not a store that pods can write to"),
         ({"review_secret": "review"}, "review_secret is for writing to review"),
