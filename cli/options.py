@@ -27,16 +27,16 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make what the file says the defaults of the command's other options."""
     if path is None or context.resilient_parsing:
         return path
-    from defectline.pipeline.config import as_pairs, read_config
+    from defectline.pipeline.config import REPEATABLE, as_pairs, read_config
 
     file, own = read_config(path), OWN.get(context.info_name or "", ())
     run = {name: getattr(file, name) for name in ("source", "store", "name") if name in file.model_fields_set}
-    of_compile = {name: v for name, v in file.cluster.items() if name not in ("kserve", "resources")}
+    of_compile = {name: v for name, v in file.cluster.items() if name not in ("kserve", *REPEATABLE)}
     defaults = of_compile if context.info_name == "compile" else run
     context.default_map = {name: value for name, value in defaults.items() if value != "" and name not in own}
     context.meta["set_"] = as_pairs({name: v for name, v in file.parameters.items() if name not in own})
     context.meta["kserve_"] = as_pairs(file.cluster.get("kserve", {}))
-    context.meta["resources"] = file.resources
+    context.meta.update(file.repeatable)
     return path
 
 
@@ -78,6 +78,22 @@ Resources = Annotated[
         metavar="TEXT",
         callback=_after_the_file,
         help="What steps ask for: small, or STEP=CPU,MEMORY[,MEMORY_LIMIT[,CPU_LIMIT]]; repeatable.",
+    ),
+]
+NodeSelector = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        callback=_after_the_file,
+        help="Label KEY=VALUE of the nodes to train on with GPUs; repeatable.",
+    ),
+]
+Toleration = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        callback=_after_the_file,
+        help="Taint KEY[=VALUE][:EFFECT] that such nodes may have; repeatable.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]

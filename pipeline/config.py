@@ -21,6 +21,7 @@ from defectline.components.common.files import read_file
 from defectline.components.common.settings import checked, unknown
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.train.settings import TRAINING, TrainParameters, TrainSettings, read_settings
+from defectline.pipeline.nodes import parse_node_selector, parse_tolerations
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.resources import parse_resources
 from defectline.pipeline.step_runner import SETTINGS
@@ -39,6 +40,10 @@ HAVE_OPTIONS = ("namespace", "image", "service_account", "deployment_mode", "ado
 """Settings of KServe that come from options of their own, or from the lock file."""
 KSERVE = [name for name in KServeSettings.model_fields if name not in HAVE_OPTIONS]
 """The settings that `--kserve` takes."""
+
+
+REPEATABLE = ("resources", "node_selector", "toleration")
+"""Settings of the cluster of which several may be given: those of the options come after those of a file."""
 
 
 class Cluster(BaseModel):
@@ -61,6 +66,12 @@ class Cluster(BaseModel):
         default=(),
         description="What steps ask for: small, or STEP=CPU,MEMORY[,MEMORY_LIMIT[,CPU_LIMIT]]; repeatable.",
     )
+    node_selector: tuple[str, ...] = Field(
+        default=(), description="Label KEY=VALUE of the nodes to train on with GPUs; repeatable."
+    )
+    toleration: tuple[str, ...] = Field(
+        default=(), description="Taint KEY[=VALUE][:EFFECT] that such nodes may have; repeatable."
+    )
     retries: int = Field(default=2, ge=0, description="For a step whose pod is lost.")
     shards: int = Field(default=1, ge=1, description="Pods that prepare the dataset at the same time.")
     adopt: bool = Field(default=False, description="Take over an InferenceService that another tool made.")
@@ -69,10 +80,10 @@ class Cluster(BaseModel):
         default=1000, ge=0, description="User id of the steps; 0: the cluster's choice, as on OpenShift."
     )
 
-    @field_validator("resources", mode="before")
+    @field_validator(*REPEATABLE, mode="before")
     @classmethod
-    def _several(cls, resources: Any) -> Any:
-        return (resources,) if isinstance(resources, str) else resources
+    def _several(cls, texts: Any) -> Any:
+        return (texts,) if isinstance(texts, str) else texts
 
 
 class Config(BaseModel):
@@ -90,9 +101,10 @@ class Config(BaseModel):
     cluster: dict[str, Any] = {}
 
     @property
-    def resources(self) -> list[str]:
-        """Of the cluster, as `compile --resources` takes them."""
-        return list(Cluster(**self.cluster).resources)
+    def repeatable(self) -> dict[str, list[str]]:
+        """Those settings of the cluster, as the options of `compile` take them."""
+        cluster = Cluster(**self.cluster)
+        return {name: list(getattr(cluster, name)) for name in REPEATABLE}
 
 
 class Setting(NamedTuple):
@@ -146,6 +158,8 @@ def read_config(path: Path) -> Config:
         where = {"namespace": cluster.namespace, "image": "any:1", "deployment_mode": cluster.mode}
         checked(KServeSettings, **where, **cluster.kserve)
         parse_resources(cluster.resources)
+        parse_node_selector(cluster.node_selector)
+        parse_tolerations(cluster.toleration)
     except SettingsError as error:
         raise SettingsError(
             f"{path}: {error.what}", got=error.got, expected=error.expected, fix=error.fix

@@ -33,6 +33,7 @@ class Target:
     """The images' user, which Kubernetes must be told as a number; 0 where the cluster chooses one itself."""
     tolerations: tuple[dict[str, str], ...] = ()
     node_selector: dict[str, str] = field(default_factory=dict)
+    """This and the one before are for the step with GPUs."""
     retries: int = 2
     """How often a step starts again whose pod is lost. One that fails does not: KFP's settings of Argo say
     so, and nothing in a pipeline can change them."""

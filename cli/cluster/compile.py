@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from defectline.cli.options import Config, KServe, Resources
+from defectline.cli.options import Config, KServe, NodeSelector, Resources, Toleration
 
 
 def compile_(
@@ -28,6 +28,8 @@ def compile_(
     gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
     resources: Resources = None,
+    node_selector: NodeSelector = None,
+    toleration: Toleration = None,
     retries: Annotated[int, typer.Option(min=0, help="For a step whose pod is lost.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
     adopt: Annotated[
@@ -47,6 +49,7 @@ def compile_(
     from defectline.pipeline.config import read_config
     from defectline.pipeline.images import LOCK
     from defectline.pipeline.needs import check_name
+    from defectline.pipeline.nodes import parse_node_selector, parse_tolerations
     from defectline.pipeline.resources import parse_resources
     from defectline.pipeline.targets import Target
 
@@ -69,6 +72,8 @@ def compile_(
         gcs_secret=gcs_secret,
         pull_secret=pull_secret,
         resources=parse_resources(resources or ()),
+        node_selector=parse_node_selector(node_selector or ()),
+        tolerations=parse_tolerations(toleration or ()),
         retries=retries,
         shards=shards,
         run_as_user=run_as_user,
@@ -77,6 +82,10 @@ def compile_(
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
+    if not gpus and (target.node_selector or target.tolerations):
+        typer.echo(
+            "--node-selector and --toleration are for the step with GPUs: without one they do nothing."
+        )
     if not (images or LOCK.exists()):
         typer.echo(
             f"There is no {LOCK}: these are names of this version, and such images may not exist. "

@@ -15,7 +15,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest.step import ingest
 from defectline.components.train.settings import TRAINING
-from defectline.pipeline.config import Cluster, as_pairs, as_yaml, describe, read_config
+from defectline.pipeline.config import REPEATABLE, Cluster, as_pairs, as_yaml, describe, read_config
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.resources import SMALL
 
@@ -61,6 +61,9 @@ def test_every_setting_is_described():
         ("cluster: {gpus: -1}", "plates.yaml: The setting gpus is wrong", "Give gpus"),
         ("cluster: {resources: [train=1]}", "plates.yaml: --resources train=1 cannot be used", "train=1,4Gi"),
         ("cluster: {resources: {a: b}}", "plates.yaml: The setting resources is wrong", "Give resources"),
+        ("cluster: {node_selector: [gpu]}", "plates.yaml: --node-selector gpu is not a label", "nvidia.com"),
+        ("cluster: {node_selector: {a: b}}", "yaml: The setting node_selector is wrong", "node_selector"),
+        ("cluster: {toleration: 'gpu:No'}", "plates.yaml: --toleration gpu:No is not a taint", "NoSchedule"),
         ("cluster: {kserve: {gpu: -1}}", "plates.yaml: The setting gpu is wrong", "Give gpu"),
         ("name: Plates", "plates.yaml: The setting model_name is wrong", "Give model_name"),
         ("parameters: {training: {patiense: 1}}", "no key parameters.training.patiense in", "patience?"),
@@ -103,7 +106,7 @@ def test_the_options_of_compile_are_those_of_the_file():
     for name, field in Cluster.model_fields.items():
         if name != "kserve":
             # An option that may be given several times has None where it is not given.
-            default = () if name == "resources" else options[name].default
+            default = () if name in REPEATABLE else options[name].default
             assert default == field.default, f"cli/cluster/compile.py: default of {name}"
             (option,) = options[name].annotation.__metadata__
             assert option.help == field.description, f"cli/cluster/compile.py: help of {name}"
@@ -194,6 +197,25 @@ def test_resources_of_the_file_come_before_those_of_the_options(file: Path, tmp_
     assert requests() == small | {"train": "300m"}
     assert requests("--resources", "evaluate=600m,1Gi") == {"train": "300m", "evaluate": "600m"}
     assert requests("--resources", "default", "--resources", "train=3,8Gi")["train"] == "3"
+
+
+def test_nodes_of_the_file_come_before_those_of_the_options(file: Path, tmp_path: Path):
+    file.write_text("cluster: {node_selector: [pool=gpu, zone=a], toleration: 'nvidia.com/gpu:NoSchedule'}")
+    options = ("--node-selector", "zone=b", "--toleration", "pool=gpu")
+    package = tmp_path / "pipeline.yaml"
+    done = call("compile", "--config", file, "-o", package, *options)
+    assert done.returncode == 0, done.stderr
+    steps = list(yaml.safe_load_all(package.read_text()))[1]["platforms"]["kubernetes"]["deploymentSpec"]
+    train = steps["executors"].pop("exec-train")
+    assert train["nodeSelector"]["labels"] == {"pool": "gpu", "zone": "b"}
+    assert train["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "pool", "operator": "Equal", "value": "gpu"},
+    ]
+    assert not any({"nodeSelector", "tolerations"} & step.keys() for step in steps["executors"].values())
+    assert "they do nothing" not in done.stdout
+    done = call("compile", "--config", file, "-o", package, "--gpus", "0")
+    assert "without one they do nothing" in done.stdout
 
 
 def test_config_prints_yaml_and_json():
