@@ -41,12 +41,19 @@ class Calibrator:
         self.scores: list[tuple[int, ...]] = []
         self.costs: list[float | None] = []
 
-    def see(self, label: str, score_map: NDArray[np.uint16], cost: float | None = None) -> None:
+    def see(
+        self,
+        label: str,
+        score_map: NDArray[np.uint16],
+        cost: float | None = None,
+        defects: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Score one validation picture by its score map (H, W), 0 where nothing counts. `cost` is that of its
-        escape where it is not the usual one."""
+        escape where it is not the usual one. Where it is known where its `defects` are (H, W), only a region
+        that touches one finds it: for another, the threshold is not lowered."""
         self.costs.append(cost)
         self.labels.append(label == "NG")
-        self.scores.append(tuple(image_score(score_map, area) for area in AREAS_PX))
+        self.scores.append(tuple(image_score(score_map, area, defects) for area in AREAS_PX))
 
     def calibrate(self, escape_cost: float, max_overkill: float = 0.0) -> OperatingPoint:
         """The operating point with the lowest cost, an escape counting `escape_cost` overkills.

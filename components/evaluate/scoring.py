@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import defect_mask
 from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
 from defectline.components.common.legend import Names, ignores
 from defectline.components.common.snapshot import Pair, read_files
@@ -51,12 +52,14 @@ def calibrate(
     calibrator = Calibrator()
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
         score_map = network.score_map(image)
-        cost = None
-        if cost_of or ignores(pair, names.class_map):
+        cost = defects = None
+        marked = pair.label == "NG" and pair.masked
+        if marked or ignores(pair, names.class_map):
             truth = names.truth(mask, score_map.shape, pair)
             cost = escape_costs(names.classes, truth, escape_cost, cost_of or {})
-            score_map, _ = disregard(score_map, truth, EVEN)
-        calibrator.see(pair.label, score_map, cost)
+            score_map, truth = disregard(score_map, truth, EVEN)
+            defects = defect_mask(truth) if marked else None
+        calibrator.see(pair.label, score_map, cost, defects)
     return calibrator.calibrate(escape_cost, max_overkill)
 
 

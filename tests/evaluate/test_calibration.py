@@ -49,6 +49,24 @@ def test_separable_pictures_are_separated_nearer_to_the_good_ones():
     assert calibrator.calibrate(escape_cost=3).threshold == pytest.approx(0.325, abs=0.002)
 
 
+def test_a_defect_is_found_only_where_it_is():
+    """A speck far from the defect does not draw the threshold down, nor up."""
+    defect = np.zeros((20, 20), bool)
+    defect[5:10, 5:10] = True
+    calibrator = Calibrator()
+    calibrator.see("OK", score_map((1, 1, 6, 6, 100)))
+    calibrator.see("NG", score_map((5, 5, 5, 5, 900)), defects=defect)
+    for speck in ((15, 15, 3, 3, 120), (15, 15, 3, 3, 600)):
+        calibrator.see("NG", score_map(speck), defects=defect)
+    one_side = score_map((5, 8, 5, 9, 800))
+    calibrator.see("NG", one_side, defects=defect)
+    point = calibrator.calibrate(ESCAPE_COST)
+    assert point.threshold == pytest.approx(0.1 + 0.7 / (1 + ESCAPE_COST), abs=0.002)
+    # Where nobody knows where the defect is, any region finds it.
+    calibrator = _see(("OK", score_map((1, 1, 6, 6, 100))), ("NG", score_map((15, 15, 3, 3, 120))))
+    assert calibrator.calibrate(ESCAPE_COST).threshold < 0.12
+
+
 def test_bright_dust_is_told_from_a_dim_defect_by_its_area():
     pictures = [("OK", score_map((1, 1, 2, 4, 950))), ("NG", score_map((5, 5, 5, 5, 500)))]
     calibrator = _see(*pictures)

@@ -100,15 +100,18 @@ def to_score_map(probability: NDArray[np.floating]) -> NDArray[np.uint16]:
     return score_map
 
 
-def image_score(score_map: NDArray[np.uint16], min_area_px: int) -> int:
+def image_score(
+    score_map: NDArray[np.uint16], min_area_px: int, touching: NDArray[np.bool_] | None = None
+) -> int:
     """The highest level at which a region of at least `min_area_px` pixels survives, else 0.
 
-    `score_map` is (H, W). So for any threshold t in thousandths: score ≥ t ⇔ such a region exists at t.
+    `score_map` is (H, W). So for any threshold t in thousandths: score ≥ t ⇔ such a region exists at t. With
+    `touching` (H, W), only regions count that have a pixel in it.
     """
     low, high = 0, _area_level(score_map, min_area_px)
     while low < high:
         middle = (low + high + 1) // 2
-        if _largest_area(score_map >= middle) >= min_area_px:
+        if _largest_area(score_map >= middle, touching) >= min_area_px:
             low = middle
         else:
             high = middle - 1
@@ -122,9 +125,13 @@ def _area_level(score_map: NDArray[np.uint16], min_area_px: int) -> int:
     return max(0, int(np.count_nonzero(at_least >= min_area_px)) - 1)
 
 
-def _largest_area(mask: NDArray[np.bool_]) -> int:
+def _largest_area(mask: NDArray[np.bool_], touching: NDArray[np.bool_] | None) -> int:
     found = _label(mask)
-    return int(found.stats[:, cv2.CC_STAT_AREA].max(initial=0))
+    areas = found.stats[:, cv2.CC_STAT_AREA]
+    if touching is not None:
+        rows = np.unique(found.labels[touching[found.window]])
+        areas = areas[rows[rows > 0] - 1]
+    return int(areas.max(initial=0))
 
 
 class _Labelled(NamedTuple):
