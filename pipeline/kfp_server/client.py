@@ -13,18 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import kfp_server_api as api
-import urllib3
 from urllib3 import exceptions as http
 
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
 from defectline.pipeline import PIPELINE
+from defectline.pipeline.kfp_server.form import OddAnswer
 from defectline.pipeline.kfp_server.package import Package
-
-REQUEST_TIMEOUT_S = (10, 60)
-"""Connect and read timeouts of one request."""
-
-RETRY_BACKOFF_S = 0.2
-"""Repetitions of a request come after 0, 2 and 4 times this."""
+from defectline.pipeline.kfp_server.transport import Client, Unanswered
 
 OLDEST = (2, 17)
 """The oldest backend that all of this was written for."""
@@ -55,19 +50,10 @@ class Server:
         self.host, self.namespace, self._token = _checked_host(host), namespace, _checked_token(token)
         configuration = api.Configuration(host=self.host)
         configuration.ssl_ca_cert = os.environ.get("SSL_CERT_FILE")
-        # Only reading is tried again after an answer: a second POST could start a second run.
-        configuration.retries = urllib3.Retry(
-            total=3,
-            backoff_factor=RETRY_BACKOFF_S,
-            allowed_methods={"GET"},
-            status_forcelist={429, 500, 502, 503, 504},
-            raise_on_status=False,
-            respect_retry_after_header=False,
-        )
         if self._token:
             configuration.api_key["authorization"] = self._token
             configuration.api_key_prefix["authorization"] = "Bearer"
-        client = api.ApiClient(configuration)
+        client = Client(configuration)
         self.runs = api.RunServiceApi(client)
         self.recurring_runs = api.RecurringRunServiceApi(client)
         self._experiments = api.ExperimentServiceApi(client)
@@ -80,15 +66,13 @@ class Server:
     def ask(self, purpose: str, method: Callable[..., Any], *args: object, **options: object) -> Any:
         """The answer of a `..._with_http_info` method; `purpose` completes "Could not ..."."""
         try:
-            answer, _, headers = method(*args, _request_timeout=REQUEST_TIMEOUT_S, **options)
+            return method(*args, **options)[0]
         except api.ApiException as error:
             raise self._refused(purpose, error) from None
-        except http.HTTPError as error:
+        except Unanswered as error:
             raise self._unreachable(purpose, error) from None
-        kind = headers.get("content-type", "no content type")
-        if "json" not in kind:
-            raise self._not_kfp(f"an answer of {kind}, such as a login page")
-        return answer
+        except OddAnswer as error:
+            raise self._not_kfp(f"{error}, when asked to {purpose}") from None
 
     def as_json(self, model: Any) -> Any:
         """The JSON that is sent for a model."""
@@ -113,9 +97,11 @@ class Server:
         while True:
             page = self.ask(purpose, method, page_token=page_token, page_size=100, **options)
             yield from getattr(page, field) or []
-            page_token = page.next_page_token
-            if not page_token:
+            if not page.next_page_token:
                 return
+            if page.next_page_token == page_token:
+                raise self._not_kfp(f"the same page again, when asked to {purpose}")
+            page_token = page.next_page_token
 
     def experiment_id(self, name: str) -> str:
         """The experiment of that name, created where it is missing."""
@@ -205,7 +191,7 @@ class Server:
             pipeline_id=pipeline_id,
             sort_by="created_at desc",
         )
-        newest = next(found).display_name
+        newest = next((one.display_name for one in found), "nothing")
         if newest != package.version:
             raise SettingsError(
                 f"{package.path} is not the latest version of the pipeline {PIPELINE}.",
@@ -307,13 +293,16 @@ class Server:
             body = text
         if isinstance(body, dict):
             body = body.get("error_message") or body.get("message") or body.get("error") or text
-        line = " ".join(str(body).split())
-        if self._token:
-            line = line.replace(self._token, "<token>")
+        line = self._without_token(" ".join(str(body).split()))
         return line if len(line) <= 300 else line[:299] + "…"
 
-    def _unreachable(self, purpose: str, error: http.HTTPError) -> DefectlineError:
-        reason = error.reason if isinstance(error, http.MaxRetryError) else error
+    def _without_token(self, text: str) -> str:
+        return text.replace(self._token, "<token>") if self._token else text
+
+    def _unreachable(self, purpose: str, error: Unanswered) -> DefectlineError:
+        reason, fix = error.reason, "Try again; is this the address of the server itself?"
+        if error.changes:
+            fix = "Look in the user interface whether it happened all the same, then try again."
         name = urlsplit(self.host).hostname
         kind: type[DefectlineError] = ServingError
         if isinstance(reason, http.NameResolutionError):
@@ -326,11 +315,9 @@ class Server:
             got = f"no server listens there ({str(reason).rpartition(': ')[2]})"
             fix = "Start the server or its port-forward, or correct --host."
         elif isinstance(reason, http.TimeoutError):
-            got = f"no answer within {REQUEST_TIMEOUT_S[-1]} s"
-            fix = "Look in the user interface whether it happened all the same, then try again."
+            got = f"no answer within {error.timeout_s} s"
         else:
             got = f"a broken connection: {reason}"
-            fix = "Look in the user interface whether it happened all the same, then try again."
         return kind(
             f"Could not {purpose} at {self.host}.",
             got=got,
@@ -341,7 +328,7 @@ class Server:
     def _not_kfp(self, got: str) -> SettingsError:
         return SettingsError(
             f"{self.host} does not answer as a Kubeflow Pipelines 2 server does.",
-            got=got,
+            got=self._without_token(got),
             expected=f"the address of its API, such as {HOST_EXAMPLE}",
             fix="Correct --host, and set KFP_TOKEN where the server needs a login.",
         )

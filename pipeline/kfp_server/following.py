@@ -15,6 +15,7 @@ from defectline.components.common.errors import DefectlineError, ServingError, S
 from defectline.components.common.steps import Say
 from defectline.pipeline.catalog.runs import minutes
 from defectline.pipeline.kfp_server.client import ENDED, Server
+from defectline.pipeline.kfp_server.transport import CHANGE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from defectline.components.deploy.pods import RunPods, Waiting
@@ -92,9 +93,8 @@ class Follower:
         deadline, poll_s, last = time.monotonic() + self.timeout_s, self.poll_s, ""
         while True:
             try:
-                run = self.server.ask(
-                    "read the run", self.server.runs.run_service_get_run_with_http_info, run_id
-                )
+                read = self.server.runs.run_service_get_run_with_http_info
+                run = self.server.ask("read the run", read, run_id, _request_timeout=CHANGE_TIMEOUT_S)
             except ServingError as error:
                 # The run goes on without us, so neither a restarted server nor a lost tunnel ends the wait.
                 if last != error.what:

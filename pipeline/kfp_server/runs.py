@@ -158,11 +158,21 @@ def find_ended(run_ids: Iterable[str], *, host: str, namespace: str, token: str,
 
 def _ours(runs: Iterator[Any], pipeline_id: str | None) -> Iterator[Any]:
     for run in runs:
-        reference, spec = run.pipeline_version_reference, run.pipeline_spec or {}
-        # Uploaded with settings for Kubernetes, the specification lies one level deeper.
-        named = spec.get("pipeline_spec", spec).get("pipelineInfo", {}).get("name")
-        if named == PIPELINE or (reference and pipeline_id and reference.pipeline_id == pipeline_id):
+        reference = run.pipeline_version_reference
+        if _name_in(run.pipeline_spec) == PIPELINE or (
+            reference and pipeline_id and reference.pipeline_id == pipeline_id
+        ):
             yield run
+
+
+def _name_in(spec: Any) -> Any:
+    """The pipeline's name in the specification that a run has of its own, if it has one. Pure."""
+    if not isinstance(spec, dict):
+        return None
+    # Uploaded with settings for Kubernetes, it lies one level deeper.
+    about = spec.get("pipeline_spec", spec)
+    about = about.get("pipelineInfo") if isinstance(about, dict) else None
+    return about.get("name") if isinstance(about, dict) else None
 
 
 def _row(server: Server, run: Any) -> RunRow:

@@ -87,7 +87,7 @@ def hangs_up() -> Iterator[str]:
 
 def test_a_server_that_is_away_is_told_once(monkeypatch, tmp_path, hangs_up, caplog):
     monkeypatch.setattr(
-        importlib.import_module("defectline.pipeline.kfp_server.client"), "RETRY_BACKOFF_S", 0
+        importlib.import_module("defectline.pipeline.kfp_server.transport"), "RETRY_BACKOFF_S", 0
     )
     done = call("schedule", "list", "--host", hangs_up)
     assert (done.returncode, done.stdout) == (2, "")

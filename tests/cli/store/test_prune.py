@@ -7,7 +7,7 @@ from commands import call, contents
 from kfp_api import KfpApi, on, running
 
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.kfp_server import client
+from defectline.pipeline.kfp_server import transport
 
 
 def test_nothing_is_removed_without_yes(factory, tmp_path):
@@ -35,7 +35,7 @@ def test_a_run_that_was_lost_with_its_schedule_is_not_waited_for(factory, packag
     store = tmp_path / "store"
     shutil.copytree(factory.store.root, store)
     prune = ("prune", "--store", store, "--keep", "1", "--yes")
-    monkeypatch.setattr(client, "RETRY_BACKOFF_S", 0)
+    monkeypatch.setattr(transport, "RETRY_BACKOFF_S", 0)
     with running(KfpApi()) as server:
         made = call("schedule", "apply", *on(server, package), "--cron", "0 5 * * *")
         assert made.returncode == 0, made.stderr
@@ -60,7 +60,7 @@ def test_a_server_that_cannot_be_asked_changes_nothing(factory, tmp_path, monkey
     store = tmp_path / "store"
     shutil.copytree(factory.store.root, store)
     FolderStorage(store).write("runs/now/quarantine.csv", b"")
-    monkeypatch.setattr(client, "RETRY_BACKOFF_S", 0)
+    monkeypatch.setattr(transport, "RETRY_BACKOFF_S", 0)
     with running(KfpApi()) as server:
         server.fail("GET", "/healthz", 500)
         done = call("prune", "--store", store, "--keep", "1", "--host", server.host, "--yes")

@@ -9,14 +9,14 @@ from kfp import compiler
 from kfp_api import KfpApi, running
 from small_pipeline import PARAMETERS, tiny
 
-from defectline.pipeline.kfp_server import client, schedules
+from defectline.pipeline.kfp_server import schedules, transport
 from defectline.pipeline.kfp_server.runs import RunResult, submit
 from defectline.pipeline.kfp_server.schedules import Schedule, apply_schedule
 
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "RETRY_BACKOFF_S", 0)
+    monkeypatch.setattr(transport, "RETRY_BACKOFF_S", 0)
     monkeypatch.setattr(schedules, "SETTLE_S", 0)
 
 

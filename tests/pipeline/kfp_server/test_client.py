@@ -18,7 +18,7 @@ from kfp_api import KfpApi, running
 from small_pipeline import TOKEN, assert_helps
 
 from defectline.components.common.errors import ServingError, SettingsError
-from defectline.pipeline.kfp_server import client as kfp_server
+from defectline.pipeline.kfp_server import transport
 from defectline.pipeline.kfp_server.schedules import list_schedules
 
 pytestmark = pytest.mark.filterwarnings("ignore:This client only works with:FutureWarning")
@@ -190,7 +190,7 @@ def test_a_long_message_is_cut(run, server):
 
 
 def test_an_unanswered_post_may_have_happened_and_is_not_repeated(run, server, monkeypatch):
-    monkeypatch.setattr(kfp_server, "REQUEST_TIMEOUT_S", (5, 0.3))
+    monkeypatch.setattr(transport, "CHANGE_TIMEOUT_S", (5, 0.3))
     server.fail("POST", "/runs", 200, silent=True)
 
     with pytest.raises(ServingError) as caught:
