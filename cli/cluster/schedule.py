@@ -163,12 +163,14 @@ def show_schedules(schedules: Sequence["Schedule"], time_zone: str) -> None:
         state = "" if made.enabled else "  [yellow]paused[/]"
         if made.leftover:
             state = "  [yellow]replaced; stays until its last run has ended[/]"
-        ui.console.print(f"[bold]{ui.coloured(made.name)}[/]  {made.cron}  [dim]{runs}[/]{state}")
+        ui.console.print(f"[bold]{ui.coloured(made.name)}[/]  {ui.escape(made.cron)}  [dim]{runs}[/]{state}")
         for time in made.next_times:
             text = f"{time:%a %Y-%m-%d %H:%M:%S} {time_zone}"
             if time_zone != "UTC":
                 text += f", {time.astimezone(UTC):%H:%M:%S} UTC"
             ui.console.print(f"  {text}")
+        if made.enabled and not made.next_times:
+            ui.console.print("  made by hand: its next times are not known here")
     if not schedules:
         ui.console.print("no schedules")
     elif any(one.next_times for one in schedules):

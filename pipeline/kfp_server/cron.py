@@ -49,6 +49,20 @@ def normalise_cron(text: str) -> str:
     return cron
 
 
+def read_as_kfp(text: str) -> tuple[str, bool]:
+    """A schedule's cron, which anything may have made, and whether `times` can tell when KFP starts it. Pure.
+
+    Of five fields KFP takes the first for the second, and adds a last one. What it reads by rules of its own,
+    such as `@every 1h`, is returned as it is.
+    """
+    fields = text.split()
+    six = " ".join([*fields, "*"] if len(fields) == 5 else fields)
+    try:
+        return (normalise_cron(six), True) if len(six.split()) == 6 else (text, False)
+    except SettingsError:
+        return text, False
+
+
 def _is_cron_term(term: str, low: int, high: int, names: tuple[str, ...]) -> bool:
     match = CRON_TERM.fullmatch(term)
     if match is None:

@@ -15,7 +15,7 @@ from defectline.components.common.errors import ServingError, SettingsError
 from defectline.components.common.steps import Say
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.kfp_server.client import Server
-from defectline.pipeline.kfp_server.cron import normalise_cron, times
+from defectline.pipeline.kfp_server.cron import normalise_cron, read_as_kfp, times
 from defectline.pipeline.kfp_server.package import read_package
 
 SETTLE_S = 5.0
@@ -26,11 +26,12 @@ SETTLE_S = 5.0
 class Schedule:
     """A recurring run.
 
-    `cron` has six fields, seconds first, or is empty for a periodic one that was made by hand.
+    `cron` has six fields, seconds first. Of a schedule that was made by hand it may be another text that KFP
+    reads, such as `@every 1h`, or empty for a periodic one: the next times of these are not known.
     `created` is False where nothing had to be changed. `follows_latest` tells that it runs the newest
     version of the pipeline at each time, instead of one. `next_times` are the next three starts, in the time
     zone that was asked for: KFP reads cron in its controller's, which is UTC unless
-    CRON_SCHEDULE_TIMEZONE is set there, and does not tell which that is. They are empty for a schedule
+    CRON_SCHEDULE_TIMEZONE is set there, and does not tell which that is. They are also empty for a schedule
     that is switched off. `leftover` tells that a newer one has its name: it is off, and stays until its last
     run has ended.
     """
@@ -279,7 +280,7 @@ def _traits(job: api.V2beta1RecurringRun) -> tuple[object, ...]:
 
 def _cron(job: api.V2beta1RecurringRun) -> str:
     trigger = job.trigger
-    return trigger.cron_schedule.cron if trigger and trigger.cron_schedule else ""
+    return (trigger.cron_schedule.cron or "") if trigger and trigger.cron_schedule else ""
 
 
 def _follows_latest(job: api.V2beta1RecurringRun) -> bool:
@@ -287,9 +288,10 @@ def _follows_latest(job: api.V2beta1RecurringRun) -> bool:
 
 
 def _schedule(job: api.V2beta1RecurringRun, zone: tzinfo, *, created: bool = False) -> Schedule:
-    cron, enabled = _cron(job), job.mode == api.RecurringRunMode.ENABLE
+    enabled = job.mode == api.RecurringRunMode.ENABLE
+    cron, known = read_as_kfp(_cron(job))
     starts: tuple[datetime, ...] = ()
-    if cron and enabled:
+    if known and enabled:
         starts = tuple(islice(times(cron, after=datetime.now(zone)), 3))
     return Schedule(
         job.recurring_run_id, job.display_name, cron, created, enabled, _follows_latest(job), starts

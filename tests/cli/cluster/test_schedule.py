@@ -45,6 +45,19 @@ def test_schedule_apply_list_delete(server, package):
     assert "no schedules" in call("schedule", "list", "--host", server.host).stdout
 
 
+def test_schedules_that_were_made_by_hand_are_listed_as_kfp_reads_them(server, package):
+    for name in ("hourly", "shifted"):
+        made = call("schedule", "apply", *on(server, package), "--cron", "0 5 * * *", "--name", name)
+        assert made.returncode == 0, made.stderr
+    for job in server.recurring_runs.values():
+        job.trigger.cron_schedule.cron = "@every 1h" if job.display_name == "hourly" else "10 10 * * *"
+    shown = call("schedule", "list", "--host", server.host).stdout
+    assert "hourly  @every 1h" in shown
+    assert shown.count("next times are not known") == 1
+    assert "shifted  10 10 * * * *" in shown
+    assert shown.count(":10:10 UTC") == 3
+
+
 def test_a_name_that_kserve_cannot_serve_makes_no_schedule(server, package):
     done = call("schedule", "apply", *on(server, package), "--cron", "0 5 * * *", "--name", "a" * 39)
     assert done.returncode == 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_pipeline import assert_helps
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.kfp_server.cron import normalise_cron, times
+from defectline.pipeline.kfp_server.cron import normalise_cron, read_as_kfp, times
 
 
 def numbers(low: int, high: int) -> st.SearchStrategy[str]:
@@ -92,3 +92,19 @@ def test_the_clock_change_moves_a_time_in_utc_only():
     zone = ZoneInfo("Europe/Berlin")
     starts = list(islice(times("0 0 5 * * *", datetime(2026, 3, 28, tzinfo=zone)), 3))
     assert [(one.hour, one.astimezone(UTC).hour) for one in starts] == [(5, 4), (5, 3), (5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("0 0 2 * * 1-5", ("0 0 2 * * 1-5", True)),
+        ("10 10 * * *", ("10 10 * * * *", True)),
+        ("@every 1h", ("@every 1h", False)),
+        ("@daily", ("@daily", False)),
+        ("0 0 0 L * *", ("0 0 0 L * *", False)),
+        ("0 2 * *", ("0 2 * *", False)),
+        ("", ("", False)),
+    ],
+)
+def test_what_was_made_by_hand_is_read_as_kfp_reads_it(text, read):
+    assert read_as_kfp(text) == read
