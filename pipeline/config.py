@@ -53,9 +53,7 @@ class Cluster(BaseModel):
 
     namespace: str = Field(default="defectline", min_length=1, description="Where KServe serves the model.")
     service_account: str = Field(default="", description="Of the served pods.")
-    mode: Literal["Standard", "Knative"] = Field(
-        default="Standard", description="KServe's mode: Standard or Knative."
-    )
+    mode: Literal["Standard", "Knative"] = Field(default="Standard", description="KServe's mode.")
     gpus: int = Field(default=1, ge=0, description="For training.")
     s3_secret: str = Field(default="", description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     s3_endpoint: str = Field(default="", description="URL of an S3 server other than AWS.")

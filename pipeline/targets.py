@@ -1,12 +1,14 @@
 """All that differs between a laptop and a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfp.dsl import PipelineTask
 
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.reporting.pod import RUN_ENV, RUN_LABEL
+from defectline.components.deploy.kserve.settings import NAME_FORM, URL_FORM, is_object_name, is_url
 from defectline.pipeline.resources import DEFAULT, Resources
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
@@ -41,6 +43,12 @@ class Target:
     """Of every step."""
     shards: int = 1
     """Parts of the dataset that are prepared at the same time, each in a pod of its own; at least 1."""
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError for a secret or an address that no pod could use."""
+        for option in ("s3_secret", "gcs_secret", "pull_secret"):
+            check_option(option, getattr(self, option), is_object_name, NAME_FORM)
+        check_option("s3_endpoint", self.s3_endpoint, is_url, URL_FORM)
 
     @property
     def on_cluster(self) -> bool:
@@ -91,6 +99,17 @@ class Target:
         if self.gcs_secret:
             kubernetes.use_secret_as_volume(task, self.gcs_secret, mount_path="/var/secrets/gcs")
             task.set_env_variable("GOOGLE_APPLICATION_CREDENTIALS", "/var/secrets/gcs/key.json")
+
+
+def check_option(option: str, value: str, fits: Callable[[str], bool], form: str) -> None:
+    """Raise SettingsError for a value of an option of `compile` that does not fit; it may be empty."""
+    if value and not fits(value):
+        raise SettingsError(
+            f"The setting {option} is wrong.",
+            got=repr(value),
+            expected=form,
+            fix=f"Correct --{option.replace('_', '-')}, or leave it out.",
+        )
 
 
 LOCAL = Target()

@@ -1,7 +1,7 @@
 """`defectline compile`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,7 +18,9 @@ def compile_(
     config: Config = None,
     namespace: Annotated[str, typer.Option(help="Where KServe serves the model.")] = "defectline",
     service_account: Annotated[str, typer.Option(help="Of the served pods.")] = "",
-    mode: Annotated[str, typer.Option(help="KServe's mode: Standard or Knative.")] = "Standard",
+    mode: Annotated[
+        Literal["Standard", "Knative"], typer.Option(case_sensitive=False, help="KServe's mode.")
+    ] = "Standard",
     gpus: Annotated[int, typer.Option(min=0, help="For training.")] = 1,
     s3_secret: Annotated[
         str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
@@ -45,13 +47,14 @@ def compile_(
     pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
 ) -> None:
     """Compile the pipeline for a cluster."""
+    from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, is_namespace
     from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
     from defectline.pipeline.config import read_config
     from defectline.pipeline.images import LOCK
     from defectline.pipeline.needs import check_name
     from defectline.pipeline.nodes import parse_node_selector, parse_tolerations
     from defectline.pipeline.resources import parse_resources
-    from defectline.pipeline.targets import Target
+    from defectline.pipeline.targets import Target, check_option
 
     kserve: dict[str, Any] = {
         "namespace": namespace,
@@ -78,6 +81,7 @@ def compile_(
         shards=shards,
         run_as_user=run_as_user,
     )
+    check_option("pipeline_namespace", pipeline_namespace, is_namespace, NAMESPACE_FORM)
     named = compile_pipeline(output, images, target)
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():

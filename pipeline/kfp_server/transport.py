@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import kfp_server_api as api
 import urllib3
@@ -30,10 +31,18 @@ class Unanswered(Exception):
 class Patience(urllib3.Retry):
     """Tries reading again where the server or the connection failed, but not where it stays silent."""
 
-    def increment(self, *args: Any, error: Exception | None = None, **options: Any) -> urllib3.Retry:
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
         if isinstance(error, http.TimeoutError):
             raise error
-        return super().increment(*args, error=error, **options)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class Client(api.ApiClient):

@@ -95,5 +95,5 @@ def test_compile_to_a_place_that_cannot_be_written(tmp_path):
 def test_compile_refuses_what_kserve_would(tmp_path):
     done = defectline("compile", "-o", tmp_path / "pipeline.yaml", "--mode", "Serverless")
     assert done.returncode == 2
-    assert "deployment_mode" in done.stderr
+    assert "--mode" in done.stderr
     assert not (tmp_path / "pipeline.yaml").exists()

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from compiled import CLUSTER, STEPS, executors, tasks
 
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.reporting.pod import RUN_ENV
 from defectline.pipeline.compiling import compile_pipeline
 
@@ -19,6 +20,22 @@ def test_secrets_are_named_never_held(documents, compiled):
         config = platform[f"exec-{step}"]
         assert [s["secretName"] for s in config["secretAsEnv"]] == ["s3-keys"]
         assert [s["secretName"] for s in config["secretAsVolume"]] == ["gcs-key"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("s3_secret", "Bad Name"),
+        ("gcs_secret", "key_json"),
+        ("pull_secret", "a" * 254),
+        ("s3_endpoint", "s3.example.com"),
+        ("s3_endpoint", "ftp://s3.example.com"),
+        ("s3_endpoint", "http://s3.example.com:no"),
+    ],
+)
+def test_what_no_pod_could_use_is_refused_when_the_target_is_made(option, value):
+    with pytest.raises(SettingsError, match=f"--{option.replace('_', '-')}"):
+        dataclasses.replace(CLUSTER, **{option: value})
 
 
 def test_only_training_takes_a_gpu(documents):

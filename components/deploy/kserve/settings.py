@@ -2,9 +2,14 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NAMESPACE_FORM = "at most 63 small letters, digits and hyphens, with no hyphen at the ends"
+NAME_FORM = "small letters, digits, hyphens and dots, with a letter or digit at the ends"
+URL_FORM = "http://HOST or https://HOST, with :PORT where it is another"
 REVIEW_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 REVIEW_S3_PLACE = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 """Keys that such a secret may have besides, where the server is not Amazon's or the region another."""
@@ -16,6 +21,25 @@ CANARY_STEP_S = 60
 """What a canary's step takes beside `canary_step_s`: until routes have its share, and its last answers."""
 MARGIN_S = 600
 """For all else: the checks before, the upload, the golden pictures."""
+
+
+def is_namespace(name: str) -> bool:
+    """Whether Kubernetes takes it as the name of a namespace. Pure."""
+    return re.fullmatch(_LABEL, name) is not None
+
+
+def is_object_name(name: str) -> bool:
+    """Whether Kubernetes takes it as the name of a secret or service account. Pure."""
+    return len(name) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name) is not None
+
+
+def is_url(text: str) -> bool:
+    """Whether it is an address that HTTP requests can go to. Pure."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class KServeSettings(BaseModel):
@@ -86,6 +110,27 @@ class KServeSettings(BaseModel):
         if "@sha256:" not in image and (not name or tag in ("", "latest")):
             raise ValueError(f"{image!r} may change under a running service: name a digest or a tag")
         return image
+
+    @field_validator("namespace")
+    @classmethod
+    def _namespace(cls, name: str) -> str:
+        if not is_namespace(name):
+            raise ValueError(f"{name!r} is not a namespace of Kubernetes: write {NAMESPACE_FORM}")
+        return name
+
+    @field_validator("service_account", "review_secret")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if name and not is_object_name(name):
+            raise ValueError(f"{name!r} is not a name that Kubernetes takes: write {NAME_FORM}")
+        return name
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if url and not is_url(url):
+            raise ValueError(f"{url!r} is not an address: write {URL_FORM}")
+        return url
 
     @field_validator("cpu", "memory")
     @classmethod

@@ -43,6 +43,32 @@ def test_without_a_lock_file_the_images_may_not_exist(tmp_path, monkeypatch):
     assert "There is no" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--namespace", "Bad_NS"), "Bad_NS"),
+        (("--s3-endpoint", "s3.example.com"), "--s3-endpoint"),
+        (("--kserve", "url=gateway"), "http://HOST"),
+        (("--mode", "fast"), "--mode"),
+        (("--gitops", "objects.yaml", "--pipeline-namespace", "Bad_NS"), "--pipeline-namespace"),
+    ],
+)
+def test_what_kubernetes_would_not_take_is_not_compiled(tmp_path, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    done = call("compile", "--gpus", "0", *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "deployment_mode" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_mode_may_be_written_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("compile", "--gpus", "0", "--mode", "knative")
+    assert done.returncode == 0, done.stderr
+    assert "deployment_mode: Knative" in (tmp_path / "pipeline.yaml").read_text()
+
+
 def test_the_name_in_a_file_must_fit_the_namespace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))

@@ -28,6 +28,13 @@ from defectline.components.deploy.kserve.settings import KServeSettings
         ({"review_secret": "review"}, "review_secret is for writing to review"),
         ({"memory": "2GB"}, "'2GB' is not an amount"),
         ({"cpu": "two"}, "'two' is not an amount"),
+        ({"namespace": "Bad_NS"}, "'Bad_NS' is not a namespace of Kubernetes"),
+        ({"namespace": "a.b"}, "not a namespace of Kubernetes"),
+        ({"service_account": "Server 1"}, "not a name that Kubernetes takes"),
+        ({"review": "s3://a/b", "review_secret": "-a"}, "not a name that Kubernetes takes"),
+        ({"url": "gateway"}, "'gateway' is not an address: write http://HOST"),
+        ({"url": "http://"}, "not an address"),
+        ({"url": "http://a:port"}, "not an address"),
         ({"replicas": 2}, "Extra inputs are not permitted"),
     ],
 )
