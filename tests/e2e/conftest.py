@@ -14,6 +14,7 @@ import pytest
 from e2e import summary
 from e2e.knobs import Knobs
 from e2e.kube import Kube, dump
+from e2e.reach import look
 from e2e.suite import Suite
 
 from defectline.components.common.errors import DefectlineError
@@ -52,6 +53,9 @@ def suite(request: pytest.FixtureRequest, servers: Any) -> Iterator[Suite]:
             knobs = Knobs.read(os.environ, secrets.token_hex(3))
         except DefectlineError as error:
             pytest.exit(str(error), returncode=2)
+        if unreachable := look(knobs):
+            pytest.exit("\n".join(map(str, unreachable)), returncode=2)
+        (knobs.results / "commands.log").unlink(missing_ok=True)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="defectline-e2e-")))
         made = Suite(knobs, Kube(knobs.kubeconfig), folder)
         request.config.stash[SUITE] = made
@@ -131,9 +135,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(f"left behind: {'; '.join(left) or 'nothing'}")
     if suite:
         (suite.knobs.results / "summary.md").write_text(summary.as_markdown(rows, where, left))
-        terminalreporter.write_line(
-            f"{suite.knobs.results}/ has summary.md, commands.log and what failures left"
-        )
+        there = ["summary.md"]
+        there += ["commands.log"] if (suite.knobs.results / "commands.log").exists() else []
+        there += ["what failures left"] if any(row.result == "failed" for row in rows) else []
+        terminalreporter.write_line(f"{suite.knobs.results}/ has {' and '.join(there)}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,17 +1,21 @@
 """The parts of the suite for a cluster that need none: what it is told, what it tells, how it cleans up."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cluster.api import ApiServer
 from e2e.cleaning import Cleaner
-from e2e.knobs import NEEDED, VARIABLES, Knobs
+from e2e.knobs import NEEDED, OVERLAYS, VARIABLES, Knobs
 from e2e.kube import REST
 from e2e.summary import Row, as_markdown, as_text, first_line
 from paths import ROOT
+from servers import free_port
 
 from defectline.components.common.errors import SettingsError
+from defectline.pipeline.images import TARGETS, Images, reference
 
 GIVEN = {
     "KUBECONFIG": "config",
@@ -20,6 +24,7 @@ GIVEN = {
     "AWS_ACCESS_KEY_ID": "a",
     "AWS_SECRET_ACCESS_KEY": "b",
 }
+OTHERS = {path.name for path in (ROOT / "manifests/overlays").iterdir()} - {*OVERLAYS}
 ROWS = [
     Row("test_the_first_run_is_deployed", "passed", 61.4, "v1 serves"),
     Row("test_monitoring_is_admitted", "skipped", 0.0, "this cluster has no API monitoring"),
@@ -45,7 +50,8 @@ def test_what_is_missing_is_named_before_anything_is_done(name):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("E2E_STORE", "/tmp/store"), ("E2E_TIMEOUT_S", "soon"), ("E2E_TIMEOUT_S", "0"), ("E2E_SIZE", "-1")],
+    [("E2E_STORE", "/tmp/store"), ("E2E_TIMEOUT_S", "soon"), ("E2E_TIMEOUT_S", "0"), ("E2E_SIZE", "-1")]
+    + [("E2E_OVERLAY", name) for name in (*sorted(OTHERS), "s4")],
 )
 def test_what_is_wrong_is_named(name, value):
     with pytest.raises(SettingsError, match=name):
@@ -84,7 +90,7 @@ def test_every_kind_of_the_overlays_can_be_applied():
     import yaml
 
     kubectl = Path(sys.executable).with_name("kubectl")
-    for overlay in ("s3", "gcs", "s3-irsa"):
+    for overlay in OVERLAYS:
         made = subprocess.run(
             [kubectl, "kustomize", ROOT / "manifests/overlays" / overlay],
             capture_output=True,
@@ -95,26 +101,71 @@ def test_every_kind_of_the_overlays_can_be_applied():
         assert kinds <= REST.keys(), overlay
 
 
-def test_without_a_cluster_it_says_what_it_needs():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "tests/e2e",
-            "-m",
-            "e2e",
-            "-q",
-            "-k",
-            "manifests",
-            "-p",
-            "no:cacheprovider",
-        ],
+def begin(**env: str) -> subprocess.CompletedProcess[str]:
+    """The suite's first test, with these variables."""
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "-m", "e2e", "-q", "-k", "manifests"]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **env},
     )
+
+
+def test_without_a_cluster_it_says_what_it_needs():
+    done = begin()
     assert done.returncode == 2
     assert "The suite does not know its cluster" in done.stdout + done.stderr
     assert "docs/test-cluster.md" in done.stdout + done.stderr
+
+
+def test_what_does_not_answer_is_told_before_anything_is_made(tmp_path):
+    nobody = f"127.0.0.1:{free_port()}"
+    api, results = ApiServer(), tmp_path / "results"
+    with api.running():
+        api.write_kubeconfig(tmp_path / "kubeconfig")
+    env = {
+        "KUBECONFIG": str(tmp_path / "kubeconfig"),
+        "KFP_HOST": f"http://{nobody}",
+        "AWS_ENDPOINT_URL_S3": f"http://{nobody}",
+        "E2E_RESULTS": str(results),
+    }
+    done = begin(**GIVEN | env)
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    for what in (
+        "The Kubernetes API does not answer",
+        "Could not find Kubeflow Pipelines",
+        "s3://plates/e2e",
+    ):
+        assert what in said
+    assert said.count("fix:") == 3
+    for word in ("Traceback", "left behind", "commands.log"):
+        assert word not in said
+    assert not results.exists()
+
+
+def test_the_played_cluster_heeds_no_lock_file_and_no_variable_of_another(monkeypatch, tmp_path):
+    from e2e.stand_in import environment
+
+    theirs = (
+        "E2E_REGISTRY",
+        "KFP_NAMESPACE",
+        "KFP_TOKEN",
+        "E2E_OVERLAY",
+        "E2E_TIMEOUT_S",
+        "AWS_SESSION_TOKEN",
+    )
+    mine = {"E2E_RESULTS": "results", "E2E_KEEP": "1", "HOME": "/home", "E2E_STAND_IN": "1"}
+    images = {"DEFECTLINE_IMAGE_INGEST": "registry.example/ingest:2"}
+    found = environment({**dict.fromkeys(theirs, "x"), **mine, **images}, GIVEN)
+    assert {**found, **mine, **GIVEN} == found
+    assert not found.keys() & set(theirs)
+    knobs = Knobs.read(found, "1")
+    assert (knobs.registry, knobs.profile, knobs.overlay, knobs.timeout_s) == ("", "", "s3", 1800)
+    monkeypatch.chdir(tmp_path)
+    Path("images.lock.json").write_text(json.dumps({"ingest": "registry.example/ingest:1"}))
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert set(vars(Images.load()).values()) <= {reference(target) for target in TARGETS}

@@ -17,7 +17,7 @@ VARIABLES = {
     "E2E_STORE": "a bucket and prefix, `s3://…`: the suite works in a folder of its own below it",
     "E2E_S3_ENDPOINT": "the S3 server as pods reach it; empty for AWS",
     "E2E_REGISTRY": "the registry of the images; empty where `images.lock.json` names them",
-    "E2E_OVERLAY": "the overlay of `manifests/overlays` to apply; `s3`",
+    "E2E_OVERLAY": "the overlay of `manifests/overlays` to apply, `s3` or `s3-irsa`; `s3`",
     "E2E_STEPS_NAMESPACE": "where the steps' pods run; KFP_NAMESPACE, else `kubeflow`",
     "E2E_RESOURCES": "what `compile --resources` gets; `small`",
     "E2E_GATEWAY": "the URL of the gateway, to ask from outside; empty for the API server's proxy",
@@ -29,6 +29,8 @@ VARIABLES = {
 }
 """Every variable, with what it is and its default."""
 
+OVERLAYS = ("s3", "s3-irsa")
+"""Those that make their own namespace, read a store on S3, and need nothing that only some clusters have."""
 NEEDED = ("KUBECONFIG", "KFP_HOST", "E2E_STORE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -91,6 +93,15 @@ class Knobs:
                 expected="s3://bucket/prefix",
                 fix="Name a bucket that this machine and the pods reach.",
             )
+        overlay = env.get("E2E_OVERLAY") or OVERLAYS[0]
+        if overlay not in OVERLAYS:
+            raise SettingsError(
+                "E2E_OVERLAY is not an overlay that the suite can try.",
+                got=overlay,
+                expected=" or ".join(OVERLAYS),
+                fix=f"Unset it for {OVERLAYS[0]}. The others need what the suite does not make, such as a "
+                "profile, an identity provider, a router or a bucket of Google's.",
+            )
         return cls(
             kubeconfig=env["KUBECONFIG"],
             host=env["KFP_HOST"],
@@ -99,7 +110,7 @@ class Knobs:
             store=store,
             s3_endpoint=env.get("E2E_S3_ENDPOINT", ""),
             registry=env.get("E2E_REGISTRY", ""),
-            overlay=env.get("E2E_OVERLAY") or "s3",
+            overlay=overlay,
             steps_namespace=env.get("E2E_STEPS_NAMESPACE") or env.get("KFP_NAMESPACE") or "kubeflow",
             resources=env.get("E2E_RESOURCES") or "small",
             gateway=env.get("E2E_GATEWAY", "").rstrip("/"),

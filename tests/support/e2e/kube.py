@@ -55,7 +55,13 @@ class Kube:
         self._client = client.ApiClient(settings)
 
     def request(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        timeout_s: float = 60,
+        **query: str,
     ) -> Any:
         """The answer's JSON, or its text. Raises Refused."""
         try:
@@ -67,7 +73,7 @@ class Kube:
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,
-                _request_timeout=60,
+                _request_timeout=timeout_s,
             )
         except ApiException as error:
             raise Refused(error.status, f"{method} /{path}: {error.status} {_message(error)}") from None

@@ -32,12 +32,14 @@ from kfp_api import PREFIX, KfpApi, Refused, Request
 from servers import S3Server, free_port
 
 from defectline.components.common.storage import Storage, open_storage
-from defectline.pipeline.images import TARGETS, reference
+from defectline.pipeline.images import TARGETS, reference, variable
 
 MINUTE_S = 6.0
 """What a minute of a schedule takes."""
 STEPS = "kubeflow"
 CORES = "4"
+ABOUT_THE_SUITE = ("E2E_STAND_IN", "E2E_RESULTS", "E2E_KEEP")
+"""Variables that count whichever the cluster is."""
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """What the server gives as the end of what has not ended."""
 PLAIN = {
@@ -352,6 +354,16 @@ def _detail(run_id: str, workflow: Workflow, node: Node) -> Any:
     )
 
 
+def environment(shell: Mapping[str, str], cluster: Mapping[str, str]) -> dict[str, str]:
+    """The shell's variables without those that lead to another cluster, and with those of this one. Pure."""
+    theirs = ("AWS_", "E2E_", "KFP_", "DEFECTLINE_IMAGE_", "KUBERNETES_SERVICE_")
+    left = {
+        name: value for name, value in shell.items() if name in ABOUT_THE_SUITE or not name.startswith(theirs)
+    }
+    # Otherwise a lock file would name images that this cluster does not know.
+    return left | {variable(target): reference(target) for target in TARGETS} | dict(cluster)
+
+
 @contextmanager
 def stand_in(servers: S3Server, folder: Path) -> Iterator[None]:
     """Play a cluster until the block ends; the environment names it as the suite expects."""
@@ -406,8 +418,7 @@ def stand_in(servers: S3Server, folder: Path) -> Iterator[None]:
             "E2E_MINUTE_S": str(MINUTE_S),
             "E2E_SIZE": "32",
         }
-        with patch.dict(os.environ, mine):
-            os.environ.pop("KUBERNETES_SERVICE_HOST", None)
+        with patch.dict(os.environ, environment(os.environ, mine), clear=True):
             suite_store: dict[str, Storage] = {}
 
             def find_store() -> Storage:
