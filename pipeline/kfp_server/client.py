@@ -300,7 +300,7 @@ class Server:
         return text.replace(self._token, "<token>") if self._token else text
 
     def _unreachable(self, purpose: str, error: Unanswered) -> DefectlineError:
-        reason, fix = error.reason, "Try again; is this the address of the server itself?"
+        reason, fix = error.reason, "Try again later, or correct --host."
         if error.changes:
             fix = "Look in the user interface whether it happened all the same, then try again."
         name = urlsplit(self.host).hostname
