@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.classes import defect_mask
 from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, image_score
+from defectline.components.evaluate.pixels import Pixels
 
 AREAS_PX = (5, 10, 20, 40)
 LOWEST, HIGHEST = 50, 950
@@ -21,9 +23,11 @@ ONLY_GOOD = (
     "rejected: how many defective parts escape at it is not known."
 )
 ONLY_DEFECTIVE = (
-    "There were only defective validation pictures, so the threshold lies 0.05 below the lowest score that "
-    "can be told from noise: how many good parts are rejected at it was not looked at before the test."
+    "There were only defective validation pictures, so the threshold lies {where}: how many good parts are "
+    "rejected at it was not looked at before the test."
 )
+BELOW = "0.05 below the lowest score that can be told from noise"
+BEST = "where their outlines fit best (IoU {iou:.2f}) and {escaped} of {count} of them escape"
 
 
 class OperatingPoint(NamedTuple):
@@ -40,29 +44,38 @@ class Calibrator:
         self.labels: list[bool] = []
         self.scores: list[tuple[int, ...]] = []
         self.costs: list[float | None] = []
+        self.pixels = Pixels()
+        """Of the defective pictures that have a mask."""
 
     def see(
         self,
         label: str,
         score_map: NDArray[np.uint16],
         cost: float | None = None,
-        defects: NDArray[np.bool_] | None = None,
+        truth: NDArray[np.uint8] | None = None,
     ) -> None:
         """Score one validation picture by its score map (H, W), 0 where nothing counts. `cost` is that of its
-        escape where it is not the usual one. Where it is known where its `defects` are (H, W), only a region
-        that touches one finds it: for another, the threshold is not lowered."""
+        escape where it is not the usual one. Where its defects are known, from `truth` (H, W), the numbers of
+        classes, only a region that touches one finds them: for another, the threshold is not lowered."""
         self.costs.append(cost)
         self.labels.append(label == "NG")
-        self.scores.append(tuple(image_score(score_map, area, defects) for area in AREAS_PX))
+        touching = None
+        if truth is not None:
+            touching = defect_mask(truth)
+            self.pixels.see(score_map, truth)
+        self.scores.append(tuple(image_score(score_map, area, touching) for area in AREAS_PX))
 
-    def calibrate(self, escape_cost: float, max_overkill: float = 0.0) -> OperatingPoint:
+    def calibrate(
+        self, escape_cost: float, max_overkill: float = 0.0, max_escape: float = 0.0
+    ) -> OperatingPoint:
         """The operating point with the lowest cost, an escape counting `escape_cost` overkills.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
         pictures more lively. Among areas that do equally well the one with the widest such range wins,
-        then the smaller one. Defective pictures only give a threshold below them and a note; good ones only
-        one at which half of `max_overkill` of them are rejected, since new ones differ. Raises SourceError
+        then the smaller one. Good pictures only give a threshold at which half of `max_overkill` of them are
+        rejected, since new ones differ, and a note; defective ones only that at which their outlines fit best
+        while half of `max_escape` of them escape, or below them where none has a mask. Raises SourceError
         where there is no picture at all.
         """
         if not self.labels:
@@ -76,7 +89,7 @@ class Calibrator:
         if not bad.any():
             return _above_the_good(scores, max_overkill)
         if bad.all():
-            return _below_the_defective(scores)
+            return _among_the_defective(scores, self.pixels, max_escape)
         levels = np.arange(LOWEST, HIGHEST + 1)
         candidates = []
         for column, area in enumerate(AREAS_PX):
@@ -107,9 +120,20 @@ def _above_the_good(scores: NDArray[np.int64], max_overkill: float) -> Operating
     return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], note)
 
 
-def _below_the_defective(scores: NDArray[np.int64]) -> OperatingPoint:
-    """The smallest area, which gives every picture its highest score; those that no threshold finds do not
-    count."""
-    found = scores[scores[:, 0] >= LOWEST, 0]
-    threshold_level = np.clip(found.min(initial=LEVELS) - MARGIN, LOWEST, HIGHEST)
-    return OperatingPoint(float(threshold_level) / LEVELS, AREAS_PX[0], ONLY_DEFECTIVE)
+def _among_the_defective(scores: NDArray[np.int64], pixels: Pixels, max_escape: float) -> OperatingPoint:
+    """The smallest area, which gives every picture (N, areas) its highest score; those that no threshold
+    finds do not count."""
+    own = np.sort(scores[:, 0])
+    lost = int(np.sum(own < LOWEST))
+    if not pixels.bad.any():
+        return _only_defective(own[lost:].min(initial=LEVELS) - MARGIN, BELOW)
+    may_be = max(lost, int(max_escape / 2 * len(own)))
+    highest = own[may_be] - MARGIN if may_be < len(own) else HIGHEST
+    level, iou = pixels.best_level(LOWEST, int(np.clip(highest, LOWEST, HIGHEST)))
+    escaped = int(np.sum(own < level))
+    return _only_defective(level, BEST.format(iou=iou, escaped=escaped, count=len(own)))
+
+
+def _only_defective(level: int, where: str) -> OperatingPoint:
+    threshold = float(np.clip(level, LOWEST, HIGHEST)) / LEVELS
+    return OperatingPoint(threshold, AREAS_PX[0], ONLY_DEFECTIVE.format(where=where))

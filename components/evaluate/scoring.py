@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import defect_mask
 from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
 from defectline.components.common.legend import Names, ignores
 from defectline.components.common.snapshot import Pair, read_files
@@ -42,6 +41,7 @@ def calibrate(
     names: Names,
     escape_cost: float,
     max_overkill: float,
+    max_escape: float,
     cost_of: Mapping[str, float] | None = None,
 ) -> OperatingPoint:
     """Threshold and least area for the network's answers to `pairs` of a snapshot: see `Calibrator`.
@@ -52,15 +52,14 @@ def calibrate(
     calibrator = Calibrator()
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
         score_map = network.score_map(image)
-        cost = defects = None
+        cost = truth = None
         marked = pair.label == "NG" and pair.masked
         if marked or ignores(pair, names.class_map):
             truth = names.truth(mask, score_map.shape, pair)
             cost = escape_costs(names.classes, truth, escape_cost, cost_of or {})
             score_map, truth = disregard(score_map, truth, EVEN)
-            defects = defect_mask(truth) if marked else None
-        calibrator.see(pair.label, score_map, cost, defects)
-    return calibrator.calibrate(escape_cost, max_overkill)
+        calibrator.see(pair.label, score_map, cost, truth if marked else None)
+    return calibrator.calibrate(escape_cost, max_overkill, max_escape)
 
 
 def escape_costs(

@@ -245,7 +245,8 @@ def _candidates(
         if (model / file).exists():
             network = Network(model / file, imaging, classes=names.classes, roi=roi)
             costs = chosen.of_classes("escape_cost")
-            point = calibrate(network, storage, pairs, names, chosen.escape_cost, chosen.max_overkill, costs)
+            limits = chosen.max_overkill, chosen.max_escape
+            point = calibrate(network, storage, pairs, names, chosen.escape_cost, *limits, costs)
             validated = score(
                 network, point, storage, pairs, names, f"judging {served} on validation pictures"
             )

@@ -10,6 +10,7 @@ from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, answer, image_score
 from defectline.components.evaluate.calibration import (
     AREAS_PX,
+    BELOW,
     HIGHEST,
     LOWEST,
     ONLY_DEFECTIVE,
@@ -51,15 +52,14 @@ def test_separable_pictures_are_separated_nearer_to_the_good_ones():
 
 def test_a_defect_is_found_only_where_it_is():
     """A speck far from the defect does not draw the threshold down, nor up."""
-    defect = np.zeros((20, 20), bool)
-    defect[5:10, 5:10] = True
+    defect = score_map((5, 5, 5, 5, 1)).astype(np.uint8)
     calibrator = Calibrator()
     calibrator.see("OK", score_map((1, 1, 6, 6, 100)))
-    calibrator.see("NG", score_map((5, 5, 5, 5, 900)), defects=defect)
+    calibrator.see("NG", score_map((5, 5, 5, 5, 900)), truth=defect)
     for speck in ((15, 15, 3, 3, 120), (15, 15, 3, 3, 600)):
-        calibrator.see("NG", score_map(speck), defects=defect)
+        calibrator.see("NG", score_map(speck), truth=defect)
     one_side = score_map((5, 8, 5, 9, 800))
-    calibrator.see("NG", one_side, defects=defect)
+    calibrator.see("NG", one_side, truth=defect)
     point = calibrator.calibrate(ESCAPE_COST)
     assert point.threshold == pytest.approx(0.1 + 0.7 / (1 + ESCAPE_COST), abs=0.002)
     # Where nobody knows where the defect is, any region finds it.
@@ -154,7 +154,23 @@ def test_of_good_pictures_alone_half_of_those_are_rejected_that_may_be(max_overk
 )
 def test_only_defective_pictures_get_a_threshold_just_below_the_lowest_score_and_a_note(bad, threshold):
     chosen = _see(*[("NG", picture) for picture in bad]).calibrate(ESCAPE_COST)
-    assert chosen == OperatingPoint(threshold, 5, ONLY_DEFECTIVE)
+    assert chosen == OperatingPoint(threshold, 5, ONLY_DEFECTIVE.format(where=BELOW))
+
+
+def test_only_defective_pictures_with_masks_get_the_threshold_where_their_outlines_fit_best():
+    """All are found at 0.15 too, with a halo of 0.3 around the defect."""
+    truth = score_map((5, 5, 6, 6, 1)).astype(np.uint8)
+    haloed = np.maximum(score_map((3, 3, 10, 10, 300)), score_map((5, 5, 6, 6, 900)))
+    faint = score_map((5, 5, 6, 6, 200))
+    calibrator = Calibrator()
+    for number in range(20):
+        calibrator.see("NG", haloed if number else faint, truth=truth)
+    careful = calibrator.calibrate(ESCAPE_COST)
+    assert careful.threshold <= 0.15
+    assert "(IoU 0.37) and 0 of 20" in careful.note
+    chosen = calibrator.calibrate(ESCAPE_COST, max_escape=0.1)
+    assert 0.3 < chosen.threshold <= 0.85
+    assert "(IoU 0.95) and 1 of 20" in chosen.note
 
 
 def test_both_labels_need_no_note():
