@@ -57,8 +57,12 @@ def run_locally(parameters: Parameters, say: Say) -> LocalRun:
     Raises the DefectlineError of the step that failed, Conflict where another run uses the store, and
     RunFailed for anything else.
     """
+    from defectline.components.ingest.step import check_apart
+
     check_weights(parameters)
     store = open_storage(parameters.store)
+    # Before the lock, which is a file in the store.
+    check_apart(open_storage(parameters.source), store)
     with run_lock(store), temporary_workdir() as work:
         reports, log = work / "reports", work / "log.txt"
         reports.mkdir()

@@ -82,7 +82,7 @@ def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
     if done.outcome.advice:
         return done.outcome.advice
     if not done.outcome.version:
-        return "open the report; add pictures or correct masks; then run again"
+        return "open the report, which shows what was judged wrong; more epochs or pictures may help"
     options = [] if parameters.store in ("./store", "store") else ["--store", parameters.store]
     options += [] if parameters.model_name == "defects" else ["--name", parameters.model_name]
     return f"{hints.program()} {shlex.join(['serve', *options])}"

@@ -42,7 +42,7 @@ def ingest(
     with step("ingest", store) as report:
         chosen = checked(IngestSettings, **(settings or {}))
         origin, target = open_storage(source), open_storage(store)
-        _check_apart(origin, target)
+        check_apart(origin, target)
         try:
             snapshot, labels = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen)
         except SourceError as error:
@@ -105,7 +105,7 @@ def _typed(text: str) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _check_apart(source: Storage, store: Storage) -> None:
+def check_apart(source: Storage, store: Storage) -> None:
     """Raise SettingsError where the store would be taken for pictures."""
     if store.uri.rstrip("/") == source.uri.rstrip("/"):
         raise SettingsError(

@@ -12,7 +12,7 @@ from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import model_folder
-from defectline.components.common.records import read_champion
+from defectline.components.common.records import read_champion, read_gate
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 
@@ -54,11 +54,15 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
     storage = open_storage(store)
     current = read_champion(storage, name)
     if current is None:
+        refused = read_gate(storage, name)
         raise SettingsError(
             f"There is no model {name} to serve.",
-            got=f"no champion in {storage.uri}",
+            got=f"no champion in {storage.uri}"
+            + (f"; the gate refused the model of run {refused.run}" if refused else ""),
             expected="a model that passed the gate",
-            fix="Run the pipeline first with `defectline run`, or correct --store and --name.",
+            fix="`defectline report` says why it was refused and what helps."
+            if refused
+            else "Run the pipeline first with `defectline run`, or correct --store and --name.",
         )
     prefix = model_folder(name, current.version)
     if isinstance(storage, FolderStorage):

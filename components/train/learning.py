@@ -76,12 +76,14 @@ def learn(
         return Learned(network, pretrained.history, pretrained.key)
     painting = judging = None
     if len(labels.good) and settings.synthetic:
-        painting = Painting(labels.good, settings.synthetic, settings.seed, len(classes) > 1)
+        painted = Painting(labels.good, settings.synthetic, settings.seed, len(classes) > 1)
+        # Rehearsed is what was learned before.
+        painting = painted if pretrained else None
         if len(labels.judged) < LEAST_JUDGED:
             judged = splits["validation"]
             shown = np.concatenate([judged.rows, np.resize(labels.good, JUDGED)])
             splits = splits | {"validation": judged._replace(rows=shown)}
-            judging = painting._replace(share=1.0, seed=settings.seed + 1)
+            judging = painted._replace(share=1.0, seed=settings.seed + 1)
     stage = Stage("train", painting, judging, pretrained.weights if pretrained else None)
     network, history = fit(
         splits, imaging, settings, policy, checkpoints, trackers, classes, prepared.ignores, stage

@@ -173,7 +173,7 @@ class TrainSettings(_WhatParametersSet, Augmentation):
         default=0.25,
         ge=0,
         le=1,
-        description="Share of the good images that get synthetic defects while the real ones are learned.",
+        description="Share of the good images that still get synthetic defects after pretraining.",
     )
 
     @model_validator(mode="before")

@@ -80,13 +80,18 @@ def test_the_first_defects_all_train_and_synthetic_ones_choose_the_epoch(fitted)
     assert call["stage"].validation.seed != call["stage"].train.seed
 
 
-@pytest.mark.parametrize(
-    ("settings", "painted"), [({"synthetic": 0.0}, False), ({"pretraining": "none"}, True)]
-)
-def test_either_may_be_off(fitted, settings, painted):
+def test_synthetic_ones_choose_the_epoch_without_pretraining_too(fitted):
+    learn(prepare("dggggg" + "ggg"), SETTINGS.model_copy(update={"pretraining": "none"}))
+    (call,) = fitted
+    assert call["stage"].train is None
+    assert call["stage"].validation.share == 1
+
+
+@pytest.mark.parametrize("settings", [{"synthetic": 0.0}, {"pretraining": "none"}])
+def test_pretraining_may_do_without_rehearsal_but_not_the_other_way_round(fitted, settings):
     learned = learn(prepare("dgdgdg" + "dgd"), SETTINGS.model_copy(update=settings))
     (call,) = fitted
-    assert (call["stage"].train is not None) is painted
+    assert call["stage"].train is None
     assert (call["stage"].start is None) is (settings == {"pretraining": "none"})
     assert bool(learned.pretrained) is (settings != {"pretraining": "none"})
 

@@ -39,6 +39,7 @@ def export(
     whether INT8 is good enough is for evaluate to say.
     """
     write_float32(network, folder, classes)
+    say("train: comparing the files' answers with the network's")
     validation = splits["validation"]
     rows = np.random.default_rng(seed).permutation(validation.rows)[:PARITY_PICTURES]
     pictures = validation.images[rows]
@@ -86,6 +87,7 @@ def _convert(saved: str, network: keras.Model, folder: Path) -> None:
     import tensorflow as tf
     import tf2onnx
 
+    say("train: converting the SavedModel to ONNX and OpenVINO")
     (image,) = network.inputs
     inputs = [tf.TensorSpec((None, *image.shape[1:]), tf.float32, name=image.name)]
     loaded = tf.saved_model.load(saved)  # which owns the variables of its function
