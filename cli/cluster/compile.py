@@ -47,7 +47,9 @@ def compile_(
     pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
 ) -> None:
     """Compile the pipeline for a cluster."""
-    from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, is_namespace
+    from defectline.components.common.settings import checked, select
+    from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, KServeSettings, is_namespace
+    from defectline.components.train.settings import TrainParameters
     from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
     from defectline.pipeline.config import read_config
     from defectline.pipeline.images import LOCK
@@ -63,7 +65,8 @@ def compile_(
         **({"adopt": True} if adopt else {}),
         **parse_kserve(kserve_ or []),
     }
-    if config and "name" in (file := read_config(config)).model_fields_set:
+    file = read_config(config) if config else None
+    if file and "name" in file.model_fields_set:
         check_name(file.name, kserve)
     target = Target(
         name="cluster",
@@ -89,6 +92,12 @@ def compile_(
     if not gpus and (target.node_selector or target.tolerations):
         typer.echo(
             "--node-selector and --toleration are for the step with GPUs: without one they do nothing."
+        )
+    quantize = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {})).quantize
+    if quantize and KServeSettings(**kserve, image=named.serve).gpu:
+        typer.echo(
+            "A GPU serves the float32 network, while the gate may decide on INT8: answers may then differ by "
+            "more than deploy allows. Run with --set quantize=false."
         )
     if not (images or LOCK.exists()):
         typer.echo(

@@ -79,3 +79,14 @@ def test_the_name_in_a_file_must_fit_the_namespace(tmp_path, monkeypatch):
     assert not (tmp_path / "pipeline.yaml").exists()
     shorter = call("compile", "-o", "pipeline.yaml", "--config", "plates.yaml", "--namespace", "vision")
     assert shorter.returncode == 0, shorter.stderr
+
+
+def test_serving_on_a_gpu_goes_with_a_network_that_is_not_quantized(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    warning = "Run with --set quantize=false"
+    assert warning not in call("compile", "--gpus", "0").stdout
+    on_gpu = call("compile", "--gpus", "0", "--kserve", "gpu=1")
+    assert on_gpu.returncode == 0, on_gpu.stderr
+    assert warning in on_gpu.stdout
+    (tmp_path / "plates.yaml").write_text("parameters: {quantize: false, epochs: 7}")
+    assert warning not in call("compile", "--config", "plates.yaml", "--kserve", "gpu=1").stdout
