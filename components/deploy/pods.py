@@ -7,6 +7,7 @@ from defectline.components.common.errors import ServingError
 from defectline.components.common.reporting.pod import RUN_LABEL
 from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.manifests import Manifest
+from defectline.components.deploy.kserve.pods import message_of
 
 NODE = "workflows.argoproj.io/node-name"
 """Argo's name for what a pod does: `defectline-x7.root.run.anything-new.train.executor(0)`."""
@@ -14,12 +15,18 @@ STARTS = ("ContainerCreating", "PodInitializing")
 """Reasons to wait that pass by themselves."""
 
 
+_PULL_FIX = "Push the image, or give the steps a login of its registry (`compile --pull-secret`)."
 HOPELESS = {
     "CreateContainerConfigError": "Create what the message names.",
     "InvalidImageName": "Correct the image's name, and compile again.",
     "ErrImageNeverPull": "Load the image onto the nodes.",
+    "ErrImagePull": _PULL_FIX,
+    "ImagePullBackOff": _PULL_FIX,
+    "RegistryUnavailable": _PULL_FIX,
 }
 """Reasons to wait that do not pass by themselves, with what a person can do."""
+PULL_S = 300.0
+"""How long an image cannot be pulled before that is believed: registries are away for a moment at times."""
 
 
 class Waiting(NamedTuple):
@@ -31,6 +38,8 @@ class Waiting(NamedTuple):
     hopeless: bool = False
     """Whether it will not start by itself."""
     fix: str = ""
+    patience_s: float = 0
+    """How long that must last before it is believed."""
 
 
 class RunPods(NamedTuple):
@@ -71,11 +80,10 @@ def _waits_for_a_volume(cluster: Cluster, step: str, pod: str) -> Waiting | None
 
 
 def _waits(step: str, status: Manifest) -> Waiting | None:
-    for waiting in (one["state"].get("waiting") for one in _containers(status)):
-        if waiting and waiting.get("reason") not in STARTS:
-            reason = waiting.get("reason", "")
-            text = f"its pod does not start: {reason}: {waiting.get('message', '')}".rstrip(": ")
-            return Waiting(step, text, reason in HOPELESS, HOPELESS.get(reason, ""))
+    for reason, why in _starting(status):
+        patience_s = PULL_S if HOPELESS.get(reason) == _PULL_FIX else 0
+        text = f"its pod does not start: {why}"
+        return Waiting(step, text, reason in HOPELESS, HOPELESS.get(reason, ""), patience_s)
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return Waiting(step, f"its pod finds no node: {condition.get('message', '')}")
@@ -107,9 +115,8 @@ def _tell(pod: Manifest) -> str:
         return f"stopped in {step}: its time of {minutes:,.0f} min was up"
     if status.get("reason"):
         return f"stopped in {step}: {status['reason']}: {status.get('message', '')}"
-    for waiting in (one["state"].get("waiting") for one in _containers(status)):
-        if waiting and waiting.get("reason") not in STARTS:
-            return f"failed in {step}, whose pod did not start: {waiting['reason']}: {waiting.get('message')}"
+    for _, why in _starting(status):
+        return f"failed in {step}, whose pod did not start: {why}"
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"failed in {step}, whose pod found no node: {condition.get('message', '')}"
@@ -134,6 +141,15 @@ def _step(pod: Manifest) -> str:
 def _containers(status: Manifest) -> Iterator[Manifest]:
     for kind in ("initContainerStatuses", "containerStatuses"):
         yield from (one for one in status.get(kind) or () if one.get("state"))
+
+
+def _starting(status: Manifest) -> Iterator[tuple[str, str]]:
+    """Of each container that cannot start: the reason, and the same with what is said of it."""
+    for container in _containers(status):
+        waiting = container["state"].get("waiting")
+        if waiting and waiting.get("reason") not in STARTS:
+            reason = waiting.get("reason", "")
+            yield reason, f"{reason}: {message_of(container)}".removesuffix(": ")
 
 
 def _ended(status: Manifest) -> Iterator[Manifest]:

@@ -75,7 +75,8 @@ class Follower:
     ):
         self.server, self.timeout_s, self.poll_s, self.say = server, timeout_s, poll_s, say
         self.watch, self.look = watch or _sayer(say), look
-        self._hopeless: Counter[str] = Counter()
+        self._hopeless: dict[tuple[str, str], list[float]] = {}
+        """Step and what to do → when the step was seen waiting for it, look after look."""
         self._seen = self._gone = 0
         self._said: set[str] = set()
 
@@ -154,13 +155,16 @@ class Follower:
                 "Kubernetes shows no pod of this run: its workflow may be gone, or KUBECONFIG leads to "
                 f"another cluster; see `kubectl get pods -A {selector}`"
             )
-        stuck = {f"{one.step}: {one.text}": one for one in pods.waiting if one.hopeless}
-        self._hopeless = Counter({text: self._hopeless[text] + 1 for text in stuck})
-        for text, one in stuck.items():
-            if self._hopeless[text] >= LOOKS:
+        # The text changes while kubelet tries again to pull an image.
+        stuck = {(one.step, one.fix): one for one in pods.waiting if one.hopeless}
+        now = time.monotonic()
+        self._hopeless = {key: [*self._hopeless.get(key, ()), now] for key in stuck}
+        for key, one in stuck.items():
+            seen = self._hopeless[key]
+            if len(seen) >= LOOKS and now - seen[0] >= one.patience_s:
                 raise SettingsError(
                     f"The run {run_id} cannot go on.",
-                    got=text,
+                    got=f"{one.step}: {one.text}",
                     expected="pods that start",
                     fix=f"{one.fix} The pod then starts by itself: `{command(self.server, run_id)}`. Or stop "
                     f"the run at {page(self.server, run_id)}.",

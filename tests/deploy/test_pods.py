@@ -8,7 +8,7 @@ import pytest
 from cluster.api import ApiServer
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.pods import find_trouble, look_at
+from defectline.components.deploy.pods import PULL_S, find_trouble, look_at
 
 NAMESPACE, RUN = "kubeflow", "0f0b8d4e-6f0e-4a3c-9b7e-1c1d1b3a5e77"
 TRAIN = "defectline-x7k2p.root.run.condition-anything-new-1.train.executor(0)"
@@ -149,9 +149,30 @@ def test_what_has_not_started_is_told_with_whether_it_ever_will(api: ApiServer):
     put(api, waiting("ImagePullBackOff", "not found"), "x.root.run.deploy.executor(0)")
     seen = look_at(RUN, NAMESPACE)
     assert seen.number == 4
-    assert [(one.step, one.hopeless) for one in seen.waiting] == [("train", True), ("deploy", False)]
+    assert [(one.step, one.hopeless) for one in seen.waiting] == [("train", True), ("deploy", True)]
     assert 'secret "s3-keys" not found' in seen.waiting[0].text
     assert look_at("another", NAMESPACE).number == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "patience_s"),
+    [
+        ("InvalidImageName", "", 0),
+        ("ErrImagePull", "connection reset by peer", PULL_S),
+        ("ImagePullBackOff", 'Back-off pulling image "main:1"', PULL_S),
+    ],
+)
+def test_an_image_that_cannot_be_pulled_is_named_and_has_some_minutes(
+    api: ApiServer, reason: str, message: str, patience_s: float
+):
+    put(api, waiting(reason, message))
+    [one] = look_at(RUN, NAMESPACE).waiting
+    assert one.hopeless
+    assert one.patience_s == patience_s
+    assert "image" in one.fix
+    for text in (one.text, find_trouble(RUN, NAMESPACE)):
+        assert f"{reason}: {message}" in text
+        assert text.count("main:1") == 1
 
 
 def test_a_secret_that_is_mounted_and_missing_is_told_by_an_event(api: ApiServer):

@@ -151,7 +151,7 @@ def _failure(status: dict[str, Any]) -> _Failure | None:
         if container in init and ended and ended["exitCode"] != 0:
             return _Failure(container["name"], f"failed ({_ending(ended)})", FETCH_FIX, False)
         if reason in WAITING:
-            last, message = container.get("lastState", {}).get("terminated"), waiting.get("message", "")
+            last, message = container.get("lastState", {}).get("terminated"), message_of(container)
             details = _ending(last) if last else message
             crashed = reason == "CrashLoopBackOff"
             fix = FETCH_FIX if crashed and container in init else WAITING[reason]
@@ -163,6 +163,15 @@ def _failure(status: dict[str, Any]) -> _Failure | None:
             text = f"{reason} ({details})" if details else reason
             return _Failure(container["name"], text, fix, final)
     return None
+
+
+def message_of(container: Manifest) -> str:
+    """What is said of a container that waits; where it is about its image, the image's name is in it."""
+    waiting, image = container["state"].get("waiting") or {}, container.get("image", "")
+    message = str(waiting.get("message", ""))
+    if "Image" not in waiting.get("reason", "") or image in message:
+        return message
+    return f"{message}, image {image}" if message else f"image {image}"
 
 
 def _waiting(status: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from cluster.world import NAME, NAMESPACE, World
 
 from defectline.components.common.errors import ServingError
 from defectline.components.deploy.kserve.cluster import Cluster
-from defectline.components.deploy.kserve.pods import PodWatch, carries, told_once
+from defectline.components.deploy.kserve.pods import PodWatch, carries, message_of, told_once
 
 LABELS = {"defectline.dev/spec": "1"}
 SERVER, FETCHER = "kserve-container", "storage-initializer"
@@ -73,6 +73,20 @@ def test_what_may_pass_has_a_few_looks(
     state: dict[str, Any], init: dict[str, Any] | None, expected: int
 ) -> None:
     assert looks(watch(state, init)) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "expected"),
+    [
+        ("ErrImagePull", "connection reset", "connection reset, image r/serve:1"),
+        ("InvalidImageName", "", "image r/serve:1"),
+        ("ImagePullBackOff", 'Back-off pulling image "r/serve:1"', 'Back-off pulling image "r/serve:1"'),
+        ("CreateContainerConfigError", 'secret "a" not found', 'secret "a" not found'),
+    ],
+)
+def test_what_is_said_of_an_image_has_its_name(reason: str, message: str, expected: str) -> None:
+    assert message_of({"state": waiting(reason, message), "image": "r/serve:1"}) == expected
+    assert message_of({"state": {"running": {}}, "image": "r/serve:1"}) == ""
 
 
 def test_an_image_that_runs_as_root_has_a_fix_of_its_own() -> None:

@@ -1,6 +1,8 @@
 """What is seen of a run that is followed: its steps as they are, and what keeps a pod from starting."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 import kfp_server_api as api
 import pytest
@@ -91,6 +93,28 @@ def test_what_only_a_person_can_bring_ends_the_wait_early(run, server):
 
 def test_a_secret_that_comes_a_moment_later_does_not(run, server):
     looks = iter([pods(MISSING), pods(MISSING)])
+    assert run(wait=True, look=lambda run_id: next(looks, pods()), say=lambda line: None).state == "SUCCEEDED"
+
+
+def test_an_image_that_cannot_be_pulled_ends_the_wait_after_its_time(run, server):
+    """kubelet's reason changes between its attempts."""
+    server.script = (("RUNNING", {"measure": "RUNNING"}),)
+    text = "its pod does not start: {}: image r/train:1"
+    tries = [
+        MISSING._replace(text=text.format(reason), fix="Push the image.", patience_s=0.2)
+        for reason in ("ErrImagePull", "ImagePullBackOff")
+    ]
+    looks = cycle(tries)
+    began = time.monotonic()
+    with pytest.raises(SettingsError) as caught:
+        run(wait=True, say=lambda line: None, look=lambda run_id: pods(next(looks)))
+    assert 0.2 <= time.monotonic() - began < 10
+    assert_helps(caught.value, "cannot go on", "image r/train:1", "Push the image", "--follow")
+
+
+def test_a_registry_that_was_away_does_not(run, server):
+    away = MISSING._replace(text="its pod does not start: ErrImagePull: image r/train:1", patience_s=60)
+    looks = iter([pods(away)] * 5)
     assert run(wait=True, look=lambda run_id: next(looks, pods()), say=lambda line: None).state == "SUCCEEDED"
 
 
