@@ -11,7 +11,7 @@ from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import ServingError
 from defectline.components.deploy.golden import Address
-from defectline.components.deploy.kserve.answers import conflict, explained
+from defectline.components.deploy.kserve.answers import ApiClient, conflict, explained, is_missing
 from defectline.components.deploy.kserve.manifests import GROUP, Manifest
 from defectline.components.deploy.kserve.proxy import ServiceProxy
 from defectline.components.deploy.kserve.settings import KServeSettings
@@ -91,14 +91,16 @@ class Cluster:
                 config.load_kube_config(
                     config_file=os.environ.get("KUBECONFIG"), client_configuration=settings
                 )
-        except (ConfigException, OSError, yaml.YAMLError) as error:
+        # What is YAML, but of another form than a kubeconfig, fails wherever it is used.
+        except (ConfigException, OSError, yaml.YAMLError, TypeError, ValueError, AttributeError) as error:
+            known = isinstance(error, ConfigException | OSError | yaml.YAMLError)
             raise ServingError(
                 "No cluster is configured.",
-                got=str(error),
+                got=str(error) if known else f"a file that is not a kubeconfig ({error})",
                 expected="to run in the cluster, or a kubeconfig",
                 fix="Set KUBECONFIG to a kubeconfig file whose current context is the cluster.",
             ) from error
-        self._api = client.ApiClient(settings)
+        self._api = ApiClient(settings)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
@@ -161,7 +163,7 @@ class Cluster:
             try:
                 return self._api.sanitize_for_serialization(read(name, self.namespace, **_TIMEOUT))
             except ApiException as error:
-                if error.status == 404:
+                if is_missing(error):
                     return None
                 raise
 
@@ -172,7 +174,7 @@ class Cluster:
             try:
                 return self._core.read_namespace(namespace, **_TIMEOUT).metadata.labels or {}
             except ApiException as error:
-                if error.status == 404:
+                if is_missing(error):
                     return {}
                 raise
 
@@ -182,7 +184,7 @@ class Cluster:
             try:
                 return self._core.read_namespaced_config_map(name, namespace, **_TIMEOUT).data or {}
             except ApiException as error:
-                if error.status == 404:
+                if is_missing(error):
                     return None
                 raise
 
@@ -204,7 +206,7 @@ class Cluster:
             try:
                 return self._objects.get_namespaced_custom_object(*self._at(kind), name, **_TIMEOUT)
             except ApiException as error:
-                if error.status == 404 and "page not found" not in str(error.body):
+                if is_missing(error):
                     return None
                 raise
 
@@ -267,7 +269,7 @@ class Cluster:
             except ApiException as error:
                 if error.status == 409:
                     raise conflict(kind, name) from error
-                if error.status != 404:
+                if not is_missing(error):
                     raise
 
     def pods(self, labels: dict[str, str], ending: bool = False) -> list[Manifest]:

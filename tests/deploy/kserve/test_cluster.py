@@ -114,6 +114,29 @@ def test_no_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         Cluster(NAMESPACE)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"hello there",
+        b"- a",
+        b"apiVersion: v1\nkind: Pod",
+        b"current-context: a\ncontexts: 3",
+        b"current-context: a\ncontexts:\n- name: a\n  context: hello\nclusters: []\nusers: []",
+        b"\xff\xfe\x00",
+        b"a: [",
+        b"",
+    ],
+)
+def test_a_file_that_is_not_a_kubeconfig(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / "kubeconfig").write_bytes(text)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with pytest.raises(ServingError, match="No cluster is configured") as caught:
+        Cluster(NAMESPACE)
+    assert "Set KUBECONFIG" in caught.value.fix
+
+
 def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     api = ApiServer()
     api.url = f"http://127.0.0.1:{free_port()}"

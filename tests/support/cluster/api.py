@@ -219,7 +219,8 @@ class ApiServer:
     def _review(self, body: Json) -> Json:
         asked = body["spec"]["resourceAttributes"]
         plural = "/".join(part for part in (asked["resource"], asked.get("subresource")) if part)
-        return {**body, "status": {"allowed": (asked["verb"], plural) not in self.denied}}
+        kind = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
+        return {**kind, **body, "status": {"allowed": (asked["verb"], plural) not in self.denied}}
 
     def _read(self, target: Target, kind: str, query: dict[str, str]) -> Json | str:
         if target.part == "log":
@@ -228,8 +229,9 @@ class ApiServer:
                     400, "BadRequest", f'previous terminated container in pod "{target.name}" not found'
                 )
             return self.logs.get(target.name, "")
+        version = f"{target.group}/{target.version}" if target.group else target.version
         if target.name:
-            return copy.deepcopy(self._existing(target))
+            return {"apiVersion": version, "kind": kind} | copy.deepcopy(self._existing(target))
         wanted = dict(pair.split("=", 1) for pair in query.get("labelSelector", "").split(",") if pair)
         fields = dict(pair.split("=", 1) for pair in query.get("fieldSelector", "").split(",") if pair)
         items = [
@@ -239,7 +241,6 @@ class ApiServer:
             and wanted.items() <= found["metadata"].get("labels", {}).items()
             and all(_field(found, path) == value for path, value in fields.items())
         ]
-        version = f"{target.group}/{target.version}" if target.group else target.version
         metadata = {"continue": "", "resourceVersion": str(self._resource_version)}
         return {"apiVersion": version, "kind": f"{kind}List", "items": items, "metadata": metadata}
 
