@@ -181,6 +181,7 @@ def _secrets(package: Path, namespace: str, store: str) -> Iterator[Finding]:
         return
     # The packages of Kubernetes are slow to import.
     from defectline.components.deploy import pod_secrets
+    from defectline.components.deploy.store_port import TLS_PORT, port_of, port_of_store
 
     if needs.secrets:
         yield from _looked_at(
@@ -200,6 +201,12 @@ def _secrets(package: Path, namespace: str, store: str) -> Iterator[Finding]:
             what,
             lambda: list(pod_secrets.secrets_of_endpoint(needs.kserve, store, needs.endpoint)),
         )
+        if store.startswith("s3://") and (port := port_of(needs.endpoint)) != TLS_PORT:
+            yield from _looked_at(
+                "store's port",
+                f"port {port} of {needs.endpoint}, which network policies let served pods reach",
+                lambda: list(port_of_store(served, needs.endpoint)),
+            )
 
 
 def _looked_at(check: str, what: str, look: "Callable[[], list[Missing]]") -> Iterator[Finding]:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from cluster.api import ApiServer
 from commands import call, contents
 from kfp_api import KfpApi, running
 from networks import write_source
+from paths import ROOT
 from servers import S3Server, free_port
 from typer.main import get_command
 
@@ -227,6 +229,30 @@ def test_secrets_that_may_not_be_looked_at(package, api, tmp_path, monkeypatch):
     found = [one for ones in secrets(package).values() for one in ones]
     assert [ok for ok, _ in found] == [None, None]
     assert all("No cluster is configured" in text for _, text in found)
+
+
+def test_a_store_on_a_port_that_network_policies_close(tmp_path, api):
+    package, host = tmp_path / "compiled.yaml", "http://minio.plant:9000"
+
+    def looked(endpoint: str = host) -> list[doctor.Finding]:
+        options = ("--s3-endpoint", endpoint, "--service-account", "server")
+        assert call("compile", "-o", package, "--gpus", "0", *options).returncode == 0
+        found = doctor.examine("", "s3://plates/factory", "", "", "", package)
+        return [one for one in found if one.check == "store's port"]
+
+    [one] = looked()
+    assert (one.ok, one.found) == (True, f"port 9000 of {host}, which network policies let served pods reach")
+    path = ROOT / "manifests/components/s3-keys/store-egress.yaml"
+    api.put("networkpolicies", "defectline", "served-store", yaml.safe_load(path.read_text()))
+    [one] = looked()
+    assert one.ok is False
+    assert f"port 443 alone; expected port 9000 of {host}" in one.found
+    assert "An S3 server on another port" in one.fix
+    assert looked("https://minio.plant") == []
+    api.denied = {("list", "networkpolicies")}
+    [one] = looked()
+    assert one.ok is None
+    assert "port 9000" in one.found
 
 
 def test_a_package_that_is_none(tmp_path):

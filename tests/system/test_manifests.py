@@ -176,6 +176,34 @@ def test_monitoring_is_applied_beside_an_overlay_or_named_in_one(tmp_path: Path)
     assert {one["metadata"].get("namespace", one["metadata"]["name"]) for one in objects} == {"vision"}
 
 
+OWN = re.compile(r"```yaml\n# (manifests/overlays/([a-z]+)/kustomization\.yaml)\n.*?```", re.DOTALL)
+
+
+def test_the_overlays_in_the_docs_render(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    made = {}
+    for block in OWN.finditer((ROOT / "docs/cluster.md").read_text()):
+        path = tmp_path / block[1]
+        path.parent.mkdir()
+        path.write_text(block[0].removeprefix("```yaml\n").removesuffix("```"))
+        kubectl = Path(sys.executable).with_name("kubectl")
+        done = subprocess.run([kubectl, "kustomize", path.parent], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        made[block[2]] = list(yaml.safe_load_all(done.stdout))
+    assert made.keys() == {"plant", "minio"}
+    for manifest in made["minio"]:
+        check(manifest)
+    given = {one["metadata"]["name"]: one for one in render("overlays/s3") if one["kind"] == "NetworkPolicy"}
+    patched = {one["metadata"]["name"]: one for one in made["minio"] if one["kind"] == "NetworkPolicy"}
+    ways = [policies["served-store"]["spec"].pop("egress") for policies in (given, patched)]
+    assert [rule["ports"] for (rule,) in ways] == [
+        [{"protocol": "TCP", "port": 443}],
+        [{"protocol": "TCP", "port": 9000}],
+    ]
+    assert len({json.dumps(rule["to"]) for (rule,) in ways}) == 1
+    assert given == patched
+
+
 def test_kserves_container_meets_the_standard_of_the_namespace() -> None:
     """A patch of an object that KServe's installation made; by what is in it, and nothing else."""
     patch = yaml.safe_load((MANIFESTS / "cluster/storage-container.yaml").read_text())

@@ -1,4 +1,4 @@
-"""What NetworkPolicies let through to the served pods. Pure."""
+"""What NetworkPolicies let through to the served pods, and from them. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,21 +40,22 @@ def admit(policies: Iterable[Manifest], namespace: Mapping[str, str], same: bool
     `same` is whether it is the pods' own. Of what runs there nothing is known: what may be let in counts.
     """
     rules = [rule for policy in policies for rule in policy["spec"].get("ingress") or []]
-    return any(_on_port(rule) and _from(rule, namespace, same) for rule in rules)
+    return any(on_port(rule, HTTP_PORT) and _from(rule, namespace, same) for rule in rules)
 
 
-def _on_port(rule: Manifest) -> bool:
-    return not rule.get("ports") or any(_is_port(one) for one in rule["ports"])
+def on_port(rule: Manifest, port: int) -> bool:
+    """Whether a rule of a policy is about this TCP port too."""
+    return not rule.get("ports") or any(_is_port(one, port) for one in rule["ports"])
 
 
-def _is_port(one: Manifest) -> bool:
+def _is_port(one: Manifest, port: int) -> bool:
     if one.get("protocol", "TCP") != "TCP":
         return False
-    first: int | str = one.get("port", HTTP_PORT)
+    first: int | str = one.get("port", port)
     if isinstance(first, str):
         return True  # a name may be that of any port
     last: int = one.get("endPort", first)
-    return first <= HTTP_PORT <= last
+    return first <= port <= last
 
 
 def _from(rule: Manifest, namespace: Mapping[str, str], same: bool) -> bool:
