@@ -12,6 +12,8 @@ from kubernetes.client.exceptions import ApiException
 from defectline.components.common.errors import Conflict, ServingError
 from defectline.components.deploy.kserve.refusals import fix_of
 
+OLDEST_KSERVE = "0.17"
+INSTALL_KSERVE = f"Install KServe ({OLDEST_KSERVE} or later), then deploy again."
 MOST_TOLD = 200
 """Characters of an answer that are told of what is not the API server, such as a page of a proxy."""
 
@@ -85,7 +87,7 @@ def _explain(error: ApiException, doing: str) -> ServingError:
             "KServe is not installed in this cluster.",
             got=f"404 page not found when trying to {doing}",
             expected="the custom resources of KServe and, in Knative mode, of Knative Serving",
-            fix="Install KServe (0.17 or later), then deploy again.",
+            fix=INSTALL_KSERVE,
         )
     if error.status == 429 or error.status >= 500 or error.status == 0:
         return Unavailable(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kubernetes.utils import parse_quantity
 
 from defectline.components.common.errors import ServingError
-from defectline.components.deploy.kserve.answers import Unavailable
+from defectline.components.deploy.kserve.answers import INSTALL_KSERVE, Unavailable
 from defectline.components.deploy.kserve.cluster import (
     REVISIONS,
     ROUTES,
@@ -94,7 +94,7 @@ def _apis(cluster: Cluster, groups: dict[str, set[str]], settings: KServeSetting
                 "KServe is not installed in this cluster.",
                 f"{has}, without {plural} in {version}",
                 f"{plural}.{group}/{version}",
-                "Install KServe (0.17 or later), then deploy again.",
+                INSTALL_KSERVE,
             )
             return
     if settings.deployment_mode == "Knative" and REVISIONS[1] not in groups.get(REVISIONS[0], set()):

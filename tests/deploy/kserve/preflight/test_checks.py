@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from cluster.api import Failure
 from cluster.world import ACCOUNT, IMPATIENT, KNATIVE, NAME, NAMESPACE, SECRET, SETTINGS, TWO, World, kserve
+from paths import ROOT
 
 from defectline.components.common.errors import ServingError
 from defectline.components.common.storage import open_storage
+from defectline.components.deploy.kserve.answers import OLDEST_KSERVE
 from defectline.components.deploy.kserve.cluster import Cluster
 from defectline.components.deploy.kserve.manifests import GROUP
 from defectline.components.deploy.kserve.preflight.checks import preflight
@@ -31,6 +33,14 @@ def the_one(world: World, settings: KServeSettings = SETTINGS, name: str = NAME)
 @pytest.mark.parametrize("settings", [TWO, KNATIVE], ids=["Standard", "Knative"])
 def test_where_everything_is_there_nothing_is_found(world: World, settings: KServeSettings) -> None:
     assert findings(world, settings) == []
+
+
+def test_the_docs_name_the_oldest_kserve_as_the_errors_do(world: World) -> None:
+    world.api.missing = {GROUP}
+    assert f"Install KServe ({OLDEST_KSERVE} or later)" in findings(world)[0].fix
+    text = (ROOT / "docs/cluster.md").read_text()
+    assert f"| KServe | {OLDEST_KSERVE} or later" in text
+    assert f"with every KServe from {OLDEST_KSERVE} on" in text
 
 
 def test_all_that_is_wrong_is_said_at_once_and_the_champion_serves(world: World) -> None:
