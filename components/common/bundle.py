@@ -109,19 +109,22 @@ class Bundle(_Frozen):
         return "INT8" if self.served == "openvino_int8" else "float32"
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """The sealed bundle in `folder`, checked against its checksums. Raises BundleError."""
-    checksums.verify(folder)
-    return read_description(folder)
+def read_bundle(folder: Path, origin: str = "") -> Bundle:
+    """The sealed bundle in `folder`, checked against its checksums.
+
+    Raises BundleError, which names `origin` where the folder was fetched from there.
+    """
+    checksums.verify(folder, origin)
+    return read_description(folder, origin)
 
 
-def read_description(folder: Path) -> Bundle:
-    """What bundle.json in `folder` says, whatever else is there. Raises BundleError."""
+def read_description(folder: Path, origin: str = "") -> Bundle:
+    """What bundle.json in `folder` says, whatever else is there. Raises BundleError, as `read_bundle`."""
     try:
         return Bundle.model_validate_json((folder / NAME).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
         raise BundleError(
-            f"{folder} holds no readable {NAME}.",
+            f"{origin or folder} holds no readable {NAME}.",
             got=str(error).splitlines()[0],
             expected="a bundle of this version of defectline",
             fix="Run the pipeline again with --force, or install the version that made the bundle.",

@@ -21,19 +21,23 @@ def seal(folder: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def verify(folder: Path) -> None:
-    """Raise BundleError unless `folder` holds just the files that its SHA256SUMS lists, unchanged."""
+def verify(folder: Path, origin: str = "") -> None:
+    """Raise BundleError unless `folder` holds just the files that its SHA256SUMS lists, unchanged.
+
+    `origin` is where it was fetched from, which errors name instead of `folder`.
+    """
+    where = origin or str(folder)
     fix = "Publish it again from the run that made it; never edit it by hand."
     try:
         lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
         listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except FileNotFoundError:
         raise BundleError(
-            f"{folder} is not sealed.", got=f"no {NAME} in it", expected="a model or bundle", fix=fix
+            f"{where} is not sealed.", got=f"no {NAME} in it", expected="a model or bundle", fix=fix
         ) from None
     except ValueError as error:
         raise BundleError(
-            f"{folder / NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
+            f"{where}/{NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
         ) from error
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME}
     for name, digest in listed.items():
@@ -44,9 +48,9 @@ def verify(folder: Path) -> None:
         else:
             continue
         raise BundleError(
-            f"{folder / name} is not what was sealed.", got=got, expected=f"SHA-256 {digest[:12]}…", fix=fix
+            f"{where}/{name} is not what was sealed.", got=got, expected=f"SHA-256 {digest[:12]}…", fix=fix
         )
     if extra := sorted(present - listed.keys()):
         raise BundleError(
-            f"{folder} holds files that were not sealed.", got=", ".join(extra[:3]), expected="none", fix=fix
+            f"{where} holds files that were not sealed.", got=", ".join(extra[:3]), expected="none", fix=fix
         )

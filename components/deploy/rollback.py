@@ -35,4 +35,4 @@ def fetched(store: Storage, name: str, version: str) -> Iterator[tuple[Path, Bun
         )
     with tempfile.TemporaryDirectory() as temporary:
         store.download_folder(prefix, Path(temporary))
-        yield Path(temporary), read_bundle(Path(temporary))
+        yield Path(temporary), read_bundle(Path(temporary), store.url(prefix))

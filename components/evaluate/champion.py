@@ -47,7 +47,7 @@ def score_champion(
         folder = Path(temporary, champion)
         try:
             storage.download_folder(published, folder)
-            bundle = read_bundle(folder)
+            bundle = read_bundle(folder, storage.url(published))
             network = Network(
                 folder / bundle.network, bundle.imaging, classes=bundle.classes, roi=bundle_roi(folder)
             )

@@ -37,8 +37,9 @@ def test_back_to_the_version_before_and_what_serves_then(judged, store, tmp_path
         open_deployer(root, "defects", {}).roll_back()
     assert version in caught.value.expected
     (tmp_path / f"store/models/defects/{version}/bundle.json").write_text("{}")
-    with pytest.raises(BundleError, match="is not what was sealed"):
+    with pytest.raises(BundleError, match="is not what was sealed") as caught:
         open_deployer(root, "defects", {}).roll_back(version)
+    assert caught.value.what.startswith(store.url(f"models/defects/{version}/bundle.json"))
     assert read_champion(store, "defects").version == version
 
 
