@@ -90,9 +90,7 @@ def compile_(
     for image in vars(named).values():
         typer.echo(f"  {image}")
     if not gpus and (target.node_selector or target.tolerations):
-        typer.echo(
-            "--node-selector and --toleration are for the step with GPUs: without one they do nothing."
-        )
+        typer.echo("--node-selector and --toleration are for training on GPUs: without one they do nothing.")
     quantize = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {})).quantize
     if quantize and KServeSettings(**kserve, image=named.serve).gpu:
         typer.echo(

@@ -3,42 +3,20 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import urllib3
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from defectline.components.common.errors import Conflict, ServingError
+from defectline.components.deploy.api_form import NotOfTheApi, in_short, kind_of
 from defectline.components.deploy.kserve.refusals import fix_of
 
 OLDEST_KSERVE = "0.17"
 INSTALL_KSERVE = f"Install KServe ({OLDEST_KSERVE} or later), then deploy again."
-MOST_TOLD = 200
-"""Characters of an answer that are told of what is not the API server, such as a page of a proxy."""
 
 
 class Unavailable(ServingError):
     """The API server does not answer now; it may in a moment."""
-
-
-class _NotOfTheApi(Exception):
-    """An answer, with success, that is not an object of Kubernetes; its text says what it is."""
-
-
-class ApiClient(client.ApiClient):
-    """Kubernetes' client, which makes objects of the API server's answers alone: a proxy in front of it may
-    answer in its place. `explained` tells of what else came."""
-
-    def deserialize(self, response: Any, response_type: str) -> Any:
-        if response_type == "str":  # a log, which may be any text
-            return super().deserialize(response, response_type)
-        try:
-            if not _kind(response.data):
-                raise ValueError("without kind or apiVersion")
-            return super().deserialize(response, response_type)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise _NotOfTheApi(_in_short(response.data)) from error
 
 
 def conflict(kind: tuple[str, str, str], name: str) -> Conflict:
@@ -57,7 +35,7 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except ApiException as error:
         raise _explain(error, doing) from error
-    except (_NotOfTheApi, UnicodeDecodeError) as error:
+    except (NotOfTheApi, UnicodeDecodeError) as error:
         raise ServingError(
             f"What answers is not the API of Kubernetes, so it cannot {doing}.",
             got=str(error),
@@ -115,7 +93,7 @@ def _explain(error: ApiException, doing: str) -> ServingError:
 
 def is_missing(error: ApiException) -> bool:
     """Whether the API server says that an object is not there; a page of a proxy does not say so."""
-    return error.status == 404 and _kind(error.body) == "Status"
+    return error.status == 404 and kind_of(error.body) == "Status"
 
 
 def _message(error: ApiException) -> str:
@@ -124,18 +102,4 @@ def _message(error: ApiException) -> str:
     try:
         return str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
-        return _in_short(body)
-
-
-def _kind(text: Any) -> str:
-    """The kind of an object of Kubernetes, as JSON; "" for another text."""
-    try:
-        found = json.loads(text)
-        return str(found["kind"]) if found["apiVersion"] else ""
-    except (ValueError, TypeError, KeyError):
-        return ""
-
-
-def _in_short(text: Any) -> str:
-    line = " ".join(str(text).split())
-    return f"{line[:MOST_TOLD]} …" if len(line) > MOST_TOLD else line or "an empty answer"
+        return in_short(body)

@@ -10,8 +10,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 
 from defectline.components.common.errors import ServingError
+from defectline.components.deploy.api_form import ApiClient
 from defectline.components.deploy.golden import Address
-from defectline.components.deploy.kserve.answers import ApiClient, conflict, explained, is_missing
+from defectline.components.deploy.kserve.answers import conflict, explained, is_missing
 from defectline.components.deploy.kserve.manifests import GROUP, Manifest
 from defectline.components.deploy.kserve.proxy import ServiceProxy
 from defectline.components.deploy.kserve.settings import KServeSettings
