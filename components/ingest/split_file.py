@@ -177,7 +177,7 @@ def _malformed(got: str) -> SourceError:
         got=got,
         expected="a text in UTF-8 with the first line id,split or id,group or id,split,group, and then rows "
         "such as OK/00007_OK,train",
-        fix="Save it as CSV with commas, or remove it.",
+        fix="Save it as CSV UTF-8 with commas, or remove it.",
     )
 
 

@@ -52,5 +52,5 @@ def _malformed(got: str, expected: str = "") -> SourceError:
         f"{CLASSES_KEY} cannot be read.",
         got=got,
         expected=expected or "a text in UTF-8 with the first line value,name and then rows such as 1,scratch",
-        fix="Save it as CSV with commas, or remove it.",
+        fix="Save it as CSV UTF-8 with commas, or remove it.",
     )

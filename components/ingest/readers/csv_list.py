@@ -247,7 +247,7 @@ def _malformed(got: str) -> SourceError:
         got=got,
         expected=f"text in UTF-8 with the first line {','.join(COLUMNS)}, of which image and either label or "
         "mask are needed, and then one row a picture",
-        fix="Save it as CSV with commas.",
+        fix="Save it as CSV UTF-8 with commas.",
     )
 
 

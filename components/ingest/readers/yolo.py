@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -85,14 +85,16 @@ def fits(listing: Listing) -> str:
     if not key:
         return ""
     root = key.removesuffix(PurePosixPath(key).name)
-    labelled = any(_label_key(item.key) in listing.by_key for item in list_pictures(listing, root))
+    labels = _find_labels(listing)
+    labelled = any(_label_key(item.key) in labels for item in list_pictures(listing, root))
     return f"{key} and its labels are YOLO" if labelled else ""
 
 
 def read(listing: Listing) -> Layout:
     """A picture whose label file is empty or missing is good, as in the format.
 
-    Raises SourceError for labels that are boxes alone, and for a file of names that cannot be read.
+    Raises SourceError for labels that are boxes alone, for a file of names that cannot be read, and where
+    pictures have no label file and label files no picture.
     """
     key = find_names(listing)
     if not key:
@@ -104,14 +106,15 @@ def read(listing: Listing) -> Layout:
         )
     names = read_names(key, listing.read(key))
     pictures = list_pictures(listing, names.root)
-    if not any(_label_key(item.key) in listing.by_key for item in pictures):
+    labels = _find_labels(listing)
+    if not any(_label_key(item.key) in labels for item in pictures):
         raise SourceError(
             "No picture has a label file.",
             got=f"{len(pictures)} pictures in {names.root or 'the source'}",
             expected=EXPECTED,
             fix="Put labels/ beside images/, with the same folders below.",
         )
-    _refuse_boxes(listing, pictures)
+    _refuse_boxes(listing, [labels[at] for item in pictures if (at := _label_key(item.key)) in labels])
     splits = find_splits(listing, names, pictures)
     version = hashlib.sha256(repr(sorted(names.names.items())).encode()).hexdigest()[:16]
     records: list[Record] = []
@@ -119,7 +122,7 @@ def read(listing: Listing) -> Layout:
     missing = 0
     used = {key}
     for item in pictures:
-        label = listing.by_key.get(_label_key(item.key))
+        label = labels.get(_label_key(item.key))
         inside = item.key.removeprefix(names.root)
         if not label and item.key not in splits and "images" not in PurePosixPath(inside).parts[:-1]:
             continue
@@ -131,6 +134,8 @@ def read(listing: Listing) -> Layout:
             mask = Sidecar(label, partial(parse_labels, label.key, names.names), version)
         split = splits.get(item.key, "")
         records.append(Record(stem(names, item), "" if mask else "OK", item, mask, split=split))
+    if missing:
+        _refuse_left_over([item for item in labels.values() if item.key not in used], used)
     ignored["other files"] = sum(item.key not in used for item in listing.objects)
     notes = [f"{missing} pictures have no label file, which means good in this format"] if missing else []
     return Layout(records, [], +ignored, notes)
@@ -279,11 +284,34 @@ def _tails(path: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def _refuse_boxes(listing: Listing, pictures: Sequence[Object]) -> None:
-    """Raise SourceError where the first labels are boxes alone, before all pictures are read."""
-    labels = [
-        found for item in pictures if (found := listing.by_key.get(_label_key(item.key))) and found.size
+def _find_labels(listing: Listing) -> dict[str, Object]:
+    """The text files by what `_label_key` calls them: their endings may be in capitals."""
+    paths = ((PurePosixPath(item.key), item) for item in listing.objects)
+    return {str(path.with_suffix(".txt")): item for path, item in paths if path.suffix.lower() == ".txt"}
+
+
+def _refuse_left_over(labels: Sequence[Object], used: Collection[str]) -> None:
+    """Raise SourceError for label files of no picture: those of pictures that would be good without them."""
+    folders = {str(PurePosixPath(key).parent) for key in used if key.lower().endswith(".txt")}
+    left = [
+        item.key
+        for item in labels
+        if item.size
+        and (path := PurePosixPath(item.key)).name not in LISTS
+        and ("labels" in path.parts or str(path.parent) in folders - {"."})
     ]
+    if left:
+        raise SourceError(
+            "Label files belong to no image, and images without a label file would count as good.",
+            got=f"{len(left)} such files: {', '.join(left[:3])}{', …' if len(left) > 3 else ''}",
+            expected="labels/ with the folders and names of images/",
+            fix="Rename them as their images are called, or take them out of the source.",
+        )
+
+
+def _refuse_boxes(listing: Listing, found: Sequence[Object]) -> None:
+    """Raise SourceError where the first labels are boxes alone, before all pictures are read."""
+    labels = [item for item in found if item.size]
     lines = [
         line
         for item in labels[:PROBES]

@@ -110,6 +110,28 @@ def test_an_empty_file_and_a_missing_one_are_good(tmp_path: Path):
     assert layout.notes == ["1 pictures have no label file, which means good in this format"]
 
 
+def test_endings_may_be_in_capitals(tmp_path: Path):
+    files = {**DATA, "images/B.JPG": b"", "labels/B.TXT": f"0 {SQUARE}"}
+    found = listing(write_files(tmp_path, files))
+    layout = yolo.read(found)
+    assert [marked(one, found).label for one in layout.records] == ["", ""]
+    assert layout.notes == []
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["labels/P.txt", "labels/p_.txt", "labels/p.jpg.txt", "labels/valid/p.txt"],
+)
+def test_labels_of_no_image_stop_where_images_have_none(tmp_path: Path, left: str):
+    files = {**DATA, "images/p.jpg": b"", left: f"0 {SQUARE}"}
+    with pytest.raises(SourceError, match="would count as good") as caught:
+        yolo.read(listing(write_files(tmp_path / "left", files)))
+    assert left in caught.value.got
+    # Without such an image nothing is taken for another than it is.
+    del files["images/p.jpg"]
+    assert len(yolo.read(listing(write_files(tmp_path / "alone", files))).records) == 1
+
+
 def record(root: Path, labels: str, names: str = NAMES) -> tuple[Record, dict[str, np.ndarray]]:
     found = listing(write_files(root, {**DATA, "labels/a.txt": labels, "data.yaml": names}))
     (one,) = yolo.read(found).records
