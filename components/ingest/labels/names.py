@@ -82,11 +82,15 @@ def place(folders: tuple[str, ...]) -> Place:
     return Place(tuple(left), masks)
 
 
+_TAIL = re.compile(r"[\W_]+(masks?|msk|gt|labels?|seg|annotations?)[\W_].*$", re.IGNORECASE)
+"""A word for mask within a name, and what follows it."""
+
+
 class Near:
     """Finds, for a picture without a mask, a mask without a picture whose name is almost its own.
 
-    Almost: but for case, separators, leading zeros, a word for mask with a number, or one letter. Two numbers
-    are never almost the same. `stems` are unique names without suffixes.
+    Almost: but for case, separators, leading zeros, a word for mask and what follows it, or one letter. Two
+    numbers are never almost the same. `stems` are unique names without suffixes.
     """
 
     def __init__(self, stems: Iterable[str]):
@@ -95,6 +99,9 @@ class Near:
         for found in sorted(stems):
             loose = _loosen(found)
             self._loose[loose].append(found)
+            base = _TAIL.sub("", found, count=1)
+            if base and base != found:
+                self._loose[_loosen(base)].append(found)
             for shorter in {loose, *without_a_letter(loose)}:
                 self._shorter[shorter].append(found)
 
