@@ -320,7 +320,7 @@ def test_the_tutorial_word_for_word(tmp_path):
             text = block.text.replace("8080", str(port))
             text = re.sub(r"(?m)^(defectline sample .*)--pairs (100|12)\b", r"\1--pairs 24 --size 64", text)
             text = text.replace(
-                "--set epochs=20 --set pretraining=none", " ".join(f"--set {pair}" for pair in SMALL.split())
+                "--set epochs=28 --set pretraining=none", " ".join(f"--set {pair}" for pair in SMALL.split())
             )
             if block.mark:
                 server = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=env)
