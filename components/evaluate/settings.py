@@ -77,7 +77,7 @@ class EvaluateSettings(BaseModel):
     by_class: Annotated[str, AfterValidator(_readable)] = Field(
         default="",
         description="Limits and costs of single classes, as in max_escape.crack=0.02, escape_cost.crack=10; "
-        "for the least IoU as well.",
+        f"for {', '.join(get_args(Limit))}.",
     )
 
     def of_classes(self, limit: Limit) -> dict[str, float]:
