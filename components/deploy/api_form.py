@@ -31,8 +31,10 @@ def kind_of(text: Any) -> str:
     """The kind of an object of Kubernetes, as JSON; "" for another text."""
     try:
         found = json.loads(text)
-        return str(found["kind"]) if found["apiVersion"] else ""
-    except (ValueError, TypeError, KeyError):
+        kind = str(found["kind"])
+        # Lists of what the server has, such as APIResourceList, may leave their version out.
+        return kind if found.get("apiVersion") or kind.startswith("API") else ""
+    except (ValueError, TypeError, KeyError, AttributeError):
         return ""
 
 

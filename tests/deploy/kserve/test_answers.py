@@ -9,6 +9,7 @@ from cluster.loopback import Handler, served
 from cluster.world import NAME, NAMESPACE
 
 from defectline.components.common.errors import ServingError
+from defectline.components.deploy.api_form import kind_of
 from defectline.components.deploy.kserve.cluster import RUNTIMES, SERVICES, Cluster, Permission
 
 LOGIN = f"<html>\n<title>Log in</title>{'<p>Please.</p>' * 50}</html>"
@@ -95,3 +96,8 @@ def test_a_refusal_whose_message_is_not_a_text(answer):
 
 def test_a_log_may_be_any_text(answer):
     assert answer(200, b"<html>").log("pod-1", "main", 5) == "<html>"
+
+
+def test_a_server_may_leave_the_version_of_its_lists_out():
+    assert kind_of('{"kind": "APIResourceList", "groupVersion": "v1", "resources": []}') == "APIResourceList"
+    assert kind_of('{"kind": "Pod"}') == kind_of('["Pod"]') == kind_of("<html>") == ""
