@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -62,7 +63,7 @@ def examine(
     yield from _environment()
     yield from _images()
     if source:
-        yield _tried("source", lambda: _source(open_storage(source)))
+        yield _tried("source", lambda: _source(open_storage(source), store))
     yield _tried("store", lambda: _store(open_storage(store)))
     yield from _disks(store)
     if host:
@@ -112,7 +113,7 @@ def _images() -> Iterator[Finding]:
     yield _tried("images", found)
 
 
-def _source(source: Storage) -> str:
+def _source(source: Storage, store: str) -> str:
     first = next(iter(source.list("")), None)
     if first is None:
         raise DefectlineError(
@@ -122,7 +123,16 @@ def _source(source: Storage) -> str:
             fix="Correct --source, or put images there.",
         )
     source.read(first.key)
-    return f"{source.uri} can be read"
+    # The readers need packages that nothing else of this module does.
+    from defectline.components.ingest.settings import IngestSettings
+    from defectline.components.ingest.snapshotter import list_source
+
+    labels, _ = list_source(source, store, IngestSettings())
+    layout = labels.layout
+    kinds = Counter(record.label or "as the mask or annotation says" for record in layout.records)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items(), reverse=True))
+    rejected = f"; {len(layout.rejected):,} without a usable partner" if layout.rejected else ""
+    return f"{source.uri} can be read: {'; '.join(labels.lines)}; {counts or 'no picture'}{rejected}"
 
 
 def _disks(uri: str) -> Iterator[Finding]:

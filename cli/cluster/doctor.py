@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def doctor(
     store: Store = "./store",
-    source: Annotated[str, typer.Option(help="Also whether these labelled images can be read.")] = "",
+    source: Annotated[str, typer.Option(help="Also which layout these labelled images have.")] = "",
     host: Annotated[
         str, typer.Option(envvar="KFP_HOST", help="Also whether this Kubeflow Pipelines server answers.")
     ] = "",

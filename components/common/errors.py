@@ -28,6 +28,11 @@ class DefectlineError(Exception):
     def __str__(self) -> str:
         return f"{self.what}\n  got:      {self.got}\n  expected: {self.expected}\n  fix:      {self.fix}"
 
+    @property
+    def reason(self) -> str:
+        """What is wrong, and what was found where that does not say it: for a line of a table."""
+        return self.what if self.got.rstrip(".") in self.what else f"{self.what} Got {self.got.rstrip('.')}."
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle would call the class with `what` alone; errors of worker processes must come through whole.
         return _restored, (type(self), vars(self))

@@ -66,7 +66,7 @@ def score_champion(
             return ChampionResult(scored, note, same, learned_from)
         except (BundleError, UnreadableImage) as error:
             # The copy that was looked at is gone by the time this is read.
-            what = f"{error.what} Got {error.got}.".replace(str(folder), storage.url(published))
+            what = f"{error.reason}".replace(str(folder), storage.url(published))
             return _incomparable(
                 f"the champion {champion} cannot be loaded: {what} The absolute rules decide"
             )

@@ -62,7 +62,7 @@ def check_pair(
     try:
         pixels, orientation, poor = read_image(image, channels=3)
     except DefectlineError as error:
-        return Checked(reject(pair, f"Image: {error.what} Got {error.got}.", error.fix), b"")
+        return Checked(reject(pair, f"Image: {error.reason}", error.fix), b"")
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}".encode())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
@@ -81,7 +81,7 @@ def check_pair(
             mask = cv2.imencode(".png", truth.pixels)[1].tobytes()
             pair = _with_mask(pair, mask)
     except DefectlineError as error:
-        return Checked(reject(pair, f"Mask: {error.what} Got {error.got}.", error.fix), b"")
+        return Checked(reject(pair, f"Mask: {error.reason}", error.fix), b"")
     pair = pair._replace(width=width, height=height, pixel_sha256=digest.hexdigest(), look=look)
     turned = ""
     if orientation != truth.orientation:

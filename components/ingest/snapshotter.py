@@ -111,7 +111,7 @@ def take_snapshot(
     that cannot be followed raise SourceError, another run that published a snapshot meanwhile Conflict. No
     pair of an older snapshot changes.
     """
-    labels, listed = _list(source, store, settings)
+    labels, listed = list_source(source, store.uri, settings)
     for line in labels.lines:
         say(line)
     # Again later: this one shows before the long reading whether the store can be written.
@@ -130,7 +130,7 @@ def take_snapshot(
         if complete:
             break
         say("files were replaced or deleted while they were read: listing the source again")
-        labels, listed = _list(source, store, settings)
+        labels, listed = list_source(source, store.uri, settings)
     else:
         raise SourceError(
             "The source changes faster than it can be read.",
@@ -149,7 +149,6 @@ def take_snapshot(
     rows = name_groups(rows, listed, settings.group_by)
     if settings.group_by == NO_PATTERN:
         rows = join_twins(rows, earlier)
-    say_groups(rows)
     if contradictions := find_contradictions(rows):
         say(tell_contradictions(contradictions))
     splits = known_splits(listed, present(rows), decided)
@@ -157,6 +156,7 @@ def take_snapshot(
     for note in official.notes:
         say(note)
     rows = assign_sides(rows, {**official.splits, **splits}, settings.classes)
+    say_groups(rows)
     check_sides(rows, listed, decided)
     classes = class_names(rows, settings.classes, before.classes if before else ())
     say_classes(rows, classes, settings.classes)
@@ -183,6 +183,8 @@ def _check_labels(rows: list[Pair], earlier: list[Pair]) -> None:
         say("the source has no good pictures: how many of them would be rejected cannot be judged")
     elif have["NG"] < ENOUGH:
         few = f"{have['NG']} defective pictures, which all train" if have["NG"] else "no defective picture"
+        unusable = sum(row.status == "rejected" and row.label == "NG" for row in rows)
+        few += f" that can be used ({unusable} rejected)" if unusable else ""
         say(f"the source has {few}: how many would escape cannot be judged")
 
 
@@ -226,8 +228,9 @@ def _accepted(row: Pair) -> Pair:
     return row._replace(status="accepted", reason="", fix="")
 
 
-def _list(source: Storage, store: Storage, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
-    own = f"{store.uri.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
+def list_source(source: Storage, store: str, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
+    """What the source's labels are, and its rows of splits.csv; raises as `take_snapshot`."""
+    own = f"{store.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
     # A store may lie in the source; what it holds is not data.
     regions, objects = part_regions(found for found in source.list_all() if not found.key.startswith(own))
     listing = Listing(source, objects, settings.masks)
@@ -352,11 +355,11 @@ def _read(
             reason = error.what if isinstance(error, Corrupt) else f"{error.what} {error.got}"
             return Read(reject(pair, reason, error.fix), error=error)
         except UnreadableImage as error:
-            return Read(reject(pair, f"Region of interest: {error.what} Got {error.got}.", error.fix))
+            return Read(reject(pair, f"Region of interest: {error.reason}", error.fix))
         try:
             pair, mask = marked(record, pair, other)
         except SourceError as error:
-            return Read(reject(pair, f"Annotation: {error.what} Got {error.got}.", error.fix))
+            return Read(reject(pair, f"Annotation: {error.reason}", error.fix))
         with decoding:
             pair, packed = check_pair(pair, image, mask, class_map, numbered, roi)
         return Read(pair, (image, packed)) if pair.accepted else Read(pair)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from defectline.components.common.errors import SourceError
 from defectline.components.common.snapshot import SPLITS, Pair
 from defectline.components.common.steps import say
-from defectline.components.ingest.readers.base import Listing
-from defectline.components.ingest.readers.folders import SPLITS_KEY
+from defectline.components.ingest.readers.base import SPLITS_KEY, Listing
 
 COLUMNS = ("id,split", "id,group", "id,split,group")
 """What the first line may be."""
@@ -41,16 +40,8 @@ def read_split_file(listing: Listing) -> list[Listed]:
     Raises SourceError where the file is malformed, a split is unknown, or a picture stands there twice
     with different splits or groups.
     """
-    if SPLITS_KEY not in listing.by_key:
-        if alike := sorted(key for key in listing.by_key if key.lower() == SPLITS_KEY):
-            raise SourceError(
-                f"{alike[0]} would be ignored.",
-                got=alike[0],
-                expected=f"{SPLITS_KEY}, in lower case, or no such file",
-                fix="Rename it: a split that is given once is permanent.",
-            )
-        return []
-    return parse_split_file(listing.read(SPLITS_KEY))
+    data = listing.read_for_all(SPLITS_KEY)
+    return [] if data is None else parse_split_file(data)
 
 
 def parse_split_file(data: bytes) -> list[Listed]:

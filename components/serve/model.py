@@ -309,5 +309,5 @@ def _describe(error: UnreadableImage) -> str:
         return f"These bytes are not a picture. Got {error.got}. Send PNG, JPEG, BMP, TIFF or WebP."
     # Where there is a cause, `got` is the text of a decoder's exception, which is for the log.
     if error.__cause__ is None:
-        return f"{error.what} Got {error.got}. {error.fix}"
+        return f"{error.reason} {error.fix}"
     return f"{error.what} {error.fix}"

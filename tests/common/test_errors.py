@@ -20,6 +20,14 @@ def test_an_error_says_what_got_expected_and_fix():
     ]
 
 
+@pytest.mark.parametrize(
+    ("got", "reason"),
+    [("0 bytes.", "It is full. Got 0 bytes."), ("full", "It is full."), ("", "It is full.")],
+)
+def test_a_reason_says_nothing_twice(got: str, reason: str):
+    assert StoreError("It is full.", got=got, expected="", fix="").reason == reason
+
+
 def test_json_holds_the_four_sentences():
     found = DefectlineError.from_json(ERROR.to_json())
     assert (found.what, found.got, found.expected, found.fix) == (

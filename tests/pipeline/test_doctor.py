@@ -13,6 +13,7 @@ import yaml
 from cluster.api import ApiServer
 from commands import call, contents
 from kfp_api import KfpApi, running
+from labelled import write_files
 from networks import write_source
 from paths import ROOT
 from servers import S3Server, free_port
@@ -58,12 +59,30 @@ def test_all_is_well_and_nothing_is_left(tmp_path):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("image", ["good/1.png", "lines/a/1.png"])
-def test_any_layout_is_a_source(tmp_path, image):
-    (tmp_path / image).parent.mkdir(parents=True)
-    (tmp_path / image).write_bytes(b"an image")
-    status, found = examined("--source", tmp_path, "--store", tmp_path / "store")
+SOURCE = {
+    "train/good/1.png": b"an image",
+    "test/scratch/2.png": b"an image",
+    "ground_truth/scratch/2_mask.png": b"a mask",
+    "ground_truth/scratch/3_mask.png": b"a mask",
+    "readme.txt": b"no image",
+}
+
+
+def test_what_a_source_holds_is_told(tmp_path):
+    source = write_files(tmp_path / "source", SOURCE)
+    status, found = examined("--source", source, "--store", tmp_path / "store")
     assert (status, wrong(found)) == (0, [])
+    said = {one["check"]: one["found"] for one in found}["source"]
+    assert "layout mvtec: train/good/ and ground_truth/ are those of MVTec AD" in said
+    assert said.endswith("ignored 1 other files; 1 OK, 1 NG; 1 without a usable partner")
+
+
+def test_a_source_that_no_reader_knows_is_found_before_a_run(tmp_path):
+    source = write_files(tmp_path / "source", {"lines/a/1.png": b"an image"})
+    status, found = examined("--source", source, "--store", tmp_path / "store")
+    (said,) = wrong(found)
+    assert (status, said["check"]) == (2, "source")
+    assert "another layout" in said["found"]
 
 
 def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):

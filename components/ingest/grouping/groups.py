@@ -119,6 +119,8 @@ def check_sides(pairs: Iterable[Pair], listed: Sequence[Listed], decided: Mappin
 
 def say_groups(pairs: Iterable[Pair]) -> None:
     """How many pictures share a part with others, in a line for what is said and one for what looks alike."""
+    pairs = list(pairs)
+    two_sides = split_groups(pairs).keys()
     sizes = Counter(pair.group for pair in pairs if pair.accepted and pair.group)
     several = {name: size for name, size in sizes.items() if size > 1}
     for near in (False, True):
@@ -126,9 +128,13 @@ def say_groups(pairs: Iterable[Pair]) -> None:
         if found:
             largest = max(found, key=lambda name: (found[name], name))
             what = "look like one part with others" if near else "show one part with others"
-            groups = "1 group, which stays" if len(found) == 1 else f"{len(found)} groups, each"
+            torn = len(found.keys() & two_sides)
+            sides = f"{torn} of them on two sides" if torn else "each on one side"
+            groups = f"1 group, on {'two sides' if torn else 'one side'}" if len(found) == 1 else (
+                f"{len(found)} groups, {sides}"
+            )
             say(
-                f"{sum(found.values())} pictures {what}: {groups} on one side, the largest {largest} with "
+                f"{sum(found.values())} pictures {what}: {groups}, the largest {largest} with "
                 f"{found[largest]}" + ("; group_by says it better" if near else "")
             )
 

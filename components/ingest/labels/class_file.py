@@ -6,9 +6,8 @@ import io
 from defectline.components.common.classes import IGNORE, IGNORED_CLASS, MOST_CLASSES
 from defectline.components.common.errors import SourceError
 from defectline.components.common.legend import write_legend
+from defectline.components.ingest.readers.base import CLASSES_KEY
 
-CLASSES_KEY = "classes.csv"
-"""A file at the source's root that names the values of masks; it may be missing."""
 COLUMNS = ["value", "name"]
 
 

@@ -14,10 +14,10 @@ from defectline.components.common.legend import is_black_white, is_numbered, rea
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import describe
-from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.class_file import parse_class_file
 from defectline.components.ingest.labels.unmasked import check_masks
 from defectline.components.ingest.readers import choose
-from defectline.components.ingest.readers.base import Drawing, Layout, Listing, Record, Sidecar
+from defectline.components.ingest.readers.base import CLASSES_KEY, Drawing, Layout, Listing, Record, Sidecar
 from defectline.components.ingest.roi import Regions
 from defectline.components.ingest.settings import IngestSettings
 
@@ -65,7 +65,8 @@ def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) ->
 
 
 def _class_file(listing: Listing) -> str:
-    return parse_class_file(listing.read(CLASSES_KEY)) if CLASSES_KEY in listing.by_key else ""
+    data = listing.read_for_all(CLASSES_KEY)
+    return "" if data is None else parse_class_file(data)
 
 
 def _unusable(record: Record, seen: Mapping[tuple[str, str], int]) -> str:

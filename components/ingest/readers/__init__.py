@@ -1,9 +1,12 @@
 """The formats that a source's labels may have, and which of them a source has."""
 
+import json
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import cast
+from xml.etree import ElementTree
 
-from defectline.components.common.errors import SourceError
+from defectline.components.common.errors import Corrupt, SourceError, Unreadable
 from defectline.components.ingest.readers.base import Listing, Reader
 
 FORMATS = {
@@ -24,6 +27,11 @@ FORMATS = {
 """What `layout=` calls a format → its module here."""
 NAMED_MASKS = {"csv", "mvtec", "visa", "kolektor", "voc", "yolo_masks"}
 """Folders of pictures and masks that `folders` may understand as well, but not as exactly."""
+
+SHOWN = 5
+"""Annotation files, and keys of one, that a message names."""
+MOST_BYTES = 10_000_000
+"""Of an annotation file that is looked into for a message."""
 
 
 def choose(listing: Listing, layout: str = "auto") -> tuple[Reader, str]:
@@ -64,9 +72,35 @@ def _four_folders(listing: Listing) -> bool:
 
 def _none_fits(listing: Listing) -> SourceError:
     count = len(listing.objects)
+    found = [f"{count} files, such as {listing.objects[0].key}" if count else "no file"]
     return SourceError(
         "The source has another layout." if count else "The source is empty.",
-        got=f"{count} files, such as {listing.objects[0].key}" if count else "no file",
+        got="; ".join(found + _annotations(listing)),
         expected="; or ".join(_load(name).EXPECTED for name in FORMATS),
         fix="Check the URI, or try `defectline sample DIR` for an example.",
     )
+
+
+def _annotations(listing: Listing) -> list[str]:
+    """What the first files that may be annotations hold, a few words each."""
+    named = [item for item in listing.objects if PurePosixPath(item.key.lower()).suffix in (".json", ".xml")]
+    named.sort(key=lambda item: (item.key.count("/"), item.key))
+    return [told for item in named[:SHOWN] if item.size <= MOST_BYTES and (told := _held(listing, item.key))]
+
+
+def _held(listing: Listing, key: str) -> str:
+    try:
+        data = listing.read(key)
+    except (SourceError, Corrupt, Unreadable):
+        return ""
+    try:
+        if key.lower().endswith(".xml"):
+            return f"{key} is XML with <{ElementTree.fromstring(data).tag}>"
+        value = json.loads(data)
+    except (ValueError, ElementTree.ParseError) as error:
+        # UnicodeDecodeError shows all bytes.
+        told = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        return f"{key} is not whole: {told}"
+    if isinstance(value, dict):
+        return f"{key} has the keys {', '.join(list(value)[:SHOWN]) or 'of an empty object'}"
+    return f"{key} is a list of {len(value)} entries" if isinstance(value, list) else f"{key} holds one value"

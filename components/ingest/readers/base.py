@@ -18,6 +18,10 @@ from defectline.components.common.storage import Object, Storage
 from defectline.components.ingest.junk import junk
 
 HEAD_BYTES = 65536
+CLASSES_KEY = "classes.csv"
+"""A file at the source's root that names the values of masks; it may be missing."""
+SPLITS_KEY = "splits.csv"
+"""A file at the source's root that says which picture goes into which split; it may be missing."""
 
 
 class Drawing(Protocol):
@@ -48,7 +52,7 @@ class Painted(NamedTuple):
         if found != (height, width):
             raise SourceError(
                 f"Sizes differ: mask {found[1]}×{found[0]}, image {width}×{height}.",
-                got=f"{found[1]}×{found[0]} in {self.key}",
+                got=self.key,
                 expected=f"{width}×{height}",
                 fix="Export the mask again at the image's size.",
             )
@@ -132,7 +136,9 @@ class Layout(NamedTuple):
 class Listing:
     """The objects of a source, and the few files of it that say what the others are.
 
-    `objects` are those of the source's `list_all`, without junk; `ignored` counts that, as `Layout.ignored`.
+    `objects` are those of the source's `list_all`, without junk, CLASSES_KEY and SPLITS_KEY, which
+    `read_for_all` reads for all formats alike; `by_key` has those two as well. `ignored` counts junk, as
+    `Layout.ignored`.
     """
 
     def __init__(self, source: Storage, objects: Iterable[Object], masks: str = "all"):
@@ -141,11 +147,14 @@ class Listing:
         """As in IngestSettings."""
         self._heads: dict[str, bytes] = {}
         self.objects: list[Object] = []
+        self._for_all: list[Object] = []
         parts: dict[str, str] = {}
         for item in sorted(objects):
             part, kind = junk(item.key)
             if kind:
                 parts[part] = kind
+            elif item.key.lower() in (CLASSES_KEY, SPLITS_KEY):
+                self._for_all.append(item)
             # What consoles put in place of a folder is not a file.
             elif not item.key.endswith("/"):
                 self.objects.append(item)
@@ -153,7 +162,7 @@ class Listing:
 
     @cached_property
     def by_key(self) -> Mapping[str, Object]:
-        return {item.key: item for item in self.objects}
+        return {item.key: item for item in (*self.objects, *self._for_all)}
 
     def head(self, key: str) -> bytes:
         """The first HEAD_BYTES of a file, which readers ask for to know a format; b"" where it is gone."""
@@ -163,6 +172,22 @@ class Listing:
             except (SourceError, Corrupt, Unreadable):
                 self._heads[key] = b""
         return self._heads[key]
+
+    def read_for_all(self, key: str) -> bytes | None:
+        """The bytes of CLASSES_KEY or SPLITS_KEY; None where the source has no such file.
+
+        Raises SourceError where it has one that differs in upper and lower case.
+        """
+        if key not in self.by_key:
+            if alike := sorted(item.key for item in self._for_all if item.key.lower() == key):
+                raise SourceError(
+                    f"{alike[0]} would be ignored.",
+                    got=alike[0],
+                    expected=f"{key}, in lower case, or no such file",
+                    fix=f"Rename it to {key}, or remove it.",
+                )
+            return None
+        return self.read(key)
 
     def read(self, key: str) -> bytes:
         """The bytes of an annotation file, as it was listed. Raises SourceError where it is gone."""

@@ -162,7 +162,9 @@ def _check_columns(columns: Sequence[str]) -> None:
             f"{KEY} has a column {unknown[0]!r}.",
             got=",".join(columns),
             expected=f"{','.join(COLUMNS)}, or some of them",
-            fix=f"Rename it to {near[0]}, or remove it." if near else "Remove it.",
+            fix=f"Rename the column to {near[0]}, or remove it."
+            if near
+            else f"Remove the column. If this is another kind of list, call the file otherwise than {KEY}.",
         )
     if len(set(columns)) < len(columns):
         raise _malformed(f"a column twice: {','.join(columns)}")

@@ -9,14 +9,11 @@ from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import count_ignored, sidecar
 from defectline.components.ingest.labels.beside import Matched, class_level, match, to_layout
-from defectline.components.ingest.labels.class_file import CLASSES_KEY
 from defectline.components.ingest.labels.names import Near, means_good, stem
-from defectline.components.ingest.readers.base import Layout, Listing, Record
+from defectline.components.ingest.readers.base import CLASSES_KEY, Layout, Listing, Record
 
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}
 """Folder of the source → label, and 0 for images or 1 for masks."""
-SPLITS_KEY = "splits.csv"
-"""A file at the source's root that says which picture goes into which split; it may be missing."""
 NAME = "folders"
 EXPECTED = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mask of the same name"
 
@@ -78,8 +75,6 @@ def pair_objects(objects: Iterable[Object], masks: str = "all") -> Layout:
     elsewhere = 0
     rejected, ignored = [], []
     for item in sorted(objects):
-        if item.key in (SPLITS_KEY, CLASSES_KEY):
-            continue
         if sidecar(item.key):
             ignored.append(item.key)
             continue

@@ -85,7 +85,7 @@ def read(listing: Listing) -> Layout:
     with ThreadPoolExecutor(READERS) as readers:
         for key, found in zip(keys, readers.map(partial(_read_file, listing), keys), strict=True):
             if isinstance(found, SourceError):
-                gathering.reject(key, "", key, f"{found.what} Got {found.got}.", found.fix)
+                gathering.reject(key, "", key, found.reason, found.fix)
                 continue
             gathering.ignored += found.ignored
             for each in found.annotated:

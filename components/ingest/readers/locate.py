@@ -172,7 +172,7 @@ class Gathering:
         try:
             image = self.pictures.find(name, at, subset, otherwise)
         except Missing as error:
-            self.reject(name, "", at, f"{error.what} Got {error.got}.", error.fix)
+            self.reject(name, "", at, error.reason, error.fix)
             return
         try:
             self.put(image, at, mark(), split)

@@ -75,7 +75,7 @@ class Annotation(NamedTuple):
         if self.size and self.size != (height, width):
             raise SourceError(
                 f"Annotated at another size: {self.size[1]}×{self.size[0]}, the image is {width}×{height}.",
-                got=f"{self.size[1]}×{self.size[0]} in {self.key}",
+                got=self.key,
                 expected=f"{width}×{height}",
                 fix="Export the annotations and the pictures together; a picture that EXIF turns is upright "
                 "here.",

@@ -24,8 +24,9 @@ from defectline.components.common.classes import GOOD, IGNORE, MOST_CLASSES
 from defectline.components.common.errors import SourceError
 from defectline.components.common.images.opening import open_picture
 from defectline.components.common.storage import Object
-from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.class_file import parse_class_file
 from defectline.components.ingest.readers.base import (
+    CLASSES_KEY,
     Layout,
     Listing,
     Marked,
@@ -265,8 +266,8 @@ def _read_labels(listing: Listing, root: str) -> list[Label]:
 
 def _read_classes(listing: Listing) -> list[Label]:
     """The labels that classes.csv at the source's root gives to numbers."""
-    data = listing.read(CLASSES_KEY) if CLASSES_KEY in listing.by_key else b""
-    names = json.loads(parse_class_file(data) or "[]") if data else []
+    data = listing.read_for_all(CLASSES_KEY)
+    names = json.loads((data is not None and parse_class_file(data)) or "[]")
     if not names or isinstance(names, str):
         return []
     named = zip(["", *names], _numbered(len(names) + 1), strict=True)

@@ -154,7 +154,10 @@ def test_groups_that_come_later_move_nothing(
     before = {id: row.split for id, row in take(source, store).items()}
     after = take(source, store, r"/\d+?(\d)_")
     assert {id: row.split for id, row in after.items()} == before
-    assert "lie on two sides since earlier snapshots" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "lie on two sides since earlier snapshots" in said
+    assert "show one part with others: 10 groups, " in said
+    assert "of them on two sides, the largest" in said
 
 
 def test_a_column_of_groups_in_the_list(tmp_path: Path, store: FolderStorage):

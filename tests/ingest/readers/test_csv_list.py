@@ -95,8 +95,8 @@ def test_a_defect_needs_no_mask(tmp_path: Path, table: str, legend: str):
 @pytest.mark.parametrize(
     ("table", "what", "got", "fix"),
     [
-        ("image,lable\n", "column 'lable'", "image,lable", "Rename it to label"),
-        ("image,label,notes\n", "column 'notes'", "notes", "Remove it."),
+        ("image,lable\n", "column 'lable'", "image,lable", "Rename the column to label"),
+        ("image,label,notes\n", "column 'notes'", "notes", "Remove the column."),
         ("image,group\n", "cannot be read", "image,group", ""),
         ("label,mask\n", "cannot be read", "label,mask", ""),
         ("", "cannot be read", "the columns ", ""),

@@ -72,11 +72,13 @@ def test_several_masks_of_a_picture_are_joined(tmp_path: Path):
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        (encode(np.zeros((9, 7), np.uint8)), "Sizes differ: mask 7×9, image 16×16. Got 7×9"),
+        (encode(np.zeros((9, 7), np.uint8)), "Sizes differ: mask 7×9, image 16×16. Got ground_truth/"),
         (b"GIF89a", "is a GIF, which is not read. Got 6 bytes"),
     ],
 )
-def test_a_mask_among_several_that_cannot_be_used_is_named(tmp_path: Path, second: bytes, reason: str):
+def test_a_mask_among_several_that_cannot_be_used_is_named(
+    tmp_path: Path, second: bytes, reason: str, capsys: pytest.CaptureFixture[str]
+):
     key = "ground_truth/logical_anomalies/000/001.png"
     root = write_files(tmp_path / "source", LOCO | {key: second})
     store = FolderStorage(tmp_path / "store")
@@ -85,6 +87,7 @@ def test_a_mask_among_several_that_cannot_be_used_is_named(tmp_path: Path, secon
     row = next(line for line in store.read(QUARANTINE).decode().splitlines() if "logical" in line)
     assert reason in row
     assert key in row.replace("000/000.png", "")
+    assert "no defective picture that can be used (1 rejected)" in capsys.readouterr().out
 
 
 def test_masks_may_have_the_name_of_the_picture(tmp_path: Path):

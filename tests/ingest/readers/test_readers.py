@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from labelled import write_files
 from pictures import encode, mask, noise, write_source
 
 from defectline.components.common.errors import SourceError
@@ -67,3 +68,29 @@ def test_what_no_reader_knows_is_refused_with_all_layouts(tmp_path: Path):
     assert caught.value.got == "1 files, such as a.png"
     assert "the folders OK/, NG/" in caught.value.expected
     assert "COCO" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"images": [', "export.json is not whole: Expecting value: line 1 column 13"),
+        (b"\xff\xfe{}", "export.json is not whole: "),
+        (b'{"shapes": 1, "tags": 2}', "export.json has the keys shapes, tags"),
+        (b"{}", "export.json has the keys of an empty object"),
+        (b"[1, 2]", "export.json is a list of 2 entries"),
+        (b"7", "export.json holds one value"),
+    ],
+)
+def test_an_annotation_file_that_no_reader_takes_is_named(tmp_path: Path, data: bytes, said: str):
+    write_files(tmp_path, {"a.png": encode(noise(1)), "export.json": data})
+    with pytest.raises(SourceError, match="another layout") as caught:
+        choose(listing(tmp_path))
+    assert caught.value.got.startswith("2 files, such as a.png; ")
+    assert said in caught.value.got
+
+
+def test_xml_that_no_reader_takes_is_named(tmp_path: Path):
+    write_files(tmp_path, {"a.png": encode(noise(1)), "b.xml": b"<note/>", "c.xml": b"<anno"})
+    with pytest.raises(SourceError, match="another layout") as caught:
+        choose(listing(tmp_path))
+    assert "b.xml is XML with <note>; c.xml is not whole: " in caught.value.got
