@@ -78,9 +78,7 @@ def test_numbers_are_classes_and_the_mask_is_the_label(numbered: Path, store: Fo
     assert take(numbered, store)[0].id == snapshot.id
 
 
-def test_a_file_names_the_numbers(
-    numbered: Path, store: FolderStorage, capsys: pytest.CaptureFixture[str]
-):
+def test_a_file_names_the_numbers(numbered: Path, store: FolderStorage, capsys: pytest.CaptureFixture[str]):
     before, _ = take(numbered, store)
     (numbered / "classes.csv").write_text("value,name\n1,crack\n2,dust\n3,dent\n")
     counting = CountingFolder(numbered)

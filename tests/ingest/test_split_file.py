@@ -294,9 +294,7 @@ def test_a_list_that_fits_no_picture_is_refused():
 
 
 @pytest.mark.parametrize("name", ["Splits.csv", "SPLITS.CSV", "Classes.csv"])
-def test_a_file_for_all_formats_of_another_case_is_not_ignored(
-    source: Path, store: FolderStorage, name: str
-):
+def test_a_file_for_all_formats_of_another_case_is_not_ignored(source: Path, store: FolderStorage, name: str):
     (source / name).write_text("id,split\nOK/00000_OK,test\n")
     with pytest.raises(SourceError, match=f"{name} would be ignored"):
         take(source, store)

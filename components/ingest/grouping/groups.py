@@ -130,8 +130,10 @@ def say_groups(pairs: Iterable[Pair]) -> None:
             what = "look like one part with others" if near else "show one part with others"
             torn = len(found.keys() & two_sides)
             sides = f"{torn} of them on two sides" if torn else "each on one side"
-            groups = f"1 group, on {'two sides' if torn else 'one side'}" if len(found) == 1 else (
-                f"{len(found)} groups, {sides}"
+            groups = (
+                f"1 group, on {'two sides' if torn else 'one side'}"
+                if len(found) == 1
+                else (f"{len(found)} groups, {sides}")
             )
             say(
                 f"{sum(found.values())} pictures {what}: {groups}, the largest {largest} with "
