@@ -15,7 +15,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
 from defectline.components.train.batches import Batches, Painting
-from defectline.components.train.devices import enable_determinism, replicate
+from defectline.components.train.backend.devices import enable_determinism, replicate
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizer import make_optimizer, transfer_state
 from defectline.components.train.progress.checkpoints import Arrays, Checkpoint, Checkpoints

@@ -21,7 +21,7 @@ from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
-from defectline.components.train.devices import policy, replicate
+from defectline.components.train.backend.devices import policy, replicate
 from defectline.components.train.formats.export import export
 from defectline.components.train.learning import learn
 from defectline.components.train.progress.checkpoints import Checkpoints, digest

@@ -10,7 +10,7 @@ from small_network import IMAGING, make_splits, same
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.train import loop
-from defectline.components.train.devices import policy
+from defectline.components.train.backend.devices import policy
 from defectline.components.train.loop import Progress, fit
 from defectline.components.train.progress.checkpoints import Checkpoints
 from defectline.components.train.settings import TrainSettings

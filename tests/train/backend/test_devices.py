@@ -10,7 +10,7 @@ from paths import ROOT
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.train import devices
-from defectline.components.train.devices import GPU, policy, replicate
+from defectline.components.train.backend.devices import GPU, policy, replicate
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from small_network import IMAGING, build_small, make_splits
-from defectline.components.train import devices, loop
+from defectline.components.train import loop
+from defectline.components.train.backend import devices
 from defectline.components.train.settings import TrainSettings
 loop.build_network = build_small
 # No random picture: both copies draw the same, one device draws others.
