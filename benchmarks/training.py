@@ -1,12 +1,13 @@
-"""How fast and how lean training is: precision, data and memory.
+"""How fast and how lean training is: decoders, fused operations, precision, data and memory.
 
     python benchmarks/training.py --size 224 --batch 4 --steps 20 --pictures 50000
 
-Float32 and bfloat16 take turns --repeat times in one process, and the best of each counts: other work on the
-machine only ever slows them down. The share of data is the time that reading batches takes over the time of
-the steps. Keras reads ahead beside the steps, so they wait for less than that. Anonymous memory (RssAnon) is
-that of a process that trains some steps on memory-mapped arrays of --pictures pictures; the files have holes,
-so they take little disk, but are mapped and read in full size. A checkpoint is written to a folder.
+The kinds take turns --repeat times in one process, and the best of each counts: other work on the machine
+only ever slows them down. "Keras" is Keras' own batch norm and AdamW instead of the fused ones. The share of
+data is the time that reading batches takes over the time of the steps. Keras reads ahead beside the steps, so
+they wait for less than that. Anonymous memory (RssAnon) is that of a process that trains some steps on
+memory-mapped arrays of --pictures pictures; the files have holes, so they take little disk, but are mapped
+and read in full size. A checkpoint is written to a folder.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -27,10 +29,12 @@ from numpy.lib.format import open_memmap
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.train import loop
+from defectline.components.train.backend.devices import enable_determinism
+from defectline.components.train.backend.fused import fuse
 from defectline.components.train.batches import Batches
 from defectline.components.train.network import build_network
 from defectline.components.train.progress.checkpoints import Checkpoints
-from defectline.components.train.settings import TrainSettings
+from defectline.components.train.settings import DecoderName, TrainSettings
 from defectline.components.train.trainer import Trainer
 
 
@@ -72,10 +76,32 @@ def write_dataset(folder: Path, pictures: int, size: int) -> None:
     (folder / "dataset.json").write_text(json.dumps(content))
 
 
-def make_trainer(policy: str, size: int, steps: int) -> Trainer:
-    with loop._dtype_policy(policy):
-        trainer = Trainer(build_network(size), seed=0)
+class Kind(NamedTuple):
+    decoder: DecoderName
+    fused: bool
+    policy: str = "float32"
+
+
+KINDS = {
+    "pix2pix, Keras": Kind("pix2pix", False),
+    "pix2pix, fused": Kind("pix2pix", True),
+    "light, Keras": Kind("light", False),
+    "light, fused": Kind("light", True),
+    "light, fused, bfloat16": Kind("light", True, "mixed_bfloat16"),
+}
+FIRST, DEFAULT = "pix2pix, Keras", "light, fused"
+"""What ratios are to, and what data and checkpoints are measured with."""
+
+
+def make_trainer(kind: Kind, size: int, steps: int) -> Trainer:
+    with loop._dtype_policy(kind.policy):
+        network = build_network(size, decoder=kind.decoder)
+        trainer = Trainer(fuse(network) if kind.fused else network, seed=0)
         loop._compile(trainer, TrainSettings(), steps, epoch=0)
+        if not kind.fused:
+            adamw = keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
+            trainer.compile(adamw, jit_compile=keras.backend.backend() == "jax")
+            trainer.optimizer.build(trainer.trainable_variables)
     return trainer
 
 
@@ -101,26 +127,32 @@ def main() -> None:
         whole = open_dataset(folder)[1]["train"]
         rows = np.linspace(0, arguments.pictures - 1, steps * batch, dtype=np.int64)
         best: dict[str, tuple[float, float]] = {}
-        trainers = {p: make_trainer(p, arguments.size, steps) for p in ("float32", "mixed_bfloat16")}
+        keras.utils.set_random_seed(0)
+        enable_determinism()
+        trainers = {name: make_trainer(kind, arguments.size, steps) for name, kind in KINDS.items()}
+        first: dict[str, float] = {}
         # The first round traces.
         for turn in range(arguments.repeat + 1):
-            for policy, trainer in trainers.items():
+            for name, trainer in trainers.items():
                 batches, timer = Timed(Split(whole.images, whole.masks, rows), batch, seed=0), Steps()
+                start = time.perf_counter()
                 trainer.fit(batches, callbacks=[timer], shuffle=False, verbose=0)
+                first.setdefault(name, timer.times[0] - start)
                 rate = (steps - 1) * batch / timer.seconds
-                if turn and rate > best.get(policy, (0.0, 0.0))[0]:
-                    best[policy] = rate, batches.seconds / timer.seconds
+                if turn and rate > best.get(name, (0.0, 0.0))[0]:
+                    best[name] = rate, batches.seconds / timer.seconds
         ended.set()
         watcher.join()
         checkpoints = Checkpoints(FolderStorage(folder / "store"), "one")
         start = time.perf_counter()
-        checkpoints.save([{"epoch": 1, "val_iou": 0.5}], *loop._variables(trainers["float32"]))
+        checkpoints.save([{"epoch": 1, "val_iou": 0.5}], *loop._variables(trainers[DEFAULT]))
         saving = time.perf_counter() - start
         size_mb = sum(p.stat().st_size for p in (folder / "store").rglob("*.npz")) / 1e6
-    for policy, (rate, share) in best.items():
-        print(f"{policy:>15}: {rate:7.1f} pictures/s, reading takes {share:.1%} of the steps' time")
-    print(f"bfloat16 / float32: {best['mixed_bfloat16'][0] / best['float32'][0]:.2f}")
-    print(f"both networks and {arguments.pictures:,} pictures: at most {peak:,.0f} MB of anonymous memory")
+    print(f"{'':>24}  pictures/s  step's time  first step  reading")
+    for name, (rate, share) in best.items():
+        ratio = best[FIRST][0] / rate
+        print(f"{name:>24}  {rate:10.1f}  {ratio:11.2f}  {first[name]:8.1f} s  {share:7.1%}")
+    print(f"all {len(KINDS)} networks, {arguments.pictures:,} pictures: {peak:,.0f} MB of anonymous memory")
     print(f"a checkpoint: {saving:.2f} s, {size_mb:.0f} MB")
 
 

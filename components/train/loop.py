@@ -14,8 +14,9 @@ from defectline.components.common.dataset import Split
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
-from defectline.components.train.batches import Batches, Painting
 from defectline.components.train.backend.devices import enable_determinism, replicate
+from defectline.components.train.backend.fused import fuse
+from defectline.components.train.batches import Batches, Painting
 from defectline.components.train.network import build_network, freeze_encoder
 from defectline.components.train.optimizer import make_optimizer, transfer_state
 from defectline.components.train.progress.checkpoints import Arrays, Checkpoint, Checkpoints
@@ -198,7 +199,7 @@ def fit(
     state = TrainingState(settings, batches, checkpoints, trackers, unknown, stage)
     replicas = replicate(settings.batch_size)
     with _dtype_policy(policy), replicas.scope:
-        network = _start(imaging, settings, classes, stage.start)
+        network = fuse(_start(imaging, settings, classes, stage.start))
         ignores = ignores or stage.train is not None
         trainer = Trainer(network, settings.seed, replicas.number, ignores, settings)
         saved = checkpoints.load() if checkpoints else None

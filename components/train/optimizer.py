@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from defectline.components.train.backend.fused import FusedAdamW
 from defectline.components.train.settings import TrainSettings
 
 NAME = "optimizer"
@@ -57,7 +58,8 @@ def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.Optim
         return keras.optimizers.SGD(
             schedule, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, name=NAME
         )
-    return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, name=NAME)
+    adamw = FusedAdamW if keras.backend.backend() == "tensorflow" else keras.optimizers.AdamW
+    return adamw(schedule, weight_decay=settings.weight_decay, name=NAME)
 
 
 def transfer_state(old: keras.Optimizer, new: keras.Optimizer) -> None:
