@@ -33,11 +33,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 class FusedAdamW(keras.optimizers.AdamW):
-    """AdamW of which each variable is moved by one operation."""
+    """AdamW of which each variable is moved by one operation after its decay."""
+
+    def _apply_weight_decay(self, variables):
+        """Left to update_step, since here the rate would be computed for every variable."""
 
     def update_step(self, gradient, variable, learning_rate):
         import tensorflow as tf
 
+        rate = tf.cast(learning_rate, variable.dtype)
+        if self.weight_decay:
+            variable.assign_sub(variable * (self.weight_decay * rate))
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
@@ -46,7 +52,7 @@ class FusedAdamW(keras.optimizers.AdamW):
             v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, variable.dtype),
+            lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
