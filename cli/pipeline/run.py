@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STATES = {
     "deployed": "[bold green]deployed[/]",
     "nothing_new": "[bold]nothing new[/]",
+    "kept": "[bold]kept[/]",
     "refused": "[bold red]refused by the gate[/]",
 }
 
@@ -58,7 +59,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
         ("step", "seconds", "what it did"), [*rows, ("in all", f"{total:.1f}", "")], numbers=("seconds",)
     )
     ui.console.print()
-    if done.outcome.state in ("deployed", "refused"):
+    if done.outcome.state in ("deployed", "kept", "refused"):
         ui.gate_table(json.loads(store.read(layout.run_key(done.run, layout.GATE))))
         ui.console.print()
         _show_metrics(json.loads(store.read(layout.run_key(done.run, layout.METRICS))))

@@ -98,6 +98,8 @@ class Bundle(_Frozen):
     served: Literal["openvino", "openvino_int8"] = "openvino"
     """Which of NETWORKS was judged, and is what the predictor loads."""
     served_reason: str = "there is no other"
+    reference: str = ""
+    """The version that it was compared with: of those before it, the best on its test pictures."""
 
     @property
     def network(self) -> str:

@@ -21,7 +21,8 @@ class _Record(BaseModel):
 
 
 class Outcome(_Record):
-    state: Literal["deployed", "nothing_new", "refused", "failed"]
+    state: Literal["deployed", "nothing_new", "kept", "refused", "failed"]
+    """`kept`: the challenger is as good as the champion, but not better."""
     reason: str
     version: str = ""
     """The version that serves when the run has ended; empty where none does or it is not known."""

@@ -1,4 +1,8 @@
-"""The champion, asked for the same test pictures as the challenger."""
+"""The champion and the reference, asked for the same test pictures as the challenger.
+
+The reference is the best of those before the challenger. Each bundle names the one that it was compared with,
+so it is found among two: the champion, and what the champion was compared with.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +20,10 @@ from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import OperatingPoint
+from defectline.components.evaluate.gate import Opponent
+from defectline.components.evaluate.metrics import cost_of_errors, summarize
 from defectline.components.evaluate.scoring import Scored, score
+from defectline.components.evaluate.settings import EvaluateSettings
 
 LEAST_UNSEEN = 5
 """Pictures of each label that the champion must not have been trained on, where it has seen some."""
@@ -31,6 +38,11 @@ class ChampionResult(NamedTuple):
     same_classes: bool = True
     learned_from: str = ""
     """What the champion learned from, in words; "" where that is not known."""
+    version: str = ""
+    fingerprint: str = ""
+    """Of the pictures that it learned from."""
+    reference: str = ""
+    """The version that it was itself compared with; "" for none."""
 
 
 def score_champion(
@@ -40,36 +52,84 @@ def score_champion(
 
     A champion that cannot be loaded or answers nothing compares with nothing: the absolute rules decide.
     """
-    if not champion:
-        return ChampionResult(None, "there is no champion yet")
-    published = model_folder(model_name, champion)
+    return _score(storage, model_name, champion, pairs, names, "the champion")
+
+
+def find_reference(
+    storage: Storage,
+    model_name: str,
+    champion: ChampionResult,
+    pairs: Sequence[Pair],
+    names: Names,
+    settings: EvaluateSettings,
+) -> ChampionResult:
+    """The champion, or what it was compared with where that does better on the test `pairs`: wrong verdicts
+    cost less, or as much and outlines fit better. Only pictures that neither has learned from count."""
+    if champion.scored is None or champion.reference in ("", champion.version):
+        return champion
+    older = _score(storage, model_name, champion.reference, pairs, names, "the reference")
+    if older.scored is None:
+        return champion
+    cost_of = settings.costs_by_number(names.classes)
+    both = {c.id for c in champion.scored.counts} & {c.id for c in older.scored.counts}
+
+    def merit(result: ChampionResult) -> tuple[float, float]:
+        assert result.scored
+        counts = [count for count in result.scored.counts if count.id in both]
+        iou = summarize(counts, None)["iou"] if result.same_classes else None
+        return -cost_of_errors(counts, settings.escape_cost, cost_of), iou or 0.0
+
+    return older if merit(older) > merit(champion) else champion
+
+
+def choose_opponent(
+    champion: ChampionResult, reference: ChampionResult, fingerprint: str, settings: EvaluateSettings
+) -> tuple[Opponent | None, str]:
+    """What a challenger that learned from the pictures with this `fingerprint` is compared with, and what to
+    know of that: the champion where it must be better, else the reference."""
+    again = champion.fingerprint == fingerprint and settings.replace == "better"
+    against = champion if again else reference
+    if against.scored is None:
+        return None, against.note
+    name = "the champion" if against is champion else f"{against.version}, the best before it"
+    return Opponent(against.scored.counts, name, against.same_classes, again), against.note
+
+
+def _score(
+    storage: Storage, model_name: str, version: str, pairs: Sequence[Pair], names: Names, called: str
+) -> ChampionResult:
+    if not version:
+        return ChampionResult(None, f"there is no {called.removeprefix('the ')} yet")
+    published = model_folder(model_name, version)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, champion)
+        folder = Path(temporary, version)
         try:
             storage.download_folder(published, folder)
             bundle = read_bundle(folder, storage.url(published))
             network = Network(
                 folder / bundle.network, bundle.imaging, classes=bundle.classes, roi=bundle_roi(folder)
             )
-            unseen, note = _unseen(storage, bundle, pairs)
+            unseen, note = _unseen(storage, bundle, pairs, called)
             if not unseen:
                 return _incomparable(note)
             point = OperatingPoint(bundle.threshold, bundle.min_area_px)
             same = bundle.classes == names.classes
             if not same:
-                other = (
-                    f"the champion knows other classes ({', '.join(bundle.classes)}): compared by verdicts"
-                )
+                other = f"{called} knows other classes ({', '.join(bundle.classes)}): compared by verdicts"
                 note = "; ".join(filter(None, (note, other)))
-            scored = score(network, point, storage, unseen, names, "judging the champion")
-            learned_from = describe_supervision(bundle.supervision, bundle.classes)
-            return ChampionResult(scored, note, same, learned_from)
+            return ChampionResult(
+                score(network, point, storage, unseen, names, f"judging {called}"),
+                note,
+                same,
+                describe_supervision(bundle.supervision, bundle.classes),
+                bundle.version,
+                bundle.data.fingerprint,
+                bundle.reference,
+            )
         except (BundleError, UnreadableImage) as error:
             # The copy that was looked at is gone by the time this is read.
             what = f"{error.reason}".replace(str(folder), storage.url(published))
-            return _incomparable(
-                f"the champion {champion} cannot be loaded: {what} The absolute rules decide"
-            )
+            return _incomparable(f"{called} {version} cannot be loaded: {what} The absolute rules decide")
 
 
 def _incomparable(note: str) -> ChampionResult:
@@ -77,21 +137,23 @@ def _incomparable(note: str) -> ChampionResult:
     return ChampionResult(None, note)
 
 
-def _unseen(storage: Storage, bundle: Bundle, pairs: Sequence[Pair]) -> tuple[Sequence[Pair], str]:
-    """Those of `pairs` that the champion was neither trained nor calibrated on, and what to know of them."""
+def _unseen(
+    storage: Storage, bundle: Bundle, pairs: Sequence[Pair], called: str
+) -> tuple[Sequence[Pair], str]:
+    """Those of `pairs` that it was neither trained nor calibrated on, and what to know of them."""
     try:
         rows = read_pairs(storage, bundle.data.snapshot)
     except StoreError:
         return pairs, (
-            f"the champion's snapshot {bundle.data.snapshot} is gone, so it may have been trained on some of "
-            "these pictures; then it looks better than it is"
+            f"the snapshot {bundle.data.snapshot} of {called} is gone, so it may have been trained on "
+            "some of these pictures; then it looks better than it is"
         )
     seen = {p.pixel_sha256 for p in rows if p.accepted and p.split in ("train", "validation")}
     unseen = [p for p in pairs if p.pixel_sha256 not in seen]
     if len(unseen) == len(pairs):
         return pairs, ""
     note = (
-        f"the champion was trained on {len(pairs) - len(unseen)} of {len(pairs)} test pictures, on which it "
+        f"{called} was trained on {len(pairs) - len(unseen)} of {len(pairs)} test pictures, on which it "
         "looks better than it is"
     )
     if min(sum(p.label == label for p in unseen) for label in {p.label for p in pairs}) < LEAST_UNSEEN:

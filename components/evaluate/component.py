@@ -13,6 +13,7 @@ def evaluate(
     max_escape: float,
     max_overkill: float,
     escape_cost: float,
+    replace: str,
     grade_a_px: int,
     grade_b_px: int,
     by_class: str,
@@ -24,7 +25,7 @@ def evaluate(
     report: Output[HTML],
     summary: Output[Markdown],
 ) -> str:
-    """Judges the model against the gate; returns "passed" or "refused"."""
+    """Judges the model by the gate; returns "passed", "kept" where the champion is as good, or "refused"."""
     from math import isfinite
     from pathlib import Path
 
@@ -54,4 +55,4 @@ def evaluate(
     if result.roc:
         roc.log_roc_curve(*result.roc)
     roc.log_confusion_matrix(list(LABELS), result.confusion)
-    return "passed" if result.passed else "refused"
+    return result.state

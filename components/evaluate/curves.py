@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from defectline.components.common.classes import LABELS
-from defectline.components.evaluate.metrics import Count, Roc, roc
+from defectline.components.evaluate.metrics import Count, Roc, cost_of_escape, roc
 from defectline.components.evaluate.pixels import Bin, Pixels
 
 INCHES, DPI = (4.6, 3.3), 130
@@ -48,15 +48,9 @@ def at_thresholds(
         cost = escape_cost * escapes + overkills
         if cost_of:
             missed = [c for c in counts if c.label == "NG" and c.score < threshold]
-            cost = sum(_cost(c, escape_cost, cost_of) for c in missed) + overkills
+            cost = sum(cost_of_escape(c, escape_cost, cost_of) for c in missed) + overkills
         rows.append(AtThreshold(threshold, escapes, overkills, cost, threshold == chosen))
     return rows
-
-
-def _cost(count: Count, usual: float, cost_of: Mapping[int, float]) -> float:
-    numbers = range(1, 1 + len(count.classes.tp)) if count.classes else ()
-    here = [number for number in numbers if count.classes and count.classes.has(number)]
-    return max((cost_of.get(number, usual) for number in here), default=usual)
 
 
 def draw_curves(counts: Sequence[Count], pixels: Pixels, threshold: float) -> list[Curve]:

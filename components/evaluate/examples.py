@@ -1,7 +1,8 @@
 """Which test pictures the report shows, what is said of each, and how it is drawn."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -19,8 +20,17 @@ from defectline.components.common.snapshot import Pair
 from defectline.components.evaluate.metrics import Count
 from defectline.components.evaluate.scoring import Evaluated
 
-SHOWN = {"escape": 20, "overkill": 20, "mislocalised": 10, "NG": 8, "OK": 8}
-"""Pictures of each kind at most: the worst of what went wrong, any of the rest."""
+SHOWN = {
+    "escape": 20,
+    "overkill": 20,
+    "mislocalised": 10,
+    "fixed_escape": 20,
+    "fixed_overkill": 20,
+    "NG": 8,
+    "OK": 8,
+}
+"""Pictures of each kind at most: the worst of what went wrong, what the champion alone gets wrong, any of the
+rest."""
 LARGEST_PX = 448
 """Pictures with a longer side are shrunken to this, so that the page stays small."""
 QUALITY = 80
@@ -42,17 +52,23 @@ class Example(NamedTuple):
     truth: bytes
     found: bytes
     classes: Sequence[str] = DEFAULT_CLASSES
+    champion: str = ""
+    """The champion's verdict; "" where it was not asked."""
 
 
 class ExampleCollector:
     """Sees every test picture and keeps a few of each kind, so that memory stays flat."""
 
-    def __init__(self, classes: Sequence[str] = DEFAULT_CLASSES) -> None:
-        self.classes = classes
+    def __init__(
+        self, classes: Sequence[str] = DEFAULT_CLASSES, champion: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`champion` has the champion's verdicts by the ids of pictures."""
+        self.classes, self.champion = classes, champion
         self.kinds: dict[str, list[Example]] = {kind: [] for kind in SHOWN}
 
     def add(self, evaluated: Evaluated) -> None:
-        kind = _kind(evaluated.counted)
+        champion = self.champion.get(evaluated.counted.id, "")
+        kind = kind_of(evaluated.counted, champion)
         kept = self.kinds[kind]
         order = _order(evaluated.counted, evaluated.pair)
         if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
@@ -77,6 +93,7 @@ class ExampleCollector:
                 truth,
                 found,
                 self.classes,
+                champion,
             )
         )
         kept.sort(key=lambda example: _order(example.counted, example.pair))
@@ -87,20 +104,30 @@ class ExampleCollector:
         return [example for kept in self.kinds.values() for example in kept]
 
 
-def _kind(count: Count) -> str:
+def kind_of(count: Count, champion: str = "") -> str:
+    """Which kind of SHOWN a picture is; `champion` is the verdict of the champion, where it was asked."""
+    error = "escape" if count.label == "NG" else "overkill"
     if count.wrong:
-        return "escape" if count.label == "NG" else "overkill"
-    return "mislocalised" if count.missed else count.label
+        return error
+    if count.missed:
+        return "mislocalised"
+    return f"fixed_{error}" if champion not in ("", count.label) else count.label
 
 
 def _order(count: Count, pair: Pair) -> tuple[float, str]:
     """The worst first; a hash of the pixels decides among pictures that went right."""
     worst = {"escape": count.score, "overkill": -count.score, "mislocalised": -count.score}
-    return worst.get(_kind(count), 0.0), pair.pixel_sha256
+    return worst.get(kind_of(count), 0.0), pair.pixel_sha256
 
 
 def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     """What happened, as a headline, and why the answer came out so."""
+    headline, why = _explain(example, bundle)
+    differs = example.champion not in ("", example.counted.verdict)
+    return headline, why + (f" The champion calls it {example.champion}." if differs else "")
+
+
+def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     count, limit = example.counted, f"threshold {bundle.threshold:.3f}"
     area, found = count.tp + count.fn, count.tp + count.fp
     graded = f" Grade {grade(count.verdict, found, bundle.grades)}." if bundle.grades else ""

@@ -1,17 +1,20 @@
 """The gate: what lets a challenger be deployed, one row a rule.
 
-Absolute rules hold for every model. Relative ones ask whether the challenger is worse than the champion by
-more than a margin: non-inferiority, on the same test pictures, each model at its own operating point.
+Absolute rules hold for every model. Relative ones compare it with another on the same test pictures, each
+model at its own operating point. With new pictures to learn from it must not be worse than the reference, by
+more than a margin: non-inferiority. The reference is the best of those before it, so that margins do not add
+up. Where the pictures are those that the champion learned from, or too few for a bound, it must be better.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.classes import LEAST, ClassMetrics
-from defectline.components.evaluate.metrics import Count, summarize, summarize_classes
+from defectline.components.evaluate.metrics import Count, cost_of_errors, summarize, summarize_classes
 from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
 from defectline.components.evaluate.settings import EvaluateSettings, read_by_class
 
@@ -21,17 +24,21 @@ ESCAPE_MARGIN = 0.05
 OVERKILL_MARGIN = 0.1
 """Wider, because a good part that is rejected costs less than a defective one delivered."""
 ENOUGH = 20
-"""Pictures of a label from which a bound says something; with fewer, the difference itself must do."""
+"""Pictures of a label from which a bound says something; with fewer, what the errors cost decides."""
 
 ESCAPES, OVERKILLS = "defective parts pass as good", "good parts are rejected"
 NO_MASKS = "cannot be judged: no masks"
 NO_PICTURE = "there is no test picture to measure it on"
-OTHER_CLASSES = "not compared: the champion knows other classes"
+OTHER_CLASSES = "not compared: it knows other classes"
 UNKNOWN = {
     "OK": "not measured: the source has no good picture, so nobody knows how many good parts are rejected",
     "NG": "not measured: the source has too few defective pictures, so nobody knows how many defects escape",
 }
 """Why pictures of a label limit nothing."""
+
+
+Both = tuple[Count, Count]
+"""One picture: the challenger's answer, and the other's."""
 
 
 class Rule(NamedTuple):
@@ -43,24 +50,36 @@ class Rule(NamedTuple):
 
 
 NOT_WORSE = Rule("", None, "not worse", True, OTHER_CLASSES)
+BETTER, COST = "champion_better", "champion_cost"
+"""Rules by which a challenger must be better: on the pictures of the champion, and where there are few."""
+
+
+class Opponent(NamedTuple):
+    """What a challenger is compared with."""
+
+    counts: Sequence[Count]
+    """Of the test pictures on which both can be compared, perhaps not all."""
+    name: str = "the champion"
+    same_classes: bool = True
+    """Else both are compared by their verdicts alone."""
+    same_pictures: bool = False
+    """Whether both learned from the same pictures."""
 
 
 def judge(
     challenger: Sequence[Count],
-    champion: Sequence[Count] | None,
+    opponent: Opponent | None,
     settings: EvaluateSettings,
     note: str = "",
     classes: Sequence[str] = (),
     judged: Collection[str] = LABELS,
-    same_classes: bool = True,
 ) -> list[Rule]:
     """The rules, absolute ones first; a number that no picture gives fails its rule. One of pixels does not
     where none of the defective test pictures has a mask.
 
-    `champion` holds counts of the test pictures on which both can be compared, by id, perhaps not all; None
-    where there are none. `note` says why, or what is special about those. `judged` are the labels of which
-    the whole source has enough pictures; what is said of the other limits nothing. A champion of other
-    classes is compared by its verdicts alone.
+    `opponent` is None where nothing can be compared. `note` says why, or what is special about its pictures.
+    `judged` are the labels of which the whole source has enough pictures; what is said of the other limits
+    nothing.
     """
     metrics = summarize(challenger, None)
     rules = [
@@ -69,22 +88,42 @@ def judge(
         _known("OK", judged, _at_most("max_overkill", metrics["overkill"], settings.max_overkill, OVERKILLS)),
         *_of_classes(challenger, settings, classes),
     ]
-    if champion is None:
+    if opponent is None:
         return [*rules, Rule("champion", None, "not worse", True, note or "there is no champion yet")]
     if note:
-        rules.append(Rule("champion_unseen", float(len(champion)), "pictures to compare on", True, note))
+        rules.append(
+            Rule("champion_unseen", float(len(opponent.counts)), "pictures to compare on", True, note)
+        )
     own = {count.id: count for count in challenger}
-    pairs = [(own[other.id], other) for other in champion]
-    bad, good = ([pair for pair in pairs if pair[0].label == label] for label in ("NG", "OK"))
+    pairs = [(own[other.id], other) for other in opponent.counts]
+    return rules + _relative(pairs, opponent, settings, settings.costs_by_number(classes), judged)
+
+
+def _relative(
+    pairs: Sequence[Both],
+    opponent: Opponent,
+    settings: EvaluateSettings,
+    cost_of: Mapping[int, float],
+    judged: Collection[str],
+) -> list[Rule]:
+    pairs = [pair for pair in pairs if pair[0].label in judged]
+    by_label = {label: [pair for pair in pairs if pair[0].label == label] for label in judged}
+    few = any(len(of) < ENOUGH for of in by_label.values())
+    either = settings.replace == "not_worse"
+    if opponent.same_pictures and not either:
+        return [_better(BETTER, pairs, opponent, settings.escape_cost, cost_of)]
     iou = NOT_WORSE._replace(name="champion_iou")
-    if same_classes:
+    if opponent.same_classes:
         outlined = [pair for pair in pairs if pair[0].masked]
-        iou = _of_pixels(_iou_not_worse(outlined), [own for own, _ in pairs])
+        iou = _of_pixels(_iou_not_worse(outlined, opponent.name), [own for own, _ in pairs])
+    iou = _known("NG", judged, iou)
+    if few:
+        return [iou, _better(COST, pairs, opponent, settings.escape_cost, cost_of, either)]
+    bad, good = (by_label.get(label, []) for label in ("NG", "OK"))
     return [
-        *rules,
-        _known("NG", judged, iou),
-        _known("NG", judged, _rate_not_worse("escape", bad, ESCAPE_MARGIN)),
-        _known("OK", judged, _rate_not_worse("overkill", good, OVERKILL_MARGIN)),
+        iou,
+        _known("NG", judged, _rate_not_worse("escape", bad, ESCAPE_MARGIN, opponent.name)),
+        _known("OK", judged, _rate_not_worse("overkill", good, OVERKILL_MARGIN, opponent.name)),
     ]
 
 
@@ -132,6 +171,14 @@ def passed(rules: Sequence[Rule]) -> bool:
     return all(rule.passed for rule in rules)
 
 
+def kept(rules: Sequence[Rule]) -> bool:
+    """Whether the challenger lacks nothing but to be better than the champion, which therefore stays."""
+    failed = [rule for rule in rules if not rule.passed]
+    return bool(failed) and all(
+        rule.name == BETTER or (rule.name == COST and rule.got == 0) for rule in failed
+    )
+
+
 def _at_least(name: str, got: float | None, needed: float) -> Rule:
     ok = got is not None and got >= needed
     fits = "outlines fit" if needed else "nothing is asked of outlines"
@@ -156,37 +203,82 @@ def _of_pixels(rule: Rule, counts: Sequence[Count]) -> Rule:
     return rule._replace(reason=f"{rule.reason}; {over}")
 
 
-def _rate_not_worse(what: str, pairs: Sequence[tuple[Count, Count]], margin: float) -> Rule:
-    """Wrong verdicts on pictures of one label, those of the champion among them.
+def _better(
+    name: str,
+    pairs: Sequence[Both],
+    opponent: Opponent,
+    escape_cost: float,
+    cost_of: Mapping[int, float],
+    either: bool = False,
+) -> Rule:
+    """Wrong verdicts cost less; or as much, and outlines fit better by more than chance. `either`: as much
+    is enough.
 
-    Without a single new one there is nothing that a bound could be about, so a challenger that answers like
-    the champion passes, however few pictures there are.
+    The cost is what users stated, so no bound is asked for: as many pictures as there are decide.
+    """
+    needed = "≤ 0.000 (cost of wrong verdicts)" if either else "< 0.000 (cost of wrong verdicts)"
+    if not pairs:
+        return Rule(name, None, needed, False, NO_PICTURE)
+    got, other = (cost_of_errors(counts, escape_cost, cost_of) for counts in zip(*pairs, strict=True))
+    parts = []
+    for what, label in (("escapes", "NG"), ("overkills", "OK")):
+        new, fixed = _changes([pair for pair in pairs if pair[0].label == label])
+        parts += [
+            f"{number} {change} {what}" for number, change in ((new, "new"), (fixed, "fixed")) if number
+        ]
+    reason, difference = ", ".join(parts) or "the same verdicts", got - other
+    if difference:
+        than = f"{abs(difference):g} {'less' if difference < 0 else 'more'} than {opponent.name}"
+        return Rule(name, difference, needed, difference < 0, f"{reason}: costs {than}")
+    if either:
+        return Rule(name, 0.0, needed, True, f"{reason}: costs as much as {opponent.name}")
+    rows = _outlines([pair for pair in pairs if pair[0].masked]) if opponent.same_classes else None
+    sharper = rows is not None and lower_iou_difference(rows) > 0
+    which = "but outlines fit better by more than chance" if sharper else "so the champion stays"
+    return Rule(name, 0.0, needed, sharper, f"{reason}: costs as much as {opponent.name}, {which}")
+
+
+def _changes(pairs: Sequence[Both]) -> tuple[int, int]:
+    """Wrong verdicts that only the challenger has, and that only the other has."""
+    new = sum(own.wrong and not other.wrong for own, other in pairs)
+    return new, sum(other.wrong and not own.wrong for own, other in pairs)
+
+
+def _rate_not_worse(what: str, pairs: Sequence[Both], margin: float, opponent: str) -> Rule:
+    """Wrong verdicts on pictures of one label: ENOUGH of them, or none.
+
+    Without a single new one there is nothing that a bound could be about.
     """
     name, of = f"champion_{what}", len(pairs)
     if not of:
         return Rule(name, None, "not worse", False, NO_PICTURE)
-    new = sum(own.wrong and not other.wrong for own, other in pairs)
-    fixed = sum(other.wrong and not own.wrong for own, other in pairs)
+    new, fixed = _changes(pairs)
     reason = f"{new} new and {fixed} fixed of {of}"
-    if new and of >= ENOUGH:
+    if new:
         got, limit, which = upper_difference(new, fixed, of), margin, "upper 95 % bound of the difference"
     else:
-        got, limit, which = (new - fixed) / of, 0.0, "difference"
+        got, limit, which = -fixed / of, 0.0, "difference"
     ok = got <= limit
-    reason += ": not worse than the champion" if ok else ": worse than the champion on the same pictures"
+    reason += f": not worse than {opponent}" if ok else f": worse than {opponent} on the same pictures"
     return Rule(name, got, f"≤ {limit:.3f} ({which})", ok, reason)
 
 
-def _iou_not_worse(pairs: Sequence[tuple[Count, Count]]) -> Rule:
+def _outlines(pairs: Sequence[Both]) -> NDArray[np.int64] | None:
+    """Pixels (N, 2, 3) of both: tp, fp, fn; None where either has none."""
     rows = np.array([[(c.tp, c.fp, c.fn) for c in pair] for pair in pairs], np.int64)
-    difference = iou_difference(rows) if pairs else None
-    if difference is None:
+    return rows if pairs and rows.sum(axis=(0, 2)).all() else None
+
+
+def _iou_not_worse(pairs: Sequence[Both], opponent: str) -> Rule:
+    rows = _outlines(pairs)
+    difference = None if rows is None else iou_difference(rows)
+    if rows is None or difference is None:
         return Rule("champion_iou", None, "not worse", False, NO_PICTURE)
     got, which = difference, "difference"
     if sum(own.label == "NG" for own, _ in pairs) >= ENOUGH:
         got, which = lower_iou_difference(rows), "lower 95 % bound of the difference"
     ok = got >= -IOU_MARGIN
     reason = f"IoU differs by {difference:+.3f}: " + (
-        "as good as the champion" if ok else "worse than the champion on the same pictures"
+        f"as good as {opponent}" if ok else f"worse than {opponent} on the same pictures"
     )
     return Rule("champion_iou", got, f"≥ {-IOU_MARGIN:.3f} ({which})", ok, reason)

@@ -1,7 +1,7 @@
 """Count first, derive after: every number of the gate, the report and the bundle comes from `Count`s, and
 from the histograms of `pixels.Pixels`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +57,19 @@ class Count(NamedTuple):
     def missed(self) -> bool:
         """Whether the verdict is wrong, or right for another place than the defect's."""
         return self.wrong or (self.label == "NG" and self.masked and not self.tp)
+
+
+def cost_of_escape(count: Count, usual: float, cost_of: Mapping[int, float]) -> float:
+    """What it costs to call a defective picture good, in overkills. `cost_of` has the cost for a class, by
+    its number, where it is not the `usual` one; of several the highest counts."""
+    numbers = range(1, 1 + len(count.classes.tp)) if count.classes else ()
+    here = [number for number in numbers if count.classes and count.classes.has(number)]
+    return max((cost_of.get(number, usual) for number in here), default=usual)
+
+
+def cost_of_errors(counts: Sequence[Count], usual: float, cost_of: Mapping[int, float]) -> float:
+    """What all wrong verdicts cost together, in overkills."""
+    return sum(cost_of_escape(c, usual, cost_of) if c.label == "NG" else 1.0 for c in counts if c.wrong)
 
 
 class Interval(NamedTuple):

@@ -18,8 +18,8 @@ from defectline.components.common.images.drawing import data_uri
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.classes import ClassMetrics, confusion_of_regions
 from defectline.components.evaluate.curves import at_thresholds, draw_curves
-from defectline.components.evaluate.examples import Example, css_colour, render_example
-from defectline.components.evaluate.gate import ENOUGH, Rule, passed
+from defectline.components.evaluate.examples import Example, css_colour, kind_of, render_example
+from defectline.components.evaluate.gate import BETTER, COST, ENOUGH, Rule, kept, passed
 from defectline.components.evaluate.metrics import (
     SIZES,
     Count,
@@ -43,6 +43,10 @@ MEANINGS = {
     "image_auroc": "how well scores separate good from defective pictures",
     "image_ap": "the same, as average precision",
     "region_recall": "true defect regions touched",
+}
+FIXED = {
+    "fixed_escape": "Escapes of the champion that this version finds",
+    "fixed_overkill": "Overkills of the champion that this version accepts",
 }
 SECTIONS = {
     "escape": "Escapes: defective parts called OK",
@@ -111,16 +115,25 @@ def render(report: Report) -> str:
             bundle=bundle,
             verdict=verdict(report),
             passed=passed(report.rules),
+            ended=ended(report.rules),
             test=bundle.metrics["test"],
             validation=bundle.metrics["validation"],
             comparison=compare(report.scored, report.champion_result),
             enough=ENOUGH,
             meanings=MEANINGS,
             sections=[(title, kinds[kind], _number_of(counts, kind)) for kind, title in SECTIONS.items()],
+            fixed=[
+                (title, kinds[kind], fixed)
+                for kind, title in FIXED.items()
+                if (fixed := _number_fixed(report, kind))
+            ],
             right=kinds["NG"] + kinds["OK"],
             curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
             thresholds=at_thresholds(
-                counts, bundle.threshold, report.settings.escape_cost, _escape_costs(report)
+                counts,
+                bundle.threshold,
+                report.settings.escape_cost,
+                report.settings.costs_by_number(bundle.classes),
             ),
             sizes=_sizes(bundle.metrics["test"]),
             grades=grade_counts(counts, bundle.grades) if bundle.grades else None,
@@ -143,7 +156,7 @@ def summarize_run(report: Report) -> str:
             report=report,
             bundle=report.bundle,
             verdict=verdict(report),
-            passed=passed(report.rules),
+            ended=ended(report.rules),
             test=report.bundle.metrics["test"],
             comparison=compare(report.scored, report.champion_result),
             meanings=MEANINGS,
@@ -153,29 +166,34 @@ def summarize_run(report: Report) -> str:
     )
 
 
-def _escape_costs(report: Report) -> dict[int, float]:
-    """Of the classes that have their own, by number."""
-    costs = report.settings.of_classes("escape_cost")
-    return {n: costs[name] for n, name in enumerate(report.bundle.classes, start=1) if name in costs}
-
-
 def _classes(report: Report) -> list[tuple[str, ClassMetrics, str]]:
     """Name, numbers and colour of each class; none where there is only one."""
     found = summarize_classes(report.scored.counts, report.bundle.classes)
     return [(name, each, css_colour(number)) for number, (name, each) in enumerate(found.items(), start=1)]
 
 
+def ended(rules: Sequence[Rule]) -> str:
+    """How the gate ended, in a few words."""
+    return "passed" if passed(rules) else "not better" if kept(rules) else "refused"
+
+
 def verdict(report: Report) -> str:
-    """The gate's verdict and what follows from it, in a sentence."""
-    test, failed = report.bundle.metrics["test"], [r.name for r in report.rules if not r.passed]
+    """The gate's verdict, the rule that spoke, and what follows from it, in a sentence or two."""
+    test, failed = report.bundle.metrics["test"], [r for r in report.rules if not r.passed]
     judged = f"{test['ng']} defective and {test['ok']} good test pictures"
-    if not failed:
-        then = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
-        return f"This version passed all {len(report.rules)} rules on {judged}, and {then}."
     stays = f"the champion {report.champion} stays" if report.champion else "nothing is deployed"
+    if kept(report.rules):
+        return f"This version is not better than the champion on {judged}, so {stays}: {failed[0].reason}."
+    if failed:
+        names = ", ".join(rule.name for rule in failed)
+        of = f"{len(failed)} of {len(report.rules)} rules"
+        return f"This version failed {of} on {judged} ({names}), so {stays}."
+    then = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
+    said = [rule.reason for rule in report.rules if rule.name in (BETTER, COST)]
     return (
-        f"This version failed {len(failed)} of {len(report.rules)} rules on {judged} "
-        f"({', '.join(failed)}), so {stays}."
+        f"This version passed all {len(report.rules)} rules on {judged}, and {then}"
+        + "".join(f": {reason}" for reason in said)
+        + "."
     )
 
 
@@ -207,6 +225,12 @@ def _number_of(counts: Sequence[Count], kind: str) -> int:
     if kind == "mislocalised":
         return sum(c.missed for c in counts) - len(wrong)
     return sum(c.label == ("NG" if kind == "escape" else "OK") for c in wrong)
+
+
+def _number_fixed(report: Report, kind: str) -> int:
+    scored = report.champion_result.scored
+    champion = {count.id: count.verdict for count in scored.counts} if scored else {}
+    return sum(kind_of(c, champion.get(c.id, "")) == kind for c in report.scored.counts)
 
 
 def _sizes(test: Metrics) -> list[tuple[str, str, Metrics]]:

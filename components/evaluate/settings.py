@@ -62,6 +62,11 @@ class EvaluateSettings(BaseModel):
         allow_inf_nan=False,
         description="How many rejected good parts are as bad as one defective part that gets through.",
     )
+    replace: Literal["better", "not_worse"] = Field(
+        default="better",
+        description="What a challenger must be to replace a champion that learned from the same pictures, or "
+        "where there are too few test pictures for a bound.",
+    )
     grade_a_px: int = Field(
         default=0,
         ge=0,
@@ -83,6 +88,11 @@ class EvaluateSettings(BaseModel):
     def of_classes(self, limit: Limit) -> dict[str, float]:
         """What is set for single classes, by their names."""
         return {name: value for (key, name), value in read_by_class(self.by_class).items() if key == limit}
+
+    def costs_by_number(self, classes: Sequence[str]) -> dict[int, float]:
+        """What escapes cost with those `classes` for which it is set, by their numbers."""
+        costs = self.of_classes("escape_cost")
+        return {n: costs[name] for n, name in enumerate(classes, start=1) if name in costs}
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Raise SettingsError where a limit is for a class that there is not, or for the only one."""

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,10 @@ from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_p
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.calibration import OperatingPoint
-from defectline.components.evaluate.champion import score_champion
+from defectline.components.evaluate.champion import choose_opponent, find_reference, score_champion
 from defectline.components.evaluate.classes import confusion_of_regions
 from defectline.components.evaluate.examples import Example, ExampleCollector
-from defectline.components.evaluate.gate import judge, passed
+from defectline.components.evaluate.gate import Rule, judge, kept, passed
 from defectline.components.evaluate.metrics import (
     Count,
     Metrics,
@@ -72,8 +72,16 @@ class Candidate(NamedTuple):
     validated: Scored
 
 
+State = Literal["passed", "kept", "refused"]
+STATES: dict[State, str] = {
+    "passed": "passed",
+    "kept": "not better than the champion",
+    "refused": "refused",
+}
+
+
 class Result(NamedTuple):
-    passed: bool
+    state: State
     metrics: dict[str, Metrics]
     roc: Roc | None
     """Of the test split; None unless it has pictures of both labels."""
@@ -81,6 +89,10 @@ class Result(NamedTuple):
     """Of the test split: rows true OK and NG, columns called OK and NG."""
     summary: str
     """Verdict, rules and metrics as Markdown."""
+
+    @property
+    def passed(self) -> bool:
+        return self.state == "passed"
 
 
 def evaluate(
@@ -123,20 +135,15 @@ def evaluate(
         say(f"evaluate: threshold {point.threshold}, regions of at least {point.min_area_px} px")
         if point.note:
             say(f"evaluate: WARNING: {point.note}")
-        collector = ExampleCollector(taken.classes)
-        scored = score(network, point, storage, splits["test"], names, "judging", collector.add)
         champion_result = score_champion(storage, model_name, champion, splits["test"], names)
+        answered = champion_result.scored.counts if champion_result.scored else []
+        collector = ExampleCollector(taken.classes, {count.id: count.verdict for count in answered})
+        scored = score(network, point, storage, splits["test"], names, "judging", collector.add)
+        reference = find_reference(storage, model_name, champion_result, splits["test"], names, chosen)
+        opponent, note = choose_opponent(champion_result, reference, taken.fingerprint, chosen)
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
-        rules = judge(
-            scored.counts,
-            champion_result.scored and champion_result.scored.counts,
-            chosen,
-            champion_result.note,
-            taken.classes,
-            _judged(used),
-            champion_result.same_classes,
-        )
-        ok = passed(rules)
+        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(used))
+        state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
 
         draft = Bundle(
             version="",
@@ -159,6 +166,7 @@ def evaluate(
             golden=[],
             served=served,
             served_reason=reason,
+            reference=reference.version,
         )
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
@@ -183,20 +191,28 @@ def evaluate(
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(page, encoding="utf-8")
         _publish(storage, reported, page, summary)
-        if not ok:
+        if state != "passed":
             failed = "; ".join(
                 f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
             )
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
             advice = content.get("advice", "")
-            refused = Outcome(state="refused", reason=failed, version=champion, advice=advice)
-            write_outcome(storage, run, refused)
+            ended = (
+                Outcome(state="kept", reason=_not_better(rules), version=champion, advice=advice)
+                if state == "kept"
+                else Outcome(state="refused", reason=failed, version=champion, advice=advice)
+            )
+            write_outcome(storage, run, ended)
         iou = metrics["test"]["iou"]
         progress.summary = (
-            f"{'passed' if ok else 'refused'}: test IoU {_number(iou)}, escape "
+            f"{STATES[state]}: test IoU {_number(iou)}, escape "
             f"{_number(metrics['test']['escape'])}, overkill {_number(metrics['test']['overkill'])}"
         )
-        return Result(ok, metrics, roc(scored.counts), confusion(scored.counts), summary)
+        return Result(state, metrics, roc(scored.counts), confusion(scored.counts), summary)
+
+
+def _not_better(rules: Sequence[Rule]) -> str:
+    return "not better: " + "; ".join(rule.reason for rule in rules if not rule.passed)
 
 
 def _judged(pairs: Sequence[Pair]) -> list[str]:
@@ -303,6 +319,7 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "created": bundle.created,
         "snapshot": bundle.data.snapshot,
         "champion": report.champion,
+        "reference": bundle.reference,
         **bundle.metrics,
         "test_intervals_95": {key: span and list(span) for key, span in report.intervals.items()},
         "champion_test": champion_result and summarize(*champion_result),

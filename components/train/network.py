@@ -1,5 +1,6 @@
 """The network: a U-Net whose encoder is MobileNetV2, in backend-neutral Keras 3."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -15,6 +16,8 @@ from defectline.components.train.weights import load_encoder
 SKIPS = ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu")
 """Encoder outputs at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 BOTTOM = "block_16_project"
+PRIOR = 0.01
+"""Probability of a defect before anything is learned."""
 
 
 def build_network(
@@ -45,7 +48,18 @@ def build_network(
     for layer in [*features.layers, *network.layers]:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
+    _expect_little(network.get_layer("logits").bias)
     return network
+
+
+def _expect_little(bias: keras.Variable) -> None:
+    """Let a network with random weights begin by calling nearly everything good, as nearly everything is.
+
+    Else it spends its first hundreds of steps on learning that, and some never get beyond (T.-Y. Lin and
+    others, Focal Loss, 2017, section 3.3).
+    """
+    classes = bias.shape[0] - 1
+    bias.assign([math.log(1 - PRIOR)] + [math.log(PRIOR / classes)] * classes)
 
 
 def _encoder(image_size: int, weights: str) -> keras.Model:

@@ -27,7 +27,7 @@ class Model(NamedTuple):
     version: str
     state: str
     """`champion`, `published`, `incomplete` (an upload that was cut off), or, where only the run is left,
-    how that ended: `refused`, `failed`, `unfinished`."""
+    how that ended: `kept`, `refused`, `failed`, `unfinished`."""
     created: str
     """ISO 8601, UTC; empty where it is not known."""
     snapshot: str

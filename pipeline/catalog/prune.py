@@ -144,7 +144,10 @@ def make_plan(state: StoreState, keep: int, before: datetime, ended: Collection[
 def _kept_versions(state: StoreState, keep: int) -> dict[tuple[str, str], str]:
     kept: dict[tuple[str, str], str] = {}
     by_name: dict[str, list[Model]] = defaultdict(list)
-    compared = {run.judged: str(run.metrics.get("champion", "")) for run in state.runs}
+    compared = {
+        run.judged: [str(run.metrics.get(kind, "")) for kind in ("champion", "reference")]
+        for run in state.runs
+    }
     for model in state.models:
         by_name[model.name].append(model)
     for name, models in by_name.items():
@@ -160,11 +163,13 @@ def _kept_versions(state: StoreState, keep: int) -> dict[tuple[str, str], str]:
         for model in models:
             if model.state == "champion":
                 why[model.version] = "the champion"
-                why.setdefault(compared.get(model.version, ""), "the champion was compared with it")
+                for other in compared.get(model.version, ()):
+                    why.setdefault(other, "the champion was compared with it")
         for version in there:
             if version in in_use:
                 why[version] = "KServe uses it"
-                why.setdefault(compared.get(version, ""), "what KServe uses was compared with it")
+                for other in compared.get(version, ()):
+                    why.setdefault(other, "what KServe uses was compared with it")
             elif version in state.references.get(name, ""):
                 why.setdefault(version, "a record of the deployment names it")
             elif state.in_use is None and version in served:

@@ -73,8 +73,8 @@ class RunRow(NamedTuple):
     minutes: float | None
     """From the first to the last sign of it; None while it is under way."""
     state: str
-    """Of a store: `deployed`, `nothing_new`, `refused`, `failed`, `judged` (a fold of a cross-validation) or
-    `unfinished`. Of a server KFP's own, which is SUCCEEDED for the first three alike."""
+    """Of a store: `deployed`, `nothing_new`, `kept`, `refused`, `failed`, `judged` (a fold of a
+    cross-validation) or `unfinished`. Of a server KFP's own, which is SUCCEEDED for the first four alike."""
     reason: str
     version: str
     """The version that it judged; empty where it judged none, and of a server."""

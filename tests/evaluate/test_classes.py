@@ -201,14 +201,15 @@ def test_a_champion_of_other_classes_is_compared_by_its_verdicts(kinds, tmp_path
     target.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads((champion / "bundle/bundle.json").read_text())
     content["classes"] = ["crack", "hole"]
+    content["data"]["fingerprint"] = "of other pictures"
     (champion / "bundle/bundle.json").write_text(json.dumps(content))
     write_kinds_network(champion / "bundle/openvino/model.xml", kinds=2)
     checksums.seal(champion / "bundle")
     (champion / "bundle").rename(target)
     found = judge_kinds(kinds, tmp_path / "own", "compared", champion="v1")
     rows = {row["name"]: row for row in found["gate"]}
-    assert rows["champion_iou"]["reason"] == "not compared: the champion knows other classes"
-    assert rows["champion_escape"]["passed"]
+    assert rows["champion_iou"]["reason"] == "not compared: it knows other classes"
+    assert rows["champion_cost"]["reason"].startswith("the same verdicts")
     assert "knows other classes (crack, hole)" in rows["champion_unseen"]["reason"]
 
 

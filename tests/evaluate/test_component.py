@@ -22,6 +22,7 @@ def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapsh
         run=run,
         model_name="defects",
         escape_cost=3.0,
+        replace="better",
         by_class="",
         grade_a_px=0,
         grade_b_px=0,

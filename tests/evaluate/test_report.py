@@ -55,9 +55,9 @@ def test_verdict_rules_comparison_and_faults_come_first_and_in_this_order(page):
     ]
     text = _text(page)
     assert "plates: refused by the gate" in text
-    failed = "min_iou, max_escape, max_overkill, champion_iou, champion_escape, champion_overkill"
+    failed = "min_iou, max_escape, max_overkill, champion_iou, champion_cost"
     assert (
-        f"This version failed 6 of 6 rules on 6 defective and 6 good test pictures ({failed}), so "
+        f"This version failed 5 of 5 rules on 6 defective and 6 good test pictures ({failed}), so "
         f"the champion {CHAMPION} stays."
     ) in text
     assert "2 of 6 defective parts called OK (escape), 2 of 6 good parts called NG (overkill)." in text
@@ -158,7 +158,7 @@ def test_the_page_can_be_listened_to(page):
 
 def test_the_summary_fits_a_screen_and_says_what_counts(tmp_path):
     summary = summarize_run(make_report(tmp_path, PICTURES, BETTER))
-    assert summary.startswith("# plates: refused\n\nThis version failed 6 of 6 rules")
+    assert summary.startswith("# plates: refused\n\nThis version failed 5 of 5 rules")
     assert "| max_escape | **failed** | 0.333 | ≤ 0.100 | too many defective parts pass as good |" in summary
     assert "| escape | 0.333 | 0.097 to 0.700 | 0.000 | defective parts called OK |" in summary
     assert len(summary.splitlines()) < 40

@@ -161,7 +161,7 @@ def run_evaluate(
     cut: float = 40.0,
     champion: str = "",
     snapshot: str = "",
-    **settings: float,
+    **settings: float | str,
 ) -> tuple[Bundle, Result]:
     """Judge another model on the same snapshot, or another; returns its bundle and the result."""
     folder.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from pictures import accepted
 from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import Grades, answer
-from defectline.components.evaluate.champion import ChampionResult
+from defectline.components.evaluate.champion import ChampionResult, choose_opponent
 from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge
 from defectline.components.evaluate.metrics import count, intervals, summarize
@@ -90,13 +90,16 @@ def make_report(
     **settings,
 ) -> Report:
     """A report on what the challenger, and perhaps a champion, answered to the pictures."""
-    collector, chosen = ExampleCollector(), EvaluateSettings(**settings)
-    scored = score_pictures(pictures, collector)
+    chosen = EvaluateSettings(**settings)
     champion_result = (
         ChampionResult(score_pictures(champion, ExampleCollector()), "")
         if champion
         else ChampionResult(None, note)
     )
+    answered = champion_result.scored.counts if champion_result.scored else []
+    collector = ExampleCollector(champion={count.id: count.verdict for count in answered})
+    scored = score_pictures(pictures, collector)
+    opponent, note = choose_opponent(champion_result, champion_result, "of new pictures", chosen)
     test = summarize(*scored)
     history = [{"epoch": n, "loss": 1 / n, "val_loss": 1 / n, "iou": 0.1, "val_iou": 0.1} for n in (1, 2)]
     plot_history(history, folder / "history.png")
@@ -106,12 +109,7 @@ def make_report(
         settings=chosen,
         champion=CHAMPION if champion else "",
         champion_result=champion_result,
-        rules=judge(
-            scored.counts,
-            champion_result.scored and champion_result.scored.counts,
-            chosen,
-            champion_result.note,
-        ),
+        rules=judge(scored.counts, opponent, chosen, note),
         scored=scored,
         intervals=intervals(scored.counts),
         kinds=collector.kinds,

@@ -87,7 +87,7 @@ class Factory(NamedTuple):
             write_model(here / "model", cut=cut),
             here / "bundle",
             here / "report.html",
-            LIMITS,
+            {**LIMITS, "replace": "not_worse"},
             run,
             champion=deployed[-1].bundle.version if deployed else "",
             settings_key=settings,

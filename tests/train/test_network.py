@@ -5,7 +5,7 @@ import pytest
 
 from defectline.components.common.classes import CLASSES
 from defectline.components.common.errors import SettingsError
-from defectline.components.train.network import build_network, freeze_encoder
+from defectline.components.train.network import PRIOR, build_network, freeze_encoder
 
 
 @pytest.mark.parametrize(("name", "near"), [("block_6_expnd_relu", "block_6_expand_relu"), ("?", "Use one")])
@@ -22,3 +22,12 @@ def test_each_pixel_gets_a_probability_for_each_class(channels):
     assert found.shape == (2, 32, 32, CLASSES)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", ["pix2pix", "light"])
+@pytest.mark.parametrize("classes", [("defect",), ("crack", "dust", "dent")])
+def test_before_anything_is_learned_nearly_everything_is_good(decoder, classes):
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype(np.float32)
+    found = np.array(build_network(32, classes=classes, decoder=decoder)(pictures)).mean(axis=(0, 1, 2))
+    assert 0.9 < found[0] < 1
+    assert found[1:] == pytest.approx([PRIOR / len(classes)] * len(classes), rel=0.7)
