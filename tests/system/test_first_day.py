@@ -59,7 +59,7 @@ def test_good_pictures_then_labels_then_masks_and_classes(tmp_path):
     assert "none of the 15 NG pictures has a mask: their label alone is learned" in said
     # The good pictures are the same, and so is what was learned from them.
     assert "was learned from the same good pictures" in said
-    assert rules["champion_overkill"]["got"] is not None
+    assert rules["champion_cost"]["got"] is not None
     assert rules["max_escape"]["got"] is not None
     assert rules["min_iou"]["reason"] == "cannot be judged: no masks"
     assert learned == "image labels; the champion: good only"
