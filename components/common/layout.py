@@ -12,6 +12,7 @@ serving/<name>/<version>/        what KServe loads of a bundle
 serving/<name>/deployed/<namespace>/<version>.json     how a version was deployed
 serving/<name>/unfinished/<namespace>/<spec>.json      what a rollout goes back to
 runs/<run>/                      the names below
+index.html                       the front page
 checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
 pretrained/<digest>.keras        what was learned from synthetic defects in good pictures
 review/<name>/<date>/            <id>.json and the other files of a frame

@@ -5,13 +5,8 @@ from typing import Any
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.records import (
-    GateRecord,
-    Outcome,
-    read_outcome,
-    write_gate,
-    write_outcome,
-)
+from defectline.components.common.records import GateRecord, Outcome, read_outcome, write_gate
+from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.deployer import open_deployer
@@ -51,7 +46,7 @@ def deploy(
         gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gate)
         reason = f"every rule of the gate passed{warning}"
-        write_outcome(storage, run, Outcome(state="deployed", reason=reason, version=sealed.version))
+        end_run(storage, run, Outcome(state="deployed", reason=reason, version=sealed.version))
         return sealed.version
 
 
@@ -76,7 +71,7 @@ def finish(
         outcome = Outcome(state="failed", reason=f"{reason.rstrip('.')}. {left}" if left else reason)
     elif left:
         outcome = outcome.model_copy(update={"reason": f"{outcome.reason}. {left}"})
-    write_outcome(storage, run, outcome)
+    end_run(storage, run, outcome)
 
 
 def _end_deployment(store: str, run: str, model_name: str, kserve: dict[str, Any]) -> tuple[str, str]:

@@ -30,7 +30,8 @@ from defectline.components.common.images.reading import format_of
 from defectline.components.common.images.roi import common_roi
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.legend import Names
-from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
+from defectline.components.common.records import GateRecord, Outcome, write_gate
+from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
@@ -202,7 +203,7 @@ def evaluate(
                 if state == "kept"
                 else Outcome(state="refused", reason=failed, version=champion, advice=advice)
             )
-            write_outcome(storage, run, ended)
+            end_run(storage, run, ended)
         iou = metrics["test"]["iou"]
         progress.summary = (
             f"{STATES[state]}: test IoU {_number(iou)}, escape "

@@ -8,7 +8,8 @@ from pathlib import Path
 from defectline.components.common.errors import SettingsError, SourceError
 from defectline.components.common.layout import CONFIG, PICTURES, QUARANTINE, run_key, snapshot_key
 from defectline.components.common.legend import class_names, counted
-from defectline.components.common.records import Outcome, read_champion, read_gate, write_outcome
+from defectline.components.common.records import Outcome, read_champion, read_gate
+from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
@@ -63,7 +64,7 @@ def ingest(
             return snapshot.id
         current = read_champion(target, model_name)
         version = current.version if current else ""
-        write_outcome(target, run, Outcome(state="nothing_new", reason=reason, version=version))
+        end_run(target, run, Outcome(state="nothing_new", reason=reason, version=version))
         return ""
 
 

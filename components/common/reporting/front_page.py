@@ -1,0 +1,335 @@
+"""The front page of a store: index.html, which needs no script and no network.
+
+Its products with their champions and what those promise, how champions changed, and the runs with links to
+their reports. Each run writes it again when it ends; links are relative, so the store may be moved or served.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from html import escape
+from typing import Any, NamedTuple
+
+from defectline.components.common import layout
+from defectline.components.common.errors import DefectlineError
+from defectline.components.common.records import (
+    ChampionRecord,
+    Outcome,
+    read_champion,
+    read_outcome,
+    write_outcome,
+)
+from defectline.components.common.steps import say
+from defectline.components.common.storage import Storage
+
+KEY = "index.html"
+RUNS = 100
+"""The last runs, which the page knows."""
+CHAMPIONS = 12
+"""The last champions of a model that are compared."""
+READERS = 16
+WIDTH, HEIGHT, MARGIN = 280, 90, 8
+"""Of a chart, in px."""
+
+STYLE = """
+:root { color-scheme: light dark; --text: #1d2329; --quiet: #5b6570; --line: #dde2e7; --paper: #fff;
+  --soft: #f5f7f9; --good: #20693f; --bad: #a93226; --mark: #2e6f9e; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e9ec; --quiet: #9aa5b0; --line: #3a434c;
+  --paper: #14181c; --soft: #1e242a; --good: #6cc48e; --bad: #f0887b; --mark: #7db7dd; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--paper); margin: 0 auto;
+  max-width: 1040px; padding: 24px; }
+h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 20px; margin: 36px 0 8px; }
+h3 { font-size: 15px; margin: 20px 0 4px; } p { margin: 4px 0; } .quiet { color: var(--quiet); }
+a { color: var(--mark); } code { font-size: 13px; overflow-wrap: anywhere; }
+.champion { border-left: 6px solid var(--good); background: var(--soft); padding: 10px 16px; margin: 12px 0; }
+.champion.none { border-color: var(--line); }
+.charts { display: flex; flex-wrap: wrap; gap: 12px 28px; } figure { margin: 0; }
+figcaption { font-size: 13px; color: var(--quiet); } svg { display: block; max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin: 8px 0; }
+th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+th { color: var(--quiet); font-weight: 600; } .n { text-align: right; white-space: nowrap; }
+td.time { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywhere; }
+.deployed, .kept { color: var(--good); font-weight: 600; }
+.refused, .failed { color: var(--bad); font-weight: 600; }
+@media (max-width: 600px) {
+  body { padding: 14px; } thead { display: none; } tr { display: block; padding: 8px 0;
+  border-bottom: 1px solid var(--line); } td { display: inline-block; border: 0; padding: 0 14px 0 0; }
+  td.why { display: block; min-width: 0; } td[data-of]::before { content: attr(data-of) " ";
+  color: var(--quiet); } .n { text-align: left; }
+}
+@media print { body { max-width: none; padding: 0; font-size: 11px; } .scroll { overflow: visible; } }
+"""
+
+
+class Ended(NamedTuple):
+    """What the page knows of a run."""
+
+    run: str
+    ended: str
+    """When the last of its files was written: ISO 8601, UTC."""
+    outcome: Outcome | None
+    metrics: Mapping[str, Any]
+    """The content of metrics.json; empty for a run that did not reach its gate."""
+    files: frozenset[str]
+    """Names below runs/<run>/."""
+
+    @property
+    def model(self) -> str:
+        return str(self.metrics.get("model", ""))
+
+    @property
+    def version(self) -> str:
+        return str(self.metrics.get("version", ""))
+
+    @property
+    def state(self) -> str:
+        return self.outcome.state if self.outcome else "unfinished"
+
+
+class Standing(NamedTuple):
+    """A champion on the test pictures that all of those compared have answered."""
+
+    run: Ended
+    ng: int
+    ok: int
+    escapes: int
+    overkills: int
+    iou: float | None
+
+
+def end_run(store: Storage, run: str, outcome: Outcome) -> None:
+    """Write how a run ended, and the front page again; a page that cannot be written stops nothing."""
+    write_outcome(store, run, outcome)
+    try:
+        store.write(KEY, write_page(store, datetime.now(UTC)).encode())
+    except (DefectlineError, OSError) as error:
+        what = error.what if isinstance(error, DefectlineError) else str(error)
+        say(f"WARNING: {store.url(KEY)} was not written again: {what}")
+
+
+def write_page(store: Storage, now: datetime) -> str:
+    """The page as text. Raises StoreError where the store cannot be listed."""
+    runs = _read_runs(store)
+    by_model: dict[str, list[Ended]] = defaultdict(list)
+    for run in runs:
+        if run.model:
+            by_model[run.model].append(run)
+    current = {name: _champion(store, name) for name in by_model}
+    products = [_product(store, name, by_model[name], current[name], runs) for name in sorted(by_model)] or [
+        "<p>No run has reached its gate yet.</p>"
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(store.uri)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        "<header><h1>defectline</h1>\n"
+        f"<p class=quiet>The store <code>{escape(store.uri)}</code>, {now:%Y-%m-%d %H:%M} UTC</p></header>\n"
+        "<main>\n" + "\n".join(products) + _runs_table(runs) + "</main>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _read_runs(store: Storage) -> list[Ended]:
+    """The last RUNS, the newest first, without folds of a cross-validation."""
+    times: dict[str, str] = {}
+    files: dict[str, set[str]] = defaultdict(set)
+    for one in store.list(layout.RUNS):
+        _, run, *rest = one.key.split("/")
+        if rest and not run.startswith(layout.CROSSVAL):
+            times[run] = max(times.get(run, ""), one.modified)
+            files[run].add("/".join(rest))
+    last = sorted(times, key=lambda run: (times[run], run), reverse=True)[:RUNS]
+
+    def read(run: str) -> Ended:
+        try:
+            outcome = read_outcome(store, run)
+        except DefectlineError:
+            outcome = None
+        return Ended(run, times[run], outcome, _json(store, run, layout.METRICS, {}), frozenset(files[run]))
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return list(readers.map(read, last))
+
+
+def _json(store: Storage, run: str, name: str, otherwise: Any) -> Any:
+    try:
+        found = json.loads(store.read(layout.run_key(run, name)))
+    except (KeyError, ValueError, DefectlineError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
+
+
+def _champion(store: Storage, name: str) -> ChampionRecord | None:
+    """That of the local target; a cluster remembers its own."""
+    try:
+        return read_champion(store, name)
+    except DefectlineError:
+        return None
+
+
+def _product(
+    store: Storage, name: str, runs: Sequence[Ended], local: ChampionRecord | None, every: Sequence[Ended]
+) -> str:
+    """`runs` are those that reached the gate of this model, the newest first."""
+    deployed = [run for run in runs if run.state == "deployed"]
+    served = [run for run in runs if local and run.version == local.version] or deployed
+    parts = [f'<section>\n<h2 id="{escape(name)}">{escape(name)}</h2>']
+    parts.append(_tell_champion(served[0]) if served else '<p class="champion none">No champion yet.</p>')
+    if waiting := _waiting(store, name):
+        parts.append(
+            f"<p>{waiting:,} frames of the line wait for review: <code>defectline review list --name "
+            f"{escape(name)} --store {escape(store.uri)}</code></p>"
+        )
+    standings = compare([(run, _json(store, run.run, layout.COUNTS, [])) for run in deployed[:CHAMPIONS]])
+    if len(standings) > 1:
+        parts.append(_history(standings))
+    return "\n".join(parts) + "\n</section>\n"
+
+
+def _tell_champion(run: Ended) -> str:
+    test, spans = run.metrics.get("test", {}), run.metrics.get("test_intervals_95", {})
+    said = []
+    for key, label, what in (
+        ("escape", "ng", "defective parts escaped"),
+        ("overkill", "ok", "good parts were rejected"),
+    ):
+        of, rate = test.get(label), test.get(key)
+        if of and rate is not None:
+            span = spans.get(key)
+            most = (
+                f" (with 95 % certainty {100 * span[0]:.1f} to {100 * span[1]:.1f} % of all)" if span else ""
+            )
+            said.append(f"{round(rate * of)} of {of} {what}{most}")
+    if test.get("iou") is not None:
+        said.append(f"outlines overlap by {test['iou']:.2f} (IoU)")
+    promise = escape("; ".join(said) or "nothing was measured")
+    return (
+        f'<div class="champion"><p><strong>Champion <code>{escape(run.version)}</code></strong>, judged '
+        f"{_time(run.ended)}</p>\n"
+        f"<p>On test pictures: {promise}.</p>\n<p>{_links(run)}</p></div>"
+    )
+
+
+def _waiting(store: Storage, name: str) -> int:
+    """Frames without a decision."""
+    frames, decided = set(), set()
+    for one in store.list(layout.review_prefix(name)):
+        if frame := layout.parse_frame_key(one.key):
+            frames.add(frame)
+        elif one.key.endswith(".decision.json"):
+            decided.add(layout.parse_frame_key(one.key.replace(".decision.json", ".json")))
+    return len(frames - decided)
+
+
+def compare(champions: Sequence[tuple[Ended, Sequence[Mapping[str, Any]]]]) -> list[Standing]:
+    """Champions, the newest first, with their counts.json: how each did on the pictures that all were tested
+    on, the oldest first. Those before one that shares no picture with the newer ones are left out. Pure."""
+    shared: set[str] = set()
+    compared = []
+    for run, counts in champions:
+        own = {str(count["id"]): count for count in counts}
+        both = shared & own.keys() if compared else set(own)
+        if not both:
+            break
+        shared = both
+        compared.append((run, own))
+    return [_standing(run, [own[id] for id in shared]) for run, own in reversed(compared)]
+
+
+def _standing(run: Ended, counts: Sequence[Mapping[str, Any]]) -> Standing:
+    bad = [count for count in counts if count["label"] == "NG"]
+    good = [count for count in counts if count["label"] == "OK"]
+    outlined = [count for count in counts if count.get("masked", True)]
+    whole = sum(count["tp"] + count["fp"] + count["fn"] for count in outlined)
+    return Standing(
+        run,
+        len(bad),
+        len(good),
+        sum(count["verdict"] == "OK" for count in bad),
+        sum(count["verdict"] == "NG" for count in good),
+        sum(count["tp"] for count in outlined) / whole if whole else None,
+    )
+
+
+def _history(standings: Sequence[Standing]) -> str:
+    last = standings[-1]
+    charts = [_chart("IoU", [s.iou for s in standings])]
+    if last.ng:
+        charts.append(_chart("escapes", [s.escapes / last.ng for s in standings]))
+    if last.ok:
+        charts.append(_chart("overkills", [s.overkills / last.ok for s in standings]))
+    rows = "".join(
+        f"<tr><td class=time>{_time(s.run.ended)}</td><td><code>{escape(s.run.version)}</code></td>"
+        + "".join(
+            f'<td class=n data-of="{name}">{value}</td>'
+            for name, value in (
+                ("IoU", "–" if s.iou is None else f"{s.iou:.3f}"),
+                ("escapes", s.escapes),
+                ("overkills", s.overkills),
+            )
+        )
+        + f"<td>{_links(s.run)}</td></tr>"
+        for s in reversed(standings)
+    )
+    return (
+        f"<h3>Champions on the same {last.ng} defective and {last.ok} good test pictures</h3>\n"
+        f'<div class="charts">{"".join(charts)}</div>\n<div class="scroll"><table><thead><tr><th>judged</th>'
+        "<th>version</th><th class=n>IoU</th><th class=n>escapes</th><th class=n>overkills</th><th></th></tr>"
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _chart(what: str, values: Sequence[float | None]) -> str:
+    """A line from the oldest to the newest, from 0 to 1."""
+    step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
+    points = [
+        (MARGIN + index * step, HEIGHT - MARGIN - value * (HEIGHT - 2 * MARGIN))
+        for index, value in enumerate(values)
+        if value is not None
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--mark)"/>' for x, y in points)
+    known = [value for value in values if value is not None]
+    told = f"{what} {known[0]:.2f} to {known[-1]:.2f}" if known else f"{what} unknown"
+    edges = "".join(
+        f'<line x1="0" x2="{WIDTH}" y1="{y}" y2="{y}" stroke="var(--line)"/>'
+        for y in (MARGIN, HEIGHT - MARGIN)
+    )
+    return (
+        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
+        f'aria-label="{told}">{edges}<polyline points="{line}" fill="none" stroke="var(--mark)" '
+        f'stroke-width="2"/>{dots}</svg><figcaption>{told} (from 0 to 1)</figcaption></figure>'
+    )
+
+
+def _runs_table(runs: Sequence[Ended]) -> str:
+    if not runs:
+        return ""
+    rows = "".join(
+        f"<tr><td class=time>{_time(run.ended)}</td><td>{escape(run.model)}</td>"
+        f'<td class="{run.state}">{escape(run.state.replace("_", " "))}</td>'
+        f"<td class=why>{escape(run.outcome.reason if run.outcome else '')}</td>"
+        f"<td>{_links(run)}<br><code class=quiet>{escape(run.run)}</code></td></tr>"
+        for run in runs
+    )
+    return (
+        "<h2>Runs</h2>\n"
+        '<div class="scroll"><table><thead><tr><th>last written</th><th>model</th><th>ended</th><th>why</th>'
+        f"<th></th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+
+
+def _links(run: Ended) -> str:
+    named = {"report": layout.REPORT, "pictures": layout.PICTURES, "settings": layout.CONFIG}
+    return " · ".join(
+        f'<a href="{escape(layout.run_key(run.run, file))}">{name}</a>'
+        for name, file in named.items()
+        if file in run.files
+    )
+
+
+def _time(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M}"
