@@ -65,8 +65,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
         _show_metrics(json.loads(store.read(layout.run_key(done.run, layout.METRICS))))
         ui.console.print()
     ui.console.print(f"{STATES[done.outcome.state]}: {ui.coloured(done.outcome.reason)}", soft_wrap=True)
-    nothing_new = done.outcome.state == "nothing_new"
-    if nothing_new:
+    if nothing_new := done.outcome.state == "nothing_new":
         ui.note("--force trains all the same")
     ui.facts(
         [

@@ -4,13 +4,10 @@ Its products with their champions and what those promise, how champions changed,
 their reports. Each run writes it again when it ends; links are relative, so the store may be moved or served.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any, NamedTuple
 
 from defectline.components.common import layout
 from defectline.components.common.errors import DefectlineError
@@ -18,20 +15,16 @@ from defectline.components.common.records import (
     ChampionRecord,
     Outcome,
     read_champion,
-    read_outcome,
     write_outcome,
 )
+from defectline.components.common.reporting.ended_runs import Ended, read_json, read_runs
+from defectline.components.common.reporting.standings import Standing, compare, draw_chart
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 
 KEY = "index.html"
-RUNS = 100
-"""The last runs, which the page knows."""
 CHAMPIONS = 12
 """The last champions of a model that are compared."""
-READERS = 16
-WIDTH, HEIGHT, MARGIN = 280, 90, 8
-"""Of a chart, in px."""
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1d2329; --quiet: #5b6570; --line: #dde2e7; --paper: #fff;
@@ -64,42 +57,6 @@ td.time { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywh
 """
 
 
-class Ended(NamedTuple):
-    """What the page knows of a run."""
-
-    run: str
-    ended: str
-    """When the last of its files was written: ISO 8601, UTC."""
-    outcome: Outcome | None
-    metrics: Mapping[str, Any]
-    """The content of metrics.json; empty for a run that did not reach its gate."""
-    files: frozenset[str]
-    """Names below runs/<run>/."""
-
-    @property
-    def model(self) -> str:
-        return str(self.metrics.get("model", ""))
-
-    @property
-    def version(self) -> str:
-        return str(self.metrics.get("version", ""))
-
-    @property
-    def state(self) -> str:
-        return self.outcome.state if self.outcome else "unfinished"
-
-
-class Standing(NamedTuple):
-    """A champion on the test pictures that all of those compared have answered."""
-
-    run: Ended
-    ng: int
-    ok: int
-    escapes: int
-    overkills: int
-    iou: float | None
-
-
 def end_run(store: Storage, run: str, outcome: Outcome) -> None:
     """Write how a run ended, and the front page again; a page that cannot be written stops nothing."""
     write_outcome(store, run, outcome)
@@ -112,13 +69,13 @@ def end_run(store: Storage, run: str, outcome: Outcome) -> None:
 
 def write_page(store: Storage, now: datetime) -> str:
     """The page as text. Raises StoreError where the store cannot be listed."""
-    runs = _read_runs(store)
+    runs = read_runs(store)
     by_model: dict[str, list[Ended]] = defaultdict(list)
     for run in runs:
         if run.model:
             by_model[run.model].append(run)
     current = {name: _champion(store, name) for name in by_model}
-    products = [_product(store, name, by_model[name], current[name], runs) for name in sorted(by_model)] or [
+    products = [_product(store, name, by_model[name], current[name]) for name in sorted(by_model)] or [
         "<p>No run has reached its gate yet.</p>"
     ]
     return (
@@ -132,36 +89,6 @@ def write_page(store: Storage, now: datetime) -> str:
     )
 
 
-def _read_runs(store: Storage) -> list[Ended]:
-    """The last RUNS, the newest first, without folds of a cross-validation."""
-    times: dict[str, str] = {}
-    files: dict[str, set[str]] = defaultdict(set)
-    for one in store.list(layout.RUNS):
-        _, run, *rest = one.key.split("/")
-        if rest and not run.startswith(layout.CROSSVAL):
-            times[run] = max(times.get(run, ""), one.modified)
-            files[run].add("/".join(rest))
-    last = sorted(times, key=lambda run: (times[run], run), reverse=True)[:RUNS]
-
-    def read(run: str) -> Ended:
-        try:
-            outcome = read_outcome(store, run)
-        except DefectlineError:
-            outcome = None
-        return Ended(run, times[run], outcome, _json(store, run, layout.METRICS, {}), frozenset(files[run]))
-
-    with ThreadPoolExecutor(READERS) as readers:
-        return list(readers.map(read, last))
-
-
-def _json(store: Storage, run: str, name: str, otherwise: Any) -> Any:
-    try:
-        found = json.loads(store.read(layout.run_key(run, name)))
-    except (KeyError, ValueError, DefectlineError):
-        return otherwise
-    return found if isinstance(found, type(otherwise)) else otherwise
-
-
 def _champion(store: Storage, name: str) -> ChampionRecord | None:
     """That of the local target; a cluster remembers its own."""
     try:
@@ -170,9 +97,7 @@ def _champion(store: Storage, name: str) -> ChampionRecord | None:
         return None
 
 
-def _product(
-    store: Storage, name: str, runs: Sequence[Ended], local: ChampionRecord | None, every: Sequence[Ended]
-) -> str:
+def _product(store: Storage, name: str, runs: Sequence[Ended], local: ChampionRecord | None) -> str:
     """`runs` are those that reached the gate of this model, the newest first."""
     deployed = [run for run in runs if run.state == "deployed"]
     served = [run for run in runs if local and run.version == local.version] or deployed
@@ -183,7 +108,7 @@ def _product(
             f"<p>{waiting:,} frames of the line wait for review: <code>defectline review list --name "
             f"{escape(name)} --store {escape(store.uri)}</code></p>"
         )
-    standings = compare([(run, _json(store, run.run, layout.COUNTS, [])) for run in deployed[:CHAMPIONS]])
+    standings = compare([(run, read_json(store, run.run, layout.COUNTS, [])) for run in deployed[:CHAMPIONS]])
     if len(standings) > 1:
         parts.append(_history(standings))
     return "\n".join(parts) + "\n</section>\n"
@@ -224,43 +149,13 @@ def _waiting(store: Storage, name: str) -> int:
     return len(frames - decided)
 
 
-def compare(champions: Sequence[tuple[Ended, Sequence[Mapping[str, Any]]]]) -> list[Standing]:
-    """Champions, the newest first, with their counts.json: how each did on the pictures that all were tested
-    on, the oldest first. Those before one that shares no picture with the newer ones are left out. Pure."""
-    shared: set[str] = set()
-    compared = []
-    for run, counts in champions:
-        own = {str(count["id"]): count for count in counts}
-        both = shared & own.keys() if compared else set(own)
-        if not both:
-            break
-        shared = both
-        compared.append((run, own))
-    return [_standing(run, [own[id] for id in shared]) for run, own in reversed(compared)]
-
-
-def _standing(run: Ended, counts: Sequence[Mapping[str, Any]]) -> Standing:
-    bad = [count for count in counts if count["label"] == "NG"]
-    good = [count for count in counts if count["label"] == "OK"]
-    outlined = [count for count in counts if count.get("masked", True)]
-    whole = sum(count["tp"] + count["fp"] + count["fn"] for count in outlined)
-    return Standing(
-        run,
-        len(bad),
-        len(good),
-        sum(count["verdict"] == "OK" for count in bad),
-        sum(count["verdict"] == "NG" for count in good),
-        sum(count["tp"] for count in outlined) / whole if whole else None,
-    )
-
-
 def _history(standings: Sequence[Standing]) -> str:
     last = standings[-1]
-    charts = [_chart("IoU", [s.iou for s in standings])]
+    charts = [draw_chart("IoU", [s.iou for s in standings])]
     if last.ng:
-        charts.append(_chart("escapes", [s.escapes / last.ng for s in standings]))
+        charts.append(draw_chart("escapes", [s.escapes / last.ng for s in standings]))
     if last.ok:
-        charts.append(_chart("overkills", [s.overkills / last.ok for s in standings]))
+        charts.append(draw_chart("overkills", [s.overkills / last.ok for s in standings]))
     rows = "".join(
         f"<tr><td class=time>{_time(s.run.ended)}</td><td><code>{escape(s.run.version)}</code></td>"
         + "".join(
@@ -279,29 +174,6 @@ def _history(standings: Sequence[Standing]) -> str:
         f'<div class="charts">{"".join(charts)}</div>\n<div class="scroll"><table><thead><tr><th>judged</th>'
         "<th>version</th><th class=n>IoU</th><th class=n>escapes</th><th class=n>overkills</th><th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _chart(what: str, values: Sequence[float | None]) -> str:
-    """A line from the oldest to the newest, from 0 to 1."""
-    step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
-    points = [
-        (MARGIN + index * step, HEIGHT - MARGIN - value * (HEIGHT - 2 * MARGIN))
-        for index, value in enumerate(values)
-        if value is not None
-    ]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--mark)"/>' for x, y in points)
-    known = [value for value in values if value is not None]
-    told = f"{what} {known[0]:.2f} to {known[-1]:.2f}" if known else f"{what} unknown"
-    edges = "".join(
-        f'<line x1="0" x2="{WIDTH}" y1="{y}" y2="{y}" stroke="var(--line)"/>'
-        for y in (MARGIN, HEIGHT - MARGIN)
-    )
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="{told}">{edges}<polyline points="{line}" fill="none" stroke="var(--mark)" '
-        f'stroke-width="2"/>{dots}</svg><figcaption>{told} (from 0 to 1)</figcaption></figure>'
     )
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 
 from defectline.components.common.layout import COUNTS, METRICS, REPORT, champion_key, run_key
 from defectline.components.common.records import ChampionRecord, Outcome, read_outcome, write_outcome
-from defectline.components.common.reporting.front_page import KEY, compare, end_run, write_page
+from defectline.components.common.reporting.front_page import KEY, end_run, write_page
 from defectline.components.common.storage.folder import FolderStorage
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -90,12 +90,6 @@ def test_champions_are_compared_on_the_pictures_that_all_have_seen(used: FolderS
     assert "escapes 0.67 to 0.00" in page
     assert "<script" not in page
     assert "http" not in page
-
-
-def test_a_champion_of_other_pictures_begins_a_history_of_its_own():
-    runs = [(name, counts("", ids)) for name, ids in (("c", range(4)), ("b", range(6)), ("a", range(20, 24)))]
-    assert [standing.run for standing in compare(runs)] == ["b", "c"]
-    assert compare([]) == []
 
 
 def test_after_a_rollback_the_former_version_is_the_champion(used: FolderStorage):
