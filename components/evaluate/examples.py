@@ -24,6 +24,7 @@ SHOWN = {
     "escape": 20,
     "overkill": 20,
     "mislocalised": 10,
+    "partly": 10,
     "fixed_escape": 20,
     "fixed_overkill": 20,
     "NG": 8,
@@ -111,12 +112,15 @@ def kind_of(count: Count, champion: str = "") -> str:
         return error
     if count.missed:
         return "mislocalised"
+    if sum(count.regions_hit) < sum(count.regions):
+        return "partly"
     return f"fixed_{error}" if champion not in ("", count.label) else count.label
 
 
 def _order(count: Count, pair: Pair) -> tuple[float, str]:
     """The worst first; a hash of the pixels decides among pictures that went right."""
-    worst = {"escape": count.score, "overkill": -count.score, "mislocalised": -count.score}
+    missed = float(sum(count.regions_hit) - sum(count.regions))
+    worst = {"escape": count.score, "overkill": -count.score, "mislocalised": -count.score, "partly": missed}
     return worst.get(kind_of(count), 0.0), pair.pixel_sha256
 
 
@@ -160,6 +164,10 @@ def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     parts = f"{count.tp} of {area} px found, {count.fp} px too many: IoU {iou:.2f}."
     if not count.tp:
         return "Right verdict for the wrong place", f"Nothing of the defect was found. {parts}{graded}"
+    of, hit = sum(count.regions), sum(count.regions_hit)
+    if hit < of:
+        which = "1 defect was missed" if of - hit == 1 else f"{of - hit} defects were missed"
+        return f"Right verdict, but {which}", f"{hit} of {of} regions were found. {parts}{graded}"
     return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 

@@ -216,17 +216,15 @@ def _better(
 
     The cost is what users stated, so no bound is asked for: as many pictures as there are decide.
     """
-    needed = "≤ 0.000 (cost of wrong verdicts)" if either else "< 0.000 (cost of wrong verdicts)"
+    needed = "≤ 0.000 (difference of cost)" if either else "< 0.000 (difference of cost)"
     if not pairs:
         return Rule(name, None, needed, False, NO_PICTURE)
     got, other = (cost_of_errors(counts, escape_cost, cost_of) for counts in zip(*pairs, strict=True))
     parts = []
-    for what, label in (("escapes", "NG"), ("overkills", "OK")):
+    for what, label in (("escape", "NG"), ("overkill", "OK")):
         new, fixed = _changes([pair for pair in pairs if pair[0].label == label])
-        parts += [
-            f"{number} {change} {what}" for number, change in ((new, "new"), (fixed, "fixed")) if number
-        ]
-    reason, difference = ", ".join(parts) or "the same verdicts", got - other
+        parts += [_several(new, f"new {what}"), _several(fixed, f"fixed {what}")]
+    reason, difference = ", ".join(filter(None, parts)) or "the same verdicts", got - other
     if difference:
         than = f"{abs(difference):g} {'less' if difference < 0 else 'more'} than {opponent.name}"
         return Rule(name, difference, needed, difference < 0, f"{reason}: costs {than}")
@@ -236,6 +234,10 @@ def _better(
     sharper = rows is not None and lower_iou_difference(rows) > 0
     which = "but outlines fit better by more than chance" if sharper else "so the champion stays"
     return Rule(name, 0.0, needed, sharper, f"{reason}: costs as much as {opponent.name}, {which}")
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}" if number else ""
 
 
 def _changes(pairs: Sequence[Both]) -> tuple[int, int]:

@@ -1,4 +1,6 @@
-"""The report: one HTML file that needs no network and no script, for the store and for KFP's page.
+"""The report: one HTML file that needs no network, for the store and for KFP's page.
+
+Its only script moves the threshold; without scripts a table says the same.
 
 And its summary on one screen, as Markdown.
 """
@@ -25,6 +27,7 @@ from defectline.components.evaluate.metrics import (
     Count,
     Interval,
     Metrics,
+    cost_of_escape,
     grade_counts,
     summarize,
     summarize_classes,
@@ -52,6 +55,7 @@ SECTIONS = {
     "escape": "Escapes: defective parts called OK",
     "overkill": "Overkills: good parts called NG",
     "mislocalised": "Right verdict for the wrong place",
+    "partly": "Right verdict, but a defect was missed",
 }
 
 
@@ -77,6 +81,8 @@ class Report(NamedTuple):
     """The one that the endpoint applies."""
     advice: str = ""
     """As in Outcome."""
+    deciding: Sequence[Example] = ()
+    """Validation pictures whose scores lie nearest to the threshold."""
 
 
 def tell_masks(metrics: Metrics) -> str:
@@ -121,12 +127,21 @@ def render(report: Report) -> str:
             comparison=compare(report.scored, report.champion_result),
             enough=ENOUGH,
             meanings=MEANINGS,
-            sections=[(title, kinds[kind], _number_of(counts, kind)) for kind, title in SECTIONS.items()],
+            sections=[
+                (title, kinds[kind], _number_of(counts, kind))
+                for kind, title in SECTIONS.items()
+                if kind != "partly" or kinds[kind]
+            ],
             fixed=[
                 (title, kinds[kind], fixed)
                 for kind, title in FIXED.items()
                 if (fixed := _number_fixed(report, kind))
             ],
+            deciding=[
+                render_example(example, bundle, report.rois.get(example.pair.roi))
+                for example in report.deciding
+            ],
+            scores=[[round(c.score, 4), int(c.label == "NG"), _cost_of(c, report)] for c in counts],
             right=kinds["NG"] + kinds["OK"],
             curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
             thresholds=at_thresholds(
@@ -221,10 +236,12 @@ def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | Non
 
 
 def _number_of(counts: Sequence[Count], kind: str) -> int:
-    wrong = [c for c in counts if c.wrong]
-    if kind == "mislocalised":
-        return sum(c.missed for c in counts) - len(wrong)
-    return sum(c.label == ("NG" if kind == "escape" else "OK") for c in wrong)
+    return sum(kind_of(c) == kind for c in counts)
+
+
+def _cost_of(count: Count, report: Report) -> float:
+    costs = report.settings.costs_by_number(report.bundle.classes)
+    return cost_of_escape(count, report.settings.escape_cost, costs) if count.label == "NG" else 1.0
 
 
 def _number_fixed(report: Report, kind: str) -> int:

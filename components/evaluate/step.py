@@ -61,6 +61,8 @@ LEAST_TESTED = 2
 """Defective test pictures: an escape rate of one says nothing."""
 FEW = 12
 """Defective pictures of which so few may be tested: they are the first ones, which train."""
+DECIDING_EACH = 2
+"""Validation pictures of each label that the report shows beside the threshold."""
 GOLDEN_EACH = 2
 """Golden pictures of each verdict."""
 
@@ -187,6 +189,7 @@ def evaluate(
             rois=names.rois,
             roi=roi,
             advice=content.get("advice", ""),
+            deciding=_deciding(network, point, validated, storage, splits["validation"], names),
         )
         page, summary = render(reported), summarize_run(reported)
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +217,23 @@ def evaluate(
 
 def _not_better(rules: Sequence[Rule]) -> str:
     return "not better: " + "; ".join(rule.reason for rule in rules if not rule.passed)
+
+
+def _deciding(
+    network: Network,
+    point: OperatingPoint,
+    validated: Scored,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    names: Names,
+) -> list[Example]:
+    """The validation pictures of each label that lie nearest to the threshold, by their scores."""
+    near = sorted(validated.counts, key=lambda count: abs(count.score - point.threshold))
+    ids = {count.id for label in LABELS for count in [c for c in near if c.label == label][:DECIDING_EACH]}
+    collector = ExampleCollector(names.classes)
+    chosen = [pair for pair in pairs if pair.id in ids]
+    score(network, point, storage, chosen, names, "drawing what decided", collector.add)
+    return sorted(collector.examples, key=lambda example: example.counted.score)
 
 
 def _judged(pairs: Sequence[Pair]) -> list[str]:

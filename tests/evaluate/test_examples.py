@@ -55,6 +55,17 @@ def test_every_answer_is_explained(id, headline, why):
     assert re.search(r"Grade (A|B|reject)\.$", explain(example, report_bundle(Grades(a_px=10, b_px=50)))[1])
 
 
+def test_a_missed_region_is_shown_though_the_verdict_is_right(tmp_path):
+    both = DEFECT | box(150, 30, 8, 8)
+    picture = make_picture("NG/two", both, box(40, 60, 10, 30, 900))
+    said, because = explain(collect(picture), report_bundle())
+    assert said == "Right verdict, but 1 defect was missed"
+    assert because.startswith("1 of 2 regions were found.")
+    page = render(make_report(tmp_path, [*PICTURES, picture]))
+    assert "Right verdict, but a defect was missed (1)" in page
+    assert "Right verdict, but a defect" not in render(make_report(tmp_path, PICTURES))
+
+
 def test_the_collector_keeps_the_worst_of_what_went_wrong_and_any_of_the_rest():
     collector = ExampleCollector()
     for level in (300, 100, 200):
@@ -139,5 +150,7 @@ def test_a_large_test_split_shows_and_keeps_pictures_of_both_labels(tmp_path):
     """Sorted by name, all defective pictures come first."""
     big = judge_model(tmp_path / "big", pairs=200)
     assert sorted(g.verdict for g in big.bundle.golden) == ["NG", "NG", "OK", "OK"]
-    page = big.report.read_text()
+    page, _, deciding = big.report.read_text().partition("<h2>What decided the threshold</h2>")
+    assert deciding.count("<article") == 4
+    assert deciding.index("OK/") < deciding.index("NG/")
     assert page.count("<h3>Good, called OK") == page.count("<h3>Defective, called NG") == 8

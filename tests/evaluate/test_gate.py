@@ -128,13 +128,13 @@ def test_new_overkills_against_fixed_ones(challenger, champion, ok, needed):
     ("bad", "good", "got", "reason"),
     [
         # Eleven parts: the champion let one through, the challenger rejects a good one.
-        (("r" * 11, "w" + "r" * 10), ("w" + "r" * 10, "r" * 11), -2, "1 fixed escapes, 1 new overkills"),
-        (("w" + "r" * 10, "r" * 11), ("r" * 11, "w" + "r" * 10), 2, "1 new escapes, 1 fixed overkills"),
-        (("r" * 11, "r" * 11), ("rr", "wr"), -1, "1 fixed overkills"),
-        (("wr", "rw"), ("r", "r"), 0, "1 new escapes, 1 fixed escapes"),
+        (("r" * 11, "w" + "r" * 10), ("w" + "r" * 10, "r" * 11), -2, "1 fixed escape, 1 new overkill"),
+        (("w" + "r" * 10, "r" * 11), ("r" * 11, "w" + "r" * 10), 2, "1 new escape, 1 fixed overkill"),
+        (("r" * 11, "r" * 11), ("rr", "wr"), -1, "1 fixed overkill"),
+        (("wr", "rw"), ("r", "r"), 0, "1 new escape, 1 fixed escape"),
         (("r" * 11, "r" * 11), ("r" * 11, "r" * 11), 0, "the same verdicts"),
         # Enough bad ones alone say nothing of the good ones.
-        (("r" * 30, "w" + "r" * 29), ("wrr", "rrr"), -2, "1 fixed escapes, 1 new overkills"),
+        (("r" * 30, "w" + "r" * 29), ("wrr", "rrr"), -2, "1 fixed escape, 1 new overkill"),
     ],
 )
 def test_with_few_pictures_the_cost_of_wrong_verdicts_decides(bad, good, got, reason):
@@ -178,7 +178,7 @@ def test_a_second_run_on_the_same_pictures_must_be_better():
         assert (passed(rules), kept(rules)) == (ok, not ok), (pictures, tp)
     rules = _again(_both("w" + "r" * 29, "r" * 30), _both("r" * 30, "r" * 30))
     assert kept(rules)
-    assert rules[-1].reason == "1 new escapes: costs 3 more than the champion"
+    assert rules[-1].reason == "1 new escape: costs 3 more than the champion"
     assert passed(_again(_both("r" * 30, "r" * 30), _both("w" + "r" * 29, "r" * 30)))
 
 

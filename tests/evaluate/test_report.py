@@ -29,7 +29,7 @@ def _text(page: str) -> str:
 def test_the_page_needs_nothing_from_outside(page):
     assert "http://" not in page
     assert "https://" not in page
-    assert "<script" not in page
+    assert page.count("<script>") == page.count("<script") == 1
     assert "<link" not in page
     sources = re.findall(r"<ima?ge?[^>]*\s(?:src|href)=\"([^\"]*)\"", page)
     assert len(sources) == len(PICTURES) + 5
@@ -192,6 +192,22 @@ def test_the_page_of_200_pictures_stays_below_3_mb(tmp_path):
     assert len(page.encode()) < 3_000_000
 
 
+def test_the_page_is_dark_in_the_dark(browser, page, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    tab = browser.new_page(color_scheme="dark")
+    tab.goto(file.as_uri())
+    # Whatever is written is much lighter than what it is written on.
+    parts = "['body', '.verdict', 'caption', 'figcaption', 'tbody th', '.no', '#slide']"
+    colours = tab.evaluate(f"{parts}.map(p => getComputedStyle(document.querySelector(p)).color)")
+    papers = tab.evaluate(
+        "['body', '.verdict'].map(p => getComputedStyle(document.querySelector(p)).backgroundColor)"
+    )
+    assert min(sum(map(int, re.findall(r"\d+", colour))) for colour in colours) > 400
+    assert max(sum(map(int, re.findall(r"\d+", paper))) for paper in papers) < 120
+    tab.close()
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_the_page_fits_the_screen(browser, page, tmp_path, width):
     file = tmp_path / "report.html"
@@ -201,6 +217,9 @@ def test_the_page_fits_the_screen(browser, page, tmp_path, width):
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto(file.as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    cut = """[...document.querySelectorAll('.stack td, .stack th, .lean td, .lean th')].filter(
+        cell => cell.getBoundingClientRect().right > innerWidth).map(cell => cell.textContent)"""
+    assert tab.evaluate(cut) == []
     images = tab.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])")
     assert len(images) == 5
     assert all(complete and natural > 0 and shown >= 300 for complete, natural, shown in images)
@@ -238,3 +257,30 @@ def test_without_a_defective_picture_nothing_is_said_of_escapes(tmp_path):
     text = _text(render(make_report(tmp_path, good, None)))
     assert "Without a defective test picture nobody knows how many defects escape." in text
     assert "0 of 0" not in text
+
+
+def test_another_threshold_is_tried_with_a_slider(browser, page, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(file.as_uri())
+    said = tab.locator("#then")
+    assert said.text_content() == "2 of 6 defective parts escape, 2 of 6 good parts are rejected: cost 8.0"
+    # As the table of thresholds says.
+    for level, told in (("0.4", "1 of 6"), ("0.92", "3 of 6")):
+        tab.locator("#level").fill(level)
+        assert said.text_content().startswith(f"{told} defective parts escape")
+        assert tab.locator("#at").text_content() == f"{float(level):.3f}"
+    assert said.text_content().endswith("0 of 6 good parts are rejected: cost 9.0")
+    tab.close()
+
+
+def test_without_scripts_the_table_says_it(browser, page, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(file.as_uri())
+    assert not tab.locator("#slide").is_visible()
+    assert tab.get_by_text("What other thresholds would have done").is_visible()
+    context.close()

@@ -1,6 +1,7 @@
 """The last runs of a store."""
 
 import json
+import os
 from pathlib import Path
 
 from defectline.components.common.records import Outcome, write_outcome
@@ -17,6 +18,9 @@ def test_the_newest_come_first_and_folds_not_at_all(tmp_path: Path, monkeypatch)
     store.write("runs/crossval-1/metrics.json", b"{}")
     store.write("runs/run-4/outcome.json", b"{")
     store.write("runs/run-2/metrics.json", b"[]")
+    for number, name in enumerate(["run-0", "run-1", "run-3", "run-4", "run-2"]):
+        for path in (tmp_path / "runs" / name).iterdir():
+            os.utime(path, (number, number))
     monkeypatch.setattr(ended_runs, "RUNS", 4)
     found = read_runs(store)
     assert found[0].run == "run-2"
