@@ -40,8 +40,8 @@ endif
 
 # Enough defective test pictures for a rate to mean something, and few enough epochs for some minutes. These
 # samples are alike enough to be learned from the start.
-SAMPLE_PAIRS  := 100
-SAMPLE_EPOCHS := 28
+SAMPLE_PAIRS  := 300
+SAMPLE_EPOCHS := 6
 
 serve: setup  ## serve the champion on port 8080: make serve [STORE=uri]
 	exec $(BIN)/defectline serve --store "$(STORE)"

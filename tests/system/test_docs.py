@@ -318,9 +318,9 @@ def test_the_tutorial_word_for_word(tmp_path):
     try:
         for block in todo:
             text = block.text.replace("8080", str(port))
-            text = re.sub(r"(?m)^(defectline sample .*)--pairs (100|12)\b", r"\1--pairs 24 --size 64", text)
+            text = re.sub(r"(?m)^(defectline sample .*)--pairs (300|12)\b", r"\1--pairs 24 --size 64", text)
             text = text.replace(
-                "--set epochs=28 --set pretraining=none", " ".join(f"--set {pair}" for pair in SMALL.split())
+                "--set epochs=6 --set pretraining=none", " ".join(f"--set {pair}" for pair in SMALL.split())
             )
             if block.mark:
                 server = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=env)
@@ -339,7 +339,7 @@ def test_the_tutorial_word_for_word(tmp_path):
         if server:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=30)
-    assert said.count("deployed: ") == 2 or "refused" in said
+    assert said.count("deployed: ") == 2 or "refused" in said or "kept: " in said
     assert '"verdict"' in said
     assert list((tmp_path / "inspected").glob("*.png"))
 
