@@ -18,6 +18,8 @@ ALIKE = 0.6
 """Likeness of two pictures of one part, at least."""
 STANDS_OUT = 8.0
 """By how many times their spread (MAD) a likeness must be above those of the source's pictures in general."""
+NEXT_FRAME = 0.1
+"""By how much less two pictures of a folder may be alike of which one follows the other by its number."""
 LOOSER = 0.15
 """By how much less two members of a group may be alike: a part moves from picture to picture."""
 MEMBERS = 4
@@ -61,9 +63,12 @@ def join_twins(pairs: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
         looks = [pool[one].look for one in pixels]
         likeness = Likeness(looks, shared_cells(looks))
         least = _least(likeness, len(pixels))
-        for one, other in _candidates(looks, [pool[name].id for name in pixels], new):
-            if not groups.together(one, other) and likeness(one, other, least) >= least:
-                groups.join(one, other, likeness, least - LOOSER)
+        ids = [pool[name].id for name in pixels]
+        place = {index: number for number, index in enumerate(_by_number(ids))}
+        for one, other in _candidates(looks, ids, new):
+            needed = least - NEXT_FRAME if abs(place[one] - place[other]) == 1 else least
+            if not groups.together(one, other) and likeness(one, other, needed) >= needed:
+                groups.join(one, other, likeness, needed - LOOSER)
     names = {}
     for members in groups.several():
         name = TWIN + min(pool[pixels[member]].id for member in members)
@@ -107,7 +112,8 @@ def _candidates(
         yield from ((a, b) for a in range(count) for b in range(a + 1, count) if new[a] or new[b])
         return
     spectra = _spectra(looks)
-    found = [_neighbours(np.array(sorted(range(count), key=lambda index: _natural(ids[index]))), None)]
+    by_name = sorted(range(count), key=lambda index: _natural(ids[index]))
+    found = [_neighbours(np.array(order), None) for order in (by_name, _by_number(ids))]
     random = np.random.default_rng(0)
     bits = max(4, int(np.log2(count)) - 3)
     for _ in range(TABLES):
@@ -175,6 +181,17 @@ def _spectra(looks: Sequence[str]) -> NDArray[np.float32]:
     spectra -= spectra.mean(axis=0)
     spectra /= spectra.std(axis=0) + 1e-6
     return spectra / np.maximum(np.linalg.norm(spectra, axis=1, keepdims=True), 1e-6)
+
+
+def _by_number(ids: Sequence[str]) -> list[int]:
+    """Places of pictures, those of a folder in the order of the last number in their names: cameras count."""
+
+    def key(index: int) -> tuple[str, int, str]:
+        folder, _, name = ids[index].rpartition("/")
+        numbers = re.findall(r"\d+", name)
+        return folder, int(numbers[-1]) if numbers else 0, name
+
+    return sorted(range(len(ids)), key=key)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

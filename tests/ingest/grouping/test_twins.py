@@ -51,6 +51,31 @@ def hash_name(number: int, index: int) -> str:
     return f"{hashlib.sha256(f'{number} {index}'.encode()).hexdigest()[:6]}-{number}"
 
 
+def half_alike(number: int) -> np.ndarray:
+    """Less like the plate `number` than two pictures of one part should be, but not by much."""
+    mixed = 0.68 * (plate(number) - 120.0) + 0.73 * (plate(number + 500) - 120.0)
+    return np.clip(120 + mixed, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("names", "joined"),
+    [
+        # A camera's numbers, whatever stands before them.
+        (("OK/exp1_num_0811", "OK/exp3_num_0830"), True),
+        (("OK/7", "OK/8"), True),
+        (("OK/line/7", "OK/8"), False),
+        # Another frame lies between.
+        (("OK/exp1_num_0811", "OK/exp3_num_0850"), False),
+    ],
+)
+def test_of_frames_one_after_another_less_is_asked(names: tuple[str, str], joined: bool):
+    rows = [seen(names[0], plate(0)), seen(names[1], half_alike(0)), seen("OK/exp2_num_0840", plate(900))]
+    rows += [seen(f"OK/other_{9000 + number}", plate(number)) for number in range(1, 3)]
+    found = {row.id: row.group for row in join_twins(rows, [])}
+    assert bool(found[names[0]]) == joined
+    assert found[names[0]] == found[names[1]]
+
+
 def plates(rows: list[Pair]) -> dict[str, set[str]]:
     """Groups to the plates that they show."""
     found: dict[str, set[str]] = {}
