@@ -70,6 +70,33 @@ class Data(_Frozen):
     """How many per split: train, validation, test."""
 
 
+class Promise(_Frozen):
+    """The highest rate of wrong verdicts that is to be expected on parts like the validation pictures."""
+
+    rate: Literal["escape", "overkill"]
+    at_most: float
+    """What the run asked for: max_escape or max_overkill."""
+    pictures: int
+    """Validation pictures of the label: the rate among so many says something of all others."""
+    level: float | None
+    """A threshold up to it (escape) or from it on (overkill) holds the promise; None where the pictures are
+    too few for any."""
+    holds: bool
+    """Whether the bundle's threshold does."""
+
+    def __str__(self) -> str:
+        kind, called = {"escape": ("defective", "OK"), "overkill": ("good", "NG")}[self.rate]
+        what = f"at most {100 * self.at_most:.3g} % of {kind} parts are called {called}"
+        those = f"{self.pictures} {kind} validation pictures"
+        if self.holds:
+            return f"Promised: {what}, judged by {those}."
+        if self.level is None:
+            least = 100 / (self.pictures + 1)
+            return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
+        side = "up to" if self.rate == "escape" else "from"
+        return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
+
+
 class Bundle(_Frozen):
     """The content of bundle.json."""
 
@@ -88,6 +115,8 @@ class Bundle(_Frozen):
     """Smaller regions are not defects; in pixels of the incoming picture."""
     calibration_note: str = ""
     """What to know where both had to be chosen on pictures of one label."""
+    promises: tuple[Promise, ...] = ()
+    """What can be promised at the threshold; none of a bundle of before."""
     grades: Grades | None = None
     """None where parts are not graded."""
     metrics: dict[str, dict[str, float | int | None]]

@@ -1,10 +1,13 @@
 """The operating point, which is threshold and min_area_px, from the validation split."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from math import floor
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.bundle import Promise
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, image_score
@@ -15,6 +18,8 @@ LOWEST, HIGHEST = 50, 950
 """Levels between which the threshold may lie: beyond, a little noise of the network decides."""
 MARGIN = 50
 """Levels between the threshold and the nearest score, where there are pictures of one label only."""
+ROUNDING = 1e-9
+"""Of 0.1 * 10, which is a little less than 1 as well."""
 EVEN = 500
 """Where a network that weighs both classes alike changes its mind."""
 
@@ -35,6 +40,7 @@ class OperatingPoint(NamedTuple):
     min_area_px: int
     note: str = ""
     """What to know where the choice had to be made without pictures of one label."""
+    promises: tuple[Promise, ...] = ()
 
 
 class Calibrator:
@@ -68,7 +74,8 @@ class Calibrator:
     def calibrate(
         self, escape_cost: float, max_overkill: float = 0.0, max_escape: float = 0.0
     ) -> OperatingPoint:
-        """The operating point with the lowest cost, an escape counting `escape_cost` overkills.
+        """The operating point with the lowest cost, an escape counting `escape_cost` overkills; of those at
+        which both `max_escape` and `max_overkill` can be promised, where there are any.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
@@ -87,9 +94,27 @@ class Calibrator:
             )
         bad, scores = np.array(self.labels), np.array(self.scores)
         if not bad.any():
-            return _above_the_good(scores, max_overkill)
-        if bad.all():
-            return _among_the_defective(scores, self.pixels, max_escape)
+            point = _above_the_good(scores, max_overkill)
+        elif bad.all():
+            point = _among_the_defective(scores, self.pixels, max_escape)
+        else:
+            point = self._at_lowest_cost(bad, scores, escape_cost)
+        column = scores[:, AREAS_PX.index(point.min_area_px)]
+        ok_below, ng_from = highest_ok(column[bad], max_escape), lowest_ng(column[~bad], max_overkill)
+        level = round(point.threshold * LEVELS)
+        if ok_below is not None and ng_from is not None and ng_from <= ok_below:
+            # Both can be promised, which the user asked for; the cost decides among the rest.
+            level = min(max(level, ng_from), ok_below)
+        promises = (
+            _promise("escape", max_escape, int(bad.sum()), ok_below, lambda limit: level <= limit),
+            _promise("overkill", max_overkill, int((~bad).sum()), ng_from, lambda limit: level >= limit),
+        )
+        known = tuple(promise for promise in promises if promise.pictures)
+        return point._replace(threshold=level / LEVELS, promises=known)
+
+    def _at_lowest_cost(
+        self, bad: NDArray[np.bool_], scores: NDArray[np.int64], escape_cost: float
+    ) -> OperatingPoint:
         levels = np.arange(LOWEST, HIGHEST + 1)
         candidates = []
         for column, area in enumerate(AREAS_PX):
@@ -105,6 +130,41 @@ class Calibrator:
             candidates.append((cost.min(), -len(widest), area, float(threshold_level) / LEVELS))
         _, _, area, threshold = min(candidates)
         return OperatingPoint(threshold, area)
+
+
+def highest_ok(bad: NDArray[np.int64], at_most: float) -> int | None:
+    """The highest level up to which a threshold lets at most a share of `at_most` of defective parts escape.
+
+    That is to be expected of parts like those with the scores `bad` (N,); None where these are too few.
+
+    Conformal risk control (A. Angelopoulos and others, 2022, theorem 1): of N exchangeable parts of which k
+    lie below a level, the next one does with a probability of at most (k + 1) / (N + 1).
+    """
+    allowed = floor(at_most * (len(bad) + 1) + ROUNDING) - 1
+    if allowed < 0:
+        return None
+    return LEVELS if allowed >= len(bad) else int(np.sort(bad)[allowed])
+
+
+def lowest_ng(good: NDArray[np.int64], at_most: float) -> int | None:
+    """The lowest level from which on a threshold rejects at most a share of `at_most` of good parts; the rest
+    as in `highest_ok`."""
+    allowed = floor(at_most * (len(good) + 1) + ROUNDING) - 1
+    if allowed < 0:
+        return None
+    return 0 if allowed >= len(good) else int(np.sort(good)[::-1][allowed]) + 1
+
+
+def _promise(
+    rate: Literal["escape", "overkill"],
+    at_most: float,
+    pictures: int,
+    level: int | None,
+    holds: Callable[[int], bool],
+) -> Promise:
+    kept = level is not None and holds(level)
+    shown = None if level is None else min(level, LEVELS) / LEVELS
+    return Promise(rate=rate, at_most=at_most, pictures=pictures, level=shown, holds=kept)
 
 
 def _above_the_good(scores: NDArray[np.int64], max_overkill: float) -> OperatingPoint:

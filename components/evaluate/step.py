@@ -136,8 +136,8 @@ def evaluate(
         network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
         say(f"evaluate: threshold {point.threshold}, regions of at least {point.min_area_px} px")
-        if point.note:
-            say(f"evaluate: WARNING: {point.note}")
+        for told in [*([f"WARNING: {point.note}"] if point.note else []), *point.promises]:
+            say(f"evaluate: {told}")
         champion_result = score_champion(storage, model_name, champion, splits["test"], names)
         answered = champion_result.scored.counts if champion_result.scored else []
         collector = ExampleCollector(taken.classes, {count.id: count.verdict for count in answered})
@@ -158,6 +158,7 @@ def evaluate(
             threshold=point.threshold,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
+            promises=point.promises,
             grades=chosen.grades,
             metrics=metrics,
             data=Data(
@@ -196,17 +197,9 @@ def evaluate(
         report.write_text(page, encoding="utf-8")
         _publish(storage, reported, page, summary)
         if state != "passed":
-            failed = "; ".join(
-                f"{r.name} is {_number(r.got)}, needed {r.needed}" for r in rules if not r.passed
-            )
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
-            advice = content.get("advice", "")
-            ended = (
-                Outcome(state="kept", reason=_not_better(rules), version=champion, advice=advice)
-                if state == "kept"
-                else Outcome(state="refused", reason=failed, version=champion, advice=advice)
-            )
-            end_run(storage, run, ended)
+            reason, advice = _why_not(rules, state), content.get("advice", "")
+            end_run(storage, run, Outcome(state=state, reason=reason, version=champion, advice=advice))
         iou = metrics["test"]["iou"]
         progress.summary = (
             f"{STATES[state]}: test IoU {_number(iou)}, escape "
@@ -215,8 +208,11 @@ def evaluate(
         return Result(state, metrics, roc(scored.counts), confusion(scored.counts), summary)
 
 
-def _not_better(rules: Sequence[Rule]) -> str:
-    return "not better: " + "; ".join(rule.reason for rule in rules if not rule.passed)
+def _why_not(rules: Sequence[Rule], state: State) -> str:
+    failed = [rule for rule in rules if not rule.passed]
+    if state == "kept":
+        return "not better: " + "; ".join(rule.reason for rule in failed)
+    return "; ".join(f"{rule.name} is {_number(rule.got)}, needed {rule.needed}" for rule in failed)
 
 
 def _deciding(
@@ -350,6 +346,7 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "threshold": bundle.threshold,
         "min_area_px": bundle.min_area_px,
         "calibration_note": bundle.calibration_note,
+        "promises": [promise.model_dump() for promise in bundle.promises],
         "grades": bundle.grades and _grades(report.scored.counts, bundle),
         **_classes(report),
     }

@@ -17,6 +17,8 @@ from defectline.components.evaluate.calibration import (
     ONLY_GOOD,
     Calibrator,
     OperatingPoint,
+    highest_ok,
+    lowest_ng,
 )
 
 ESCAPE_COST = 3.0
@@ -109,7 +111,9 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
     pictures = [("OK", score_map((1, 1, 8, 8, 300))), ("OK", score_map((1, 1, 8, 8, 200)))]
     calibrator = _see(*pictures)
     assert _wrong(calibrator, pictures) == 0
-    assert calibrator.calibrate(ESCAPE_COST) == OperatingPoint(0.35, 5, ONLY_GOOD.format(rejected=0, count=2))
+    chosen = calibrator.calibrate(ESCAPE_COST)
+    assert [promise.rate for promise in chosen.promises] == ["overkill"]
+    assert chosen[:3] == (0.35, 5, ONLY_GOOD.format(rejected=0, count=2))
     # Whatever an escape costs: none was seen.
     assert calibrator.calibrate(100) == calibrator.calibrate(0.1)
 
@@ -154,7 +158,8 @@ def test_of_good_pictures_alone_half_of_those_are_rejected_that_may_be(max_overk
 )
 def test_only_defective_pictures_get_a_threshold_just_below_the_lowest_score_and_a_note(bad, threshold):
     chosen = _see(*[("NG", picture) for picture in bad]).calibrate(ESCAPE_COST)
-    assert chosen == OperatingPoint(threshold, 5, ONLY_DEFECTIVE.format(where=BELOW))
+    assert [promise.rate for promise in chosen.promises] == ["escape"]
+    assert chosen[:3] == (threshold, 5, ONLY_DEFECTIVE.format(where=BELOW))
 
 
 def test_only_defective_pictures_with_masks_get_the_threshold_where_their_outlines_fit_best():
@@ -203,3 +208,76 @@ def test_no_other_constants_cost_less(drawn):
     given_bad = np.array([_called_bad(point, picture) for _, picture in pictures])
     cost = ESCAPE_COST * np.sum(~given_bad[bad]) + np.sum(given_bad[~bad])
     assert cost == (ESCAPE_COST * escapes + overkills).min()
+
+
+# What can be promised
+
+
+@pytest.mark.parametrize("count", [10, 30, 100, 1000])
+@pytest.mark.parametrize("at_most", [0.02, 0.05, 0.1, 0.3])
+def test_what_is_promised_holds_in_a_thousand_factories(count: int, at_most: float):
+    """Each calibrates with other parts, and then makes many more: on average no more of those are wrong."""
+    random = np.random.default_rng([count, int(100 * at_most)])
+    escapes, overkills, promised = [], [], 0
+    for _ in range(1000):
+        defective = np.clip(random.normal(700, 200, count + 1000), 0, LEVELS).astype(np.int64)
+        good = np.clip(random.gamma(1.5, 120, count + 1000), 0, LEVELS).astype(np.int64)
+        ok_below, ng_from = highest_ok(defective[:count], at_most), lowest_ng(good[:count], at_most)
+        assert (ok_below is None) == (ng_from is None) == (at_most < 1 / (count + 1))
+        if ok_below is None or ng_from is None:
+            continue
+        promised += 1
+        escapes.append(np.mean(defective[count:] < ok_below))
+        overkills.append(np.mean(good[count:] >= ng_from))
+    if promised:
+        # The mean of 1,000 factories is known to a few thousandths.
+        assert np.mean(escapes) <= at_most + 0.005
+        assert np.mean(overkills) <= at_most + 0.005
+        # And not by promising next to nothing.
+        assert np.mean(escapes) >= at_most - 1 / (count + 1) - 0.02
+
+
+def test_too_few_pictures_promise_nothing():
+    scores = np.arange(10) * 100
+    assert highest_ok(scores, 0.09) is None
+    assert highest_ok(scores, 1 / 11) == 0
+    assert highest_ok(scores, 0.2) == 100
+    assert highest_ok(scores, 1.0) == LEVELS
+    assert lowest_ng(scores, 0.09) is None
+    assert lowest_ng(scores, 1 / 11) == 901
+    assert lowest_ng(scores, 0.2) == 801
+    assert lowest_ng(scores, 1.0) == 0
+    # 0.1 * 10 in floating point is no reason to promise less.
+    assert highest_ok(np.arange(9), 0.1) == 0
+
+
+def _levels(label: str, *levels: int) -> list[tuple[str, np.ndarray]]:
+    return [(label, score_map((5, 5, 5, 5, level))) for level in levels]
+
+
+def test_of_the_thresholds_that_keep_both_promises_the_cheapest_is_taken():
+    """By cost alone one good part at 650 would be rejected, to find the defect at 600."""
+    good, bad = range(100, 600, 50), range(700, 950, 25)
+    calibrator = _see(*_levels("OK", *good, 650), *_levels("NG", *bad, 600))
+    assert calibrator.calibrate(ESCAPE_COST).threshold < 0.6
+    point = calibrator.calibrate(ESCAPE_COST, max_overkill=1 / 12, max_escape=2 / 12)
+    assert 0.65 < point.threshold <= 0.7
+    assert [promise.holds for promise in point.promises] == [True, True]
+    said = [str(promise) for promise in point.promises]
+    assert said == [
+        "Promised: at most 16.7 % of defective parts are called OK, judged by 11 defective validation "
+        "pictures.",
+        "Promised: at most 8.33 % of good parts are called NG, judged by 11 good validation pictures.",
+    ]
+
+
+def test_a_promise_that_cannot_be_made_says_why():
+    calibrator = _see(*_levels("OK", *[100] * 9, 900), *_levels("NG", *[800] * 3))
+    escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
+    assert (escape.holds, escape.level) == (False, None)
+    assert str(escape) == (
+        "Not promised that at most 10 % of defective parts are called OK: with 3 defective validation "
+        "pictures no rate under 25 % can be."
+    )
+    assert (overkill.holds, overkill.level) == (False, 0.901)
+    assert str(overkill).endswith("it would be with a threshold from 0.901.")

@@ -122,6 +122,7 @@ def test_evaluation_writes_alike(tmp_path, monkeypatch, tile):
     made: list[Any] = [json.loads((folder / name).read_text()) for name in ("gate.json", "counts.json")]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics.pop("reference") == ""
+    assert [promise["rate"] for promise in metrics.pop("promises")] == ["escape", "overkill"]
     made.append([metrics.pop(name) and None for name in ("version", "created", "snapshot")] + [metrics])
     bundle = json.loads((judged.folder / "bundle.json").read_text())
     assert bundle["imaging"].pop("resize") == "stretch"

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from pydantic import ValidationError
+
 from defectline.components.common import layout
+from defectline.components.common.bundle import Promise
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.records import (
     ChampionRecord,
@@ -130,12 +133,21 @@ def _tell_champion(run: Ended) -> str:
             said.append(f"{round(rate * of)} of {of} {what}{most}")
     if test.get("iou") is not None:
         said.append(f"outlines overlap by {test['iou']:.2f} (IoU)")
-    promise = escape("; ".join(said) or "nothing was measured")
+    measured = escape("; ".join(said) or "nothing was measured")
+    promises = "".join(f"<p>{escape(one)}</p>\n" for one in _promises(run))
     return (
         f'<div class="champion"><p><strong>Champion <code>{escape(run.version)}</code></strong>, judged '
         f"{_time(run.ended)}</p>\n"
-        f"<p>On test pictures: {promise}.</p>\n<p>{_links(run)}</p></div>"
+        f"<p>On test pictures: {measured}.</p>\n{promises}<p>{_links(run)}</p></div>"
     )
+
+
+def _promises(run: Ended) -> list[str]:
+    """In words; those of metrics.json of another version are left out."""
+    try:
+        return [str(Promise.model_validate(one)) for one in run.metrics.get("promises", ())]
+    except (ValidationError, TypeError):
+        return []
 
 
 def _waiting(store: Storage, name: str) -> int:
