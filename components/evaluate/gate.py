@@ -50,8 +50,8 @@ class Rule(NamedTuple):
 
 
 NOT_WORSE = Rule("", None, "not worse", True, OTHER_CLASSES)
-BETTER, COST = "champion_better", "champion_cost"
-"""Rules by which a challenger must be better: on the pictures of the champion, and where there are few."""
+IOU, BETTER, COST = "champion_iou", "champion_better", "champion_cost"
+"""Outlines; and by which a challenger must be better: on the champion's pictures, and where there are few."""
 
 
 class Opponent(NamedTuple):
@@ -110,13 +110,13 @@ def _relative(
     by_label = {label: [pair for pair in pairs if pair[0].label == label] for label in judged}
     few = any(len(of) < ENOUGH for of in by_label.values())
     either = settings.replace == "not_worse"
-    if opponent.same_pictures and not either:
-        return [_better(BETTER, pairs, opponent, settings.escape_cost, cost_of)]
-    iou = NOT_WORSE._replace(name="champion_iou")
+    iou = NOT_WORSE._replace(name=IOU)
     if opponent.same_classes:
         outlined = [pair for pair in pairs if pair[0].masked]
         iou = _of_pixels(_iou_not_worse(outlined, opponent.name), [own for own, _ in pairs])
     iou = _known("NG", judged, iou)
+    if opponent.same_pictures and not either:
+        return [iou, _better(BETTER, pairs, opponent, settings.escape_cost, cost_of)]
     if few:
         return [iou, _better(COST, pairs, opponent, settings.escape_cost, cost_of, either)]
     bad, good = (by_label.get(label, []) for label in ("NG", "OK"))
@@ -174,8 +174,9 @@ def passed(rules: Sequence[Rule]) -> bool:
 def kept(rules: Sequence[Rule]) -> bool:
     """Whether the challenger lacks nothing but to be better than the champion, which therefore stays."""
     failed = [rule for rule in rules if not rule.passed]
+    again = (BETTER, IOU) if any(rule.name == BETTER for rule in rules) else ()
     return bool(failed) and all(
-        rule.name == BETTER or (rule.name == COST and rule.got == 0) for rule in failed
+        rule.name in again or (rule.name == COST and rule.got == 0) for rule in failed
     )
 
 
@@ -275,7 +276,7 @@ def _iou_not_worse(pairs: Sequence[Both], opponent: str) -> Rule:
     rows = _outlines(pairs)
     difference = None if rows is None else iou_difference(rows)
     if rows is None or difference is None:
-        return Rule("champion_iou", None, "not worse", False, NO_PICTURE)
+        return Rule(IOU, None, "not worse", False, NO_PICTURE)
     got, which = difference, "difference"
     if sum(own.label == "NG" for own, _ in pairs) >= ENOUGH:
         got, which = lower_iou_difference(rows), "lower 95 % bound of the difference"
@@ -283,4 +284,4 @@ def _iou_not_worse(pairs: Sequence[Both], opponent: str) -> Rule:
     reason = f"IoU differs by {difference:+.3f}: " + (
         f"as good as {opponent}" if ok else f"worse than {opponent} on the same pictures"
     )
-    return Rule("champion_iou", got, f"≥ {-IOU_MARGIN:.3f} ({which})", ok, reason)
+    return Rule(IOU, got, f"≥ {-IOU_MARGIN:.3f} ({which})", ok, reason)

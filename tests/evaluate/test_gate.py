@@ -172,14 +172,26 @@ def _again(challenger: list[Count], champion: list[Count], settings: EvaluateSet
 def test_a_second_run_on_the_same_pictures_must_be_better():
     """Nights without a new picture: a seed draws outlines a little worse, another a little better."""
     good = answers("OK", "r" * 30)
-    for pictures, tp, ok in ((30, 86, False), (30, 90, False), (30, 93, True), (6, 90, False)):
+    for pictures, tp, ok in (
+        (30, 80, False),
+        (30, 86, False),
+        (30, 90, False),
+        (30, 93, True),
+        (6, 90, False),
+    ):
         rules = _again(_outlined(pictures, tp) + good, _outlined(pictures, 90) + good)
-        assert [rule.name for rule in rules][3:] == ["champion_better"]
+        assert [rule.name for rule in rules][3:] == ["champion_iou", "champion_better"]
         assert (passed(rules), kept(rules)) == (ok, not ok), (pictures, tp)
     rules = _again(_both("w" + "r" * 29, "r" * 30), _both("r" * 30, "r" * 30))
     assert kept(rules)
     assert rules[-1].reason == "1 new escape: costs 3 more than the champion"
     assert passed(_again(_both("r" * 30, "r" * 30), _both("w" + "r" * 29, "r" * 30)))
+    # A find more does not make up for outlines that fit much worse.
+    good = answers("OK", "r" * 30)
+    missed = [count._replace(verdict="OK") if count.id == "NG/0" else count for count in _outlined(30, 90)]
+    rules = _again(_outlined(30, 70) + good, missed + good)
+    assert [rule.name for rule in rules if not rule.passed] == ["champion_iou"]
+    assert kept(rules)
 
 
 def test_a_challenger_that_fails_more_than_to_be_better_is_refused():
