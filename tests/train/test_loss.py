@@ -16,6 +16,23 @@ def test_the_loss_is_cross_entropy_and_dice_of_the_defect_by_hand():
     assert loss == pytest.approx(cross_entropy + dice, abs=1e-4)
 
 
+def test_good_images_are_learned_by_cross_entropy_alone():
+    """Dice would draw 10,000 pixels down by more than those of a defect are ever drawn up."""
+    probability = ops.full((2, 100, 100), 0.001)
+    loss = float(cross_entropy_and_dice(ops.zeros((2, 100, 100)), probability))
+    assert loss == pytest.approx(-np.log(0.999), abs=1e-5)
+
+
+def test_classes_that_a_batch_does_not_show_have_no_dice():
+    truth, likely = np.zeros((1, 2, 2)), np.full((1, 2, 2, 4), 0.1)
+    likely[..., 0] = 0.7
+    truth[0, 0, 0] = 2
+    loss = float(classes_loss(ops.array(truth, "float32"), ops.array(likely, "float32")))
+    cross_entropy = -(3 * np.log(0.7) + np.log(0.1)) / 4
+    any_defect, second = 1 - (2 * 0.3 + 1) / (1.2 + 1 + 1), 1 - (2 * 0.1 + 1) / (0.4 + 1 + 1)
+    assert loss == pytest.approx(cross_entropy + (any_defect + second) / 2, abs=1e-5)
+
+
 def test_a_replica_without_an_image_has_no_loss_that_is_not_a_number():
     empty = ops.zeros((0, 4, 4))
     assert float(cross_entropy_and_dice(empty, empty)) == pytest.approx(0)
