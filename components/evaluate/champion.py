@@ -4,6 +4,7 @@ The reference is the best of those before the challenger. Each bundle names the 
 so it is found among two: the champion, and what the champion was compared with.
 """
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ class ChampionResult(NamedTuple):
     version: str = ""
     fingerprint: str = ""
     """Of the pictures that it learned from."""
+    made_with: str = ""
+    """As of describe_settings."""
     reference: str = ""
     """The version that it was itself compared with; "" for none."""
 
@@ -82,17 +85,34 @@ def find_reference(
     return older if merit(older) > merit(champion) else champion
 
 
+def describe_settings(bundle: Bundle) -> str:
+    """The settings that a model was made with, all but the seed, for comparing."""
+    training = {key: value for key, value in bundle.training.items() if key not in ("seed", "pretrained")}
+    chosen = {
+        "imaging": bundle.imaging.model_dump(mode="json"),
+        "grades": bundle.grades and bundle.grades.model_dump(mode="json"),
+        "training": training,
+    }
+    return json.dumps(chosen, sort_keys=True)
+
+
 def choose_opponent(
-    champion: ChampionResult, reference: ChampionResult, fingerprint: str, settings: EvaluateSettings
+    champion: ChampionResult, reference: ChampionResult, fingerprint: str, made_with: str, replace: str
 ) -> tuple[Opponent | None, str]:
-    """What a challenger that learned from the pictures with this `fingerprint` is compared with, and what to
-    know of that: the champion where it must be better, else the reference."""
-    again = champion.fingerprint == fingerprint and settings.replace == "better"
+    """What a challenger is compared with that learned from the pictures with this `fingerprint` and was
+    `made_with` settings as `describe_settings` has them; and what to know of that.
+
+    That is the champion where it must be better, else the reference. `replace` is as in EvaluateSettings.
+    """
+    same = champion.fingerprint == fingerprint
+    again = same and champion.made_with == made_with and replace == "better"
     against = champion if again else reference
     if against.scored is None:
         return None, against.note
     name = "the champion" if against is champion else f"{against.version}, the best before it"
-    return Opponent(against.scored.counts, name, against.same_classes, again), against.note
+    return Opponent(
+        against.scored.counts, name, against.same_classes, again, same and not again
+    ), against.note
 
 
 def _score(
@@ -124,6 +144,7 @@ def _score(
                 describe_supervision(bundle.supervision, bundle.classes),
                 bundle.version,
                 bundle.data.fingerprint,
+                describe_settings(bundle),
                 bundle.reference,
             )
         except (BundleError, UnreadableImage) as error:

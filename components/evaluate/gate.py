@@ -3,7 +3,7 @@
 Absolute rules hold for every model. Relative ones compare it with another on the same test pictures, each
 model at its own operating point. With new pictures to learn from it must not be worse than the reference, by
 more than a margin: non-inferiority. The reference is the best of those before it, so that margins do not add
-up. Where the pictures are those that the champion learned from, or too few for a bound, it must be better.
+up. Where pictures and settings are those of the champion, or pictures too few for a bound, it must be better.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -62,8 +62,10 @@ class Opponent(NamedTuple):
     name: str = "the champion"
     same_classes: bool = True
     """Else both are compared by their verdicts alone."""
-    same_pictures: bool = False
-    """Whether both learned from the same pictures."""
+    again: bool = False
+    """Whether both learned from the same pictures with the same settings."""
+    other_settings: bool = False
+    """Whether both learned from the same pictures with other settings, which somebody wants."""
 
 
 def judge(
@@ -109,13 +111,13 @@ def _relative(
     pairs = [pair for pair in pairs if pair[0].label in judged]
     by_label = {label: [pair for pair in pairs if pair[0].label == label] for label in judged}
     few = any(len(of) < ENOUGH for of in by_label.values())
-    either = settings.replace == "not_worse"
+    either = settings.replace == "not_worse" or opponent.other_settings
     iou = NOT_WORSE._replace(name=IOU)
     if opponent.same_classes:
         outlined = [pair for pair in pairs if pair[0].masked]
         iou = _of_pixels(_iou_not_worse(outlined, opponent.name), [own for own, _ in pairs])
     iou = _known("NG", judged, iou)
-    if opponent.same_pictures and not either:
+    if opponent.again and not either:
         return [iou, _better(BETTER, pairs, opponent, settings.escape_cost, cost_of)]
     if few:
         return [iou, _better(COST, pairs, opponent, settings.escape_cost, cost_of, either)]

@@ -37,7 +37,12 @@ from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_p
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.calibration import OperatingPoint
-from defectline.components.evaluate.champion import choose_opponent, find_reference, score_champion
+from defectline.components.evaluate.champion import (
+    choose_opponent,
+    describe_settings,
+    find_reference,
+    score_champion,
+)
 from defectline.components.evaluate.classes import confusion_of_regions
 from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import Rule, judge, kept, passed
@@ -143,11 +148,7 @@ def evaluate(
         collector = ExampleCollector(taken.classes, {count.id: count.verdict for count in answered})
         scored = score(network, point, storage, splits["test"], names, "judging", collector.add)
         reference = find_reference(storage, model_name, champion_result, splits["test"], names, chosen)
-        opponent, note = choose_opponent(champion_result, reference, taken.fingerprint, chosen)
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
-        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(used))
-        state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
-
         draft = Bundle(
             version="",
             name=model_name,
@@ -172,6 +173,11 @@ def evaluate(
             served_reason=reason,
             reference=reference.version,
         )
+        opponent, note = choose_opponent(
+            champion_result, reference, taken.fingerprint, describe_settings(draft), chosen.replace
+        )
+        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(used))
+        state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
         sealed = _seal(model, bundle, draft, collector.examples, settings_file, roi)
@@ -280,9 +286,7 @@ def _candidates(
             costs = chosen.of_classes("escape_cost")
             limits = chosen.max_overkill, chosen.max_escape
             point = calibrate(network, storage, pairs, names, chosen.escape_cost, *limits, costs)
-            validated = score(
-                network, point, storage, pairs, names, f"judging {served} on validation pictures"
-            )
+            validated = score(network, point, storage, pairs, names, f"validating {served}")
             found[served] = Candidate(network, point, validated)
     return found
 

@@ -10,8 +10,7 @@ def cross_entropy_and_dice(mask, probability, counts=None):
     """Cross-entropy plus soft Dice of the defect class over the batch, a scalar.
 
     Both arguments are float32 (N, S, S), the mask of 0 and 1. Dice balances the 0.3 % of pixels that are
-    defects, cross-entropy gives good images a gradient. A batch of these has no Dice, which would draw all of
-    its pixels down by far more than the few of a defect are drawn up: nothing would be learned. With `counts`, of the same shape, only those pixels
+    defects, cross-entropy gives good images a gradient. With `counts`, of the same shape, only those pixels
     count where it is 1; elsewhere it is 0.
     """
     # The last validation batch may have no image for a replica, and a mean of none is not a number.
@@ -44,7 +43,11 @@ def classes_loss(mask, probabilities):
     any_defect = _dice(ops.sum(truth[..., 1:], axis=-1) + unnamed, defect * counts)
     named = (counts - unnamed)[..., None]
     each = _dice(truth[..., 1:], probabilities[..., 1:] * named, axis=(0, 1, 2))
-    return cross_entropy + (any_defect + each) / 2
+    # Of a class that a batch does not show, Dice draws all pixels down by far more than the few of a defect
+    # are ever drawn up; of many classes most are not shown, and nothing would be learned.
+    shown = ops.cast(ops.sum(truth[..., 1:], axis=(0, 1, 2)) > 0, "float32")
+    named_dice = ops.sum(each * shown) / ops.maximum(1.0, ops.sum(shown))
+    return cross_entropy + (any_defect + named_dice) / 2
 
 
 TOP = 0.001
@@ -67,9 +70,5 @@ def label_loss(probability, seen):
 
 
 def _dice(mask, probability, axis=None):
-    """Soft Dice over the batch, a scalar: the mean over what the mask has; 0 where it has nothing."""
-    there = ops.sum(mask, axis=axis)
     overlap = 2 * ops.sum(probability * mask, axis=axis)
-    lost = 1 - (overlap + 1) / (ops.sum(probability, axis=axis) + there + 1)
-    shown = ops.cast(there > 0, "float32")
-    return ops.sum(lost * shown) / ops.maximum(1.0, ops.sum(shown))
+    return 1 - (overlap + 1) / (ops.sum(probability, axis=axis) + ops.sum(mask, axis=axis) + 1)

@@ -76,6 +76,10 @@ def test_the_same_pictures_again_keep_the_champion(judged, tmp_path):
     assert f"so the champion {champion} stays: {said}." in page
     _, either = run_evaluate(judged, tmp_path / "either", "either", champion=champion, replace="not_worse")
     assert either.passed
+    # Who asks for grades gets them from a model that is as good.
+    _, graded = run_evaluate(judged, tmp_path / "grades", "grades", champion=champion, grade_b_px=50)
+    assert graded.passed
+    assert gate_rows(judged, "grades")["champion_cost"]["reason"].endswith("costs as much as the champion")
 
 
 def test_a_worse_model_leaves_the_champion(judged, tmp_path):

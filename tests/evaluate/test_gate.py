@@ -166,7 +166,7 @@ def test_a_class_that_must_not_escape_costs_more():
 
 def _again(challenger: list[Count], champion: list[Count], settings: EvaluateSettings = ANY) -> list[Rule]:
     """The rules of a second run on the champion's pictures."""
-    return judge(challenger, Opponent(champion, same_pictures=True), settings)
+    return judge(challenger, Opponent(champion, again=True), settings)
 
 
 def test_a_second_run_on_the_same_pictures_must_be_better():
@@ -210,6 +210,16 @@ def test_as_good_may_be_enough():
     worse = judge(_both("wr", "rr"), Opponent(_both("rr", "rr")), either)
     assert not passed(worse)
     assert not kept(worse)
+
+
+def test_other_settings_on_the_same_pictures_need_not_be_better():
+    """Somebody wants grades, or a lighter decoder: as good is enough, worse is not."""
+    few = _both("r" * 6, "r" * 6)
+    assert passed(judge(few, Opponent(few, other_settings=True), ANY))
+    assert not passed(judge(_both("w" + "r" * 5, "r" * 6), Opponent(few, other_settings=True), ANY))
+    many = Opponent(_outlined(30, 90) + answers("OK", "r" * 30), other_settings=True)
+    for tp, ok in ((87, True), (80, False)):
+        assert passed(judge(_outlined(30, tp) + answers("OK", "r" * 30), many, ANY)) == ok
 
 
 def test_a_year_of_nights_loses_no_more_than_one_margin():
