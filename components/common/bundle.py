@@ -93,6 +93,8 @@ class Promise(_Frozen):
         if self.level is None:
             least = 100 / (self.pictures + 1)
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
+        if not 0 < self.level < 1:
+            return f"Not promised that {what}: with no threshold would it be."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
 

@@ -281,3 +281,14 @@ def test_a_promise_that_cannot_be_made_says_why():
     )
     assert (overkill.holds, overkill.level) == (False, 0.901)
     assert str(overkill).endswith("it would be with a threshold from 0.901.")
+
+
+def test_no_threshold_is_named_where_none_would_do():
+    defect = score_map((5, 5, 5, 5, 1)).astype(np.uint8)
+    calibrator = Calibrator()
+    for level in [0] * 5 + [800] * 10:
+        calibrator.see("NG", score_map((5, 5, 5, 5, level)), truth=defect)
+        calibrator.see("OK", score_map((5, 5, 5, 5, 100)))
+    escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
+    assert str(escape).endswith("are called OK: with no threshold would it be.")
+    assert overkill.holds
