@@ -71,7 +71,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
         [
             ("model", done.outcome.version and f"{parameters.model_name} {done.outcome.version}"),
             ("store", store.uri),
-            ("all runs", store.url("index.html")),
+            ("all runs", store.url(layout.FRONT_PAGE)),
             ("pictures", store.url(layout.run_key(done.run, layout.PICTURES))),
             ("report", "" if nothing_new else store.url(layout.run_key(done.run, layout.REPORT))),
             ("next", _next_command(done, parameters)),

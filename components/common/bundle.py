@@ -94,7 +94,7 @@ class Promise(_Frozen):
             least = 100 / (self.pictures + 1)
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
         if not 0 < self.level < 1:
-            return f"Not promised that {what}: with no threshold would it be."
+            return f"Not promised that {what}: no threshold would do."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
 
@@ -118,7 +118,7 @@ class Bundle(_Frozen):
     calibration_note: str = ""
     """What to know where both had to be chosen on pictures of one label."""
     promises: tuple[Promise, ...] = ()
-    """What can be promised at the threshold; none of a bundle of before."""
+    """What can be promised at the threshold; empty in older bundles."""
     grades: Grades | None = None
     """None where parts are not graded."""
     metrics: dict[str, dict[str, float | int | None]]

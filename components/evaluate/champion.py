@@ -104,15 +104,14 @@ def choose_opponent(
 
     That is the champion where it must be better, else the reference. `replace` is as in EvaluateSettings.
     """
-    same = champion.fingerprint == fingerprint
-    again = same and champion.made_with == made_with and replace == "better"
-    against = champion if again else reference
+    same, alike = champion.fingerprint == fingerprint, champion.made_with == made_with
+    against = champion if same and alike and replace == "better" else reference
     if against.scored is None:
         return None, against.note
     name = "the champion" if against is champion else f"{against.version}, the best before it"
-    return Opponent(
-        against.scored.counts, name, against.same_classes, again, same and not again
-    ), against.note
+    counts = against.scored.counts
+    opponent = Opponent(counts, name, against.same_classes, same and alike, same and not alike)
+    return opponent, against.note
 
 
 def _score(
@@ -149,7 +148,7 @@ def _score(
             )
         except (BundleError, UnreadableImage) as error:
             # The copy that was looked at is gone by the time this is read.
-            what = f"{error.reason}".replace(str(folder), storage.url(published))
+            what = error.reason.replace(str(folder), storage.url(published))
             return _incomparable(f"{called} {version} cannot be loaded: {what} The absolute rules decide")
 
 

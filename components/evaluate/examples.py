@@ -112,9 +112,9 @@ def kind_of(count: Count, champion: str = "") -> str:
         return error
     if count.missed:
         return "mislocalised"
-    if sum(count.regions_hit) < sum(count.regions):
-        return "partly"
-    return f"fixed_{error}" if champion not in ("", count.label) else count.label
+    if champion not in ("", count.label):
+        return f"fixed_{error}"
+    return "partly" if sum(count.regions_hit) < sum(count.regions) else count.label
 
 
 def _order(count: Count, pair: Pair) -> tuple[float, str]:

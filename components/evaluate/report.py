@@ -5,6 +5,7 @@ Its only script moves the threshold; without scripts a table says the same.
 And its summary on one screen, as Markdown.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -108,7 +109,7 @@ class Comparison(NamedTuple):
 
 def render(report: Report) -> str:
     """The page as text. Pictures are inside it as data URIs."""
-    counts, bundle = report.scored.counts, report.bundle
+    counts, bundle, numbers = report.scored.counts, report.bundle, _numbers(report)
     kinds = {
         kind: [render_example(example, bundle, report.rois.get(example.pair.roi)) for example in examples]
         for kind, examples in report.kinds.items()
@@ -128,15 +129,11 @@ def render(report: Report) -> str:
             enough=ENOUGH,
             meanings=MEANINGS,
             sections=[
-                (title, kinds[kind], _number_of(counts, kind))
+                (title, kinds[kind], numbers[kind])
                 for kind, title in SECTIONS.items()
-                if kind != "partly" or kinds[kind]
+                if kind != "partly" or numbers[kind]
             ],
-            fixed=[
-                (title, kinds[kind], fixed)
-                for kind, title in FIXED.items()
-                if (fixed := _number_fixed(report, kind))
-            ],
+            fixed=[(title, kinds[kind], numbers[kind]) for kind, title in FIXED.items() if numbers[kind]],
             deciding=[
                 render_example(example, bundle, report.rois.get(example.pair.roi))
                 for example in report.deciding
@@ -235,19 +232,16 @@ def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | Non
     )
 
 
-def _number_of(counts: Sequence[Count], kind: str) -> int:
-    return sum(kind_of(c) == kind for c in counts)
-
-
 def _cost_of(count: Count, report: Report) -> float:
     costs = report.settings.costs_by_number(report.bundle.classes)
     return cost_of_escape(count, report.settings.escape_cost, costs) if count.label == "NG" else 1.0
 
 
-def _number_fixed(report: Report, kind: str) -> int:
+def _numbers(report: Report) -> Counter[str]:
+    """How many test pictures there are of each kind of SHOWN."""
     scored = report.champion_result.scored
     champion = {count.id: count.verdict for count in scored.counts} if scored else {}
-    return sum(kind_of(c, champion.get(c.id, "")) == kind for c in report.scored.counts)
+    return Counter(kind_of(count, champion.get(count.id, "")) for count in report.scored.counts)
 
 
 def _sizes(test: Metrics) -> list[tuple[str, str, Metrics]]:

@@ -290,5 +290,5 @@ def test_no_threshold_is_named_where_none_would_do():
         calibrator.see("NG", score_map((5, 5, 5, 5, level)), truth=defect)
         calibrator.see("OK", score_map((5, 5, 5, 5, 100)))
     escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
-    assert str(escape).endswith("are called OK: with no threshold would it be.")
+    assert str(escape).endswith("are called OK: no threshold would do.")
     assert overkill.holds

@@ -25,7 +25,6 @@ from defectline.components.common.reporting.standings import Standing, compare, 
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 
-KEY = "index.html"
 CHAMPIONS = 12
 """The last champions of a model that are compared."""
 
@@ -64,10 +63,10 @@ def end_run(store: Storage, run: str, outcome: Outcome) -> None:
     """Write how a run ended, and the front page again; a page that cannot be written stops nothing."""
     write_outcome(store, run, outcome)
     try:
-        store.write(KEY, write_page(store, datetime.now(UTC)).encode())
+        store.write(layout.FRONT_PAGE, write_page(store, datetime.now(UTC)).encode())
     except (DefectlineError, OSError) as error:
         what = error.what if isinstance(error, DefectlineError) else str(error)
-        say(f"WARNING: {store.url(KEY)} was not written again: {what}")
+        say(f"WARNING: {store.url(layout.FRONT_PAGE)} was not written again: {what}")
 
 
 def write_page(store: Storage, now: datetime) -> str:
@@ -152,13 +151,8 @@ def _promises(run: Ended) -> list[str]:
 
 def _waiting(store: Storage, name: str) -> int:
     """Frames without a decision."""
-    frames, decided = set(), set()
-    for one in store.list(layout.review_prefix(name)):
-        if frame := layout.parse_frame_key(one.key):
-            frames.add(frame)
-        elif one.key.endswith(".decision.json"):
-            decided.add(layout.parse_frame_key(one.key.replace(".decision.json", ".json")))
-    return len(frames - decided)
+    keys = {one.key for one in store.list(layout.review_prefix(name))}
+    return sum(frame.decision not in keys for key in keys if (frame := layout.parse_frame_key(key)))
 
 
 def _history(standings: Sequence[Standing]) -> str:

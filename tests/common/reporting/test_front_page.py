@@ -6,26 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from counts import stored_counts
 from playwright.sync_api import Browser
 
-from defectline.components.common.layout import COUNTS, METRICS, REPORT, champion_key, run_key
+from defectline.components.common.layout import COUNTS, FRONT_PAGE, METRICS, REPORT, champion_key, run_key
 from defectline.components.common.records import ChampionRecord, Outcome, read_outcome, write_outcome
-from defectline.components.common.reporting.front_page import KEY, end_run, write_page
+from defectline.components.common.reporting.front_page import end_run, write_page
 from defectline.components.common.storage.folder import FolderStorage
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-
-
-def counts(wrong: str, ids: range = range(10), tp: int = 8) -> list[dict]:
-    """Good pictures of even numbers and bad ones of odd; those of the numbers in `wrong` got the other
-    verdict."""
-    made = []
-    for number in ids:
-        label = ("OK", "NG")[number % 2]
-        other = ("NG", "OK")[number % 2] if str(number) in wrong.split() else label
-        pixels = {"tp": tp, "fp": 0, "fn": 10 - tp} if number % 2 else {"tp": 0, "fp": 0, "fn": 0}
-        made.append({"id": f"{label}/{number}", "label": label, "verdict": other, **pixels})
-    return made
 
 
 def put(store: FolderStorage, run: str, state: str, answered: list[dict], model: str = "plates") -> None:
@@ -52,10 +41,10 @@ def store(tmp_path: Path) -> FolderStorage:
 @pytest.fixture
 def used(store: FolderStorage) -> FolderStorage:
     """Three champions, of which the second was tested on more pictures, a refused run and one under way."""
-    put(store, "one", "deployed", counts("1 3", range(6), tp=5))
-    put(store, "two", "deployed", counts("1", range(10), tp=7))
-    put(store, "three", "refused", counts("1 2 3"))
-    put(store, "four", "deployed", counts("8", range(12)))
+    put(store, "one", "deployed", stored_counts("1 3", range(6), tp=5))
+    put(store, "two", "deployed", stored_counts("1", range(10), tp=7))
+    put(store, "three", "refused", stored_counts("1 2 3"))
+    put(store, "four", "deployed", stored_counts("8", range(12)))
     store.write("runs/five/config.yaml", b"")
     store.write("runs/crossval-x-1/metrics.json", b"{}")
     return store
@@ -101,12 +90,12 @@ def test_after_a_rollback_the_former_version_is_the_champion(used: FolderStorage
 def test_a_run_that_ends_writes_the_page(used: FolderStorage):
     end_run(used, "six", Outcome(state="kept", reason="not better"))
     assert read_outcome(used, "six").state == "kept"
-    assert 'class="kept">kept<' in used.read(KEY).decode()
+    assert 'class="kept">kept<' in used.read(FRONT_PAGE).decode()
 
 
 def test_a_page_that_cannot_be_written_stops_nothing(used: FolderStorage, capsys: pytest.CaptureFixture[str]):
-    (used.root / KEY).mkdir()
-    (used.root / KEY / "in the way").touch()
+    (used.root / FRONT_PAGE).mkdir()
+    (used.root / FRONT_PAGE / "in the way").touch()
     end_run(used, "six", Outcome(state="kept", reason="not better"))
     assert read_outcome(used, "six").state == "kept"
     assert "index.html was not written again" in capsys.readouterr().out
@@ -123,12 +112,12 @@ def test_damaged_files_of_a_run_are_left_out(used: FolderStorage):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_fits_a_phone_in_the_dark_too(used: FolderStorage, browser: Browser, dark: bool):
-    used.write(KEY, write_page(used, NOW).encode())
+    used.write(FRONT_PAGE, write_page(used, NOW).encode())
     context = browser.new_context(
         viewport={"width": 360, "height": 700}, color_scheme="dark" if dark else "light"
     )
     tab = context.new_page()
-    tab.goto((used.root / KEY).as_uri())
+    tab.goto((used.root / FRONT_PAGE).as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     wider = (
         "[...document.querySelectorAll('td, th')].filter(c => c.getBoundingClientRect().right > 360).length"

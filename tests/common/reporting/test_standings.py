@@ -1,6 +1,7 @@
 """Champions on the same test pictures."""
 
 import pytest
+from counts import stored_counts
 
 from defectline.components.common.reporting.ended_runs import Ended
 from defectline.components.common.reporting.standings import compare, draw_chart
@@ -10,20 +11,8 @@ def run(name: str) -> Ended:
     return Ended(name, "2026-01-02T03:04:05+00:00", None, {}, frozenset())
 
 
-def counts(wrong: str, ids: range = range(10), tp: int = 8) -> list[dict]:
-    """As counts.json: good pictures of even numbers and bad ones of odd, of which those in `wrong` got the
-    other verdict."""
-    made = []
-    for number in ids:
-        label = ("OK", "NG")[number % 2]
-        other = ("NG", "OK")[number % 2] if str(number) in wrong.split() else label
-        pixels = {"tp": tp, "fp": 0, "fn": 10 - tp} if number % 2 else {"tp": 0, "fp": 0, "fn": 0}
-        made.append({"id": f"{label}/{number}", "label": label, "verdict": other, **pixels})
-    return made
-
-
 def test_only_pictures_that_all_were_tested_on_count():
-    newest, oldest = counts("2 3"), counts("1 5 9", range(8), tp=5)
+    newest, oldest = stored_counts("2 3"), stored_counts("1 5 9", range(8), tp=5)
     first, last = compare([(run("b"), newest), (run("a"), oldest)])
     assert [standing.run.run for standing in (first, last)] == ["a", "b"]
     assert (first.ng, first.ok, first.escapes, first.overkills) == (4, 4, 2, 0)
@@ -33,13 +22,13 @@ def test_only_pictures_that_all_were_tested_on_count():
 
 def test_a_champion_of_other_pictures_begins_a_history_of_its_own():
     parts = (("c", range(4)), ("b", range(6)), ("a", range(20, 24)))
-    found = compare([(run(name), counts("", ids)) for name, ids in parts])
+    found = compare([(run(name), stored_counts("", ids)) for name, ids in parts])
     assert [each.run.run for each in found] == ["b", "c"]
     assert compare([]) == []
 
 
 def test_pictures_without_a_mask_have_no_outline():
-    unmasked = [count | {"masked": False} for count in counts("")]
+    unmasked = [count | {"masked": False} for count in stored_counts("")]
     assert compare([(run("a"), unmasked)])[0].iou is None
 
 
