@@ -44,7 +44,6 @@ from defectline.components.evaluate.champion import (
     score_champion,
 )
 from defectline.components.evaluate.classes import confusion_of_regions
-from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import Rule, judge, kept, passed
 from defectline.components.evaluate.metrics import (
     Count,
@@ -58,7 +57,8 @@ from defectline.components.evaluate.metrics import (
     summarize_classes,
 )
 from defectline.components.evaluate.precision import select_precision
-from defectline.components.evaluate.report import Report, render, summarize_run
+from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
+from defectline.components.evaluate.reporting.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings
 

@@ -21,9 +21,9 @@ from defectline.components.evaluate.classes import (
     disregard,
     summarize_class,
 )
-from defectline.components.evaluate.curves import at_thresholds
 from defectline.components.evaluate.metrics import count
 from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.reporting.curves import at_thresholds
 from defectline.components.evaluate.scoring import escape_costs
 from defectline.components.evaluate.step import evaluate
 

@@ -13,11 +13,11 @@ from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import Grades, answer
 from defectline.components.evaluate.champion import ChampionResult, choose_opponent
-from defectline.components.evaluate.examples import Example, ExampleCollector
 from defectline.components.evaluate.gate import judge
 from defectline.components.evaluate.metrics import count, intervals, summarize
 from defectline.components.evaluate.pixels import Pixels
-from defectline.components.evaluate.report import Report
+from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
+from defectline.components.evaluate.reporting.report import Report
 from defectline.components.evaluate.scoring import Evaluated, Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.train.progress.history import plot_history

@@ -2,8 +2,8 @@
 
 from reports import PICTURES, THRESHOLD, score_pictures
 
-from defectline.components.evaluate.curves import at_thresholds
-from defectline.components.evaluate.examples import ExampleCollector
+from defectline.components.evaluate.reporting.curves import at_thresholds
+from defectline.components.evaluate.reporting.examples import ExampleCollector
 
 
 def test_other_thresholds_by_hand():

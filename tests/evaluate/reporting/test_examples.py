@@ -23,7 +23,7 @@ from reports import (
 from defectline.components.common.classes import IGNORE
 from defectline.components.common.images.roi import ignore_outside
 from defectline.components.common.inference.inspection import Grades
-from defectline.components.evaluate.examples import (
+from defectline.components.evaluate.reporting.examples import (
     SHOWN,
     ExampleCollector,
     explain,
@@ -31,7 +31,7 @@ from defectline.components.evaluate.examples import (
     outside_path,
     render_example,
 )
-from defectline.components.evaluate.report import render
+from defectline.components.evaluate.reporting.report import render
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from PIL import Image
 from reports import BETTER, CHAMPION, PICTURES, Picture, make_report
 
 from defectline.components.common.images.sample import generate_samples
-from defectline.components.evaluate.examples import SHOWN
-from defectline.components.evaluate.report import render, summarize_run
+from defectline.components.evaluate.reporting.examples import SHOWN
+from defectline.components.evaluate.reporting.report import render, summarize_run
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,6 @@ from defectline.components.common.classes import describe_supervision
 from defectline.components.common.images.drawing import data_uri
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.classes import ClassMetrics, confusion_of_regions
-from defectline.components.evaluate.curves import at_thresholds, draw_curves
-from defectline.components.evaluate.examples import Example, css_colour, kind_of, render_example
 from defectline.components.evaluate.gate import BETTER, COST, ENOUGH, Rule, kept, passed
 from defectline.components.evaluate.metrics import (
     SIZES,
@@ -33,6 +31,8 @@ from defectline.components.evaluate.metrics import (
     summarize,
     summarize_classes,
 )
+from defectline.components.evaluate.reporting.curves import at_thresholds, draw_curves
+from defectline.components.evaluate.reporting.examples import Example, css_colour, kind_of, render_example
 from defectline.components.evaluate.scoring import Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 
