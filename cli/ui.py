@@ -31,7 +31,7 @@ NOTHING = "–"
 COLOURS = {
     **dict.fromkeys(("champion", "deployed", "ok", "OK", "done", "passed"), "green"),
     **dict.fromkeys(("refused", "failed", "incomplete", "wrong", "NG", "stopped", "lost"), "red"),
-    **dict.fromkeys(("unfinished", "running", "waiting", "waiting to start"), "yellow"),
+    **dict.fromkeys(("unfinished", "running", "waiting", "waiting to start", "LOOK"), "yellow"),
 }
 """Of the words that tell a state."""
 BELOW_WIDTH = 50

@@ -22,7 +22,7 @@ LONGEST = 4096
 """Side in pixels up to which an image is enlarged."""
 DARK = 24
 OUTLINE = NG = (231, 76, 60)
-OK = (46, 160, 90)
+COLOURS = {"OK": (46, 160, 90), "LOOK": (230, 160, 30), "NG": NG}
 
 
 def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path, roi: bytes | None = None) -> None:
@@ -49,7 +49,7 @@ def draw_overlay(data: bytes, prediction: Mapping[str, Any], target: Path, roi: 
     margin = max(0, HEAD_WIDTH - image.shape[1])
     image = cv2.copyMakeBorder(image, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=(DARK,) * 3)
     head = np.full((round(34 * unit), image.shape[1], 3), DARK, np.uint8)
-    colour = NG if prediction["verdict"] == "NG" else OK
+    colour = COLOURS[prediction["verdict"]]
     cv2.rectangle(head, (0, 0), (round(6 * unit), head.shape[0]), colour, cv2.FILLED)
     graded = f"  grade {prediction['grade']}" if prediction.get("grade") else ""
     text = (

@@ -100,7 +100,7 @@ def inspect(
 def summary(done: Sequence["Inspected"], asked: int) -> str:
     """`50 images: 48 NG, 2 OK`, or `30 of 50 images: …` where the others were not reached."""
     counts = Counter(one.prediction.verdict if one.prediction else "failed" for one in done)
-    kinds = [f"{counts[kind]:,} {kind}" for kind in ("NG", "OK", "failed") if counts[kind]]
+    kinds = [f"{counts[kind]:,} {kind}" for kind in ("NG", "LOOK", "OK", "failed") if counts[kind]]
     reached = f"{len(done):,} of {asked:,}" if len(done) < asked else f"{asked:,}"
     return f"{reached} image{'' if asked == 1 else 's'}: {', '.join(kinds) or 'none answered'}"
 

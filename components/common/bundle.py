@@ -74,22 +74,30 @@ class Promise(_Frozen):
     """The highest rate of wrong verdicts that is to be expected on parts like the validation pictures."""
 
     rate: Literal["escape", "overkill"]
+    of: str = ""
+    """The class of defects that it is about; "" for all."""
     at_most: float
     """What the run asked for: max_escape or max_overkill."""
     pictures: int
-    """Validation pictures of the label: the rate among so many says something of all others."""
+    """Validation pictures of the label, or with the class: the rate among so many says something of all
+    others."""
     level: float | None
     """A threshold up to it (escape) or from it on (overkill) holds the promise; None where the pictures are
     too few for any."""
     holds: bool
-    """Whether the bundle's threshold does."""
+    """Whether the bundle's threshold, or the second one where it has two, does."""
+    parts_per_day: int = 0
+    """Parts that the line makes a day; 0 where nobody said."""
 
     def __str__(self) -> str:
         kind, called = {"escape": ("defective", "OK"), "overkill": ("good", "NG")}[self.rate]
-        what = f"at most {100 * self.at_most:.3g} % of {kind} parts are called {called}"
-        those = f"{self.pictures} {kind} validation pictures"
+        parts = f"parts with {self.of}" if self.of else f"{kind} parts"
+        what = f"at most {100 * self.at_most:.3g} % of {parts} are called {called}"
+        those = f"{self.pictures} {kind} validation pictures" + (f" with {self.of}" if self.of else "")
         if self.holds:
-            return f"Promised: {what}, judged by {those}."
+            return f"Promised: {what}, judged by {those}{self._a_day(kind)}."
+        if not self.pictures:
+            return f"Not promised that {what}: no validation picture has it."
         if self.level is None:
             least = 100 / (self.pictures + 1)
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
@@ -97,6 +105,16 @@ class Promise(_Frozen):
             return f"Not promised that {what}: no threshold would do."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
+
+    def _a_day(self, kind: str) -> str:
+        """In parts, of a line whose share of defective ones nobody stated."""
+        if not self.parts_per_day:
+            return ""
+        if self.rate == "escape":
+            most = f"{self.at_most * self.parts_per_day / 100:,.3g}"
+            return f"; were 1 % of {self.parts_per_day:,} parts a day {kind}, that is at most {most} a day"
+        most = f"{self.at_most * self.parts_per_day:,.3g}"
+        return f"; of {self.parts_per_day:,} parts a day that is at most {most}"
 
 
 class Bundle(_Frozen):
@@ -112,7 +130,9 @@ class Bundle(_Frozen):
     supervision: Supervision | Literal[""] = ""
     """What it learned from."""
     threshold: float = Field(ge=0, le=1)
-    """NG ⇔ score ≥ threshold."""
+    """OK ⇔ score < threshold."""
+    ng_from: float | None = Field(default=None, ge=0, le=1)
+    """NG ⇔ score ≥ ng_from, and LOOK lies between; None where there are two verdicts."""
     min_area_px: int = Field(ge=1)
     """Smaller regions are not defects; in pixels of the incoming picture."""
     calibration_note: str = ""

@@ -5,11 +5,14 @@ A new field needs a line here and a value where it is filled: `inspection.to_pre
 that the client can stand without NumPy.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Grade = Literal["A", "B", "reject"]
+Verdict = Literal["OK", "LOOK", "NG"]
+"""LOOK: a person should look, since neither of the others can be promised."""
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 # A client takes fields of newer endpoints as they are.
 _CONFIG = ConfigDict(
@@ -45,9 +48,10 @@ class Prediction(BaseModel):
 
     model_config = _CONFIG
 
-    verdict: Literal["OK", "NG"]
+    verdict: Verdict
+    """LOOK only of models that were asked for it: see `look_as`"""
     score: float = Field(ge=0, le=1)
-    """NG ⇔ score ≥ the model's threshold"""
+    """OK ⇔ score < the model's threshold; else NG or, below its second level where it has one, LOOK"""
     grade: Grade | None = None
     """Where the model has grades"""
     defect_area_px: int

@@ -1,7 +1,8 @@
 """The operating point, which is threshold and min_area_px, from the validation split."""
 
-from collections.abc import Callable
-from math import floor
+from collections.abc import Mapping, Sequence
+from math import exp, floor, log
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -31,13 +32,24 @@ ONLY_DEFECTIVE = (
     "There were only defective validation pictures, so the threshold lies {where}: how many good parts are "
     "rejected at it was not looked at before the test."
 )
+BETWEEN = (
+    "No single threshold keeps max_escape and max_overkill: between {low:.3f} and {high:.3f} lie the scores "
+    "of {inside} of {count} validation pictures."
+)
+LOOKED_AT = "Such parts are called LOOK, for a person."
+CALLED = "Such parts are called {verdict}; with look_as=LOOK a person would look at them."
 BELOW = "0.05 below the lowest score that can be told from noise"
 BEST = "where their outlines fit best (IoU {iou:.2f}) and {escaped} of {count} of them escape"
+
+
+LookAs = Literal["NG", "OK", "LOOK"]
 
 
 class OperatingPoint(NamedTuple):
     threshold: float
     min_area_px: int
+    ng_from: float | None = None
+    """As in Bundle."""
     note: str = ""
     """What to know where the choice had to be made without pictures of one label."""
     promises: tuple[Promise, ...] = ()
@@ -46,7 +58,10 @@ class OperatingPoint(NamedTuple):
 class Calibrator:
     """Sees pictures one by one and keeps only their scores, so that memory stays flat."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: Sequence[str] = ()) -> None:
+        self.classes = classes
+        self.kinds: list[frozenset[str]] = []
+        """Classes of the defects that each picture is known to have."""
         self.labels: list[bool] = []
         self.scores: list[tuple[int, ...]] = []
         self.costs: list[float | None] = []
@@ -66,16 +81,28 @@ class Calibrator:
         self.costs.append(cost)
         self.labels.append(label == "NG")
         touching = None
+        here = () if truth is None else np.unique(truth[defect_mask(truth)])
+        self.kinds.append(frozenset(self.classes[n - 1] for n in here if n <= len(self.classes)))
         if truth is not None:
             touching = defect_mask(truth)
             self.pixels.see(score_map, truth)
         self.scores.append(tuple(image_score(score_map, area, touching) for area in AREAS_PX))
 
     def calibrate(
-        self, escape_cost: float, max_overkill: float = 0.0, max_escape: float = 0.0
+        self,
+        escape_cost: float,
+        max_overkill: float = 0.0,
+        max_escape: float = 0.0,
+        look_as: LookAs = "NG",
+        max_escape_of: Mapping[str, float] = MappingProxyType({}),
+        parts_per_day: int = 0,
     ) -> OperatingPoint:
         """The operating point with the lowest cost, an escape counting `escape_cost` overkills; of those at
-        which both `max_escape` and `max_overkill` can be promised, where there are any.
+        which both `max_escape` and `max_overkill` can be promised, where there are any. `max_escape_of` has
+        limits of single classes, which are to hold as well.
+
+        Where each can be promised by a threshold of its own, but not both by one, the scores between are
+        called as `look_as` says: NG keeps `max_escape` alone, OK `max_overkill` alone, LOOK both.
 
         Of neighbouring thresholds that do equally well, the one is taken that lies nearer to the good
         pictures by the same ratio: the defects to come are also fainter than those seen, and the good
@@ -100,17 +127,26 @@ class Calibrator:
         else:
             point = self._at_lowest_cost(bad, scores, escape_cost)
         column = scores[:, AREAS_PX.index(point.min_area_px)]
-        ok_below, ng_from = highest_ok(column[bad], max_escape), lowest_ng(column[~bad], max_overkill)
-        level = round(point.threshold * LEVELS)
-        if ok_below is not None and ng_from is not None and ng_from <= ok_below:
-            # Both can be promised, which the user asked for; the cost decides among the rest.
-            level = min(max(level, ng_from), ok_below)
-        promises = (
-            _promise("escape", max_escape, int(bad.sum()), ok_below, lambda limit: level <= limit),
-            _promise("overkill", max_overkill, int((~bad).sum()), ng_from, lambda limit: level >= limit),
+        cheapest = round(point.threshold * LEVELS)
+        limits = [_Limit("escape", max_escape, column[bad])]
+        for name, at_most in max_escape_of.items():
+            has = np.array([name in kinds for kinds in self.kinds])
+            limits.append(_Limit("escape", at_most, column[bad & has], name))
+        overkill = _Limit("overkill", max_overkill, column[~bad])
+        highest = [level for limit in limits if (level := limit.level) is not None]
+        band = _between(min(highest, default=None), overkill.level)
+        if band:
+            level, ng_from = {"NG": (band[0], None), "OK": (band[1], None), "LOOK": band}[look_as]
+            point = point._replace(note=_tell(band, column, look_as))
+        else:
+            level, ng_from = _within(cheapest, min(highest, default=None), overkill.level), None
+        promises = [limit.promise(level, parts_per_day) for limit in limits]
+        promises.append(overkill.promise(level if ng_from is None else ng_from, parts_per_day))
+        return point._replace(
+            threshold=level / LEVELS,
+            ng_from=None if ng_from is None else ng_from / LEVELS,
+            promises=tuple(promise for promise in promises if promise.pictures or promise.of),
         )
-        known = tuple(promise for promise in promises if promise.pictures)
-        return point._replace(threshold=level / LEVELS, promises=known)
 
     def _at_lowest_cost(
         self, bad: NDArray[np.bool_], scores: NDArray[np.int64], escape_cost: float
@@ -155,16 +191,57 @@ def lowest_ng(good: NDArray[np.int64], at_most: float) -> int | None:
     return 0 if allowed >= len(good) else int(np.sort(good)[::-1][allowed]) + 1
 
 
-def _promise(
-    rate: Literal["escape", "overkill"],
-    at_most: float,
-    pictures: int,
-    level: int | None,
-    holds: Callable[[int], bool],
-) -> Promise:
-    kept = level is not None and holds(level)
-    shown = None if level is None else min(level, LEVELS) / LEVELS
-    return Promise(rate=rate, at_most=at_most, pictures=pictures, level=shown, holds=kept)
+class _Limit(NamedTuple):
+    """A rate that is to be promised."""
+
+    rate: Literal["escape", "overkill"]
+    at_most: float
+    scores: NDArray[np.int64]
+    """(N,), of the validation pictures that it is about."""
+    of: str = ""
+    """The class, where it is about one."""
+
+    @property
+    def level(self) -> int | None:
+        choose = highest_ok if self.rate == "escape" else lowest_ng
+        return choose(self.scores, self.at_most)
+
+    def promise(self, at: int, parts_per_day: int) -> Promise:
+        """Whether it is kept by a verdict that changes at the level `at`."""
+        level = self.level
+        kept = level is not None and (at <= level if self.rate == "escape" else at >= level)
+        return Promise(
+            rate=self.rate,
+            of=self.of,
+            at_most=self.at_most,
+            pictures=len(self.scores),
+            level=None if level is None else min(level, LEVELS) / LEVELS,
+            holds=kept,
+            parts_per_day=parts_per_day,
+        )
+
+
+def _between(ok_below: int | None, ng_from: int | None) -> tuple[int, int] | None:
+    """The levels between which neither verdict keeps its promise; None where one threshold keeps both, or
+    where one promise is kept by noise alone."""
+    if ok_below is None or ng_from is None or ng_from <= ok_below or ok_below < LOWEST or ng_from > HIGHEST:
+        return None
+    return ok_below, ng_from
+
+
+def _within(level: int, ok_below: int | None, ng_from: int | None) -> int:
+    """A level at which both promises are kept, where there are such: `level`, or that in their middle."""
+    if ok_below is None or ng_from is None or ng_from > ok_below or ng_from <= level <= ok_below:
+        return level
+    low, high = (log(at / (LEVELS - at)) for at in (max(ng_from, LOWEST), min(ok_below, HIGHEST)))
+    return min(max(round(LEVELS / (1 + exp(-(low + high) / 2))), ng_from), ok_below)
+
+
+def _tell(band: tuple[int, int], scores: NDArray[np.int64], look_as: LookAs) -> str:
+    low, high = band
+    inside = int(np.sum((scores >= low) & (scores < high)))
+    told = BETWEEN.format(low=low / LEVELS, high=high / LEVELS, inside=inside, count=len(scores))
+    return f"{told} {LOOKED_AT if look_as == 'LOOK' else CALLED.format(verdict=look_as)}"
 
 
 def _above_the_good(scores: NDArray[np.int64], max_overkill: float) -> OperatingPoint:
@@ -177,7 +254,7 @@ def _above_the_good(scores: NDArray[np.int64], max_overkill: float) -> Operating
     column = min(range(len(AREAS_PX)), key=lambda c: (max(levels[c], EVEN), AREAS_PX[c]))
     rejected = int(np.sum(scores[:, column] >= levels[column]))
     note = ONLY_GOOD.format(rejected=rejected, count=count)
-    return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], note)
+    return OperatingPoint(float(levels[column]) / LEVELS, AREAS_PX[column], note=note)
 
 
 def _among_the_defective(scores: NDArray[np.int64], pixels: Pixels, max_escape: float) -> OperatingPoint:
@@ -196,4 +273,4 @@ def _among_the_defective(scores: NDArray[np.int64], pixels: Pixels, max_escape: 
 
 def _only_defective(level: int, where: str) -> OperatingPoint:
     threshold = float(np.clip(level, LOWEST, HIGHEST)) / LEVELS
-    return OperatingPoint(threshold, AREAS_PX[0], ONLY_DEFECTIVE.format(where=where))
+    return OperatingPoint(threshold, AREAS_PX[0], note=ONLY_DEFECTIVE.format(where=where))

@@ -73,14 +73,14 @@ def find_reference(
     older = _score(storage, model_name, champion.reference, pairs, names, "the reference")
     if older.scored is None:
         return champion
-    cost_of = settings.costs_by_number(names.classes)
+    costs = settings.costs(names.classes)
     both = {c.id for c in champion.scored.counts} & {c.id for c in older.scored.counts}
 
     def merit(result: ChampionResult) -> tuple[float, float]:
         assert result.scored
         counts = [count for count in result.scored.counts if count.id in both]
         iou = summarize(counts, None)["iou"] if result.same_classes else None
-        return -cost_of_errors(counts, settings.escape_cost, cost_of), iou or 0.0
+        return -cost_of_errors(counts, costs), iou or 0.0
 
     return older if merit(older) > merit(champion) else champion
 
@@ -131,7 +131,7 @@ def _score(
             unseen, note = _unseen(storage, bundle, pairs, called)
             if not unseen:
                 return _incomparable(note)
-            point = OperatingPoint(bundle.threshold, bundle.min_area_px)
+            point = OperatingPoint(bundle.threshold, bundle.min_area_px, bundle.ng_from)
             same = bundle.classes == names.classes
             if not same:
                 other = f"{called} knows other classes ({', '.join(bundle.classes)}): compared by verdicts"

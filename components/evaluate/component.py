@@ -13,6 +13,10 @@ def evaluate(
     max_escape: float,
     max_overkill: float,
     escape_cost: float,
+    look_as: str,
+    look_cost: float,
+    max_look: float,
+    parts_per_day: int,
     replace: str,
     grade_a_px: int,
     grade_b_px: int,
@@ -29,7 +33,6 @@ def evaluate(
     from math import isfinite
     from pathlib import Path
 
-    from defectline.components.common.classes import LABELS
     from defectline.components.common.settings import select
     from defectline.components.evaluate.settings import EvaluateSettings
     from defectline.components.evaluate.step import evaluate as run_step
@@ -54,5 +57,5 @@ def evaluate(
     Path(summary.path).write_text(result.summary, encoding="utf-8")
     if result.roc:
         roc.log_roc_curve(*result.roc)
-    roc.log_confusion_matrix(list(LABELS), result.confusion)
+    roc.log_confusion_matrix(list(result.called), result.confusion)
     return result.state

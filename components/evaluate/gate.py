@@ -6,7 +6,7 @@ more than a margin: non-inferiority. The reference is the best of those before i
 up. Where pictures and settings are those of the champion, or pictures too few for a bound, it must be better.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 
 from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.classes import LEAST, ClassMetrics
-from defectline.components.evaluate.metrics import Count, cost_of_errors, summarize, summarize_classes
+from defectline.components.evaluate.metrics import (
+    Count,
+    cost_of_errors,
+    summarize,
+    summarize_classes,
+    to_look_at,
+)
 from defectline.components.evaluate.paired import iou_difference, lower_iou_difference, upper_difference
-from defectline.components.evaluate.settings import EvaluateSettings, read_by_class
+from defectline.components.evaluate.settings import Costs, EvaluateSettings, read_by_class
 
 IOU_MARGIN = 0.05
 """Outlines may fit by so much less: a mask drawn twice by hand differs by more."""
@@ -27,6 +33,7 @@ ENOUGH = 20
 """Pictures of a label from which a bound says something; with fewer, what the errors cost decides."""
 
 ESCAPES, OVERKILLS = "defective parts pass as good", "good parts are rejected"
+LOOKS = "parts would have to be looked at by a person"
 NO_MASKS = "cannot be judged: no masks"
 NO_PICTURE = "there is no test picture to measure it on"
 OTHER_CLASSES = "not compared: it knows other classes"
@@ -88,6 +95,7 @@ def judge(
         _known("NG", judged, _of_pixels(_at_least("min_iou", metrics["iou"], settings.min_iou), challenger)),
         _known("NG", judged, _at_most("max_escape", metrics["escape"], settings.max_escape, ESCAPES)),
         _known("OK", judged, _at_most("max_overkill", metrics["overkill"], settings.max_overkill, OVERKILLS)),
+        *(_at_most("max_look", look, settings.max_look, LOOKS) for look in [metrics.get("look")] if look),
         *_of_classes(challenger, settings, classes),
     ]
     if opponent is None:
@@ -98,14 +106,14 @@ def judge(
         )
     own = {count.id: count for count in challenger}
     pairs = [(own[other.id], other) for other in opponent.counts]
-    return rules + _relative(pairs, opponent, settings, settings.costs_by_number(classes), judged)
+    return rules + _relative(pairs, opponent, settings, settings.costs(classes), judged)
 
 
 def _relative(
     pairs: Sequence[Both],
     opponent: Opponent,
     settings: EvaluateSettings,
-    cost_of: Mapping[int, float],
+    costs: Costs,
     judged: Collection[str],
 ) -> list[Rule]:
     pairs = [pair for pair in pairs if pair[0].label in judged]
@@ -118,9 +126,9 @@ def _relative(
         iou = _of_pixels(_iou_not_worse(outlined, opponent.name), [own for own, _ in pairs])
     iou = _known("NG", judged, iou)
     if opponent.again and not either:
-        return [iou, _better(BETTER, pairs, opponent, settings.escape_cost, cost_of)]
+        return [iou, _better(BETTER, pairs, opponent, costs)]
     if few:
-        return [iou, _better(COST, pairs, opponent, settings.escape_cost, cost_of, either)]
+        return [iou, _better(COST, pairs, opponent, costs, either)]
     bad, good = (by_label.get(label, []) for label in ("NG", "OK"))
     return [
         iou,
@@ -210,8 +218,7 @@ def _better(
     name: str,
     pairs: Sequence[Both],
     opponent: Opponent,
-    escape_cost: float,
-    cost_of: Mapping[int, float],
+    costs: Costs,
     either: bool = False,
 ) -> Rule:
     """Wrong verdicts cost less; or as much, and outlines fit better by more than chance. `either`: as much
@@ -222,11 +229,13 @@ def _better(
     needed = "≤ 0.000 (difference of cost)" if either else "< 0.000 (difference of cost)"
     if not pairs:
         return Rule(name, None, needed, False, NO_PICTURE)
-    got, other = (cost_of_errors(counts, escape_cost, cost_of) for counts in zip(*pairs, strict=True))
+    got, other = (cost_of_errors(counts, costs) for counts in zip(*pairs, strict=True))
     parts = []
     for what, label in (("escape", "NG"), ("overkill", "OK")):
         new, fixed = _changes([pair for pair in pairs if pair[0].label == label])
         parts += [_several(new, f"new {what}"), _several(fixed, f"fixed {what}")]
+    looks, before = (len(to_look_at(counts)) for counts in zip(*pairs, strict=True))
+    parts.append(f"{looks} to look at for {before}" if looks != before else "")
     reason, difference = ", ".join(filter(None, parts)) or "the same verdicts", got - other
     if difference:
         than = f"{abs(difference):g} {'less' if difference < 0 else 'more'} than {opponent.name}"

@@ -1,7 +1,7 @@
 """Count first, derive after: every number of the gate, the report and the bundle comes from `Count`s, and
 from the histograms of `pixels.Pixels`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 from defectline.components.common.classes import LABELS, defect_mask
 from defectline.components.common.inference.inspection import GRADES, Answer, Grades, grade
+from defectline.components.common.prediction import VERDICTS
 from defectline.components.evaluate.classes import (
     EIGHT,
     ClassCounts,
@@ -20,6 +21,7 @@ from defectline.components.evaluate.classes import (
     summarize_class,
 )
 from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.settings import Costs
 
 SIZES = {"small": 64, "medium": 256, "large": None}
 """Classes of true regions, each below this many pixels."""
@@ -51,7 +53,8 @@ class Count(NamedTuple):
 
     @property
     def wrong(self) -> bool:
-        return self.verdict != self.label
+        """An escape or an overkill; what a person is asked to look at is neither."""
+        return self.verdict not in (self.label, "LOOK")
 
     @property
     def missed(self) -> bool:
@@ -59,17 +62,22 @@ class Count(NamedTuple):
         return self.wrong or (self.label == "NG" and self.masked and not self.tp)
 
 
-def cost_of_escape(count: Count, usual: float, cost_of: Mapping[int, float]) -> float:
-    """What it costs to call a defective picture good, in overkills. `cost_of` has the cost for a class, by
-    its number, where it is not the `usual` one; of several the highest counts."""
+def cost_of_escape(count: Count, costs: Costs) -> float:
+    """What it costs to call a defective picture good, in overkills; of several classes the highest counts."""
     numbers = range(1, 1 + len(count.classes.tp)) if count.classes else ()
     here = [number for number in numbers if count.classes and count.classes.has(number)]
-    return max((cost_of.get(number, usual) for number in here), default=usual)
+    return max((costs.escape_of.get(number, costs.escape) for number in here), default=costs.escape)
 
 
-def cost_of_errors(counts: Sequence[Count], usual: float, cost_of: Mapping[int, float]) -> float:
-    """What all wrong verdicts cost together, in overkills."""
-    return sum(cost_of_escape(c, usual, cost_of) if c.label == "NG" else 1.0 for c in counts if c.wrong)
+def cost_of_errors(counts: Sequence[Count], costs: Costs) -> float:
+    """What all wrong verdicts, and all that people have to look at, cost together, in overkills."""
+    wrong = sum(cost_of_escape(c, costs) if c.label == "NG" else 1.0 for c in counts if c.wrong)
+    return wrong + costs.look * len(to_look_at(counts))
+
+
+def to_look_at(counts: Sequence[Count]) -> list[Count]:
+    """Those that a person is asked to look at."""
+    return [c for c in counts if c.verdict == "LOOK"]
 
 
 class Interval(NamedTuple):
@@ -141,6 +149,7 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
                    defect pixel, or without `pixels`
     escape         share of NG pictures called OK; None without NG pictures
     overkill       share of OK pictures called NG; None without OK pictures
+    look           share of all pictures that a person has to look at, where there are such
     image_auroc    of the score, over pictures; None unless both labels are there
     image_ap       average precision of the score; None unless both labels are there
     region_recall  share of true regions of which a pixel was found; None without regions. Also by area:
@@ -172,6 +181,7 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
         "region_recall": _ratio(sum(hit for hit, _ in sizes.values()), sum(of for _, of in sizes.values())),
         **{f"region_recall_{name}": _ratio(*size) for name, size in sizes.items()},
         **{f"regions_{name}": of for name, (_, of) in sizes.items()},
+        **({"look": len(looks) / len(counts)} if (looks := to_look_at(counts)) else {}),
         "ng": len(bad),
         "ok": len(good),
         **({} if all(c.masked for c in bad) else {"ng_masked": sum(c.masked for c in bad)}),
@@ -197,10 +207,16 @@ def roc(counts: Sequence[Count]) -> Roc | None:
 
 
 def confusion(counts: Sequence[Count]) -> list[list[int]]:
-    """Rows true OK and NG, columns called OK and NG."""
+    """Rows true, columns called, of `called`."""
+    labels = called(counts)
     if not counts:
-        return [[0] * len(LABELS) for _ in LABELS]
-    return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=LABELS).tolist()
+        return [[0] * len(labels) for _ in labels]
+    return confusion_matrix([c.label for c in counts], [c.verdict for c in counts], labels=labels).tolist()
+
+
+def called(counts: Sequence[Count]) -> tuple[str, ...]:
+    """OK and NG; with LOOK between them where a picture is called so."""
+    return VERDICTS if to_look_at(counts) else LABELS
 
 
 def grade_counts(counts: Sequence[Count], grades: Grades) -> dict[str, dict[str, int]]:

@@ -23,7 +23,7 @@ def select_precision(
     if "openvino_int8" not in counts:
         return "openvino", "the model was not quantized"
     whole, small = counts["openvino"], counts["openvino_int8"]
-    worse = [s.id for w, s in zip(whole, small, strict=True) if s.wrong and not w.wrong]
+    worse = [s.id for w, s in zip(whole, small, strict=True) if _errs(s) > _errs(w)]
     lost = []
     if worse:
         more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
@@ -34,3 +34,8 @@ def select_precision(
     if not lost:
         return "openvino_int8", f"loses nothing on {len(whole)} validation pictures"
     return "openvino", f"INT8 is worse on validation pictures: {', '.join(lost)}"
+
+
+def _errs(count: Count) -> int:
+    """0 for the right verdict, 1 where a person has to look, 2 for the wrong one."""
+    return 2 if count.wrong else int(count.verdict != count.label)

@@ -1,6 +1,6 @@
 """Ask a network for pictures of a snapshot, and count what it answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from defectline.components.evaluate.calibration import EVEN, Calibrator, Operati
 from defectline.components.evaluate.classes import disregard
 from defectline.components.evaluate.metrics import Count, count, with_masks
 from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.settings import EvaluateSettings
 
 
 class Scored(NamedTuple):
@@ -39,37 +40,38 @@ def calibrate(
     storage: Storage,
     pairs: Sequence[Pair],
     names: Names,
-    escape_cost: float,
-    max_overkill: float,
-    max_escape: float,
-    cost_of: Mapping[str, float] | None = None,
+    settings: EvaluateSettings,
 ) -> OperatingPoint:
-    """Threshold and least area for the network's answers to `pairs` of a snapshot: see `Calibrator`.
-
-    `cost_of` says for classes what an escape with a defect of theirs costs, where it is not `escape_cost`; of
-    several in a picture the highest counts.
-    """
-    calibrator = Calibrator()
+    """Threshold and least area for the network's answers to `pairs` of a snapshot: see `Calibrator`."""
+    calibrator = Calibrator(names.classes)
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
         score_map = network.score_map(image)
         cost = truth = None
         marked = pair.label == "NG" and pair.masked
         if marked or ignores(pair, names.class_map):
             truth = names.truth(mask, score_map.shape, pair)
-            cost = escape_costs(names.classes, truth, escape_cost, cost_of or {})
+            cost = escape_costs(names.classes, truth, settings)
             score_map, truth = disregard(score_map, truth, EVEN)
         calibrator.see(pair.label, score_map, cost, truth if marked else None)
-    return calibrator.calibrate(escape_cost, max_overkill, max_escape)
+    return calibrator.calibrate(
+        settings.escape_cost,
+        settings.max_overkill,
+        settings.max_escape,
+        settings.look_as,
+        settings.of_classes("max_escape"),
+        settings.parts_per_day,
+    )
 
 
 def escape_costs(
-    classes: Sequence[str], truth: NDArray[np.uint8], usual: float, cost_of: Mapping[str, float]
+    classes: Sequence[str], truth: NDArray[np.uint8], settings: EvaluateSettings
 ) -> float | None:
-    """What the escape of a picture costs; None for the usual cost."""
+    """What the escape of a picture costs, of several classes the highest; None for the usual cost."""
+    cost_of = settings.of_classes("escape_cost")
     here = [name for number, name in enumerate(classes, start=1) if np.any(truth == number)]
     if not any(name in cost_of for name in here):
         return None
-    return max(cost_of.get(name, usual) for name in here)
+    return max(cost_of.get(name, settings.escape_cost) for name in here)
 
 
 def score(
@@ -89,7 +91,7 @@ def score(
         maps = network.maps(image)
         truth = names.truth(mask, maps.score_map.shape, pair)
         score_map, truth = disregard(maps.score_map, truth, round(point.threshold * LEVELS))
-        given = judge(Maps(score_map, maps.classes), point.threshold, point.min_area_px)
+        given = judge(Maps(score_map, maps.classes), point.threshold, point.min_area_px, point.ng_from)
         scored.counts.append(count(pair.id, pair.label, given, truth, classes, pair.masked))
         if pair.masked:
             scored.pixels.see(score_map, truth)

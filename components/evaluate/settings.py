@@ -1,7 +1,7 @@
 """Every setting of the evaluate step: the gate's absolute rules, the cost of an escape, the grades."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, cast, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple, cast, get_args
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
@@ -19,6 +19,15 @@ def _not_below_grade_a(grade_b_px: int, others: ValidationInfo) -> int:
 
 Limit = Literal["max_escape", "min_iou", "escape_cost"]
 """What may be set for a class alone."""
+
+
+class Costs(NamedTuple):
+    """What errors cost, in rejected good parts."""
+
+    escape: float
+    look: float
+    escape_of: Mapping[int, float]
+    """With a defect of these classes, by their numbers, where it is not the usual cost."""
 
 
 def read_by_class(text: str) -> dict[tuple[Limit, str], float]:
@@ -62,6 +71,25 @@ class EvaluateSettings(BaseModel):
         allow_inf_nan=False,
         description="How many rejected good parts are as bad as one defective part that gets through.",
     )
+    look_as: Literal["NG", "OK", "LOOK"] = Field(
+        default="NG",
+        description="What parts are called whose scores are too high for `max_escape` to be promised and too "
+        "low for `max_overkill`; LOOK means that a person looks.",
+    )
+    look_cost: float = Field(
+        default=0.2,
+        ge=0,
+        allow_inf_nan=False,
+        description="How many rejected good parts are as bad as one part that a person has to look at.",
+    )
+    max_look: float = Field(
+        default=0.1, ge=0, le=1, description="The gate: the highest share of parts called LOOK."
+    )
+    parts_per_day: int = Field(
+        default=0,
+        ge=0,
+        description="Parts that the line makes a day, to tell promises in parts; 0: not told.",
+    )
     replace: Literal["better", "not_worse"] = Field(
         default="better",
         description="What a challenger must be to replace a champion that learned from the same pictures, or "
@@ -89,10 +117,11 @@ class EvaluateSettings(BaseModel):
         """What is set for single classes, by their names."""
         return {name: value for (key, name), value in read_by_class(self.by_class).items() if key == limit}
 
-    def costs_by_number(self, classes: Sequence[str]) -> dict[int, float]:
-        """What escapes cost with those `classes` for which it is set, by their numbers."""
-        costs = self.of_classes("escape_cost")
-        return {n: costs[name] for n, name in enumerate(classes, start=1) if name in costs}
+    def costs(self, classes: Sequence[str]) -> Costs:
+        """What errors cost where pictures have defects of these `classes`."""
+        own = self.of_classes("escape_cost")
+        numbers = {n: own[name] for n, name in enumerate(classes, start=1) if name in own}
+        return Costs(self.escape_cost, self.look_cost, numbers)
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Raise SettingsError where a limit is for a class that there is not, or for the only one."""

@@ -10,23 +10,19 @@
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from defectline.components.common import checksums, layout
-from defectline.components.common.bundle import NETWORKS, ROI, Bundle, Data, Golden, seal_bundle
+from defectline.components.common.bundle import NETWORKS, Bundle, Data
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.images.masks import encode_mask
-from defectline.components.common.images.reading import format_of
 from defectline.components.common.images.roi import common_roi
 from defectline.components.common.inference.inspection import Network
 from defectline.components.common.legend import Names
@@ -49,6 +45,7 @@ from defectline.components.evaluate.metrics import (
     Count,
     Metrics,
     Roc,
+    called,
     confusion,
     grade_counts,
     intervals,
@@ -60,6 +57,7 @@ from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, calibrate, score
+from defectline.components.evaluate.sealing import seal
 from defectline.components.evaluate.settings import EvaluateSettings
 
 LEAST_TESTED = 2
@@ -68,8 +66,6 @@ FEW = 12
 """Defective pictures of which so few may be tested: they are the first ones, which train."""
 DECIDING_EACH = 2
 """Validation pictures of each label that the report shows beside the threshold."""
-GOLDEN_EACH = 2
-"""Golden pictures of each verdict."""
 
 
 class Candidate(NamedTuple):
@@ -94,7 +90,8 @@ class Result(NamedTuple):
     roc: Roc | None
     """Of the test split; None unless it has pictures of both labels."""
     confusion: list[list[int]]
-    """Of the test split: rows true OK and NG, columns called OK and NG."""
+    """Of the test split: rows true, columns called, both of `called`."""
+    called: tuple[str, ...]
     summary: str
     """Verdict, rules and metrics as Markdown."""
 
@@ -140,7 +137,8 @@ def evaluate(
         served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
         network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
-        say(f"evaluate: threshold {point.threshold}, regions of at least {point.min_area_px} px")
+        look = "" if point.ng_from is None else f", LOOK below {point.ng_from}"
+        say(f"evaluate: threshold {point.threshold}{look}, regions of at least {point.min_area_px} px")
         for told in [*([f"WARNING: {point.note}"] if point.note else []), *point.promises]:
             say(f"evaluate: {told}")
         champion_result = score_champion(storage, model_name, champion, splits["test"], names)
@@ -157,6 +155,7 @@ def evaluate(
             classes=taken.classes,
             supervision=content.get("supervision", ""),
             threshold=point.threshold,
+            ng_from=point.ng_from,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
             promises=point.promises,
@@ -180,7 +179,7 @@ def evaluate(
         state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
-        sealed = _seal(model, bundle, draft, collector.examples, settings_file, roi)
+        sealed = seal(model, bundle, draft, collector.examples, settings_file, roi)
         reported = Report(
             run=run,
             bundle=sealed,
@@ -211,7 +210,8 @@ def evaluate(
             f"{STATES[state]}: test IoU {_number(iou)}, escape "
             f"{_number(metrics['test']['escape'])}, overkill {_number(metrics['test']['overkill'])}"
         )
-        return Result(state, metrics, roc(scored.counts), confusion(scored.counts), summary)
+        counts = scored.counts
+        return Result(state, metrics, roc(counts), confusion(counts), called(counts), summary)
 
 
 def _why_not(rules: Sequence[Rule], state: State) -> str:
@@ -283,53 +283,10 @@ def _candidates(
     for served, file in NETWORKS.items():
         if (model / file).exists():
             network = Network(model / file, imaging, classes=names.classes, roi=roi)
-            costs = chosen.of_classes("escape_cost")
-            limits = chosen.max_overkill, chosen.max_escape
-            point = calibrate(network, storage, pairs, names, chosen.escape_cost, *limits, costs)
+            point = calibrate(network, storage, pairs, names, chosen)
             validated = score(network, point, storage, pairs, names, f"validating {served}")
             found[served] = Candidate(network, point, validated)
     return found
-
-
-def _seal(
-    model: Path,
-    bundle: Path,
-    draft: Bundle,
-    shown: Sequence[Example],
-    settings_file: bytes,
-    roi: NDArray[np.uint8] | None,
-) -> Bundle:
-    """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings and
-    the region of interest, and seal it."""
-    shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
-    (bundle / "golden").mkdir()
-    if roi is not None:
-        (bundle / ROI).write_bytes(encode_mask(roi))
-    if settings_file:
-        (bundle / layout.CONFIG).write_bytes(settings_file)
-    # Verdicts far from the threshold stay what they are on every processor.
-    steady = sorted(shown, key=lambda example: -abs(example.counted.score - draft.threshold))
-    golden = []
-    for verdict in LABELS:
-        for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
-            file = f"{verdict}-{index}{PurePosixPath(item.pair.image_key).suffix.lower()}"
-            mask = f"{verdict}-{index}.mask.png"
-            (bundle / "golden" / file).write_bytes(item.image)
-            (bundle / "golden" / mask).write_bytes(item.found)
-            golden.append(
-                Golden(
-                    file=file,
-                    content_type=_content_type(item.image),
-                    verdict=verdict,
-                    score=item.counted.score,
-                    mask_file=mask,
-                )
-            )
-    return seal_bundle(bundle, draft.model_copy(update={"golden": golden}))
-
-
-def _content_type(image: bytes) -> str:
-    return Image.MIME[format_of(image)]
 
 
 def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
@@ -348,6 +305,7 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         "served": bundle.served,
         "served_reason": bundle.served_reason,
         "threshold": bundle.threshold,
+        **({} if bundle.ng_from is None else {"ng_from": bundle.ng_from}),
         "min_area_px": bundle.min_area_px,
         "calibration_note": bundle.calibration_note,
         "promises": [promise.model_dump() for promise in bundle.promises],

@@ -63,7 +63,7 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
         roi,
     )
     blank = np.zeros((height, width, bundle.imaging.channels), np.uint8)
-    encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px), "png")
+    encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px, bundle.ng_from), "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     drift = Drift.of_model(folder, settings.drift_window)
     return LoadedModel(bundle, network, precision, seal, drift, b"" if roi is None else encode_mask(roi))
@@ -112,6 +112,7 @@ class DefectModel(Model):
         self.metrics.waiting.set_function(lambda: self.admission.waiting)
         self.metrics.running.set_function(lambda: self.admission.running)
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
+        self.metrics.guarantee.set_function(self._guaranteed)
 
     # Loading and switching
 
@@ -205,6 +206,13 @@ class DefectModel(Model):
     async def healthy(self) -> bool:
         return not self.not_ready_reason()
 
+    def _guaranteed(self) -> bool:
+        """Whether the model promises something and the last frames look like those that it was judged on."""
+        loaded = self.loaded
+        return (
+            loaded is not None and any(p.holds for p in loaded.bundle.promises) and not loaded.drift.tripped()
+        )
+
     def check(self, name: str, version: str | None = None) -> LoadedModel:
         """The model that serves under this name. Raises ApiError."""
         if name not in self.names:
@@ -253,7 +261,9 @@ class DefectModel(Model):
         self, loaded: LoadedModel, request: InferenceRequest, picture: bytes, trace: Trace
     ) -> ImageResult:
         bundle, begun = loaded.bundle, time.perf_counter()
-        threshold = bundle.threshold if request.parameters.threshold is None else request.parameters.threshold
+        threshold, ng_from = request.parameters.threshold, None
+        if threshold is None:
+            threshold, ng_from = bundle.threshold, bundle.ng_from
         try:
             image = decode_image(picture, bundle.imaging.channels)
             at = self._stage(trace, "decode", begun)
@@ -261,7 +271,7 @@ class DefectModel(Model):
         except UnreadableImage as error:
             raise ApiError("invalid_image", _describe(error)) from error
         at = self._stage(trace, "infer", at)
-        found = judge(maps, threshold, bundle.min_area_px)
+        found = judge(maps, threshold, bundle.min_area_px, ng_from)
         prediction = to_prediction(found, bundle.grades, mask=False)
         mask = encode(found, request.mask)
         ended = self._stage(trace, "answer", at)
@@ -298,7 +308,7 @@ class DefectModel(Model):
             verdict = result.prediction["verdict"]
             trace.verdicts.append(verdict)
             self.metrics.verdicts.labels(verdict).inc()
-            if verdict == "NG":
+            if verdict != "OK":
                 self.metrics.area.observe(result.prediction["defect_area_ratio"])
                 self.metrics.by_class.see(result.prediction)
 

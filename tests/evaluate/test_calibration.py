@@ -113,7 +113,8 @@ def test_only_good_pictures_get_a_threshold_just_above_their_highest_score_and_a
     assert _wrong(calibrator, pictures) == 0
     chosen = calibrator.calibrate(ESCAPE_COST)
     assert [promise.rate for promise in chosen.promises] == ["overkill"]
-    assert chosen[:3] == (0.35, 5, ONLY_GOOD.format(rejected=0, count=2))
+    assert (chosen.threshold, chosen.min_area_px) == (0.35, 5)
+    assert chosen.note == ONLY_GOOD.format(rejected=0, count=2)
     # Whatever an escape costs: none was seen.
     assert calibrator.calibrate(100) == calibrator.calibrate(0.1)
 
@@ -159,7 +160,8 @@ def test_of_good_pictures_alone_half_of_those_are_rejected_that_may_be(max_overk
 def test_only_defective_pictures_get_a_threshold_just_below_the_lowest_score_and_a_note(bad, threshold):
     chosen = _see(*[("NG", picture) for picture in bad]).calibrate(ESCAPE_COST)
     assert [promise.rate for promise in chosen.promises] == ["escape"]
-    assert chosen[:3] == (threshold, 5, ONLY_DEFECTIVE.format(where=BELOW))
+    assert (chosen.threshold, chosen.min_area_px) == (threshold, 5)
+    assert chosen.note == ONLY_DEFECTIVE.format(where=BELOW)
 
 
 def test_only_defective_pictures_with_masks_get_the_threshold_where_their_outlines_fit_best():
@@ -292,3 +294,69 @@ def test_no_threshold_is_named_where_none_would_do():
     escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
     assert str(escape).endswith("are called OK: no threshold would do.")
     assert overkill.holds
+
+
+def _overlapping() -> Calibrator:
+    """Nine parts of each label: a threshold that rejects one good part lets two defective ones pass."""
+    return _see(*_levels("OK", *[100] * 7, 500, 700), *_levels("NG", 300, 400, *[900] * 7))
+
+
+@pytest.mark.parametrize(
+    ("look_as", "threshold", "ng_from", "holds"),
+    [
+        ("NG", 0.4, None, [True, False]),
+        ("OK", 0.501, None, [False, True]),
+        ("LOOK", 0.4, 0.501, [True, True]),
+    ],
+)
+def test_between_what_can_be_promised_parts_are_called_as_the_user_says(look_as, threshold, ng_from, holds):
+    point = _overlapping().calibrate(ESCAPE_COST, max_overkill=0.2, max_escape=0.2, look_as=look_as)
+    assert (point.threshold, point.ng_from) == (threshold, ng_from)
+    assert [promise.holds for promise in point.promises] == holds
+    assert "between 0.400 and 0.501 lie the scores of 2 of 18 validation pictures" in point.note
+    assert ("LOOK, for a person" in point.note) == (look_as == "LOOK")
+
+
+def test_nobody_looks_where_one_promise_would_be_kept_by_noise():
+    calibrator = _see(*_levels("OK", *[100] * 9), *_levels("NG", 10, 10, *[900] * 7))
+    point = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.2, look_as="LOOK")
+    assert (point.ng_from, point.note) == (None, "")
+    assert 0.1 < point.threshold < 0.9
+
+
+def test_a_threshold_that_keeps_both_promises_hugs_neither_side():
+    """By cost alone it would lie below the good part at 650; both promises leave 0.651 to 0.9."""
+    calibrator = _see(*_levels("OK", *[100] * 10, 650), *_levels("NG", 600, *[900] * 10))
+    point = calibrator.calibrate(ESCAPE_COST, max_overkill=1 / 12, max_escape=2 / 12)
+    assert 0.75 < point.threshold < 0.83
+
+
+def test_a_class_may_be_promised_more():
+    calibrator = Calibrator(("dent", "stain"))
+    for number, level in ((1, 500), (2, 900)):
+        for _ in range(9):
+            shown = score_map((5, 5, 5, 5, level))
+            calibrator.see("NG", shown, truth=score_map((5, 5, 5, 5, number)).astype(np.uint8))
+            calibrator.see("OK", score_map((5, 5, 5, 5, 700)))
+    limits = {"max_overkill": 0.1, "max_escape": 0.6}
+    loose = calibrator.calibrate(ESCAPE_COST, **limits)
+    assert loose.threshold > 0.7
+    strict = calibrator.calibrate(
+        ESCAPE_COST, **limits, look_as="LOOK", max_escape_of={"dent": 0.1, "crack": 0.1}
+    )
+    assert (strict.threshold, strict.ng_from) == (0.5, 0.701)
+    said = [str(promise) for promise in strict.promises]
+    assert said[1] == (
+        "Promised: at most 10 % of parts with dent are called OK, judged by 9 defective validation pictures "
+        "with dent."
+    )
+    assert said[2].endswith("of parts with crack are called OK: no validation picture has it.")
+
+
+def test_promises_are_told_in_parts_a_day():
+    calibrator = _see(*_levels("OK", *[100] * 9), *_levels("NG", *[900] * 9))
+    escape, overkill = calibrator.calibrate(
+        ESCAPE_COST, max_overkill=0.1, max_escape=0.1, parts_per_day=2000
+    ).promises
+    assert str(escape).endswith("; were 1 % of 2,000 parts a day defective, that is at most 2 a day.")
+    assert str(overkill).endswith("; of 2,000 parts a day that is at most 200.")

@@ -5,7 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from networks import SIZE, Judged, gate_rows, judge_model, resplit, run_evaluate, tested_pairs, write_network
+from networks import (
+    SIZE,
+    Judged,
+    gate_rows,
+    judge_model,
+    pairs_of_test_part,
+    resplit,
+    run_evaluate,
+    write_network,
+)
 
 from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
@@ -165,7 +174,7 @@ def _seen_by_champion(judged: Judged, folder: Path, name: str, seen: set[str]) -
 
 def test_a_champion_that_has_seen_test_pictures_is_compared_on_the_others(tmp_path):
     judged = judge_model(tmp_path / "more", pairs=60)
-    bad = [p.id for p in tested_pairs(judged) if p.label == "NG"]
+    bad = [p.id for p in pairs_of_test_part(judged) if p.label == "NG"]
     assert len(bad) == 6
     champion = _seen_by_champion(judged, tmp_path / "champion", "one", {bad[0]})
     _, result = run_evaluate(judged, tmp_path, "seen", champion=champion)
@@ -182,7 +191,7 @@ def test_a_champion_that_has_seen_test_pictures_is_compared_on_the_others(tmp_pa
 
 
 def test_a_champion_that_has_seen_too_many_test_pictures_leaves_the_absolute_rules(judged, tmp_path):
-    bad = [p.id for p in tested_pairs(judged) if p.label == "NG"]
+    bad = [p.id for p in pairs_of_test_part(judged) if p.label == "NG"]
     champion = _seen_by_champion(judged, tmp_path / "champion", "most", set(bad[1:]))
     relaxed = {"min_iou": 0, "max_escape": 1, "max_overkill": 1}
     # It would be far worse than the champion, could the two be compared.

@@ -25,6 +25,7 @@ from defectline.components.evaluate.metrics import count
 from defectline.components.evaluate.pixels import Pixels
 from defectline.components.evaluate.reporting.curves import at_thresholds
 from defectline.components.evaluate.scoring import escape_costs
+from defectline.components.evaluate.settings import Costs, EvaluateSettings
 from defectline.components.evaluate.step import evaluate
 
 
@@ -233,15 +234,18 @@ def test_a_source_without_good_pictures_cannot_measure_overkill(tmp_path):
 
 def test_the_cost_of_an_escape_may_differ_by_class(kinds, tmp_path):
     truth = blocks((2, 2, 1), (10, 2, 3))
-    assert escape_costs(CLASSES, truth, 3.0, {"scratch": 10.0}) is None
-    assert escape_costs(CLASSES, truth, 3.0, {"stain": 10.0}) == 10.0
-    assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0}) == 3.0
-    assert escape_costs(CLASSES, truth, 3.0, {"stain": 1.0, "dent": 2.0}) == 2.0
+    for by_class, cost in {
+        "escape_cost.scratch=10": None,
+        "escape_cost.stain=10": 10.0,
+        "escape_cost.stain=1": 3.0,
+        "escape_cost.stain=1,escape_cost.dent=2": 2.0,
+    }.items():
+        assert escape_costs(CLASSES, truth, EvaluateSettings(by_class=by_class)) == cost
 
 
 def test_the_threshold_table_counts_what_the_escape_of_a_class_costs():
     truth = {number: blocks((2, 2, number)) for number in (1, 2)}
     missed = Answer("OK", 0.25, [], blocks())
     counts = [count(f"NG/{number}", "NG", missed, truth[number], CLASSES) for number in (1, 2)]
-    (row,) = [row for row in at_thresholds(counts, 0.5, 3.0, {2: 10.0}) if row.chosen]
+    (row,) = [row for row in at_thresholds(counts, [0.5], Costs(3.0, 0.2, {2: 10.0})) if row.chosen]
     assert (row.escapes, row.cost) == (2, 13.0)

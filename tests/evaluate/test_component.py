@@ -10,6 +10,7 @@ from networks import LIMITS, Judged, resplit, write_model
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.evaluate import component
+from defectline.components.evaluate.settings import EvaluateSettings
 
 
 def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapshot: str = ""):
@@ -21,11 +22,6 @@ def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapsh
         champion="",
         run=run,
         model_name="defects",
-        escape_cost=3.0,
-        replace="better",
-        by_class="",
-        grade_a_px=0,
-        grade_b_px=0,
         settings_key="",
         model=dsl.Model(uri=str(write_model(folder / "model", cut=cut))),
         bundle=dsl.Model(uri=str(folder / "bundle")),
@@ -33,7 +29,7 @@ def _component(judged: Judged, folder: Path, run: str, cut: float = 40.0, snapsh
         roc=roc,
         report=dsl.HTML(uri=str(folder / "report.html")),
         summary=dsl.Markdown(uri=str(folder / "summary.md")),
-        **LIMITS,
+        **(EvaluateSettings().model_dump() | LIMITS),
     )
     return returned, metrics.metadata, roc.metadata
 

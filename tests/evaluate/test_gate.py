@@ -330,3 +330,36 @@ def test_with_some_masks_a_rule_about_pixels_says_over_how_many():
     assert rules["min_iou"].got == 1
     missed = _unmasked(_both("w" * 20, "r" * 20), kept=3)
     assert not {rule.name: rule for rule in judge(missed, None, LIMITS)}["min_iou"].passed
+
+
+def _looked_at(counts: list[Count], *ids: str) -> list[Count]:
+    return [count._replace(verdict="LOOK") if count.id in ids else count for count in counts]
+
+
+def test_a_model_that_sends_everything_to_a_person_is_refused():
+    counts = _both("r" * 10, "r" * 10)
+    names = [rule.name for rule in judge(counts, None, LIMITS)]
+    assert "max_look" not in names
+    for looks, ok in ((2, True), (3, False)):
+        sent = _looked_at(counts, *[f"NG/{number}" for number in range(looks)])
+        rule = {each.name: each for each in judge(sent, None, LIMITS)}["max_look"]
+        assert (rule.got, rule.passed) == (looks / 20, ok)
+    assert rule.reason == "too many parts would have to be looked at by a person"
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "ok", "reason"),
+    [
+        # A part that a person looks at costs less than one that escapes, and more than none.
+        (["NG/0"], [], True, "1 fixed escape, 1 to look at for 0: costs 2.8 less than the champion"),
+        ([], ["NG/1"], False, "1 new escape, 0 to look at for 1: costs 2.8 more than the champion"),
+        (["OK/0"], [], False, "1 to look at for 0: costs 0.2 more than the champion"),
+        ([], ["OK/0", "OK/1"], True, "0 to look at for 2: costs 0.4 less than the champion"),
+    ],
+)
+def test_what_people_have_to_look_at_costs_something(new, old, ok, reason):
+    first = {"champion": "w" if "fixed" in reason else "r", "challenger": "w" if "new" in reason else "r"}
+    champion = _looked_at(_both(first["champion"] + "r" * 9, "r" * 10), *old)
+    challenger = _looked_at(_both(first["challenger"] + "r" * 9, "r" * 10), *new)
+    rule = _rules(challenger, champion)["champion_cost"]
+    assert (rule.passed, rule.reason) == (ok, reason)

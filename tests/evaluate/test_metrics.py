@@ -6,8 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectline.components.common.inference.inspection import Grades, answer
-from defectline.components.evaluate.metrics import Count, count, grade_counts, intervals, summarize
+from defectline.components.evaluate.metrics import (
+    Count,
+    called,
+    confusion,
+    cost_of_errors,
+    count,
+    grade_counts,
+    intervals,
+    summarize,
+)
 from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.settings import Costs
 
 
 def test_pixels_and_regions_are_counted():
@@ -169,3 +179,22 @@ def test_a_hit_without_a_mask_is_a_verdict():
     truth = np.zeros((20, 20), np.uint8)
     made = count("NG/1", "NG", answer(score_map((2, 2, 4, 6, 900)), 0.5, 5), truth, ("a", "b"), masked=False)
     assert (made.wrong, made.missed, made.fp, made.classes, made.masked) == (False, False, 24, None, False)
+
+
+def test_what_a_person_has_to_look_at_is_neither_an_escape_nor_an_overkill():
+    counts = [
+        counted("NG", "OK", fn=9),
+        counted("NG", "LOOK", tp=9),
+        counted("NG", "NG", tp=9),
+        counted("OK", "LOOK", fp=5),
+        counted("OK", "NG", fp=5),
+    ]
+    found = summarize(counts, None)
+    assert (found["escape"], found["overkill"], found["look"]) == (1 / 3, 1 / 2, 2 / 5)
+    assert cost_of_errors(counts, Costs(escape=3.0, look=0.25, escape_of={})) == 3 + 1 + 2 * 0.25
+    # Rows are good and defective; a matrix of KFP is square.
+    assert confusion(counts) == [[0, 1, 1], [0, 0, 0], [1, 1, 1]]
+    assert called(counts) == ("OK", "LOOK", "NG")
+    decided = [count for count in counts if count.verdict != "LOOK"]
+    assert "look" not in summarize(decided, None)
+    assert confusion(decided) == [[0, 1], [1, 1]]

@@ -9,9 +9,9 @@ from networks import (
     LIMITS,
     SIZE,
     gate_rows,
+    pairs_of_test_part,
     resplit,
     run_evaluate,
-    tested_pairs,
     write_model,
     write_source,
 )
@@ -57,7 +57,7 @@ def test_golden_answers_are_those_of_the_network_in_the_bundle(judged):
 
 def test_golden_pictures_are_test_pictures(judged):
     storage = open_storage(str(judged.store))
-    images = {image for _, image, _ in read_files(storage, tested_pairs(judged))}
+    images = {image for _, image, _ in read_files(storage, pairs_of_test_part(judged))}
     assert {(judged.folder / "golden" / g.file).read_bytes() for g in judged.bundle.golden} <= images
 
 
@@ -128,7 +128,7 @@ def test_a_test_split_of_one_label_is_refused_by_name(judged, tmp_path, label):
 def test_outside_of_the_region_of_interest_there_are_no_defects(judged, tmp_path):
     """It leaves out the defect of one picture."""
     storage = open_storage(str(judged.store))
-    files = {pair.id: (pair, mask) for pair, _, mask in read_files(storage, tested_pairs(judged))}
+    files = {pair.id: (pair, mask) for pair, _, mask in read_files(storage, pairs_of_test_part(judged))}
     hidden, truth = next((id, decode_mask(mask)) for id, (pair, mask) in files.items() if pair.defect_px)
     roi = 1 - truth
     digest, file = write_roi(roi)
@@ -166,7 +166,7 @@ def test_regions_that_differ_are_not_applied_by_the_endpoint_which_is_said(judge
 
 
 def test_grades_are_in_the_bundle_the_numbers_and_the_report(judged, tmp_path):
-    areas = sorted(p.defect_px for p in tested_pairs(judged) if p.label == "NG")
+    areas = sorted(p.defect_px for p in pairs_of_test_part(judged) if p.label == "NG")
     limits = {"grade_a_px": areas[0], "grade_b_px": areas[-2]}
     bundle, _ = run_evaluate(judged, tmp_path, "graded", **limits)
     assert bundle.grades == Grades(a_px=areas[0], b_px=areas[-2])

@@ -180,7 +180,7 @@ def run_evaluate(
     return read_bundle(bundle), result
 
 
-def tested_pairs(judged: Judged) -> list[Pair]:
+def pairs_of_test_part(judged: Judged) -> list[Pair]:
     return [p for p in read_pairs(open_storage(str(judged.store)), judged.snapshot) if p.split == "test"]
 
 

@@ -29,7 +29,7 @@ from defectline.components.common.images.tiling import cut_tile, stitch
 from defectline.components.common.inference import class_maps
 from defectline.components.common.inference.class_maps import ClassMaps, Collector, bands
 from defectline.components.common.inference.engine import ENGINES, EngineName
-from defectline.components.common.prediction import Grade
+from defectline.components.common.prediction import Grade, Verdict
 
 LEVELS = class_maps.LEVELS
 """Probabilities are rounded down to thousandths, so that scores and thresholds compare exactly."""
@@ -54,7 +54,7 @@ class Region(NamedTuple):
 
 
 class Answer(NamedTuple):
-    verdict: str
+    verdict: Verdict
     score: float
     regions: list[Region]
     mask: NDArray[np.uint8]
@@ -185,25 +185,37 @@ def find_regions(
 
 
 def answer(
-    score_map: NDArray[np.uint16], threshold: float, min_area_px: int, classes: ClassMaps | None = None
+    score_map: NDArray[np.uint16],
+    threshold: float,
+    min_area_px: int,
+    classes: ClassMaps | None = None,
+    ng_from: float | None = None,
 ) -> Answer:
     """Judge one picture's score map (H, W). The maps of several `classes` say which each region is of, and
-    change no verdict."""
-    regions, mask = find_regions(score_map, round(threshold * LEVELS), min_area_px, classes)
-    score = image_score(score_map, min_area_px)
-    names = classes.names if classes else DEFAULT_CLASSES
-    return Answer("NG" if regions else "OK", score / LEVELS, regions, mask, names)
+    change no verdict.
+
+    The verdict is that of `judge_score`; the regions are those at the level that a picture called NG, or
+    LOOK, has reached.
+    """
+    score = image_score(score_map, min_area_px) / LEVELS
+    verdict = judge_score(score, threshold, ng_from)
+    level = threshold if ng_from is None or verdict != "NG" else ng_from
+    regions, mask = find_regions(score_map, round(level * LEVELS), min_area_px, classes)
+    return Answer(verdict, score, regions, mask, classes.names if classes else DEFAULT_CLASSES)
 
 
-def judge(maps: Maps, threshold: float, min_area_px: int) -> Answer:
+def judge(maps: Maps, threshold: float, min_area_px: int, ng_from: float | None = None) -> Answer:
     """Judge what a network says of one picture."""
-    return answer(maps.score_map, threshold, min_area_px, maps.classes)
+    return answer(maps.score_map, threshold, min_area_px, maps.classes, ng_from)
 
 
-def judge_score(score: float, threshold: float) -> str:
-    """The verdict that `answer` gives at any threshold to a picture of this score."""
+def judge_score(score: float, threshold: float, ng_from: float | None = None) -> Verdict:
+    """OK below `threshold`, NG from `ng_from` on, LOOK between; without `ng_from` there are two verdicts."""
+    level = round(score * LEVELS)
     # At 0 too, a region is what has a probability.
-    return "NG" if round(score * LEVELS) >= max(round(threshold * LEVELS), 1) else "OK"
+    if level < max(round(threshold * LEVELS), 1):
+        return "OK"
+    return "LOOK" if ng_from is not None and level < round(ng_from * LEVELS) else "NG"
 
 
 def to_prediction(judged: Answer, grades: Grades | None = None, mask: bool = True) -> dict:

@@ -1,7 +1,7 @@
 """What the scores and probabilities of the test pictures look like, as figures with a text for each."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from defectline.components.common.classes import LABELS
 from defectline.components.evaluate.metrics import Count, Roc, cost_of_escape, roc
 from defectline.components.evaluate.pixels import Bin, Pixels
+from defectline.components.evaluate.settings import Costs
 
 INCHES, DPI = (4.6, 3.3), 130
 GOOD, BAD, CHOSEN = "#2e6f9e", "#c0392b", "#222222"
@@ -36,20 +37,15 @@ class AtThreshold(NamedTuple):
     chosen: bool
 
 
-def at_thresholds(
-    counts: Sequence[Count], chosen: float, escape_cost: float, cost_of: Mapping[int, float] | None = None
-) -> list[AtThreshold]:
-    """Rows for round thresholds and for the chosen one, from low to high. `cost_of` has the cost of an escape
-    with a class, by its number, where it is not `escape_cost`; of several the highest counts."""
+def at_thresholds(counts: Sequence[Count], chosen: Sequence[float], costs: Costs) -> list[AtThreshold]:
+    """Rows for round thresholds and for the chosen ones, from low to high."""
     scores = _scores(counts)
     rows = []
-    for threshold in sorted({*TABLE, chosen}):
+    for threshold in sorted({*TABLE, *chosen}):
         escapes, overkills = int(np.sum(scores["NG"] < threshold)), int(np.sum(scores["OK"] >= threshold))
-        cost = escape_cost * escapes + overkills
-        if cost_of:
-            missed = [c for c in counts if c.label == "NG" and c.score < threshold]
-            cost = sum(cost_of_escape(c, escape_cost, cost_of) for c in missed) + overkills
-        rows.append(AtThreshold(threshold, escapes, overkills, cost, threshold == chosen))
+        missed = [c for c in counts if c.label == "NG" and c.score < threshold]
+        cost = sum(cost_of_escape(c, costs) for c in missed) + overkills
+        rows.append(AtThreshold(threshold, escapes, overkills, cost, threshold in chosen))
     return rows
 
 

@@ -23,6 +23,7 @@ from defectline.components.evaluate.scoring import Evaluated
 SHOWN = {
     "escape": 20,
     "overkill": 20,
+    "look": 20,
     "mislocalised": 10,
     "partly": 10,
     "fixed_escape": 20,
@@ -110,9 +111,11 @@ def kind_of(count: Count, champion: str = "") -> str:
     error = "escape" if count.label == "NG" else "overkill"
     if count.wrong:
         return error
+    if count.verdict == "LOOK":
+        return "look"
     if count.missed:
         return "mislocalised"
-    if champion not in ("", count.label):
+    if champion not in ("", count.label, "LOOK"):
         return f"fixed_{error}"
     return "partly" if sum(count.regions_hit) < sum(count.regions) else count.label
 
@@ -133,11 +136,16 @@ def explain(example: Example, bundle: Bundle) -> tuple[str, str]:
 
 def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     count, limit = example.counted, f"threshold {bundle.threshold:.3f}"
+    called = f"{'Defective' if count.label == 'NG' else 'Good'}, called {count.verdict}"
+    if bundle.ng_from is not None and count.verdict != "OK":
+        limit = f"threshold {bundle.ng_from:.3f} for NG"
     area, found = count.tp + count.fn, count.tp + count.fp
     graded = f" Grade {grade(count.verdict, found, bundle.grades)}." if bundle.grades else ""
     if not count.masked:
-        headline = "Escape: defective, called OK" if count.wrong else "Defective, called NG"
+        headline = "Escape: defective, called OK" if count.wrong else called
         return headline, f"Score {count.score:.3f}, {limit}. Where its defect is, no mask says.{graded}"
+    if count.verdict == "LOOK":
+        return called, f"Score {count.score:.3f}, below the {limit}.{graded}"
     if area and count.verdict == "OK":
         why = f"The defect of {area} px reached {example.peak:.3f} at most, below the {limit}."
         if example.peak >= bundle.threshold:
@@ -159,7 +167,7 @@ def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
         )
         return "Overkill: good, called NG", why + graded
     if not area:
-        return "Good, called OK", f"Score {count.score:.3f}, {limit}.{graded}"
+        return called, f"Score {count.score:.3f}, {limit}.{graded}"
     iou = count.tp / (area + count.fp)
     parts = f"{count.tp} of {area} px found, {count.fp} px too many: IoU {iou:.2f}."
     if not count.tp:
@@ -168,7 +176,7 @@ def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     if hit < of:
         which = "1 defect was missed" if of - hit == 1 else f"{of - hit} defects were missed"
         return f"Right verdict, but {which}", f"{hit} of {of} regions were found. {parts}{graded}"
-    return "Defective, called NG", f"Score {count.score:.3f}, {limit}. {parts}{graded}"
+    return called, f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 
 class Part(NamedTuple):

@@ -30,6 +30,7 @@ from defectline.components.evaluate.metrics import (
     grade_counts,
     summarize,
     summarize_classes,
+    to_look_at,
 )
 from defectline.components.evaluate.reporting.curves import at_thresholds, draw_curves
 from defectline.components.evaluate.reporting.examples import Example, css_colour, kind_of, render_example
@@ -55,6 +56,7 @@ FIXED = {
 SECTIONS = {
     "escape": "Escapes: defective parts called OK",
     "overkill": "Overkills: good parts called NG",
+    "look": "LOOK: parts that a person has to look at",
     "mislocalised": "Right verdict for the wrong place",
     "partly": "Right verdict, but a defect was missed",
 }
@@ -131,7 +133,7 @@ def render(report: Report) -> str:
             sections=[
                 (title, kinds[kind], numbers[kind])
                 for kind, title in SECTIONS.items()
-                if kind != "partly" or numbers[kind]
+                if kind not in ("partly", "look") or numbers[kind]
             ],
             fixed=[(title, kinds[kind], numbers[kind]) for kind, title in FIXED.items() if numbers[kind]],
             deciding=[
@@ -143,10 +145,10 @@ def render(report: Report) -> str:
             curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
             thresholds=at_thresholds(
                 counts,
-                bundle.threshold,
-                report.settings.escape_cost,
-                report.settings.costs_by_number(bundle.classes),
+                [level for level in (bundle.threshold, bundle.ng_from) if level is not None],
+                report.settings.costs(bundle.classes),
             ),
+            looks=len(to_look_at(counts)),
             sizes=_sizes(bundle.metrics["test"]),
             grades=grade_counts(counts, bundle.grades) if bundle.grades else None,
             history=data_uri(report.history),
@@ -233,8 +235,8 @@ def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | Non
 
 
 def _cost_of(count: Count, report: Report) -> float:
-    costs = report.settings.costs_by_number(report.bundle.classes)
-    return cost_of_escape(count, report.settings.escape_cost, costs) if count.label == "NG" else 1.0
+    costs = report.settings.costs(report.bundle.classes)
+    return cost_of_escape(count, costs) if count.label == "NG" else 1.0
 
 
 def _numbers(report: Report) -> Counter[str]:

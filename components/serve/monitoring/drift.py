@@ -33,6 +33,8 @@ FEATURES = ("brightness", "contrast")
 LEAST_FRAMES = 200
 """Fewer say nothing: with ten bins chance alone makes a PSI near 0.1."""
 LEAST_PICTURES = 20
+LIMIT = 0.25
+"""PSI above which frames are others than those that promises were made on."""
 MOST_BINS = 10
 PICTURES_A_BIN = 20
 """At least, where there are enough for two bins."""
@@ -111,6 +113,11 @@ class Drift(Collector):
             for feature, then, now in zip(FEATURES, self._then, counts, strict=True):
                 psi[feature] = stability(np.array(then.counts), now)
         return Shift(frames, psi, ng / frames if enough else math.nan)
+
+    def tripped(self) -> str:
+        """What drifted beyond LIMIT, in words; "" where nothing did, or too little is known."""
+        psi = self.shift().psi
+        return ", ".join(f"{of} drifted (PSI {value:.2f})" for of, value in psi.items() if value > LIMIT)
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, computed when Prometheus asks for them."""

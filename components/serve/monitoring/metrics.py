@@ -50,7 +50,7 @@ class Metrics:
         self.verdicts = Counter("verdicts", "Pictures judged.", ["verdict"], **shared)
         self.area = Histogram(
             "defect_area_ratio",
-            "Share of the picture that is defective, of pictures called NG.",
+            "Share of the picture that is defective, of pictures not called OK.",
             buckets=AREA_RATIO,
             **shared,
         )
@@ -61,6 +61,11 @@ class Metrics:
         self.ready = Gauge("ready", "1 where the model is ready for requests.", **shared)
         self.model = Gauge(
             "model_info", "1 for the version that serves.", ["name", "version", "precision"], **shared
+        )
+        self.guarantee = Gauge(
+            "guarantee",
+            "1 while a promised rate holds, 0 where nothing is promised or frames drifted.",
+            **shared,
         )
         self.switches = Counter(
             "model_switches", "Attempts to change to another version.", ["result"], **shared

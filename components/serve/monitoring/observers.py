@@ -47,12 +47,13 @@ class Observation(NamedTuple):
     @property
     def verdict(self) -> str:
         """By the model's own threshold, even where the caller gave another."""
-        return judge_score(self.prediction["score"], self.bundle.threshold)
+        return judge_score(self.prediction["score"], self.bundle.threshold, self.bundle.ng_from)
 
     def own_prediction(self) -> dict[str, Any]:
         """The answer at the model's own threshold, with mask and version."""
-        found = judge(self.maps, self.bundle.threshold, self.bundle.min_area_px)
-        return {**to_prediction(found, self.bundle.grades), "model_version": self.bundle.version}
+        bundle = self.bundle
+        found = judge(self.maps, bundle.threshold, bundle.min_area_px, bundle.ng_from)
+        return {**to_prediction(found, bundle.grades), "model_version": bundle.version}
 
 
 class Observers:

@@ -24,9 +24,9 @@ def server_metadata() -> Schema:
     return {"name": "defectline", "version": version("defectline"), "extensions": ["binary_tensor_data"]}
 
 
-def model_metadata(name: str, bundle: Bundle | None, engine: str) -> Schema:
+def model_metadata(name: str, bundle: Bundle | None, engine: str, drifted: str = "") -> Schema:
     """V2's description of the model's tensors, or of any model's; -1 stands for any number of pictures. Its
-    `properties` say what it learned from."""
+    `properties` say what it learned from and what it promises, which is off where frames have `drifted`."""
     absent = () if bundle is None else absent_outputs(bundle)
     return {
         "name": name,
@@ -38,8 +38,18 @@ def model_metadata(name: str, bundle: Bundle | None, engine: str) -> Schema:
             for output in OUTPUTS
             if output not in absent
         ],
-        "properties": {"supervision": bundle.supervision if bundle else ""},
+        "properties": {
+            "supervision": bundle.supervision if bundle else "",
+            "promises": " ".join(map(str, bundle.promises)) if bundle else "",
+            "guarantee": _guarantee(bundle, drifted) if bundle else "",
+        },
     }
+
+
+def _guarantee(bundle: Bundle, drifted: str) -> str:
+    if not any(promise.holds for promise in bundle.promises):
+        return "none: nothing is promised"
+    return f"off: {drifted}" if drifted else "on"
 
 
 def absent_outputs(bundle: Bundle) -> list[str]:

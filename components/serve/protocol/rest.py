@@ -172,8 +172,8 @@ class Endpoint:
     async def model_metadata(self, request: Request) -> Response:
         name = request.path_params["name"]
         loaded = self.model.check(name, request.path_params.get("version"))
-        bundle, engine = loaded.bundle, self.model.settings.engine
-        return Json(openapi.model_metadata(name, bundle, engine))
+        engine, drifted = self.model.settings.engine, loaded.drift.tripped()
+        return Json(openapi.model_metadata(name, loaded.bundle, engine, drifted))
 
     async def roi(self, request: Request) -> Response:
         """The region of interest as PNG; no content where the model has none."""

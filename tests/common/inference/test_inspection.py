@@ -371,3 +371,17 @@ def test_a_network_for_other_pictures_or_classes_is_refused(tmp_path, network, g
         Network(tmp_path / "model.xml", ImagingSettings(image_size=64))
     assert caught.value.got == got
     assert caught.value.expected.startswith(expected)
+
+
+@settings(deadline=None)
+@given(LEVEL_MAPS, AREAS, st.tuples(st.integers(1, LEVELS), st.integers(1, LEVELS)))
+def test_between_two_levels_a_person_looks(score_map, area, levels):
+    low, high = sorted(levels)
+    found = answer(score_map, low / LEVELS, area, ng_from=high / LEVELS)
+    below, above = (answer(score_map, level / LEVELS, area) for level in (low, high))
+    assert found.verdict == ("OK" if below.verdict == "OK" else "NG" if above.verdict == "NG" else "LOOK")
+    assert found.verdict == judge_score(found.score, low / LEVELS, high / LEVELS)
+    # What is drawn is what reached the level that the picture was called by.
+    drawn = above if found.verdict == "NG" else below
+    np.testing.assert_array_equal(found.mask, drawn.mask)
+    assert found.regions == drawn.regions

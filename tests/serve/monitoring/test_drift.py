@@ -1,6 +1,7 @@
 """Drift of the last frames against the training pictures, as Prometheus sees it."""
 
 import math
+import re
 import threading
 import time
 
@@ -141,6 +142,16 @@ def test_prometheus_reads_the_gauges():
     assert registry.get_sample_value("defectline_drift_psi", {"feature": "contrast"}) < 0.25
     assert registry.get_sample_value("defectline_defect_rate") == 0
     assert registry.get_sample_value("defectline_drift_frames") == 400
+
+
+def test_frames_that_look_otherwise_are_told_in_words():
+    drift = Drift(Statistics.of(_looks(200, 1)), 400)
+    for look in _looks(400, 3):
+        drift.see(look.brightness, look.contrast, "OK")
+    assert drift.tripped() == ""
+    for look in _looks(400, 4):
+        drift.see(min(look.brightness + 60, 255), look.contrast, "OK")
+    assert re.fullmatch(r"brightness drifted \(PSI \d+\.\d\d\)", drift.tripped())
 
 
 def test_several_threads_lose_no_frame():

@@ -1,0 +1,61 @@
+"""Seal what was judged: the bundle with its golden pictures, which every deployment must answer alike."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectline.components.common import checksums, layout
+from defectline.components.common.bundle import ROI, Bundle, Golden, seal_bundle
+from defectline.components.common.images.masks import encode_mask
+from defectline.components.common.images.reading import format_of
+from defectline.components.common.prediction import VERDICTS
+from defectline.components.evaluate.reporting.examples import Example
+
+GOLDEN_EACH = 2
+"""Golden pictures of each verdict."""
+
+
+def seal(
+    model: Path,
+    bundle: Path,
+    draft: Bundle,
+    shown: Sequence[Example],
+    settings_file: bytes,
+    roi: NDArray[np.uint8] | None,
+) -> Bundle:
+    """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings and
+    the region of interest, and seal it."""
+    shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
+    (bundle / "golden").mkdir()
+    if roi is not None:
+        (bundle / ROI).write_bytes(encode_mask(roi))
+    if settings_file:
+        (bundle / layout.CONFIG).write_bytes(settings_file)
+    # Verdicts far from a level stay what they are on every processor.
+    levels = [level for level in (draft.threshold, draft.ng_from) if level is not None]
+    steady = sorted(shown, key=lambda e: -min(abs(e.counted.score - level) for level in levels))
+    golden = []
+    for verdict in VERDICTS:
+        for index, item in enumerate([c for c in steady if c.counted.verdict == verdict][:GOLDEN_EACH]):
+            file = f"{verdict}-{index}{PurePosixPath(item.pair.image_key).suffix.lower()}"
+            mask = f"{verdict}-{index}.mask.png"
+            (bundle / "golden" / file).write_bytes(item.image)
+            (bundle / "golden" / mask).write_bytes(item.found)
+            golden.append(
+                Golden(
+                    file=file,
+                    content_type=_content_type(item.image),
+                    verdict=verdict,
+                    score=item.counted.score,
+                    mask_file=mask,
+                )
+            )
+    return seal_bundle(bundle, draft.model_copy(update={"golden": golden}))
+
+
+def _content_type(image: bytes) -> str:
+    return Image.MIME[format_of(image)]

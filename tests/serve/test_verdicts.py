@@ -1,0 +1,91 @@
+"""A model with two levels behind the endpoint: the third verdict, and what is promised while frames are the
+same."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+from endpoints import (
+    Running,
+    frame,
+    metric,
+    near_and_far,
+    plate,
+    post,
+    serving,
+    v1_body,
+    v2_body,
+    wait_for_metric,
+)
+from pictures import encode
+from tensors import by_name, from_grpc, from_tensors, infer
+
+from defectline.client import Client
+from defectline.client.overlay import COLOURS, draw_overlay
+from defectline.components.common import checksums
+from defectline.components.common.bundle import Promise, copy_served
+from defectline.components.common.images.reading import decode_image
+
+PROMISED = Promise(rate="escape", at_most=0.1, pictures=20, level=0.3, holds=True)
+
+
+@pytest.fixture(scope="module")
+def running(judged, tmp_path_factory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("levels") / "model"
+    copy_served(judged.folder, folder)
+    content = json.loads((folder / "bundle.json").read_text())
+    levels = {"threshold": judged.bundle.threshold - 0.1, "ng_from": judged.bundle.threshold + 0.1}
+    content |= {**levels, "promises": [PROMISED.model_dump()]}
+    (folder / "bundle.json").write_text(json.dumps(content))
+    checksums.seal(folder)
+    with serving(folder, tmp_path_factory.mktemp("log") / "log", "--drift_window", "200") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def unsure(judged) -> bytes:
+    """A picture whose score lies between the two levels."""
+    return near_and_far(judged)[0]
+
+
+def test_every_protocol_says_that_a_person_should_look(running, judged, unsure, tmp_path):
+    with Client(running.url, "plates") as client:
+        found = client.inspect(unsure)
+        assert [client.inspect(plate(label=label)).verdict for label in ("OK", "NG")] == ["OK", "NG"]
+        # A caller who brings a threshold has one level.
+        assert client.inspect(unsure, threshold=judged.bundle.threshold - 0.05).verdict == "NG"
+    assert found.verdict == "LOOK"
+    assert found.regions
+    v2 = requests.post(f"{running.url}/v2/models/plates/infer", json=v2_body(unsure), timeout=60).json()
+    over_grpc = from_tensors(from_grpc(infer(running.grpc, unsure)))
+    assert from_tensors(by_name(v2))["verdict"] == over_grpc["verdict"] == "LOOK"
+    assert metric(running.url, 'defectline_verdicts_total{verdict="LOOK"}') == 3
+    overlay = tmp_path / "look.png"
+    draw_overlay(unsure, found.model_dump(by_alias=True), overlay)
+    assert tuple(decode_image(overlay.read_bytes(), channels=3)[5, 0]) == COLOURS["LOOK"]
+
+
+def test_the_guarantee_is_off_while_frames_look_otherwise(running):
+    def properties() -> dict[str, str]:
+        return requests.get(f"{running.url}/v2/models/plates", timeout=60).json()["properties"]
+
+    def send(darker: int) -> None:
+        for start in range(0, 200, 50):
+            pictures = [encode(frame(number, darker)) for number in range(start, start + 50)]
+            assert post(f"{running.url}/v1/models/plates:predict", v1_body(*pictures)).status_code == 200
+
+    assert properties()["promises"] == str(PROMISED)
+    assert properties()["guarantee"] == "on"
+    assert metric(running.url, "defectline_guarantee") == 1
+    send(darker=60)
+    wait_for_metric(running.url, 'defectline_drift_psi{feature="brightness"}', 0.25)
+    assert metric(running.url, "defectline_guarantee") == 0
+    assert properties()["guarantee"].startswith("off: brightness drifted (PSI ")
+
+
+def test_a_model_that_promises_nothing_has_no_guarantee(served):
+    properties = requests.get(f"{served.url}/v2/models/plates", timeout=60).json()["properties"]
+    promised = "Promised: " in properties["promises"].replace("Not promised", "")
+    assert properties["guarantee"] == ("on" if promised else "none: nothing is promised")
+    assert metric(served.url, "defectline_guarantee") == promised
