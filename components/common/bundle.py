@@ -71,7 +71,8 @@ class Data(_Frozen):
 
 
 class Promise(_Frozen):
-    """The highest rate of wrong verdicts that is to be expected on parts like the validation pictures."""
+    """The highest rate of wrong verdicts that is to be expected on parts like the validation pictures: the
+    mean over all sets of so many of them."""
 
     rate: Literal["escape", "overkill"]
     of: str = ""
@@ -86,6 +87,9 @@ class Promise(_Frozen):
     too few for any."""
     holds: bool
     """Whether the bundle's threshold, or the second one where it has two, does."""
+    certain: float | None = None
+    """The rate that is not exceeded with a probability of 95 %, whichever parts the validation pictures are;
+    None where nothing can be promised."""
     parts_per_day: int = 0
     """Parts that the line makes a day; 0 where nobody said."""
 
@@ -95,6 +99,8 @@ class Promise(_Frozen):
         what = f"at most {100 * self.at_most:.3g} % of {parts} are called {called}"
         those = f"{self.pictures} {kind} validation pictures" + (f" with {self.of}" if self.of else "")
         if self.holds:
+            if self.certain is not None:
+                what += f" (with 95 % certainty at most {100 * self.certain:.3g} %)"
             return f"Promised: {what}, judged by {those}{self._a_day(kind)}."
         if not self.pictures:
             return f"Not promised that {what}: no validation picture has it."

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from defectline.components.common.bundle import Promise
 from defectline.components.common.classes import defect_mask
@@ -176,7 +177,7 @@ def highest_ok(bad: NDArray[np.int64], at_most: float) -> int | None:
     Conformal risk control (A. Angelopoulos and others, 2022, theorem 1): of N exchangeable parts of which k
     lie below a level, the next one does with a probability of at most (k + 1) / (N + 1).
     """
-    allowed = floor(at_most * (len(bad) + 1) + ROUNDING) - 1
+    allowed = _allowed(len(bad), at_most)
     if allowed < 0:
         return None
     return LEVELS if allowed >= len(bad) else int(np.sort(bad)[allowed])
@@ -185,10 +186,28 @@ def highest_ok(bad: NDArray[np.int64], at_most: float) -> int | None:
 def lowest_ng(good: NDArray[np.int64], at_most: float) -> int | None:
     """The lowest level from which on a threshold rejects at most a share of `at_most` of good parts; the rest
     as in `highest_ok`."""
-    allowed = floor(at_most * (len(good) + 1) + ROUNDING) - 1
+    allowed = _allowed(len(good), at_most)
     if allowed < 0:
         return None
     return 0 if allowed >= len(good) else int(np.sort(good)[::-1][allowed]) + 1
+
+
+def _allowed(pictures: int, at_most: float) -> int:
+    """How many of so many pictures may be called wrong; -1 where that is too few to promise anything."""
+    return floor(at_most * (pictures + 1) + ROUNDING) - 1
+
+
+def certain_rate(pictures: int, at_most: float) -> float | None:
+    """The rate that is exceeded with a probability of 5 % at most where `at_most` is promised on so many
+    pictures; None where it cannot be.
+
+    The share of all parts below the k-th lowest of N scores has the distribution Beta(k, N - k + 1), whatever
+    that of the scores is (S. Wilks, Determination of sample sizes for setting tolerance limits, 1941).
+    """
+    allowed = _allowed(pictures, at_most)
+    if allowed < 0:
+        return None
+    return 1.0 if allowed >= pictures else float(beta.ppf(0.95, allowed + 1, pictures - allowed))
 
 
 class _Limit(NamedTuple):
@@ -217,6 +236,7 @@ class _Limit(NamedTuple):
             pictures=len(self.scores),
             level=None if level is None else min(level, LEVELS) / LEVELS,
             holds=kept,
+            certain=certain_rate(len(self.scores), self.at_most),
             parts_per_day=parts_per_day,
         )
 

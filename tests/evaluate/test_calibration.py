@@ -17,6 +17,7 @@ from defectline.components.evaluate.calibration import (
     ONLY_GOOD,
     Calibrator,
     OperatingPoint,
+    certain_rate,
     highest_ok,
     lowest_ng,
 )
@@ -221,11 +222,12 @@ def test_what_is_promised_holds_in_a_thousand_factories(count: int, at_most: flo
     """Each calibrates with other parts, and then makes many more: on average no more of those are wrong."""
     random = np.random.default_rng([count, int(100 * at_most)])
     escapes, overkills, promised = [], [], 0
+    certain = certain_rate(count, at_most)
     for _ in range(1000):
         defective = np.clip(random.normal(700, 200, count + 1000), 0, LEVELS).astype(np.int64)
         good = np.clip(random.gamma(1.5, 120, count + 1000), 0, LEVELS).astype(np.int64)
         ok_below, ng_from = highest_ok(defective[:count], at_most), lowest_ng(good[:count], at_most)
-        assert (ok_below is None) == (ng_from is None) == (at_most < 1 / (count + 1))
+        assert (ok_below is None) == (ng_from is None) == (certain is None) == (at_most < 1 / (count + 1))
         if ok_below is None or ng_from is None:
             continue
         promised += 1
@@ -235,6 +237,9 @@ def test_what_is_promised_holds_in_a_thousand_factories(count: int, at_most: flo
         # The mean of 1,000 factories is known to a few thousandths.
         assert np.mean(escapes) <= at_most + 0.005
         assert np.mean(overkills) <= at_most + 0.005
+        # With the certainty that is stated: of 1,000 draws, 5 % give or take three standard deviations.
+        assert np.mean(np.array(escapes) > certain + 0.02) <= 0.05 + 0.021
+        assert np.mean(np.array(overkills) > certain + 0.02) <= 0.05 + 0.021
         # And not by promising next to nothing.
         assert np.mean(escapes) >= at_most - 1 / (count + 1) - 0.02
 
@@ -267,9 +272,10 @@ def test_of_the_thresholds_that_keep_both_promises_the_cheapest_is_taken():
     assert [promise.holds for promise in point.promises] == [True, True]
     said = [str(promise) for promise in point.promises]
     assert said == [
-        "Promised: at most 16.7 % of defective parts are called OK, judged by 11 defective validation "
-        "pictures.",
-        "Promised: at most 8.33 % of good parts are called NG, judged by 11 good validation pictures.",
+        "Promised: at most 16.7 % of defective parts are called OK (with 95 % certainty at most 36.4 %), "
+        "judged by 11 defective validation pictures.",
+        "Promised: at most 8.33 % of good parts are called NG (with 95 % certainty at most 23.8 %), "
+        "judged by 11 good validation pictures.",
     ]
 
 
@@ -347,8 +353,8 @@ def test_a_class_may_be_promised_more():
     assert (strict.threshold, strict.ng_from) == (0.5, 0.701)
     said = [str(promise) for promise in strict.promises]
     assert said[1] == (
-        "Promised: at most 10 % of parts with dent are called OK, judged by 9 defective validation pictures "
-        "with dent."
+        "Promised: at most 10 % of parts with dent are called OK (with 95 % certainty at most 28.3 %), "
+        "judged by 9 defective validation pictures with dent."
     )
     assert said[2].endswith("of parts with crack are called OK: no validation picture has it.")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.classes import DEFAULT_CLASSES, GOOD, IGNORE, defect_mask
+from defectline.components.common.classes import DEFAULT_CLASSES, GOOD, IGNORE, LABELS, defect_mask
 from defectline.components.common.images.colours import colour_of, encode_classes
 from defectline.components.common.images.drawing import contours, picture_uri
 from defectline.components.common.images.reading import decode_image
@@ -25,16 +25,21 @@ SHOWN = {
     "overkill": 20,
     "look": 20,
     "mislocalised": 10,
-    "partly": 10,
+    "partly": 20,
     "fixed_escape": 20,
     "fixed_overkill": 20,
-    "NG": 8,
-    "OK": 8,
+    "NG": 100,
+    "OK": 100,
 }
 """Pictures of each kind at most: the worst of what went wrong, what the champion alone gets wrong, any of the
 rest."""
-LARGEST_PX = 448
+LEAST_SHOWN = 8
+HELD_BYTES = 50_000_000
+"""Of pictures of a kind, beyond LEAST_SHOWN of them: the files of large frames would fill the memory."""
+LARGEST_PX = 960
 """Pictures with a longer side are shrunken to this, so that the page stays small."""
+LARGEST_RIGHT_PX = 448
+"""The same where all went right, which are many."""
 QUALITY = 80
 """Of WebP. Enough to see a scratch."""
 BEYOND = 9
@@ -100,6 +105,8 @@ class ExampleCollector:
         )
         kept.sort(key=lambda example: _order(example.counted, example.pair))
         del kept[SHOWN[kind] :]
+        while len(kept) > LEAST_SHOWN and sum(len(example.image) for example in kept) > HELD_BYTES:
+            kept.pop()
 
     @property
     def examples(self) -> list[Example]:
@@ -215,7 +222,8 @@ class RenderedExample(NamedTuple):
 def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | None = None) -> RenderedExample:
     """Draw and describe an example, of whose picture only what `roi`, (H, W) of its size, marks counted."""
     image = decode_image(example.image, channels=3)
-    if (scale := LARGEST_PX / max(image.shape)) < 1:
+    right = kind_of(example.counted, example.champion) in LABELS
+    if (scale := (LARGEST_RIGHT_PX if right else LARGEST_PX) / max(image.shape)) < 1:
         image = np.asarray(
             cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
         )

@@ -142,6 +142,7 @@ def render(report: Report) -> str:
             ],
             scores=[[round(c.score, 4), int(c.label == "NG"), _cost_of(c, report)] for c in counts],
             right=kinds["NG"] + kinds["OK"],
+            others=numbers["NG"] + numbers["OK"],
             curves=[(curve, data_uri(curve.png)) for curve in draw_curves(*report.scored, bundle.threshold)],
             thresholds=at_thresholds(
                 counts,

@@ -23,7 +23,9 @@ from reports import (
 from defectline.components.common.classes import IGNORE
 from defectline.components.common.images.roi import ignore_outside
 from defectline.components.common.inference.inspection import Grades
+from defectline.components.evaluate.reporting import examples
 from defectline.components.evaluate.reporting.examples import (
+    LEAST_SHOWN,
     SHOWN,
     ExampleCollector,
     explain,
@@ -71,7 +73,7 @@ def test_the_collector_keeps_the_worst_of_what_went_wrong_and_any_of_the_rest():
     for level in (300, 100, 200):
         collector.add(evaluate_picture(make_picture(f"NG/{level}", DEFECT, box(40, 60, 10, 30, level))))
         collector.add(evaluate_picture(make_picture(f"OK/{level}", NONE, box(5, 5, 9, 9, 600 + level))))
-    for number in range(20):
+    for number in range(SHOWN["OK"] + 5):
         collector.add(evaluate_picture(make_picture(f"OK/clean-{number:02}", NONE, box(5, 5, 2, 2, 300))))
     assert [c.pair.id for c in collector.kinds["escape"]] == ["NG/100", "NG/200", "NG/300"]
     assert [c.pair.id for c in collector.kinds["overkill"]] == ["OK/300", "OK/200", "OK/100"]
@@ -131,19 +133,19 @@ def test_what_does_not_count_is_outlined_within_the_region_alone(inside: bool, i
 
 
 def test_large_pictures_are_shrunken_and_thin_defects_survive_it():
-    """A scratch of one pixel in 2048 must still be outlined at 448."""
+    """A scratch of one pixel in 2048 must still be outlined at 960."""
     truth = np.zeros((2048, 2048), np.uint8)
     truth[1001, 300:1500] = 1
     shown = render_example(
         collect(make_picture("NG/thin", truth, truth.astype(np.uint16) * 300)), report_bundle()
     )
-    assert (shown.width, shown.height) == (448, 448)
+    assert (shown.width, shown.height) == (960, 960)
     picture = Image.open(io.BytesIO(base64.b64decode(shown.picture.partition(",")[2])))
-    assert picture.size == (448, 448)
+    assert picture.size == (960, 960)
     left, top, right, bottom = _bounds(shown.truth)
-    assert left == pytest.approx(300 / 2048 * 448, abs=3)
-    assert right == pytest.approx(1500 / 2048 * 448, abs=3)
-    assert top < 1001 / 2048 * 448 < bottom
+    assert left == pytest.approx(300 / 2048 * 960, abs=3)
+    assert right == pytest.approx(1500 / 2048 * 960, abs=3)
+    assert top < 1001 / 2048 * 960 < bottom
 
 
 def test_a_large_test_split_shows_and_keeps_pictures_of_both_labels(tmp_path):
@@ -153,4 +155,16 @@ def test_a_large_test_split_shows_and_keeps_pictures_of_both_labels(tmp_path):
     page, _, deciding = big.report.read_text().partition("<h2>What decided the threshold</h2>")
     assert deciding.count("<article") == 4
     assert deciding.index("OK/") < deciding.index("NG/")
-    assert page.count("<h3>Good, called OK") == page.count("<h3>Defective, called NG") == 8
+    assert page.count("<h3>Good, called OK") == page.count("<h3>Defective, called NG") == 20
+
+
+def test_of_large_frames_fewer_are_kept(monkeypatch):
+    monkeypatch.setattr(examples, "HELD_BYTES", 12_000)
+    collector = ExampleCollector()
+    for number in range(30):
+        evaluated = evaluate_picture(make_picture(f"OK/{number:02}", NONE, box(5, 5, 2, 2, 300)))
+        collector.add(evaluated._replace(image=bytes(1000)))
+    assert len(collector.kinds["OK"]) == 12
+    monkeypatch.setattr(examples, "HELD_BYTES", 1)
+    collector.add(evaluated)
+    assert len(collector.kinds["OK"]) == LEAST_SHOWN

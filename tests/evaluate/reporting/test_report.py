@@ -47,7 +47,7 @@ def test_verdict_rules_comparison_and_faults_come_first_and_in_this_order(page):
         "Escapes: defective parts called OK (2)",
         "Overkills: good parts called NG (2)",
         "Right verdict for the wrong place (1)",
-        "Some of the others (7)",
+        "The others (7)",
         "Curves",
         "Other thresholds",
         "Defects by size",
@@ -223,7 +223,9 @@ def test_the_page_fits_the_screen(browser, page, tmp_path, width):
     images = tab.evaluate("[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])")
     assert len(images) == 5
     assert all(complete and natural > 0 and shown >= 300 for complete, natural, shown in images)
-    drawn = tab.evaluate("[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width)")
+    drawn = tab.evaluate(
+        "[...document.querySelectorAll('.pictures svg')].map(s => s.getBoundingClientRect().width)"
+    )
     assert len(drawn) == 3 * len(PICTURES)
     assert min(drawn) >= 80
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
@@ -272,6 +274,29 @@ def test_another_threshold_is_tried_with_a_slider(browser, page, tmp_path):
         assert said.text_content().startswith(f"{told} defective parts escape")
         assert tab.locator("#at").text_content() == f"{float(level):.3f}"
     assert said.text_content().endswith("0 of 6 good parts are rejected: cost 9.0")
+    tab.close()
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_picture_is_large_on_a_click_and_larger_on_another(browser, page, tmp_path, width):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto(file.as_uri())
+    tab.locator("article", has_text="NG/elsewhere").locator("svg").nth(1).click()
+    large = tab.locator("#large svg")
+    assert large.bounding_box()["width"] > 0.9 * width
+    assert tab.locator("#caption").text_content().startswith("NG/elsewhere, Truth (solid green)")
+    large.click(position={"x": 100, "y": 100})
+    assert large.bounding_box()["width"] > 2.5 * width
+    large.click()
+    assert large.bounding_box()["width"] < 1.1 * width
+    tab.keyboard.press("Escape")
+    assert not large.is_visible()
+    tab.locator(".pictures svg").first.press("Enter")
+    assert large.is_visible()
+    tab.get_by_role("button", name="Close").click()
+    assert not large.is_visible()
     tab.close()
 
 
