@@ -145,6 +145,8 @@ class Bundle(_Frozen):
     """What to know where both had to be chosen on pictures of one label."""
     promises: tuple[Promise, ...] = ()
     """What can be promised at the threshold; empty in older bundles."""
+    validation_scores: dict[Literal["OK", "NG"], tuple[float, ...]] = {}
+    """Scores of validation pictures by their label, in rising order, evenly thinned where they are many."""
     grades: Grades | None = None
     """None where parts are not graded."""
     metrics: dict[str, dict[str, float | int | None]]

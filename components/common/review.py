@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Verdict = Literal["OK", "NG"]
+Reason = Literal["near_level", "near_threshold", "random"]
+"""Why a frame was kept; `near_threshold` is what earlier versions wrote."""
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of a format → how its files are called here."""
 
@@ -25,7 +27,9 @@ class Frame(BaseModel):
     version: str
     taken: str
     """ISO 8601, UTC."""
-    reason: Literal["near_threshold", "random"]
+    reason: Reason
+    worth: float = 0.0
+    """What looking at it teaches, compared with other frames of its reason; from 0 to 1."""
     threshold: float
     picture: str
     """Name of its file."""

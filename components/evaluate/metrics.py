@@ -2,7 +2,7 @@
 from the histograms of `pixels.Pixels`."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from defectline.components.evaluate.settings import Costs
 
 SIZES = {"small": 64, "medium": 256, "large": None}
 """Classes of true regions, each below this many pixels."""
+SPREAD = 200
+"""Scores of a label that say how they lie."""
 DRAWS = 2000
 """Of the bootstrap."""
 
@@ -185,6 +187,17 @@ def summarize(counts: Sequence[Count], pixels: Pixels | None) -> Metrics:
         "ng": len(bad),
         "ok": len(good),
         **({} if all(c.masked for c in bad) else {"ng_masked": sum(c.masked for c in bad)}),
+    }
+
+
+def spread_scores(counts: Sequence[Count]) -> dict[Literal["OK", "NG"], tuple[float, ...]]:
+    """Scores by label, in rising order, at most SPREAD of each."""
+    labels: tuple[Literal["OK", "NG"], ...] = ("OK", "NG")
+    scores = {label: sorted(c.score for c in counts if c.label == label) for label in labels}
+    return {
+        label: tuple(found[round(at)] for at in np.linspace(0, len(found) - 1, min(len(found), SPREAD)))
+        for label, found in scores.items()
+        if found
     }
 
 

@@ -50,6 +50,7 @@ from defectline.components.evaluate.metrics import (
     grade_counts,
     intervals,
     roc,
+    spread_scores,
     summarize,
     summarize_classes,
 )
@@ -159,6 +160,7 @@ def evaluate(
             min_area_px=point.min_area_px,
             calibration_note=point.note,
             promises=point.promises,
+            validation_scores=spread_scores(validated.counts),
             grades=chosen.grades,
             metrics=metrics,
             data=Data(

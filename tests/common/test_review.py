@@ -11,7 +11,7 @@ FRAME = Frame(
     model="plates",
     version="v20260102-030405-abcdef",
     taken="2026-01-02T03:04:05+00:00",
-    reason="near_threshold",
+    reason="near_level",
     threshold=0.5,
     picture="0.png",
     prediction={"verdict": "NG", "score": 0.51},
@@ -32,5 +32,9 @@ def test_frames_and_decisions_are_read_as_they_were_written():
     assert Frame.model_validate_json(FRAME.model_dump_json()) == FRAME
     decision = Decision(verdict="NG", decided="2026-01-02T03:04:05+00:00", exported=("s3://plates",))
     assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    # What earlier versions kept.
+    older = FRAME.model_dump() | {"reason": "near_threshold"}
+    del older["worth"]
+    assert Frame.model_validate(older).reason == "near_threshold"
     with pytest.raises(ValidationError):
         Decision(verdict="MAYBE", decided="")

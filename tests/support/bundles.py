@@ -1,6 +1,7 @@
 """A tiny sealed bundle, for tests that need one but no network that computes."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,30 @@ def put_champion(store: Storage) -> ChampionRecord:
     champion = ChampionRecord(version="v20250101-000000-former", run="zero")
     store.write("models/defects/current.json", champion.model_dump_json().encode())
     return champion
+
+
+def levels(
+    threshold: float = 0.5,
+    good: Sequence[float] = (),
+    bad: Sequence[float] = (),
+    ng_from: float | None = None,
+) -> Bundle:
+    """What a bundle says of verdicts, without its files; `good` and `bad` are validation pictures' scores."""
+    scores = {label: tuple(sorted(some)) for label, some in (("OK", good), ("NG", bad)) if some}
+    return Bundle(
+        version="v1",
+        name="plates",
+        created="",
+        imaging=ImagingSettings(image_size=SIZE),
+        threshold=threshold,
+        ng_from=ng_from,
+        min_area_px=4,
+        validation_scores=scores,
+        metrics={},
+        data=Data(snapshot="snapshots/tiny", fingerprint="", pairs={}),
+        training={},
+        golden=[],
+    )
 
 
 def make_bundle(folder: Path, name: str = "defects", seed: int = 0) -> Bundle:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bundles import levels
 from networks import LIMITS, draw, write_model, write_source
 from pictures import encode
 from PIL import Image
@@ -118,7 +119,7 @@ def review_frame(factory: Factory, seed: int) -> str:
     said = to_prediction(answer((mask > 0).astype(np.uint16) * 550, 0.5, 4))
     prediction = {**said, "model_version": factory.versions[-1], "latency_ms": 1.0}
     reviewer = Reviewer(factory.store, NAME, ReviewSettings())
-    assert reviewer.offer(picture, said["score"], 0.5, lambda: prediction)
+    assert reviewer.offer(picture, said["score"], levels(), lambda: prediction)
     assert reviewer.close(60)
     accept(factory.store, NAME, frame_id(picture), "NG", None)
     export(factory.store, NAME, FolderStorage(factory.source), print)

@@ -100,7 +100,7 @@ def test_a_pod_as_it_was_deployed_keeps_frames_with_the_rights_that_are_document
         process.wait()
     [item] = list_frames(world.store, NAME, pytest.fail)
     assert item.frame.version == judged.bundle.version
-    assert item.frame.reason == "near_threshold"
+    assert item.frame.reason == "near_level"
     # Nothing else is open to these keys.
     for key, value in given.items():
         monkeypatch.setenv(key, value)

@@ -1,6 +1,8 @@
-"""Keeps some frames for people to look at: those near the threshold, and a random share of all.
+"""Keeps some frames for people to look at: those in doubt, and a random share of all.
 
-One thread writes them to the store; an answer never waits for it. What does not fit is dropped and counted.
+One thread writes them to the store; an answer never waits for it. What does not fit is dropped and counted. A
+day has so many places: a frame that teaches more takes that of one that teaches less, unless a person has
+decided about it.
 """
 
 import logging
@@ -11,16 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter
+from pydantic import ValidationError
 
+from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.images.reading import format_of
 from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
-from defectline.components.common.review import SUFFIXES, Frame, frame_id
+from defectline.components.common.review import SUFFIXES, Frame, Reason, frame_id
 from defectline.components.common.storage import Storage
 from defectline.components.serve.monitoring.observers import Observation
+from defectline.components.serve.monitoring.places import Kept, Places, worth
 from defectline.components.serve.settings import ReviewSettings
 
 MOST_WAITING = 64
@@ -33,7 +38,7 @@ WRITTEN = Counter("defectline_review_written", "Frames that were kept for review
 FAILED = Counter("defectline_review_failed", "Frames that could not be written to the store.")
 DROPPED = Counter(
     "defectline_review_dropped",
-    "Frames that were not kept: too many were waiting, the day's number was reached, or the server ended.",
+    "Frames that were not kept: too many were waiting, the day's places were taken, or the server ended.",
     ["reason"],
 )
 DROPS = ("queue_full", "day_full", "stopped")
@@ -46,7 +51,8 @@ class _Waiting(NamedTuple):
     picture: bytes
     threshold: float
     prediction: Mapping[str, Any]
-    reason: Literal["near_threshold", "random"]
+    reason: Reason
+    worth: float
     taken: datetime
 
 
@@ -69,7 +75,8 @@ class Reviewer:
         self._closed = False
         # Only the thread uses these.
         self._known: set[str] = set()
-        self._day, self._today = "", 0
+        self._day, self._places = "", Places(self._settings.review_per_day)
+        self._evicts = True
         self._listed_whole, self._listed = False, -math.inf
         self._logged = -math.inf
         # A daemon, so that a store that hangs does not keep the process.
@@ -78,21 +85,26 @@ class Reviewer:
 
     def observe(self, observation: Observation) -> None:
         """Offer an answered picture, with what the model says by its own threshold."""
-        score = observation.prediction["score"]
-        self.offer(observation.picture, score, observation.bundle.threshold, observation.own_prediction)
+        score, bundle = observation.prediction["score"], observation.bundle
+        self.offer(observation.picture, score, bundle, observation.own_prediction)
 
     def offer(
-        self, picture: bytes, score: float, threshold: float, predict: Callable[[], Mapping[str, Any]]
+        self, picture: bytes, score: float, bundle: Bundle, predict: Callable[[], Mapping[str, Any]]
     ) -> bool:
         """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
 
         `picture` is the file as it was sent. `predict` is called only for a frame that is kept. It returns
-        what the endpoint answers at `threshold`, with `model_version` and `mask_png`, and is not changed.
+        what the endpoint answers by the levels of the `bundle`, with `model_version` and `mask_png`, and is
+        not changed.
         """
-        reason = self._reason(score, threshold)
-        if reason is None:
-            return False
-        waiting = _Waiting(picture, threshold, predict(), reason, datetime.now(UTC))
+        reason: Reason = "near_level"
+        value = worth(score, bundle, self._settings.review_margin)
+        if value is None:
+            # Of frames that were chosen by chance, chance keeps some.
+            reason, value = "random", random.random()
+            if random.random() >= self._settings.review_share:
+                return False
+        waiting = _Waiting(picture, bundle.threshold, predict(), reason, value, datetime.now(UTC))
         with self._wake:
             if self._closed:
                 return _drop("stopped")
@@ -103,12 +115,6 @@ class Reviewer:
             self._bytes += len(picture)
             self._wake.notify()
         return True
-
-    def _reason(self, score: float, threshold: float) -> Literal["near_threshold", "random"] | None:
-        # Scores and thresholds are thousandths, whose differences are not: 0.6 − 0.5 > 0.1.
-        if round(abs(score - threshold), 6) <= self._settings.review_margin:
-            return "near_threshold"
-        return "random" if random.random() < self._settings.review_share else None
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Write what is waiting, for at most `timeout_s`; whether all was tried. The rest is dropped."""
@@ -144,7 +150,8 @@ class Reviewer:
         self._list(key.date)
         if key.id in self._known:
             return
-        if self._today >= self._settings.review_per_day:
+        kept = Kept(waiting.reason, waiting.prediction["verdict"], waiting.worth)
+        if not self._make_room(key.date, kept):
             _drop("day_full")
             return
         suffix = SUFFIXES[format_of(waiting.picture)]
@@ -154,6 +161,7 @@ class Reviewer:
             version=waiting.prediction["model_version"],
             taken=waiting.taken.isoformat(timespec="milliseconds"),
             reason=waiting.reason,
+            worth=round(waiting.worth, 6),
             threshold=waiting.threshold,
             picture=f"{key.id}.{suffix}",
             prediction=dict(waiting.prediction),
@@ -165,8 +173,46 @@ class Reviewer:
             pass  # another replica was sent the same picture
         else:
             WRITTEN.inc()
-            self._today += 1
         self._known.add(key.id)
+        self._places.kept[key.id] = kept
+
+    def _make_room(self, day: str, frame: Kept) -> bool:
+        """Whether the day has a place for the frame, if need be that of one of less worth, which goes."""
+        while (id := self._places.make_room(frame)) is not None:
+            if not id:
+                return True
+            if not self._evicts or not self._remove(FrameKey(self._model, day, id)):
+                return False
+        return False
+
+    def _remove(self, key: FrameKey) -> bool:
+        """Remove a frame that nobody has decided about; whether it may be. A decided one stays."""
+        kept = self._places.kept
+        if self._store.exists(key.decision):
+            kept[key.id] = kept[key.id]._replace(decided=True)
+            return True
+        try:
+            found = self._read(key)
+            # Without its JSON a frame is none, so a reader sees it whole or not at all.
+            for name in (key.frame, found and key.folder + found.picture):
+                if name:
+                    self._store.delete(name)
+        except KeyError:
+            log.debug("%s was removed by another replica", key.frame)
+        except DefectlineError as error:
+            # A store where it may only write: then the first frames of a day have its places.
+            self._evicts = False
+            self._warn(error)
+            return False
+        del kept[key.id]
+        return True
+
+    def _read(self, key: FrameKey) -> Frame | None:
+        """None for one that is damaged, or of a later version."""
+        try:
+            return Frame.model_validate_json(self._store.read(key.frame))
+        except ValidationError:
+            return None
 
     def _list(self, day: str) -> None:
         """Read what the store has: all of it once, then the frames of today now and then."""
@@ -174,11 +220,11 @@ class Reviewer:
         if day == self._day and now - self._listed < LIST_EVERY_S:
             return
         if day != self._day:
-            self._day, self._today = day, 0
+            self._day, self._places = day, Places(self._settings.review_per_day)
         self._listed = now
         prefix = review_prefix(self._model, day if self._listed_whole else "")
         try:
-            listed = [found.key for found in self._store.list(prefix)]
+            listed = {found.key for found in self._store.list(prefix)}
         except DefectlineError as error:
             # A folder without frames yet is not an error, and any other shows when a frame is written.
             log.debug("the store cannot be listed: %s", error)
@@ -186,7 +232,24 @@ class Reviewer:
         self._listed_whole = True
         keys = [key for key in map(parse_frame_key, listed) if key]
         self._known.update(key.id for key in keys)
-        self._today = sum(key.date == day for key in keys)
+        today = {key.id: key for key in keys if key.date == day}
+        decided = {id for id, key in today.items() if key.decision in listed}
+        old = self._places.kept
+        kept = {id: old.get(id) or self._look_up(key) for id, key in today.items()}
+        self._places.kept = {
+            id: one._replace(decided=one.decided or id in decided) for id, one in kept.items()
+        }
+
+    def _look_up(self, key: FrameKey) -> Kept:
+        """A frame that another replica wrote, or this one before it was started again."""
+        try:
+            found = self._read(key)
+        except (KeyError, DefectlineError):
+            found = None
+        # What cannot be read has a place, and is left to people.
+        if found is None:
+            return Kept("near_level", "OK", 1.0, decided=True)
+        return Kept(found.reason, found.prediction["verdict"], found.worth)
 
     def _warn(self, error: Exception) -> None:
         """One line now and then: a store that is away would fill the log."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import levels
 from commands import contents, defectline
 from networks import SIZE, Judged, draw, judge_model
 from pictures import encode
@@ -62,7 +63,7 @@ def counted():
 
 
 def _offer(reviewer: Reviewer, picture: bytes, score: float) -> bool:
-    return reviewer.offer(picture, score, 0.5, lambda: _prediction(score))
+    return reviewer.offer(picture, score, levels(), lambda: _prediction(score))
 
 
 def _keep(store: Storage, *frames: tuple[bytes, float], settings: ReviewSettings = ALL) -> None:
@@ -97,7 +98,7 @@ def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
         assert (frame.model, frame.version, frame.reason, frame.threshold) == (
             "plates",
             "v1",
-            "near_threshold",
+            "near_level",
             0.5,
         )
         assert key.date == frame.taken[:10]
@@ -105,31 +106,30 @@ def test_a_frame_lies_beside_what_was_said_of_it(tmp_path, counted):
     assert counted() == {"written": 5}
 
 
-def test_near_the_threshold_includes_the_margin_and_others_come_by_chance(tmp_path):
-    store, scores = FolderStorage(tmp_path), [0.39, 0.4, 0.5, 0.6, 0.61, 0.0]
+def test_frames_in_doubt_are_kept_and_others_come_by_chance(tmp_path):
+    store, scores = FolderStorage(tmp_path), [0.01, 0.3, 0.5, 0.6, 0.99, 0.0]
     frames = [(_frame(n), score) for n, score in enumerate(scores)]
-    _keep(store, *frames, settings=ReviewSettings(review_margin=0.1, review_share=0))
-    kept = [frame_id(picture) for picture, score in frames if 0.4 <= score <= 0.6]
-    assert sorted(_ids(store)) == sorted(kept)
+    _keep(store, *frames, settings=NONE)
+    doubted = [frame_id(picture) for picture, score in frames if 0.3 <= score <= 0.6]
+    assert sorted(_ids(store)) == sorted(doubted)
 
-    _keep(store, *frames, settings=ReviewSettings(review_margin=0, review_share=1))
-    reasons = {
-        item.frame.id: item.frame.reason for item in list_frames(store, "plates", print) if item.frame.id
-    }
+    _keep(store, *frames, settings=ALL)
+    reasons = {item.frame.id: item.frame.reason for item in list_frames(store, "plates", print)}
     assert [reasons[frame_id(picture)] for picture, _ in frames] == [
         "random",
-        *["near_threshold"] * 3,
+        *["near_level"] * 3,
         "random",
         "random",
     ]
 
 
 def test_a_random_share_is_a_share(tmp_path):
-    reviewer = Reviewer(FolderStorage(tmp_path), "plates", ReviewSettings(review_margin=0, review_share=0.1))
+    settings = ReviewSettings(review_share=0.1, review_per_day=10_000)
+    reviewer = Reviewer(FolderStorage(tmp_path), "plates", settings)
     # Identical pictures are written once: only the choice is looked at.
-    chosen = [reviewer._reason(0.9, 0.5) for _ in range(4000)].count("random")
-    assert reviewer.close(60)
-    assert 300 < chosen < 500
+    chosen = sum(reviewer.offer(_frame(1), 0.001, levels(), dict) for _ in range(600))
+    reviewer.close(0)
+    assert 25 < chosen < 110
 
 
 def test_the_same_picture_is_written_once_by_this_server_and_the_next(tmp_path, counted):
@@ -144,13 +144,47 @@ def test_the_same_picture_is_written_once_by_this_server_and_the_next(tmp_path, 
     assert counted() == {"written": 1}
 
 
+LIMITED = ReviewSettings(review_share=0, review_per_day=3)
+
+
 def test_a_day_has_a_limit_that_servers_share(tmp_path, counted):
     store = FolderStorage(tmp_path)
-    limited = ReviewSettings(review_share=1, review_per_day=3)
-    _keep(store, *[(_frame(n), 0.5) for n in range(2)], settings=limited)
-    _keep(store, *[(_frame(n), 0.5) for n in range(10, 14)], settings=limited)
+    _keep(store, *[(_frame(n), 0.5) for n in range(2)], settings=LIMITED)
+    _keep(store, *[(_frame(n), 0.5) for n in range(10, 14)], settings=LIMITED)
     assert len(_ids(store)) == 3
     assert counted() == {"written": 3, "day_full": 3}
+
+
+def test_the_best_frames_of_a_day_have_its_places_not_the_first(tmp_path, counted):
+    """Of a server that is started again between, and of people who decide meanwhile."""
+    store, scores = FolderStorage(tmp_path), [0.51, 0.35, 0.4, 0.45, 0.31, 0.48]
+    frames = [(_frame(n), score) for n, score in enumerate(scores)]
+    _keep(store, *frames[:3], settings=LIMITED)
+    accept(store, "plates", frame_id(frames[0][0]), "NG")
+    _keep(store, *frames[3:], settings=LIMITED)
+    assert {item.frame.prediction["score"] for item in list_frames(store, "plates", pytest.fail)} == {
+        0.45,
+        0.48,
+        0.51,
+    }
+    assert counted() == {"written": 5, "day_full": 1}
+    # Nothing is left of those that went: three frames and one decision.
+    assert len([name for name in contents(tmp_path) if not name.endswith(".lock")]) == 7
+
+
+class WriteOnly(FolderStorage):
+    """A folder in which nothing may be removed."""
+
+    def delete(self, key: str) -> None:
+        raise StoreError(f"{key} cannot be removed.", got="403", expected="rights", fix="Ask for them.")
+
+
+def test_where_nothing_may_be_removed_the_first_frames_keep_their_places(tmp_path, counted, caplog):
+    frames = [(_frame(n), score) for n, score in enumerate([0.3, 0.35, 0.4, 0.45, 0.48])]
+    _keep(WriteOnly(tmp_path), *frames, settings=LIMITED)
+    assert sorted(_ids(FolderStorage(tmp_path))) == sorted(frame_id(picture) for picture, _ in frames[:3])
+    assert counted() == {"written": 3, "day_full": 2}
+    assert caplog.text.count("cannot be removed") == 1
 
 
 class GatedFolder(FolderStorage):
@@ -438,7 +472,7 @@ def _line(judged: Judged, store: Storage, *frames: bytes) -> None:
     for frame in frames:
         found = answer(network.score_map(frame), bundle.threshold, bundle.min_area_px)
         prediction = {**to_prediction(found), "model_version": bundle.version}
-        reviewer.offer(frame, found.score, bundle.threshold, lambda said=prediction: said)
+        reviewer.offer(frame, found.score, bundle, lambda said=prediction: said)
     assert reviewer.close(60)
 
 

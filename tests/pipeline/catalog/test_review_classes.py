@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import levels
 from kinds import CLASSES, snapshot_of_kinds, write_kinds
 from pictures import encode, noise
 
@@ -31,7 +32,7 @@ def kept(tmp_path) -> FolderStorage:
         score_map[top : top + 6, 10:22], likely[top : top + 6, 10:22, number] = 900, 0.9
     found = to_prediction(answer(score_map, 0.5, 4, of_output(CLASSES, likely, SIZE, SIZE)))
     reviewer = Reviewer(store, "plates", ReviewSettings(review_share=1))
-    reviewer.offer(PICTURE, 0.9, 0.5, lambda: {**found, "model_version": "v1", "latency_ms": 1.0})
+    reviewer.offer(PICTURE, 0.9, levels(), lambda: {**found, "model_version": "v1", "latency_ms": 1.0})
     assert reviewer.close(60)
     return store
 

@@ -39,7 +39,7 @@ def test_a_frame_is_kept_with_what_the_model_itself_says(judged, model, tmp_path
         assert running.lines("ended")
     (item,) = list_frames(open_storage(store), "plates", pytest.fail)
     assert item.frame.id == frame_id(near)
-    assert item.frame.reason == "near_threshold"
+    assert item.frame.reason == "near_level"
     assert item.frame.threshold == judged.bundle.threshold
     assert item.frame.prediction == {**graded(judged, near), "model_version": judged.bundle.version}
     assert answered["predictions"][0]["defect_area_px"] != item.frame.prediction["defect_area_px"]

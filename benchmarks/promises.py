@@ -1,0 +1,108 @@
+"""Do promised rates hold on parts that the threshold was not chosen on?
+
+    python benchmarks/promises.py BUNDLE --store store --max-escape 0.05 --max-overkill 0.1
+
+The pictures that a sealed bundle was not trained on, validation and test, are split by groups in two halves,
+again and again: one half chooses the levels, on the other verdicts are counted.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from defectline.components.common.bundle import bundle_roi, read_bundle
+from defectline.components.common.classes import defect_mask
+from defectline.components.common.inference.inspection import LEVELS, Network, judge_score
+from defectline.components.common.legend import Names
+from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
+from defectline.components.common.storage import open_storage
+from defectline.components.evaluate.calibration import AREAS_PX, Calibrator, certain_rate
+
+
+def see_all(bundle_folder: Path, store: str) -> tuple[Calibrator, list[Pair]]:
+    """Every picture that the bundle was not trained on, scored."""
+    bundle, storage = read_bundle(bundle_folder), open_storage(store)
+    pairs = [
+        pair
+        for pair in read_pairs(storage, bundle.data.snapshot)
+        if pair.accepted and pair.split in ("validation", "test")
+    ]
+    taken = read_snapshot(storage, bundle.data.snapshot)
+    names = Names.of(storage, taken, pairs)
+    network = Network(
+        bundle_folder / bundle.network,
+        bundle.imaging,
+        classes=bundle.classes,
+        roi=bundle_roi(bundle_folder),
+    )
+    calibrator = Calibrator(taken.classes)
+    for pair, image, mask in read_files(storage, pairs):
+        score_map = network.score_map(image)
+        known = pair.label == "NG" and pair.masked
+        truth = names.truth(mask, score_map.shape, pair) if known else None
+        calibrator.see(pair.label, score_map, truth=truth if known and defect_mask(truth).any() else None)
+    return calibrator, pairs
+
+
+def part_of(whole: Calibrator, chosen: np.ndarray) -> Calibrator:
+    part = Calibrator(whole.classes)
+    for index in np.flatnonzero(chosen).tolist():
+        part.labels.append(whole.labels[index])
+        part.scores.append(whole.scores[index])
+        part.costs.append(whole.costs[index])
+        part.kinds.append(whole.kinds[index])
+    return part
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--max-escape", type=float, default=0.05)
+    parser.add_argument("--max-overkill", type=float, default=0.1)
+    parser.add_argument("--draws", type=int, default=1000)
+    options = parser.parse_args()
+    whole, pairs = see_all(options.bundle, options.store)
+    labels = np.array(whole.labels)
+    groups = np.unique([pair.group or pair.id for pair in pairs], return_inverse=True)[1]
+    random = np.random.default_rng(0)
+    kinds: dict[str, list[float]] = {"escape": [], "overkill": [], "look": []}
+    certain: dict[str, list[bool]] = {"escape": [], "overkill": []}
+    promised = bands = 0
+    for _ in range(options.draws):
+        half = random.permutation(groups.max() + 1) < (groups.max() + 1) // 2
+        chosen = half[groups]
+        point = part_of(whole, chosen).calibrate(3.0, options.max_overkill, options.max_escape, "LOOK")
+        if not all(promise.holds for promise in point.promises):
+            continue
+        promised += 1
+        bands += point.ng_from is not None
+        column = AREAS_PX.index(point.min_area_px)
+        scores = np.array(whole.scores)[~chosen, column] / LEVELS
+        verdicts = np.array([judge_score(score, point.threshold, point.ng_from) for score in scores])
+        bad = labels[~chosen]
+        found = {"escape": np.mean(verdicts[bad] == "OK"), "overkill": np.mean(verdicts[~bad] == "NG")}
+        for rate, at_most in (("escape", options.max_escape), ("overkill", options.max_overkill)):
+            kinds[rate].append(float(found[rate]))
+            those = int(labels[chosen].sum() if rate == "escape" else (~labels[chosen]).sum())
+            certain[rate].append(bool(found[rate] <= (certain_rate(those, at_most) or 1.0)))
+        kinds["look"].append(float(np.mean(verdicts == "LOOK")))
+    print(
+        f"{labels.sum()} defective and {(~labels).sum()} good pictures in {groups.max() + 1} groups; "
+        f"{promised} of {options.draws} halves could promise both, {bands} of them with LOOK"
+    )
+    if not promised:
+        return
+    for rate, at_most in (("escape", options.max_escape), ("overkill", options.max_overkill)):
+        values = np.array(kinds[rate])
+        print(
+            f"{rate}: promised {at_most:.3f}, mean {values.mean():.3f}, 95 % of splits up to "
+            f"{np.quantile(values, 0.95):.3f}; within the promise in {np.mean(values <= at_most):.3f} of "
+            f"splits, within the rate of 95 % certainty in {np.mean(certain[rate]):.3f}"
+        )
+    print(f"LOOK: {np.mean(kinds['look']):.3f} of the pictures on average")
+
+
+if __name__ == "__main__":
+    main()
