@@ -86,6 +86,7 @@ lock: setup  ## compile requirements/*.txt from pyproject.toml
 	  --output-file requirements/$$part.txt || exit 1; done
 	echo kfp | $(COMPILE) - --no-deps --constraint requirements/dev.txt --output-file requirements/kfp.txt
 	echo 'mlflow>=3.17,<4' | $(COMPILE) - --output-file requirements/mlflow-server.txt
+	echo 'tritonclient[grpc,http]' | $(COMPILE) - --output-file requirements/triton-client.txt
 	echo 'setuptools>=77' | $(COMPILE) - --no-deps --constraint requirements/dev.txt \
 	  --output-file requirements/build.txt
 

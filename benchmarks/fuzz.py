@@ -249,7 +249,12 @@ class Caller:
             assert case.may_pass, said
             return "200"
         assert 400 <= response.status_code < 500, said
-        error = response.json()["error"]
+        error = response.json()
+        if isinstance(error["error"], dict):
+            error = error["error"]
+        else:
+            # V2 has the message there.
+            error["message"] = error.pop("error")
         assert set(error) == {"code", "message", "request_id"}, said
         assert "Traceback" not in error["message"], said
         return str(response.status_code)

@@ -17,6 +17,7 @@ from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 AREAS = "class_areas_px"
+NAME_BYTES = 240
 COLUMNS = ("image", *(name for name in Prediction.model_fields if name not in ("mask_png", AREAS)), "error")
 """Of a table. Where the model tells several classes apart there are further columns, the area of each."""
 AS_CSV: dict[str, Any] = {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
@@ -153,7 +154,8 @@ def overlay_names(images: Iterable[Path]) -> dict[Path, str]:
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for image in images:
-        base = f"{image.absolute().parent.name}-{image.stem}"
+        # With room for a number and the suffix: a name has 255 bytes at most.
+        base = os.fsdecode(os.fsencode(f"{image.absolute().parent.name}-{image.stem}")[:NAME_BYTES])
         number, name = 1, f"{base}.png"
         while name.lower() in taken:
             number += 1

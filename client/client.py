@@ -324,10 +324,10 @@ def _params(mask: bool, threshold: float | None, request_id: str) -> dict[str, s
 def _message(body: bytes) -> str:
     """The message of an error's body, in one short line."""
     try:
-        message = json.loads(body)["error"]
-        if isinstance(message, dict):
-            request = f" (request {message['request_id']})" if message.get("request_id") else ""
-            message = f"{message['message']}{request}"
+        content = json.loads(body)
+        told = content["error"] if isinstance(content["error"], dict) else content
+        request = f" (request {told['request_id']})" if told.get("request_id") else ""
+        message = f"{told.get('message', content['error'])}{request}"
     except (ValueError, KeyError, TypeError):
         message = body.decode(errors="replace")
     return " ".join(str(message).split())[:300] or "an empty answer"
@@ -336,6 +336,7 @@ def _message(body: bytes) -> str:
 def _code(body: bytes) -> str:
     """Of an error; empty where the answer is not the endpoint's own."""
     try:
-        return str(json.loads(body)["error"]["code"])
+        content = json.loads(body)
+        return str(content["code"] if isinstance(content["error"], str) else content["error"]["code"])
     except (ValueError, KeyError, TypeError):
         return ""

@@ -20,6 +20,7 @@ from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.protocol import grpc as grpc_service
 from defectline.components.serve.protocol import rest
 from defectline.components.serve.protocol.body import Limits
+from defectline.components.serve.protocol.connection import Connection
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
 from defectline.components.serve.settings import ServeSettings
@@ -64,6 +65,7 @@ def main() -> None:
         Limits(settings.body_bytes),
         lambda _: lifespan(model, reviewer, arguments),
         not arguments.no_page,
+        arguments.cors,
     )
     server = Server(
         app,  # type: ignore[arg-type]
@@ -76,6 +78,7 @@ def main() -> None:
         ssl_certfile=arguments.ssl_certfile,
         ssl_keyfile=arguments.ssl_keyfile,
     )
+    server.config.http = Connection
     # The HTTP server raises the signal that stopped it once more after its end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -144,6 +147,13 @@ def _arguments() -> argparse.Namespace:
     )
     source.add_argument("--store", help="serve this store's champion of --model_name instead")
     parser.add_argument("--alias", action="append", default=[], help="another name of the model; repeatable")
+    parser.add_argument(
+        "--cors",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="let pages from this origin ask; repeatable",
+    )
     parser.add_argument("--no_page", action="store_true", help="no page for people at /")
     parser.add_argument("--review", metavar="STORE", help="keep frames for review in this store")
     for name, field in ServeSettings.model_fields.items():

@@ -13,13 +13,11 @@ class ReviewSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     review_margin: float = Field(default=0.02, ge=0, le=1)
-    """keep frames to which at most this share of the validation images with their verdict is as near to the
-    threshold"""
+    """keep frames where at most this share of the validation images with their verdict was as doubtful"""
     review_share: float = Field(default=0.005, ge=0, le=1)
     """share of the other frames that is kept, chosen by chance"""
     review_per_day: int = Field(default=200, ge=1, le=100_000)
-    """most frames of one day in the store, the best of it; replicas that write at once may exceed it a
-    little"""
+    """most frames of a day in the store, its best; replicas that write at once may exceed it a little"""
 
 
 class ServeSettings(ReviewSettings):

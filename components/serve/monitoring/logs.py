@@ -5,6 +5,7 @@ They contain no pictures, masks, headers or query strings, which may be secret.
 
 import json
 import logging
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -49,6 +50,15 @@ def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: A
     LOG.log(level, event, extra={"fields": fields}, exc_info=exc_info)
 
 
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def trace_id_of(traceparent: str | None) -> str:
+    """The id of the caller's trace in a header of W3C's Trace Context; "" where there is none."""
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    return found.group(1) if found else ""
+
+
 @dataclass
 class Trace:
     """What the log says of one request: filled on its way, written once at its end."""
@@ -58,6 +68,8 @@ class Trace:
     """Method and path without its query, or the method's name over gRPC."""
     protocol: str = "none"
     begun: float = field(default_factory=time.perf_counter)
+    trace_id: str = ""
+    """Of the caller, whose traces can be joined with the log by it."""
     code: str = ""
     """Of the error, if it ended with one."""
     version: str = ""
@@ -76,6 +88,7 @@ class Trace:
             metrics.latency.labels(self.protocol).observe(seconds)
         fields: dict[str, Any] = {
             "request_id": self.request_id,
+            "trace_id": self.trace_id,
             "call": self.call,
             "protocol": self.protocol,
             "status": status,

@@ -39,7 +39,7 @@ class Body:
         self._request, self._limits = request, limits
         self._budget, self._own = budget, 0
         self._chunks: list[bytes] = []
-        self._ended = False
+        self._ended = self._asked = False
 
     async def read(self) -> bytes:
         """The whole body, which counts in the budget until `release`. Raises ApiError where it is too large,
@@ -75,8 +75,11 @@ class Body:
         self._own = 0
 
     async def discard(self) -> None:
-        """Read what is left and drop it, for at most DISCARD_S."""
+        """Read what is left and drop it, for at most DISCARD_S; not from a sender that waits to be asked."""
         self.release()
+        waits = self._request.headers.get("expect", "").lower() == "100-continue"
+        if waits and not self._asked:
+            return
         try:
             async with asyncio.timeout(DISCARD_S):
                 while not self._ended:
@@ -85,6 +88,7 @@ class Body:
             return  # The answer is sent all the same.
 
     async def _next(self) -> bytes:
+        self._asked = True
         message = await self._request.receive()
         if message["type"] == "http.disconnect":
             self._ended = True

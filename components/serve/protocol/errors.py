@@ -1,6 +1,7 @@
-"""Errors of the API: the same JSON for every protocol and status.
+"""Errors of the API: the same JSON for every status.
 
     {"error": {"code": "too_large", "message": "…", "request_id": "…"}}
+    {"error": "…", "code": "too_large", "request_id": "…"}               V2, which has a string there
 
 A message never contains the text of an exception, which could show a stranger the inside of this program.
 """
@@ -52,7 +53,9 @@ class ApiError(Exception):
         return RETRY_AFTER_S if self.http == 503 else None
 
 
-def body(code: str, message: str, request_id: str) -> dict[str, dict[str, str]]:
+def body(code: str, message: str, request_id: str, v2: bool = False) -> dict[str, str | dict[str, str]]:
+    if v2:
+        return {"error": message, "code": code, "request_id": request_id}
     return {"error": {"code": code, "message": message, "request_id": request_id}}
 
 

@@ -1,19 +1,23 @@
 """The endpoint over gRPC: inference.GRPCInferenceService, as V2 defines it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from grpc.aio import ServicerContext
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from defectline.components.serve.model import DefectModel
-from defectline.components.serve.monitoring.logs import Trace, log
+from defectline.components.serve.monitoring.logs import Trace, log, trace_id_of
 from defectline.components.serve.protocol import errors, openapi, requests, responses
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
 
 SERVICE = "inference.GRPCInferenceService"
+WATCH_S = 0.5
+"""How often the state of those who watch is looked at."""
 ENVELOPE_BYTES = 65536
 """For what a message has in addition to the picture."""
 
@@ -53,6 +57,7 @@ class Service:
             given = dict(context.invocation_metadata() or ())
             trace = Trace(requests.new_request_id(_text(given.get("x-request-id"))), name, "grpc")
             trace.received_bytes = len(data)
+            trace.trace_id = trace_id_of(_text(given.get("traceparent")))
             status = "CANCELLED"
             try:
                 answer = await call(requests.parse_grpc(kind, data), trace)
@@ -105,6 +110,33 @@ class Service:
         return responses.to_grpc(parsed, response)
 
 
+class Health(health_pb2_grpc.HealthServicer):
+    """grpc.health.v1: what Kubernetes' probes and load balancers ask."""
+
+    def __init__(self, model: DefectModel):
+        self.model = model
+
+    async def Check(self, request: Any, context: ServicerContext) -> Any:
+        if request.service not in ("", SERVICE):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service here but {SERVICE}.")
+        return self._status()
+
+    async def Watch(self, request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        last = None
+        while True:
+            now = self._status()
+            if request.service not in ("", SERVICE):
+                now = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            if now != last:
+                yield now
+            last = now
+            await asyncio.sleep(WATCH_S)
+
+    def _status(self) -> Any:
+        kinds = health_pb2.HealthCheckResponse
+        return kinds(status=kinds.NOT_SERVING if self.model.not_ready_reason() else kinds.SERVING)
+
+
 def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Server:
     """A server for all interfaces, not yet started; messages of more than `body_bytes` are refused by gRPC
     itself, with RESOURCE_EXHAUSTED."""
@@ -114,9 +146,12 @@ def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Serv
         ("grpc.max_send_message_length", -1),
         # Two servers on one port would share its requests between them.
         ("grpc.so_reuseport", 0),
+        # Clients behind balancers ping every second or so; gRPC would hang up on them as too many.
+        ("grpc.http2.max_ping_strikes", 0),
     ]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((Service(model).handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(Health(model), server)
     server.add_insecure_port(f"[::]:{port}")
     return server
 

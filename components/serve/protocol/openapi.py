@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ERROR_CODES
+from defectline.components.serve.protocol.pixels import SHAPES
 from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
 from defectline.components.serve.protocol.responses import DATATYPES
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 PICTURES = ("image/png", "image/jpeg", "image/bmp", "image/tiff", "image/webp", "application/octet-stream")
+
+ALIVE = {"status": "alive"}
 
 
 def server_metadata() -> Schema:
@@ -100,7 +103,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
                     _ref("V2Response"),
                 )
             },
-            "/": _people() if page else _get("Whether the process runs", "live", {"status": "alive"}),
+            "/": _people() if page else _get("Whether the process runs", "live", ALIVE),
             "/v2/health/live": _get("Whether the process runs", "live_v2", {"live": True}),
             "/v2/health/ready": _get(
                 "Whether the model is ready for requests", "ready", {"ready": True}, 503
@@ -188,7 +191,13 @@ def _schemas() -> Schema:
     shared["Prediction"]["required"].remove("regions")
     return {
         **shared,
-        "Error": _object({"error": error}, more=False),
+        "Error": {
+            "description": "In V2 `error` is the message, as its clients expect.",
+            "oneOf": [
+                _object({"error": error}, more=False),
+                _object({"error": text, "code": {"enum": list(ERROR_CODES)}, "request_id": id_}, more=False),
+            ],
+        },
         "V1Request": _object(
             {
                 "instances": _array(_object({"image": _object({"b64": base64})}), 1, MAX_PICTURES),
@@ -208,9 +217,13 @@ def _schemas() -> Schema:
                     _object(
                         {
                             "name": {"const": "image"},
-                            "datatype": {"const": "BYTES"},
+                            "datatype": {"enum": ["BYTES", "UINT8"]},
                             "shape": {**_array({"type": "integer", "minimum": 1}, 1)},
-                            "data": _array(base64, 1, MAX_PICTURES),
+                            "data": {
+                                "description": "Encoded pictures (BYTES), or the pixels of decoded ones "
+                                f"(UINT8, {SHAPES})",
+                                "anyOf": [_array(base64, 1, MAX_PICTURES), {"type": "array"}],
+                            },
                             "parameters": _object({"binary_data_size": whole}, "binary_data_size"),
                         },
                         "data",
@@ -297,15 +310,11 @@ def _get(
 
 
 def _people() -> Schema:
-    page = {"description": "the page", "content": {"text/html": {"schema": {"type": "string"}}}}
-    return {
-        "get": {
-            "summary": "A page on which people inspect pictures",
-            "operationId": "page",
-            "parameters": [],
-            "responses": {"200": page},
-        }
-    }
+    alive = _get(
+        "A page on which people inspect pictures; to others, whether the process runs", "page", ALIVE
+    )
+    alive["get"]["responses"]["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
+    return alive
 
 
 def _region(name: Schema) -> Schema:

@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common.images.reading import open_header
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ApiError
+from defectline.components.serve.protocol.pixels import pictures_of_pixels
 from defectline.components.serve.sdk import messages
 
 MAX_PICTURES = 64
@@ -55,6 +57,11 @@ class Parameters(BaseModel):
     )
 
 
+DOUBLE_PARAM, UINT64_PARAM, FIXED64 = 4, 5, 1
+"""Numbers of fields of InferParameter, and how a double is written."""
+IGNORED = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "headers")
+"""Parameters that V2's clients send by themselves, for servers that queue by them. The answer says that they
+were ignored."""
 EXPECTED = {
     "mask": "png or none",
     "regions": "true or false",
@@ -77,6 +84,8 @@ class InferenceRequest(NamedTuple):
     parameters: Parameters
     outputs: list[Output] | None = None
     """V2: the requested ones, in this order; None for all."""
+    ignored: Sequence[str] = ()
+    """V2: parameters that were sent and mean nothing here."""
     binary: bool = False
     """V2: outputs are sent as bytes after the JSON, or in raw_output_contents."""
 
@@ -186,6 +195,7 @@ def read_v2(
         text, rest = body[: int(json_length)], body[int(json_length) :]
     content = _json_object(text, V2_BODY)
     given = dict(_object(content.get("parameters"), "parameters"))
+    ignored = tuple(name for name in IGNORED if given.pop(name, None) is not None)
     binary = _flag(given.pop("binary_data_output", False), "binary_data_output")
     outputs = None
     if content.get("outputs") is not None:
@@ -195,26 +205,31 @@ def read_v2(
         raise _wrong_body(V2_BODY)
     tensor = inputs[0]
     size = _object(tensor.get("parameters"), "parameters of the input").get("binary_data_size")
-    elements: list[Any]
+    elements: list[Any] | bytes
     if size is None:
         if rest:
             raise ApiError(
                 "invalid_request", f"{len(rest)} bytes follow the JSON, but no input has a binary_data_size."
             )
-        elements = _flat(_list(tensor.get("data"), "data"))
+        elements = _list(tensor.get("data"), "data")
     else:
         if type(size) is not int or size != len(rest):
             raise ApiError(
                 "invalid_request", f"binary_data_size is not the {len(rest)} bytes that follow the JSON."
             )
-        elements = _unpack(rest)
+        elements = rest
     pictures = _tensor(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), elements)
     request_id = content.get("id")
     if request_id is not None and not (isinstance(request_id, str) and REQUEST_ID.fullmatch(request_id)):
         raise ApiError("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
     return (
         InferenceRequest(
-            "v2_json" if size is None else "v2_binary", pictures, parameters_of(query, given), outputs, binary
+            "v2_json" if size is None else "v2_binary",
+            pictures,
+            parameters_of(query, given),
+            outputs,
+            ignored,
+            binary,
         ),
         request_id,
     )
@@ -236,26 +251,45 @@ def read_grpc(request: messages.ModelInferRequest) -> tuple[InferenceRequest, st
     raw = list(request.raw_input_contents)
     if len(raw) > 1 or (raw and tensor.HasField("contents")):
         raise ApiError("invalid_request", "The data come twice. Send contents or raw_input_contents.")
-    elements: list[Any] = _unpack(raw[0]) if raw else list(tensor.contents.bytes_contents)
+    plain = list(tensor.contents.bytes_contents or tensor.contents.uint_contents)
+    elements: list[Any] | bytes = raw[0] if raw else plain
     pictures = _tensor(tensor.name, tensor.datatype, list(tensor.shape), elements)
     given = {key: _parameter(value) for key, value in request.parameters.items()}
+    ignored = tuple(name for name in IGNORED if given.pop(name, None) is not None)
     outputs = [_named(output.name, bool(raw)) for output in request.outputs] or None
     if request.id and not REQUEST_ID.fullmatch(request.id):
         raise ApiError("invalid_request", f"The id cannot be used. Expected {EXPECTED['request_id']}.")
-    return InferenceRequest("grpc", pictures, parameters_of(given), outputs, bool(raw)), request.id or None
+    parsed = InferenceRequest("grpc", pictures, parameters_of(given), outputs, ignored, bool(raw))
+    return parsed, request.id or None
 
 
 def _parameter(value: messages.InferParameter) -> Any:
-    kind = value.WhichOneof("parameter_choice")
-    return getattr(value, kind) if kind else ""
+    if kind := value.WhichOneof("parameter_choice"):
+        return getattr(value, kind)
+    # Kinds that Triton's clients have and the messages of KServe's SDK have not.
+    for field in UnknownFieldSet(value):
+        if field.field_number == DOUBLE_PARAM and field.wire_type == FIXED64:
+            return struct.unpack("<d", struct.pack("<Q", field.data))[0]
+        if field.field_number == UINT64_PARAM:
+            return field.data
+    return ""
 
 
-def _tensor(name: Any, datatype: Any, shape: Any, elements: list[Any]) -> list[bytes]:
-    """The pictures of the input tensor."""
-    if name != INPUT or datatype != "BYTES":
-        raise ApiError("invalid_request", f"Expected one input, {INPUT}, of datatype BYTES.")
+def _tensor(name: Any, datatype: Any, shape: Any, data: list[Any] | bytes) -> list[bytes]:
+    """The pictures of the input tensor; `data` are its elements, or the bytes that it comes in."""
+    if name != INPUT or datatype not in ("BYTES", "UINT8"):
+        raise ApiError(
+            "invalid_request",
+            f"Expected one input, {INPUT}: BYTES with encoded pictures, or UINT8 with the pixels of decoded "
+            "ones.",
+        )
     if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
         raise ApiError("invalid_request", "The shape is not a list of sizes.")
+    if datatype == "UINT8":
+        if len(shape) == 4 and shape[0] > MAX_PICTURES:
+            raise _too_many()
+        return pictures_of_pixels(shape, data)
+    elements = _unpack(data) if isinstance(data, bytes) else _flat(data)
     _check_count(len(elements), V2_BODY)
     if not shape or math.prod(shape) != len(elements):
         raise ApiError(
@@ -339,9 +373,13 @@ def _list(value: Any, name: str) -> list[Any]:
 def _picture(text: Any, expected: str) -> bytes:
     try:
         if isinstance(text, str) and text.startswith("data:"):
-            raise ApiError("invalid_request", "A picture is a data URL. Send only what follows its comma.")
-        # Encoders of mail and shells break lines.
-        return base64.b64decode("".join(text.split()), validate=True)
+            head, _, text = text.partition(",")
+            if not head.endswith(";base64"):
+                raise ApiError("invalid_request", "A picture is a data URL without base64.")
+        # Encoders of mail and shells break lines; those of the web write two letters otherwise, and leave the
+        # padding out.
+        plain = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (AttributeError, TypeError, ValueError, binascii.Error):
         raise ApiError("invalid_request", f"A picture is not valid base64. Expected {expected}.") from None
 

@@ -160,6 +160,7 @@ def to_v2(request: InferenceRequest, response: InferenceResponse) -> tuple[bytes
             "model_version": response.model_version,
             "id": response.request_id,
             "outputs": outputs,
+            **({"parameters": {"ignored": ", ".join(request.ignored)}} if request.ignored else {}),
         }
     )
     return b"".join([text, *binary]), len(text) if binary else None
@@ -170,6 +171,8 @@ def to_grpc(request: InferenceRequest, response: InferenceResponse) -> messages.
     message = messages.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.request_id
     )
+    if request.ignored:
+        message.parameters["ignored"].string_param = ", ".join(request.ignored)
     for tensor in _tensors(request, response):
         output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=[len(tensor.values)])
         if request.binary:

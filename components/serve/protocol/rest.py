@@ -1,19 +1,20 @@
 """The endpoint over HTTP: V1, V2, the legacy body, health, metrics and their description."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from defectline.components.serve.model import DefectModel
-from defectline.components.serve.monitoring.logs import Trace, log
+from defectline.components.serve.monitoring.logs import Trace, log, trace_id_of
 from defectline.components.serve.protocol import errors, openapi, requests, responses
 from defectline.components.serve.protocol.body import Body, BodyBudget, Limits
 from defectline.components.serve.protocol.errors import ApiError
@@ -40,6 +41,7 @@ class RequestMiddleware:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         call = f"{scope['method']} {scope['path'][:PATH_CHARACTERS]}"
         trace = scope["trace"] = Trace(requests.new_request_id(headers.get(b"x-request-id")), call)
+        trace.trace_id = trace_id_of(headers.get(b"traceparent"))
         status = 0
 
         async def sending(message: Message) -> None:
@@ -184,7 +186,10 @@ class Endpoint:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(self.model.metrics.registry), headers={"content-type": content_type})
 
-    async def page(self, _: Request) -> Response:
+    async def page(self, request: Request) -> Response:
+        """For browsers; KServe's clients ask here as well whether the server is alive, with V1."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return await self.live(request)
         return Response(self._page.html, headers=self._page.headers)
 
     async def openapi(self, _: Request) -> Response:
@@ -195,9 +200,14 @@ class Endpoint:
 
 
 def make_app(
-    model: DefectModel, limits: Limits, lifespan: Lifespan | None = None, page: bool = True
+    model: DefectModel,
+    limits: Limits,
+    lifespan: Lifespan | None = None,
+    page: bool = True,
+    origins: Sequence[str] = (),
 ) -> ASGIApp:
-    """The ASGI app; at / with the page for people, or with the status alone."""
+    """The ASGI app; at / with the page for people, or with the status alone. Scripts of pages from `origins`
+    may ask it, "*" for any."""
     endpoint = Endpoint(model, limits, page)
     of_model = "/v2/models/{name}"
     of_version = of_model + "/versions/{version}"
@@ -230,6 +240,14 @@ def make_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", "x-request-id", JSON_LENGTH],
+            expose_headers=["x-request-id", "retry-after", JSON_LENGTH],
+        )
     return RequestMiddleware(app, model)
 
 
@@ -238,7 +256,8 @@ def _error(
 ) -> Response:
     trace = request.scope["trace"]
     trace.code = code
-    return Json(errors.body(code, message, trace.request_id), status, headers)
+    v2 = request.url.path == "/v2" or request.url.path.startswith("/v2/")
+    return Json(errors.body(code, message, trace.request_id, v2), status, headers)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

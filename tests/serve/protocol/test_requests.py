@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -36,11 +37,21 @@ def test_pictures_of_one_request_count_together():
     assert refused.value.http == 413
 
 
-def test_base64_may_be_wrapped_but_is_no_data_url():
-    wrapped = base64.encodebytes(bytes(100)).decode()
+def test_base64_as_shells_browsers_and_the_web_write_it():
+    picture = bytes(range(200, 256)) + b"\xff\xfe"
+    plain, wrapped = base64.b64encode(picture).decode(), base64.encodebytes(picture).decode()
+    safe = base64.urlsafe_b64encode(picture).decode()
     assert "\n" in wrapped
-    assert read_v1(json.dumps({"image": wrapped}).encode(), {}).pictures == [bytes(100)]
-    wrong = {"data:image/png;base64,AAAA": "data URL", "A*AA": "not valid base64", 7: "not valid base64"}
+    assert "_" in safe
+    assert safe.endswith("=")
+    for text in (plain, wrapped, safe, safe.rstrip("="), f"data:image/png;base64,{plain}"):
+        assert read_v1(json.dumps({"image": text}).encode(), {}).pictures == [picture], text
+    wrong = {
+        "data:image/png,%89PNG": "data URL without base64",
+        "A*AA": "not valid base64",
+        "AAAAA": "not valid base64",
+        7: "not valid base64",
+    }
     for text, says in wrong.items():
         with pytest.raises(ApiError, match=says):
             read_v1(json.dumps({"image": text}).encode(), {})
@@ -51,8 +62,11 @@ def test_too_many_pictures():
     with pytest.raises(ApiError) as refused:
         read_v1(body, {})
     assert refused.value.http == 413
+    size = {"binary_data_size": 400}
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [100], "parameters": size}
+    body = json.dumps({"inputs": [tensor]}).encode()
     with pytest.raises(ApiError) as refused:
-        read_v2(b'{"inputs": [{"parameters": {"binary_data_size": 400}}]}' + bytes(400), "55", {})
+        read_v2(body + bytes(400), str(len(body)), {})
     assert refused.value.http == 413
 
 
@@ -61,6 +75,24 @@ def test_the_body_wins_over_the_query():
         b'{"image": "AAAA", "parameters": {"threshold": 0.7}}', {"threshold": "0.2", "mask": "none"}
     )
     assert (asked.parameters.threshold, asked.parameters.mask) == (0.7, "none")
+
+
+def test_what_clients_send_for_other_servers_is_ignored_and_told():
+    sent = {"priority": 1, "timeout": 5000, "sequence_id": 7, "threshold": 0.5}
+    asked, _ = read_v2(json.dumps(v2_body(b"one", parameters=sent)).encode(), None, {})
+    assert asked.ignored == ("timeout", "priority", "sequence_id")
+    assert asked.parameters.threshold == 0.5
+    with pytest.raises(ApiError, match="no parameter 'treshold'"):
+        read_v2(json.dumps(v2_body(b"one", parameters={"treshold": 1})).encode(), None, {})
+
+
+def test_numbers_over_grpc_come_in_kinds_that_the_sdk_does_not_know():
+    """Field 4 of a parameter is a double in Triton's messages, 5 an unsigned number."""
+    request = infer_request(b"one")
+    request.parameters["threshold"].MergeFromString(b"\x21" + struct.pack("<d", 0.25))
+    request.parameters["priority"].MergeFromString(b"\x28\x02")
+    asked, _ = read_grpc(request)
+    assert (asked.parameters.threshold, asked.ignored) == (0.25, ("priority",))
 
 
 def test_every_protocol_is_read_into_the_same_request():

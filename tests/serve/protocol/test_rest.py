@@ -331,7 +331,7 @@ def test_addresses_where_nothing_is(served, method, path, status):
 def test_nobody_can_unload_the_model(served):
     response = requests.post(f"{served.url}/v2/repository/models/plates/unload", timeout=5)
     assert response.status_code == 404
-    assert response.json()["error"]["code"] == "not_found"
+    assert error_of(response)["code"] == "not_found"
     assert post(served.url + PREDICT, PNG, "image/png").status_code == 200
 
 
