@@ -6,10 +6,10 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.installing import how_to_install, is_installed
 
 WORDS = {
     **dict.fromkeys(("train", "fit", "retrain", "execute", "pipeline"), ("run",)),
@@ -102,15 +102,8 @@ def command_in(arguments: Sequence[str], commands: Mapping[str, Sequence[str]]) 
 def check_installed(command: str) -> None:
     """Raise SettingsError where a module that a command needs is missing."""
     for module in NEEDED.get(command.partition(" ")[0], ()):
-        if not _is_there(module):
+        if not is_installed(module):
             raise missing(command, module)
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
 
 
 def missing(command: str, module: str) -> SettingsError:
@@ -124,5 +117,5 @@ def missing(command: str, module: str) -> SettingsError:
         f"`defectline {command}` needs packages that are not installed.",
         got=f"no module {module}",
         expected=f"the packages of the extra {extra}",
-        fix=f'Run `pip install "defectline[{extra}]"`.',
+        fix=how_to_install(extra),
     )

@@ -6,7 +6,7 @@
 ...     print(found.verdict, found.score, [region.bbox for region in found.regions])
 
 Needs httpx and pydantic alone: `pip install "defectline[client]"`. The modules of common that it imports
-are errors, files and prediction.
+are errors, files, installing and prediction.
 """
 
 try:
@@ -14,10 +14,12 @@ try:
     from defectline.client.retry import Unavailable
     from defectline.components.common.prediction import Prediction, Region
 except ModuleNotFoundError as error:
+    from defectline.components.common.installing import how_to_install
+
     if error.name not in ("httpx", "pydantic"):
         raise
     raise ModuleNotFoundError(
-        f'defectline.client needs {error.name}: run `pip install "defectline[client]"`', name=error.name
+        f"defectline.client needs {error.name}. {how_to_install('client')}", name=error.name
     ) from None
 from defectline.components.common.errors import DefectlineError, ServingError, SettingsError
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 from defectline.client.client import Client, Refused
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.files import explained, read_file, replaced
+from defectline.components.common.installing import how_to_install
 from defectline.components.common.prediction import Prediction
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -144,7 +145,7 @@ def _import_draw_overlay() -> Callable[[bytes, Mapping[str, Any], Path, bytes | 
             "Overlays need packages that are not installed.",
             got=f"no {error.name}",
             expected="NumPy, OpenCV and Pillow",
-            fix='Install them with `pip install "defectline[common]"`, or leave --overlays out.',
+            fix=f"{how_to_install('common')} Or leave --overlays out.",
         ) from error
     return draw_overlay
 

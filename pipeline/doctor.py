@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.components.common.installing import how_to_install, is_installed
 from defectline.components.common.layout import RUNS
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -32,9 +33,6 @@ FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "SSL_CERT_FILE", "AWS_CA_BUNDLE", "KU
 
 PACKAGE = Path("pipeline.yaml")
 """Where `compile` writes the package unless it is told otherwise."""
-
-CLONE = (Path(__file__).parents[1] / "Makefile").is_file()
-"""Whether this is installed from a clone, where make installs."""
 
 ROOM = 2e9
 """Bytes that should be free. A run on 100 synthetic pairs leaves 92 MB in the store, 80 of them a model."""
@@ -73,7 +71,7 @@ def examine(
 
 
 def _versions() -> Iterator[Finding]:
-    install = "Run `make setup`." if CLONE else 'Run `pip install "defectline[local]"`.'
+    install = how_to_install("local")
     for name, version in versions():
         if name == "python":
             fits = version.rpartition(".")[0] in PYTHONS
@@ -91,6 +89,9 @@ def _environment() -> Iterator[Finding]:
         yield Finding(
             "environment", False, f"only half of a key: {missing[0]} is not set", "Set both, or none."
         )
+    if os.environ.get("MLFLOW_TRACKING_URI") and not is_installed("mlflow"):
+        fix = f"{how_to_install('mlflow')} Or unset it."
+        yield Finding("environment", False, "MLFLOW_TRACKING_URI is set, but MLflow is not installed", fix)
     for name in FILES:
         value = os.environ.get(name)
         # KUBECONFIG may name several.
@@ -188,6 +189,10 @@ def _secrets(package: Path, namespace: str, store: str) -> Iterator[Finding]:
         needs = read_needs(package)
     except DefectlineError as error:
         yield _wrong("package", error)
+        return
+    if not is_installed("kubernetes"):
+        what = "the secrets of its pods are not looked at: no module kubernetes"
+        yield Finding("package", None, what, how_to_install("local"))
         return
     # The packages of Kubernetes are slow to import.
     from defectline.components.deploy import pod_secrets

@@ -16,8 +16,8 @@ LOCK = Path("images.lock.json")
 GPU_TARGETS = ("train-gpu", "serve-gpu")
 """Stand in for `train` and `serve` where there is a GPU."""
 WITHOUT = {
-    "train-gpu": "Build it with `make images PUSH=1 GPU=1`, or compile with --gpus 0.",
-    "serve-gpu": "Build it with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
+    "train-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --gpus 0.",
+    "serve-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
 }
 """What to do where a lock file names no such image."""
 TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", *GPU_TARGETS)
@@ -71,7 +71,7 @@ class Images:
                     f"The lock file {lock or LOCK} names no image for {target}.",
                     got=", ".join(sorted(images)) or "none at all",
                     expected=", ".join(source.values()),
-                    fix=WITHOUT.get(target, "Build it with `make images PUSH=1`."),
+                    fix=WITHOUT.get(target, "Build it in a clone with `make images PUSH=1`."),
                 )
         return cls(**{component: images[target] for component, target in source.items()})
 
@@ -91,7 +91,7 @@ def _read_lock(lock: Path) -> dict[str, str]:
             f"The lock file {lock} cannot be read.",
             got=str(error),
             expected='a JSON object such as {"serve": "registry/defectline-serve@sha256:…"}',
-            fix="Write it again with `make images PUSH=1`.",
+            fix="Write it again in a clone with `make images PUSH=1`.",
         ) from None
     unknown = set(images) - set(TARGETS) if isinstance(images, dict) else {str(images)}
     if unknown:

@@ -100,7 +100,7 @@ def compile_(
     if not (images or LOCK.exists()):
         typer.echo(
             f"There is no {LOCK}: these are names of this version, and such images may not exist. "
-            "`make images PUSH=1` builds them and writes it."
+            "`make images PUSH=1`, in a clone, builds them and writes it."
         )
     if gitops:
         version = compile_manifests(gitops, output, images, target, pipeline_namespace)

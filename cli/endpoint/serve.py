@@ -30,9 +30,18 @@ def serve(
     ] = True,
 ) -> None:
     """Serve the champion on this machine, and the next one once there is one, until interrupted."""
+    from defectline.components.common.errors import SettingsError
+    from defectline.components.common.installing import how_to_install, is_installed
     from defectline.components.common.ports import check_port
     from defectline.components.serve.sources import fetch_champion
 
+    if engine == "onnxruntime" and not is_installed("onnxruntime"):
+        raise SettingsError(
+            "ONNX Runtime is not installed.",
+            got="--engine onnxruntime",
+            expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
+            fix=f"{how_to_install('serve-gpu')} Or leave --engine out.",
+        )
     _, version = fetch_champion(store, name)
     check_port(port)
     url = f"http://localhost:{port}"

@@ -41,6 +41,10 @@ GPU_NETWORK = "onnx/model.onnx"
 """What ONNX Runtime loads, in float32."""
 
 
+TOLD_FROM_NOISE = 0.05, 0.95
+"""Thresholds are chosen between these: beyond, a little noise of the network decides."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -70,11 +74,14 @@ class Data(_Frozen):
     """How many per split: train, validation, test."""
 
 
+Rate = Literal["escape", "overkill"]
+
+
 class Promise(_Frozen):
     """The highest rate of wrong verdicts that is to be expected on parts like the validation pictures: the
     mean over all sets of so many of them."""
 
-    rate: Literal["escape", "overkill"]
+    rate: Rate
     of: str = ""
     """The class of defects that it is about; "" for all."""
     at_most: float
@@ -107,8 +114,15 @@ class Promise(_Frozen):
         if self.level is None:
             least = 100 / (self.pictures + 1)
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
-        if not 0 < self.level < 1:
-            return f"Not promised that {what}: no threshold would do."
+        low, high = TOLD_FROM_NOISE
+        if not low <= self.level <= high:
+            more = {
+                "escape": "more of the defective ones score no more than noise than may escape: bring images "
+                "of defects like those",
+                "overkill": "more of the good ones look defective than may be rejected: bring good images "
+                "like those",
+            }[self.rate]
+            return f"Not promised that {what}: of {those}, {more}."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
 
@@ -117,10 +131,14 @@ class Promise(_Frozen):
         if not self.parts_per_day:
             return ""
         if self.rate == "escape":
-            most = f"{self.at_most * self.parts_per_day / 100:,.3g}"
+            most = _parts(self.at_most * self.parts_per_day / 100)
             return f"; were 1 % of {self.parts_per_day:,} parts a day {kind}, that is at most {most} a day"
-        most = f"{self.at_most * self.parts_per_day:,.3g}"
+        most = _parts(self.at_most * self.parts_per_day)
         return f"; of {self.parts_per_day:,} parts a day that is at most {most}"
+
+
+def _parts(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 class Bundle(_Frozen):
@@ -143,6 +161,8 @@ class Bundle(_Frozen):
     """Smaller regions are not defects; in pixels of the incoming picture."""
     calibration_note: str = ""
     """What to know where both had to be chosen on pictures of one label."""
+    calibration_why: str = ""
+    """Why the threshold lies where it does; "" where calibration_note says it, and in older bundles."""
     promises: tuple[Promise, ...] = ()
     """What can be promised at the threshold; empty in older bundles."""
     validation_scores: dict[Literal["OK", "NG"], tuple[float, ...]] = {}

@@ -61,7 +61,8 @@ def _use_another(kind: type[BaseModel], name: str) -> str:
     if field is None or field.is_required():
         return f"Give {name} such a value."
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-    return f"Give {name} such a value, or leave it out for its default, {default}."
+    told = f" for its default, {default}" if default != "" else ""
+    return f"Give {name} such a value, or leave it out{told}."
 
 
 def parse_pairs(
@@ -75,12 +76,12 @@ def parse_pairs(
     known, values = list(known), {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not equals:
+        if not equals or not key:
             raise SettingsError(
                 f"{written}{pair} sets nothing.",
                 got=pair,
                 expected="key=value",
-                fix=f"Write {written}{key}=…",
+                fix=f"Write {written}{key or 'key'}=…, without spaces.",
             )
         if key not in known:
             raise unknown(what.format(key), key, known)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import typer
 
-from defectline.components.deploy.step import deploy
+from defectline.components.common.installing import explained
+
+with explained("deploy", "deploy"):
+    from defectline.components.deploy.step import deploy
 
 
 def main(

@@ -12,6 +12,7 @@ from defectline.components.common.errors import Conflict, ServingError
 from defectline.components.common.layout import champion_key, model_folder
 from defectline.components.common.ports import free_port
 from defectline.components.common.records import ChampionRecord, read_champion
+from defectline.components.common.reporting.front_page import rewrite
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.waiting import poll
@@ -69,6 +70,7 @@ class Local:
         version = to or self._previous()
         with fetched(self.store, self.name, version) as (folder, bundle):
             self.deploy(folder, bundle, RUN)
+        rewrite(self.store)
         say(f"{self.name}: {version} is the champion")
         return version
 

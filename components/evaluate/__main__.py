@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from defectline.components.common.settings import list_settings, parse_pairs
-from defectline.components.evaluate.settings import EvaluateSettings
-from defectline.components.evaluate.step import evaluate
+from defectline.components.common.installing import explained
+
+with explained("evaluate", "evaluate"):
+    from defectline.components.common.settings import list_settings, parse_pairs
+    from defectline.components.evaluate.settings import EvaluateSettings
+    from defectline.components.evaluate.step import evaluate
 
 HELP = f"A setting: {list_settings(EvaluateSettings)}"
 

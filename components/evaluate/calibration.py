@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from defectline.components.common.bundle import Promise
+from defectline.components.common.bundle import TOLD_FROM_NOISE, Promise
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, image_score
 from defectline.components.evaluate.pixels import Pixels
 
 AREAS_PX = (5, 10, 20, 40)
-LOWEST, HIGHEST = 50, 950
+LOWEST, HIGHEST = (round(level * LEVELS) for level in TOLD_FROM_NOISE)
 """Levels between which the threshold may lie: beyond, a little noise of the network decides."""
 MARGIN = 50
 """Levels between the threshold and the nearest score, where there are pictures of one label only."""
@@ -39,6 +39,16 @@ BETWEEN = (
 )
 LOOKED_AT = "Such parts are called LOOK, for a person."
 CALLED = "Such parts are called {verdict}; with look_as=LOOK a person would look at them."
+WHY = (
+    "From {low:.3f}{below} to {high:.3f} every threshold does equally well on the validation pictures: "
+    "{escapes} of {bad} defective ones escape, {overkills} of {good} good ones are rejected. It lies "
+    "{share:.0f} % of the way up: new defects are also fainter than those seen, and good parts livelier."
+)
+MOVED = (
+    "The cheapest threshold, {cheapest:.3f}, does not keep both promises. Those from {low:.3f} to {high:.3f} "
+    "do, and it lies in their middle."
+)
+OF_NOISE = " (below, noise decides)"
 BELOW = "0.05 below the lowest score that can be told from noise"
 BEST = "where their outlines fit best (IoU {iou:.2f}) and {escaped} of {count} of them escape"
 
@@ -54,6 +64,10 @@ class OperatingPoint(NamedTuple):
     note: str = ""
     """What to know where the choice had to be made without pictures of one label."""
     promises: tuple[Promise, ...] = ()
+    why: str = ""
+    """Why the threshold lies where it does."""
+    decided_by: tuple[float, ...] = ()
+    """The ends of the range that it was chosen from; validation pictures with these scores decided it."""
 
 
 class Calibrator:
@@ -135,18 +149,23 @@ class Calibrator:
             limits.append(_Limit("escape", at_most, column[bad & has], name))
         overkill = _Limit("overkill", max_overkill, column[~bad])
         highest = [level for limit in limits if (level := limit.level) is not None]
-        band = _between(min(highest, default=None), overkill.level)
-        if band:
+        ok_below, ng_least = min(highest, default=None), overkill.level
+        level, ng_from = cheapest, None
+        if band := _between(ok_below, ng_least):
             level, ng_from = {"NG": (band[0], None), "OK": (band[1], None), "LOOK": band}[look_as]
-            point = point._replace(note=_tell(band, column, look_as))
-        else:
-            level, ng_from = _within(cheapest, min(highest, default=None), overkill.level), None
+            point = point._replace(note=_tell(band, column, look_as), why="", decided_by=_in_levels(band))
+        elif (kept := _both_kept(ok_below, ng_least)) and not kept[0] <= cheapest <= kept[1]:
+            level = _middle(*kept)
+            low, high = _in_levels(kept)
+            why = MOVED.format(cheapest=cheapest / LEVELS, low=low, high=high)
+            point = point._replace(why=why, decided_by=(low, high))
         promises = [limit.promise(level, parts_per_day) for limit in limits]
         promises.append(overkill.promise(level if ng_from is None else ng_from, parts_per_day))
         return point._replace(
             threshold=level / LEVELS,
             ng_from=None if ng_from is None else ng_from / LEVELS,
-            promises=tuple(promise for promise in promises if promise.pictures or promise.of),
+            # That all may be wrong is no promise.
+            promises=tuple(p for p in promises if (p.pictures or p.of) and p.at_most < 1),
         )
 
     def _at_lowest_cost(
@@ -164,9 +183,22 @@ class Calibrator:
             best = np.flatnonzero(cost == cost.min())
             widest = max(np.split(best, np.flatnonzero(np.diff(best) > 1) + 1), key=len)
             threshold_level = levels[widest[int((len(widest) - 1) / (1 + escape_cost))]]
-            candidates.append((cost.min(), -len(widest), area, float(threshold_level) / LEVELS))
-        _, _, area, threshold = min(candidates)
-        return OperatingPoint(threshold, area)
+            ends = int(levels[widest[0]]), int(levels[widest[-1]])
+            wrong = int(escapes[widest[0]]), int(overkills[widest[0]])
+            candidates.append((cost.min(), -len(widest), area, int(threshold_level), ends, wrong))
+        _, _, area, level, ends, wrong = min(candidates)
+        low, high = _in_levels(ends)
+        why = WHY.format(
+            low=low,
+            high=high,
+            escapes=wrong[0],
+            bad=int(bad.sum()),
+            overkills=wrong[1],
+            good=int((~bad).sum()),
+            share=100 / (1 + escape_cost),
+            below=OF_NOISE if ends[0] == LOWEST else "",
+        )
+        return OperatingPoint(level / LEVELS, area, why=why, decided_by=(low, high))
 
 
 def highest_ok(bad: NDArray[np.int64], at_most: float) -> int | None:
@@ -249,12 +281,23 @@ def _between(ok_below: int | None, ng_from: int | None) -> tuple[int, int] | Non
     return ok_below, ng_from
 
 
-def _within(level: int, ok_below: int | None, ng_from: int | None) -> int:
-    """A level at which both promises are kept, where there are such: `level`, or that in their middle."""
-    if ok_below is None or ng_from is None or ng_from > ok_below or ng_from <= level <= ok_below:
-        return level
-    low, high = (log(at / (LEVELS - at)) for at in (max(ng_from, LOWEST), min(ok_below, HIGHEST)))
-    return min(max(round(LEVELS / (1 + exp(-(low + high) / 2))), ng_from), ok_below)
+def _both_kept(ok_below: int | None, ng_from: int | None) -> tuple[int, int] | None:
+    """The lowest and highest level at which both promises are kept, and not by noise; None where there are
+    none."""
+    if ok_below is None or ng_from is None:
+        return None
+    low, high = max(ng_from, LOWEST), min(ok_below, HIGHEST)
+    return (low, high) if low <= high else None
+
+
+def _middle(low: int, high: int) -> int:
+    """The level between both, of logits."""
+    mean = sum(log(at / (LEVELS - at)) for at in (low, high)) / 2
+    return min(max(round(LEVELS / (1 + exp(-mean))), low), high)
+
+
+def _in_levels(both: tuple[int, int]) -> tuple[float, float]:
+    return both[0] / LEVELS, both[1] / LEVELS
 
 
 def _tell(band: tuple[int, int], scores: NDArray[np.int64], look_as: LookAs) -> str:

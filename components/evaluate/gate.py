@@ -244,8 +244,8 @@ def _better(
         return Rule(name, 0.0, needed, True, f"{reason}: costs as much as {opponent.name}")
     rows = _outlines([pair for pair in pairs if pair[0].masked]) if opponent.same_classes else None
     sharper = rows is not None and lower_iou_difference(rows) > 0
-    which = "but outlines fit better by more than chance" if sharper else "so the champion stays"
-    return Rule(name, 0.0, needed, sharper, f"{reason}: costs as much as {opponent.name}, {which}")
+    but = ", but outlines fit better by more than chance" if sharper else ""
+    return Rule(name, 0.0, needed, sharper, f"{reason}: costs as much as {opponent.name}{but}")
 
 
 def _several(number: int, what: str) -> str:

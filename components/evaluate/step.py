@@ -66,7 +66,7 @@ LEAST_TESTED = 2
 FEW = 12
 """Defective pictures of which so few may be tested: they are the first ones, which train."""
 DECIDING_EACH = 2
-"""Validation pictures of each label that the report shows beside the threshold."""
+"""Validation pictures that the report shows of each side of the threshold."""
 
 
 class Candidate(NamedTuple):
@@ -140,7 +140,7 @@ def evaluate(
         say(f"evaluate: {served} is served: {reason}")
         look = "" if point.ng_from is None else f", LOOK below {point.ng_from}"
         say(f"evaluate: threshold {point.threshold}{look}, regions of at least {point.min_area_px} px")
-        for told in [*([f"WARNING: {point.note}"] if point.note else []), *point.promises]:
+        for told in filter(None, (point.why, point.note and f"WARNING: {point.note}", *point.promises)):
             say(f"evaluate: {told}")
         champion_result = score_champion(storage, model_name, champion, splits["test"], names)
         answered = champion_result.scored.counts if champion_result.scored else []
@@ -159,6 +159,7 @@ def evaluate(
             ng_from=point.ng_from,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
+            calibration_why=point.why,
             promises=point.promises,
             validation_scores=spread_scores(validated.counts),
             grades=chosen.grades,
@@ -231,9 +232,15 @@ def _deciding(
     pairs: Sequence[Pair],
     names: Names,
 ) -> list[Example]:
-    """The validation pictures of each label that lie nearest to the threshold, by their scores."""
-    near = sorted(validated.counts, key=lambda count: abs(count.score - point.threshold))
-    ids = {count.id for label in LABELS for count in [c for c in near if c.label == label][:DECIDING_EACH]}
+    """The validation pictures whose scores lie nearest to the ends of the range that the threshold was chosen
+    from, or of each label nearest to the threshold."""
+    ids = set()
+    for end in point.decided_by:
+        near = sorted(validated.counts, key=lambda count: abs(count.score - end))
+        ids |= {count.id for count in near[:DECIDING_EACH]}
+    if not ids:
+        near = sorted(validated.counts, key=lambda count: abs(count.score - point.threshold))
+        ids = {c.id for label in LABELS for c in [c for c in near if c.label == label][:DECIDING_EACH]}
     collector = ExampleCollector(names.classes)
     chosen = [pair for pair in pairs if pair.id in ids]
     score(network, point, storage, chosen, names, "drawing what decided", collector.add)

@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
-from defectline.components.common.settings import list_settings, parse_pairs
-from defectline.components.ingest.settings import IngestSettings
-from defectline.components.ingest.step import ingest
+from defectline.components.common.installing import explained
+
+with explained("ingest", "ingest"):
+    from defectline.components.common.settings import list_settings, parse_pairs
+    from defectline.components.ingest.settings import IngestSettings
+    from defectline.components.ingest.step import ingest
 
 HELP = f"A setting: {list_settings(IngestSettings)}"
 

@@ -283,9 +283,10 @@ def _examples(source: Storage, accepted: Sequence[Pair], about: About, readers: 
     if not cards:
         return ""
     return (
-        "<h2>Synthetic defects that training paints into good pictures</h2>"
-        '<p class="quiet">Drawn at random for training only, so that the network learns before any real '
-        "defect is labelled: as painted, and with what is seen or nearly seen outlined.</p>"
+        "<h2>Synthetic defects that training may paint into good pictures</h2>"
+        '<p class="quiet">Only where training begins with them: where few images have a marked defect, or '
+        "with pretraining=always. Drawn at random; as painted, and with what is seen or nearly seen "
+        "outlined.</p>"
         f'<div class="cards wide">{"".join(cards)}</div>'
     )
 

@@ -24,7 +24,7 @@ from defectline.components.common.snapshot import (
     software,
 )
 from defectline.components.common.steps import say, track
-from defectline.components.common.storage import Object, Storage
+from defectline.components.common.storage import Object, Storage, open_storage
 from defectline.components.ingest.checks import check_pair, judge, reject, reject_duplicates
 from defectline.components.ingest.grouping.groups import (
     NO_PATTERN,
@@ -230,7 +230,7 @@ def _accepted(row: Pair) -> Pair:
 
 def list_source(source: Storage, store: str, settings: IngestSettings) -> tuple[Labels, list[Listed]]:
     """What the source's labels are, and its rows of splits.csv; raises as `take_snapshot`."""
-    own = f"{store.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
+    own = f"{open_storage(store).uri.rstrip('/')}/".removeprefix(f"{source.uri.rstrip('/')}/")
     # A store may lie in the source; what it holds is not data.
     regions, objects = part_regions(found for found in source.list_all() if not found.key.startswith(own))
     listing = Listing(source, objects, settings.masks)

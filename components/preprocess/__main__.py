@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from defectline.components.common.settings import list_settings, parse_pairs
-from defectline.components.preprocess.settings import PreprocessSettings
-from defectline.components.preprocess.step import preprocess
+from defectline.components.common.installing import explained
+
+with explained("preprocess", "preprocess"):
+    from defectline.components.common.settings import list_settings, parse_pairs
+    from defectline.components.preprocess.settings import PreprocessSettings
+    from defectline.components.preprocess.step import preprocess
 
 HELP = f"A setting: {list_settings(PreprocessSettings)}"
 

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from defectline.components.common.bundle import GPU_NETWORK, Bundle, bundle_roi, read_bundle
+from defectline.components.common.bundle import GPU_NETWORK, Bundle, Rate, bundle_roi, read_bundle
 from defectline.components.common.errors import BundleError, DefectlineError
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import UnreadableImage, decode_image
@@ -112,7 +113,8 @@ class DefectModel(Model):
         self.metrics.waiting.set_function(lambda: self.admission.waiting)
         self.metrics.running.set_function(lambda: self.admission.running)
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
-        self.metrics.guarantee.set_function(self._guaranteed)
+        for rate in get_args(Rate):
+            self.metrics.guarantee.labels(rate).set_function(partial(self._guaranteed, rate))
 
     # Loading and switching
 
@@ -206,12 +208,13 @@ class DefectModel(Model):
     async def healthy(self) -> bool:
         return not self.not_ready_reason()
 
-    def _guaranteed(self) -> bool:
-        """Whether the model promises something and the last frames look like those that it was judged on."""
-        loaded = self.loaded
-        return (
-            loaded is not None and any(p.holds for p in loaded.bundle.promises) and not loaded.drift.tripped()
-        )
+    def _guaranteed(self, rate: Rate) -> bool:
+        """Whether all that is promised of the rate holds, and the last frames look like those that the model
+        was judged on."""
+        if self.loaded is None:
+            return False
+        of_rate = [promise.holds for promise in self.loaded.bundle.promises if promise.rate == rate]
+        return bool(of_rate) and all(of_rate) and not self.loaded.drift.tripped()
 
     def check(self, name: str, version: str | None = None) -> LoadedModel:
         """The model that serves under this name. Raises ApiError."""

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-from defectline.components.common.settings import list_settings, parse_pairs
-from defectline.components.train.settings import TrainParameters
+from defectline.components.common.installing import explained
+
+with explained("train", "train"):
+    from defectline.components.common.settings import list_settings, parse_pairs
+    from defectline.components.train.settings import TrainParameters
 
 HELP = f"A setting: {list_settings(TrainParameters)}"
 
@@ -25,7 +28,8 @@ def main(
     """
     settings = parse_pairs(set_ or [], TrainParameters.model_fields)
     # TensorFlow takes seconds to import, which --help need not wait for.
-    from defectline.components.train.step import train
+    with explained("train", "train"):
+        from defectline.components.train.step import train
 
     train(dataset, model, model.with_name(f"{model.name}.html"), settings, store=store, logs=logs)
 

@@ -45,7 +45,7 @@ def test_a_bundle_that_cannot_be_served_is_told_to_kubernetes(model, tmp_path):
     (tmp_path / "model/openvino/model.bin").write_bytes(b"")
     (tmp_path / "reason").write_text("")
     code = (
-        "import sys, pathlib, defectline.components.serve.__main__ as main;"
+        "import sys, pathlib, defectline.components.serve.server as main;"
         "main.TERMINATION_LOG = pathlib.Path(sys.argv.pop(1)); main.main()"
     )
     port = str(free_port())

@@ -7,7 +7,7 @@ import pytest
 from servers import free_port
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.serve import __main__ as server
+from defectline.components.serve import server
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.settings import ServeSettings
 

@@ -77,15 +77,21 @@ def test_the_guarantee_is_off_while_frames_look_otherwise(running):
 
     assert properties()["promises"] == str(PROMISED)
     assert properties()["guarantee"] == "on"
-    assert metric(running.url, "defectline_guarantee") == 1
+    assert metric(running.url, 'defectline_guarantee{rate="escape"}') == 1
+    # Nothing was said of the other.
+    assert metric(running.url, 'defectline_guarantee{rate="overkill"}') == 0
     send(darker=60)
     wait_for_metric(running.url, 'defectline_drift_psi{feature="brightness"}', 0.25)
-    assert metric(running.url, "defectline_guarantee") == 0
+    assert metric(running.url, 'defectline_guarantee{rate="escape"}') == 0
     assert properties()["guarantee"].startswith("off: brightness drifted (PSI ")
 
 
-def test_a_model_that_promises_nothing_has_no_guarantee(served):
+def test_a_model_that_promises_one_rate_says_which(served, judged):
+    """With four defective validation pictures no escape rate of 10 % can be promised."""
+    holds = {promise.rate: promise.holds for promise in judged.bundle.promises}
     properties = requests.get(f"{served.url}/v2/models/plates", timeout=60).json()["properties"]
-    promised = "Promised: " in properties["promises"].replace("Not promised", "")
-    assert properties["guarantee"] == ("on" if promised else "none: nothing is promised")
-    assert metric(served.url, "defectline_guarantee") == promised
+    kept = [rate for rate, held in holds.items() if held]
+    told = {0: "none: nothing is promised", 1: f"on for {', '.join(kept)} alone", 2: "on"}
+    assert properties["guarantee"] == told[len(kept)]
+    for rate, held in holds.items():
+        assert metric(served.url, f'defectline_guarantee{{rate="{rate}"}}') == held

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.classes import CLASSES, DEFECT, GOOD, defect_probability
 from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.installing import how_to_install
 
 EngineName = Literal["openvino", "onnxruntime"]
 
@@ -155,7 +156,7 @@ class OnnxRuntime:
                 "ONNX Runtime is not installed.",
                 got="engine onnxruntime",
                 expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
-                fix="Install it, use the image serve-gpu, or serve with --engine openvino.",
+                fix=f"{how_to_install('serve-gpu')} Or serve with the image serve-gpu, or --engine openvino.",
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -60,8 +60,13 @@ td.time { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywh
 
 
 def end_run(store: Storage, run: str, outcome: Outcome) -> None:
-    """Write how a run ended, and the front page again; a page that cannot be written stops nothing."""
+    """Write how a run ended, and the front page again."""
     write_outcome(store, run, outcome)
+    rewrite(store)
+
+
+def rewrite(store: Storage) -> None:
+    """Write the front page again; a page that cannot be written stops nothing."""
     try:
         store.write(layout.FRONT_PAGE, write_page(store, datetime.now(UTC)).encode())
     except (DefectlineError, OSError) as error:
@@ -126,9 +131,7 @@ def _tell_champion(run: Ended) -> str:
         of, rate = test.get(label), test.get(key)
         if of and rate is not None:
             span = spans.get(key)
-            most = (
-                f" (with 95 % certainty {100 * span[0]:.1f} to {100 * span[1]:.1f} % of all)" if span else ""
-            )
+            most = f" (95 % interval {100 * span[0]:.1f} to {100 * span[1]:.1f} %)" if span else ""
             said.append(f"{round(rate * of)} of {of} {what}{most}")
     if test.get("iou") is not None:
         said.append(f"outlines overlap by {test['iou']:.2f} (IoU)")

@@ -154,23 +154,19 @@ def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     if count.verdict == "LOOK":
         return called, f"Score {count.score:.3f}, below the {limit}.{graded}"
     if area and count.verdict == "OK":
-        why = f"The defect of {area} px reached {example.peak:.3f} at most, below the {limit}."
+        why = f"Score {count.score:.3f}, {limit}. The defect of {area} px reached {example.peak:.3f} at most."
         if example.peak >= bundle.threshold:
             why = (
-                f"The defect of {area} px reached {example.peak:.3f}, but no region of "
-                f"{bundle.min_area_px} px or more lies above the {limit}."
+                f"Score {count.score:.3f}, {limit}. The defect of {area} px reached {example.peak:.3f}, but "
+                f"no region of {bundle.min_area_px} px or more does."
             )
         return "Escape: defective, called OK", why + graded
     if not area and count.verdict == "NG":
         region, others = example.regions[0], len(example.regions) - 1
-        which = (
-            f"{others + 1} regions above the {limit}; the largest"
-            if others
-            else f"1 region above the {limit}; it"
-        )
+        which = f"{others + 1} regions; the largest" if others else "1 region; it"
         why = (
-            f"{which} has {region.area_px} px at x {region.bbox[0]}, y {region.bbox[1]}, "
-            f"probability {region.score:.3f} at most."
+            f"Score {count.score:.3f}, {limit}. {which} has {region.area_px} px at x {region.bbox[0]}, "
+            f"y {region.bbox[1]}, with single pixels of up to {region.score:.3f}."
         )
         return "Overkill: good, called NG", why + graded
     if not area:
@@ -178,11 +174,13 @@ def _explain(example: Example, bundle: Bundle) -> tuple[str, str]:
     iou = count.tp / (area + count.fp)
     parts = f"{count.tp} of {area} px found, {count.fp} px too many: IoU {iou:.2f}."
     if not count.tp:
-        return "Right verdict for the wrong place", f"Nothing of the defect was found. {parts}{graded}"
+        why = f"Score {count.score:.3f}, {limit}. Nothing of the defect was found. {parts}{graded}"
+        return "Right verdict for the wrong place", why
     of, hit = sum(count.regions), sum(count.regions_hit)
     if hit < of:
         which = "1 defect was missed" if of - hit == 1 else f"{of - hit} defects were missed"
-        return f"Right verdict, but {which}", f"{hit} of {of} regions were found. {parts}{graded}"
+        why = f"Score {count.score:.3f}, {limit}. {hit} of {of} regions were found. {parts}{graded}"
+        return f"Right verdict, but {which}", why
     return called, f"Score {count.score:.3f}, {limit}. {parts}{graded}"
 
 

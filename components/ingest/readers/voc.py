@@ -236,6 +236,13 @@ def _no_set(listing: Listing, roots: Sequence[str]) -> SourceError:
             expected="one",
             fix=f"Name the folder of one: --source {listing.source.url(roots[-1].rstrip('/'))}",
         )
+    if not _boxes(listing):
+        return SourceError(
+            "The source is not a set of Pascal VOC.",
+            got=f"{len(listing.objects)} files, none below {MASKS[0]}/",
+            expected=f"JPEGImages/ and {MASKS[0]}/",
+            fix="Correct layout, or leave it out: then the source is looked at.",
+        )
     return SourceError(
         "The set has boxes, but no masks.",
         got=_boxes(listing) or f"{len(listing.objects)} files",

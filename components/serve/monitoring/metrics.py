@@ -64,7 +64,8 @@ class Metrics:
         )
         self.guarantee = Gauge(
             "guarantee",
-            "1 while a promised rate holds, 0 where nothing is promised or frames drifted.",
+            "1 while what is promised of the rate holds, 0 where nothing is or frames drifted.",
+            ["rate"],
             **shared,
         )
         self.switches = Counter(

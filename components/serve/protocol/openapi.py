@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from defectline.components.common.bundle import Bundle
+from defectline.components.common.bundle import Bundle, Promise
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ERROR_CODES
 from defectline.components.serve.protocol.pixels import SHAPES
@@ -50,9 +50,16 @@ def model_metadata(name: str, bundle: Bundle | None, engine: str, drifted: str =
 
 
 def _guarantee(bundle: Bundle, drifted: str) -> str:
-    if not any(promise.holds for promise in bundle.promises):
+    kept = [_called(promise) for promise in bundle.promises if promise.holds]
+    if not kept:
         return "none: nothing is promised"
-    return f"off: {drifted}" if drifted else "on"
+    if drifted:
+        return f"off: {drifted}"
+    return "on" if len(kept) == len(bundle.promises) else f"on for {', '.join(kept)} alone"
+
+
+def _called(promise: Promise) -> str:
+    return f"{promise.rate}.{promise.of}" if promise.of else promise.rate
 
 
 def absent_outputs(bundle: Bundle) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import keras
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.installing import how_to_install
 from defectline.components.common.steps import say
 from defectline.components.common.storage.base import redact
 
@@ -92,7 +93,7 @@ def tracked(name: str, settings: Mapping[str, object], logs: Path | None) -> Ite
             f"{MLFLOW_ENV} is set, but MLflow is not installed.",
             got=str(error),
             expected="the package mlflow-skinny or mlflow",
-            fix=f"Install defectline[mlflow], or unset {MLFLOW_ENV}.",
+            fix=f"{how_to_install('mlflow')} Or unset {MLFLOW_ENV}.",
         ) from error
     try:
         if not os.environ.get("MLFLOW_EXPERIMENT_NAME"):

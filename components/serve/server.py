@@ -1,0 +1,211 @@
+"""The process that serves: its options, its servers and how it stops."""
+
+import argparse
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, get_args
+
+from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.components.common.ports import check_port
+from defectline.components.common.settings import checked
+from defectline.components.common.storage import open_storage
+from defectline.components.serve.model import DefectModel
+from defectline.components.serve.monitoring import logs, review
+from defectline.components.serve.monitoring.review import Reviewer
+from defectline.components.serve.protocol import grpc as grpc_service
+from defectline.components.serve.protocol import rest
+from defectline.components.serve.protocol.body import Limits
+from defectline.components.serve.protocol.connection import Connection
+from defectline.components.serve.sdk import RESTServer
+from defectline.components.serve.sdk import parser as kserve_parser
+from defectline.components.serve.settings import ServeSettings
+from defectline.components.serve.sources import Champion, Folder
+
+GRACE_S = 30
+"""Requests under way get so long to end when the server stops."""
+REVIEW_END_S = 5.0
+"""Time to write the frames that wait for review when the server stops."""
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Kubernetes shows its content as the reason why the container ended, and KServe in the service's status."""
+
+
+class Server(RESTServer):
+    """KServe's HTTP server, with its TLS and event loop, for our app instead of KServe's."""
+
+    def create_application(self) -> None:
+        """The app came with the constructor."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    logs.configure()
+    try:
+        settings = _settings(arguments)
+        model = _model(arguments, settings)
+        reviewer = _reviewer(arguments, settings, model)
+        model.load()
+    except DefectlineError as error:
+        print(f"serve: {error}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            if TERMINATION_LOG.exists():
+                TERMINATION_LOG.write_text(str(error))
+        # Waiting would not help: an exit with its reason fails the rollout at once.
+        raise SystemExit(2) from None
+    # What is there by now stays. Garbage collection over all of it would stop the answers for a tenth of a
+    # second now and then.
+    gc.collect()
+    gc.freeze()
+    app = rest.make_app(
+        model,
+        Limits(settings.body_bytes),
+        lambda _: lifespan(model, reviewer, arguments),
+        not arguments.no_page,
+        arguments.cors,
+    )
+    server = Server(
+        app,  # type: ignore[arg-type]
+        None,
+        None,
+        arguments.http_port,
+        grace_period=GRACE_S,
+        event_loop=arguments.event_loop,
+        timeout_keep_alive=arguments.timeout_keep_alive,
+        ssl_certfile=arguments.ssl_certfile,
+        ssl_keyfile=arguments.ssl_keyfile,
+    )
+    server.config.http = Connection
+    # The HTTP server raises the signal that stopped it once more after its end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    asyncio.run(server.start())
+
+
+@asynccontextmanager
+async def lifespan(
+    model: DefectModel, reviewer: Reviewer | None, arguments: argparse.Namespace
+) -> AsyncIterator[None]:
+    """From just before the first request until the last one over HTTP is answered."""
+    loop = asyncio.get_running_loop()
+    tasks = set()
+
+    def switch() -> None:
+        task = loop.create_task(model.switch())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def drain(number: signal.Signals, after_s: float) -> None:
+        if not model.draining:
+            logs.log("draining", signal=number.name)
+        model.draining = True
+        loop.call_later(after_s, close_port[number], number, None)
+
+    # The HTTP server's own handlers.
+    close_port: Any = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    loop.add_signal_handler(signal.SIGTERM, drain, signal.SIGTERM, model.settings.drain_ms / 1000)
+    loop.add_signal_handler(signal.SIGINT, drain, signal.SIGINT, 0)
+    loop.add_signal_handler(signal.SIGHUP, switch)
+    server = None
+    if arguments.enable_grpc:
+        server = grpc_service.make_server(model, arguments.grpc_port, model.settings.body_bytes)
+        await server.start()
+    if seconds := model.settings.watch:
+        tasks.add(loop.create_task(model.watch(seconds)))
+    assert model.loaded is not None
+    logs.log(
+        "serving",
+        model_name=model.name,
+        model_version=model.loaded.bundle.version,
+        engine=model.settings.engine,
+        precision=model.loaded.precision,
+        http_port=arguments.http_port,
+        grpc_port=arguments.grpc_port if server else None,
+        threads=model.settings.threads,
+    )
+    yield
+    if server:
+        await server.stop(GRACE_S)
+    for task in tasks:
+        task.cancel()
+    await asyncio.to_thread(model.observers.close)
+    if reviewer:
+        await asyncio.to_thread(reviewer.close, REVIEW_END_S)
+    logs.log("ended")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="serve", description="Serve a published model on KServe's protocols.", parents=[kserve_parser]
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--model_dir", type=Path, default=Path("/mnt/models"), help="folder with bundle.json and its network"
+    )
+    source.add_argument("--store", help="serve this store's champion of --model_name instead")
+    parser.add_argument("--alias", action="append", default=[], help="another name of the model; repeatable")
+    parser.add_argument(
+        "--cors",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="let pages from this origin ask; repeatable",
+    )
+    parser.add_argument("--no_page", action="store_true", help="no page for people at /")
+    parser.add_argument("--review", metavar="STORE", help="keep frames for review in this store")
+    for name, field in ServeSettings.model_fields.items():
+        parser.add_argument(
+            f"--{name}",
+            choices=get_args(field.annotation) or None,
+            default=field.default,
+            help=f"{field.description} (%(default)s)",
+        )
+    parser.set_defaults(model_name="defects", enable_grpc=False)
+    return parser.parse_args()
+
+
+def _settings(arguments: argparse.Namespace) -> ServeSettings:
+    """The checked settings. Raises SettingsError, also for options of KServe's that cannot be used."""
+    given = {name: getattr(arguments, name) for name in ServeSettings.model_fields}
+    settings = checked(ServeSettings, **given)
+    if arguments.workers != 1:
+        raise SettingsError(
+            "--workers cannot be used.",
+            got=str(arguments.workers),
+            expected="1: more pods, not more processes",
+            fix="Leave it out.",
+        )
+    check_port(arguments.http_port)
+    if arguments.enable_grpc:
+        if arguments.grpc_port == arguments.http_port:
+            raise SettingsError(
+                "HTTP and gRPC cannot share a port.",
+                got=f"{arguments.http_port} for both",
+                expected="two ports",
+                fix="Choose another one for gRPC.",
+            )
+        check_port(arguments.grpc_port)
+    return settings
+
+
+def _model(arguments: argparse.Namespace, settings: ServeSettings) -> DefectModel:
+    name = arguments.model_name
+    source = Champion(arguments.store, name) if arguments.store else Folder(arguments.model_dir)
+    return DefectModel(name, source, settings, arguments.alias)
+
+
+def _reviewer(arguments: argparse.Namespace, settings: ServeSettings, model: DefectModel) -> Reviewer | None:
+    """Keeps frames of the model where --review names a store."""
+    if not arguments.review:
+        return None
+    reviewer = Reviewer(open_storage(arguments.review), model.name, settings)
+    review.expose(model.metrics.registry)
+    model.observers.add(reviewer.observe)
+    return reviewer
+
+
+if __name__ == "__main__":
+    main()
