@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from defectline.components.common import checksums
 from defectline.components.common.classes import DEFAULT_CLASSES, Supervision
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import read_roi
 from defectline.components.common.images.statistics import NAME as STATISTICS
 from defectline.components.common.inference.inspection import Grades
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Storage, checksums
 
 NAME = "bundle.json"
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}

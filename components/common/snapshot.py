@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.errors import StoreError
 from defectline.components.common.layout import (
@@ -36,6 +35,7 @@ from defectline.components.common.layout import (
     snapshot_key,
 )
 from defectline.components.common.storage import Storage
+from defectline.components.common.storage.checksums import sha256_file
 
 SPLITS = ("train", "validation", "test")
 NO_MAP: Mapping[str, str] = MappingProxyType({})

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from defectline.components.common import checksums, layout
+from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.errors import BundleError
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Storage, checksums
 
 RUN = "rollback"
 """Stands where the champion's run does."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common import checksums, layout
+from defectline.components.common import layout
 from defectline.components.common.bundle import ROI, Bundle, Golden, seal_bundle
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import format_of
 from defectline.components.common.prediction import VERDICTS
+from defectline.components.common.storage import checksums
 from defectline.components.evaluate.reporting.examples import Example
 
 GOLDEN_EACH = 2

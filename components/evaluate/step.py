@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common import checksums, layout
+from defectline.components.common import layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
 from defectline.components.common.errors import SettingsError
@@ -31,7 +31,7 @@ from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.champion import (
     choose_opponent,

@@ -8,12 +8,11 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import model_folder
 from defectline.components.common.records import read_champion, read_gate
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 
 

@@ -16,11 +16,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 
-from defectline.components.common import checksums
 from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.train.backend.devices import policy, replicate
 from defectline.components.train.formats.export import export
 from defectline.components.train.learning import learn

@@ -14,10 +14,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, GOOD
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.steps import say
+from defectline.components.common.storage.checksums import sha256_file
 from defectline.components.train.settings import WEIGHTS, weights_file
 
 LAST = "logits"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from defectline.components.common.checksums import sha256_file
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError, StoreError
 from defectline.components.common.layout import COUNTS, MODELS, run_key
@@ -20,6 +19,7 @@ from defectline.components.common.snapshot import (
 )
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
+from defectline.components.common.storage.checksums import sha256_file
 from defectline.pipeline.catalog.models import Model, read_models
 from defectline.pipeline.catalog.reading import leave_out, resolve
 from defectline.pipeline.catalog.review import list_frames

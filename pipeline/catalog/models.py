@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.classes import describe_supervision
 from defectline.components.common.layout import MODELS, SERVING, parse_version
 from defectline.components.common.records import read_champion
 from defectline.components.common.steps import Say
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Storage, checksums
 from defectline.components.train.settings import WEIGHTS
 from defectline.pipeline.catalog.reading import leave_out
 from defectline.pipeline.catalog.runs import Run

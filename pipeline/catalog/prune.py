@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common import checksums, layout
+from defectline.components.common import layout
 from defectline.components.common.errors import Conflict, StoreError
 from defectline.components.common.records import GateRecord, read_gate
 from defectline.components.common.snapshot import find_head, read_pairs
 from defectline.components.common.steps import Say
-from defectline.components.common.storage import Object, Storage
+from defectline.components.common.storage import Object, Storage, checksums
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.catalog.models import Model, read_models
 from defectline.pipeline.catalog.runs import Run, read_runs

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from bundles import make_bundle
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import (
     copy_served,
     mask_iou,
@@ -15,6 +14,7 @@ from defectline.components.common.bundle import (
     seal_bundle,
 )
 from defectline.components.common.errors import BundleError, StoreError
+from defectline.components.common.storage import checksums
 from defectline.components.common.storage.folder import FolderStorage
 
 

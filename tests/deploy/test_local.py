@@ -11,11 +11,11 @@ import pytest
 import requests
 from bundles import make_bundle, put_champion
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, copy_served, publish_folder, read_bundle
 from defectline.components.common.errors import Conflict, ServingError, StoreError
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.records import ChampionRecord, read_champion
+from defectline.components.common.storage import checksums
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy import local
 from defectline.components.deploy.local import Local, predictor

@@ -16,10 +16,9 @@ from networks import (
     write_network,
 )
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, publish_folder, read_bundle
 from defectline.components.common.records import Outcome, read_outcome
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 
 
 def _publish(folder: Path, bundle: Bundle, judged: Judged) -> str:

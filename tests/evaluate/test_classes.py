@@ -9,12 +9,11 @@ import pytest
 from kinds import CLASSES, snapshot_of_kinds, write_kinds, write_kinds_model, write_kinds_network
 from networks import LIMITS
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.images.colours import colour_of
 from defectline.components.common.inference.inspection import Answer, answer
 from defectline.components.common.snapshot import read_pairs, write_index
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.evaluate.classes import (
     confusion_of_regions,
     count_classes,

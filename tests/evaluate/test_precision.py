@@ -7,9 +7,8 @@ from bundles import make_bundle
 from counts import counted
 from networks import LIMITS, Judged, judge_model
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import GPU_NETWORK, copy_served, publish_folder, read_bundle
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.evaluate.metrics import Count
 from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.step import evaluate

@@ -5,8 +5,8 @@ import json
 import pytest
 from networks import LIMITS, resplit, run_evaluate, write_model
 
-from defectline.components.common import checksums
 from defectline.components.common.snapshot import Pair
+from defectline.components.common.storage import checksums
 from defectline.components.evaluate.step import evaluate
 
 

@@ -16,7 +16,6 @@ from networks import (
     write_source,
 )
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import bundle_roi, copy_served, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.masks import decode_mask
@@ -25,7 +24,7 @@ from defectline.components.common.inference.inspection import Grades, Network, a
 from defectline.components.common.layout import roi_key
 from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.evaluate.step import evaluate
 from defectline.components.ingest.step import ingest
 

@@ -12,10 +12,10 @@ from endpoints import Running, expected, frame, plate, serving
 from networks import SIZE, Judged, judge_model
 from numpy.typing import NDArray
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import ROI, copy_served, read_bundle
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.statistics import ImageStats, Statistics, brightness_and_contrast
+from defectline.components.common.storage import checksums
 from defectline.components.serve.sdk import messages
 
 

@@ -16,9 +16,9 @@ from tensors import by_name, from_grpc, from_tensors, infer
 
 from defectline.client import Client
 from defectline.client.batch import inspect_all, write_csv
-from defectline.components.common import checksums
 from defectline.components.common.images.colours import colour_of
 from defectline.components.common.images.masks import decode_mask
+from defectline.components.common.storage import checksums
 
 IMAGE, TRUTH = draw_kinds([1, 2, 3, 2], 0)
 PICTURE = encode(IMAGE)

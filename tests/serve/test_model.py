@@ -11,8 +11,8 @@ from bundles import make_bundle
 from endpoints import expected, other_version, plate
 from prometheus_client import generate_latest
 
-from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.storage import checksums
 from defectline.components.serve.model import DefectModel, load
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import read_raw

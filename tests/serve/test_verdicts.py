@@ -23,9 +23,9 @@ from tensors import by_name, from_grpc, from_tensors, infer
 
 from defectline.client import Client
 from defectline.client.overlay import COLOURS, draw_overlay
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Promise, copy_served
 from defectline.components.common.images.reading import decode_image
+from defectline.components.common.storage import checksums
 
 PROMISED = Promise(rate="escape", at_most=0.1, pictures=20, level=0.3, holds=True)
 

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from pictures import encode
 from servers import free_port
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
 from defectline.components.common.layout import champion_key, model_folder
 from defectline.components.common.records import ChampionRecord
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 
 START_S = 180
 PREDICT = "/v1/models/plates:predict"

@@ -8,8 +8,8 @@ from networks import write_model
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common import checksums
 from defectline.components.common.inference.engine import import_openvino
+from defectline.components.common.storage import checksums
 from defectline.components.ingest.step import ingest
 
 CLASSES = ("dent", "scratch", "stain")

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.inference.engine import import_openvino
 from defectline.components.common.snapshot import Pair, read_pairs, write_index
-from defectline.components.common.storage import open_storage
+from defectline.components.common.storage import checksums, open_storage
 from defectline.components.evaluate.step import Result, evaluate
 from defectline.components.ingest.step import ingest
 from defectline.components.train.progress.history import plot_history

@@ -14,7 +14,7 @@ import pytest
 from commands import SMALL_NETWORK
 from networks import write_source
 
-from defectline.components.common import checksums
+from defectline.components.common.storage import checksums
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.step import preprocess
 from defectline.components.train import step as training

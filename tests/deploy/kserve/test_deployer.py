@@ -11,9 +11,9 @@ from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 from commands import call, defectline
 
-from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError, ServingError, StoreError
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
+from defectline.components.common.storage import checksums
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.golden import Address
 from defectline.components.deploy.kserve import live

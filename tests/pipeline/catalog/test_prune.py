@@ -21,7 +21,6 @@ from pictures import remove_pair, write_pair, write_source
 from servers import S3Server
 from stores import NAME, deploy
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import Data, publish_folder, read_bundle
 from defectline.components.common.errors import Conflict
 from defectline.components.common.records import (
@@ -33,7 +32,7 @@ from defectline.components.common.records import (
     write_outcome,
 )
 from defectline.components.common.snapshot import SPLITS, read_files, read_head, read_pairs
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.deploy.kserve.manifests import inference_service
 from defectline.components.deploy.kserve.settings import KServeSettings

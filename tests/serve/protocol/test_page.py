@@ -18,9 +18,9 @@ from pictures import encode
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from defectline.components.common import checksums
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.storage import checksums
 
 SIZE = 320
 MODEL = 'plates "2" & <b>'

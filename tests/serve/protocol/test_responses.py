@@ -12,10 +12,10 @@ from endpoints import b64, plate, v2_body
 from PIL import Image
 from tensors import by_name, from_grpc, from_tensors
 
-from defectline.components.common import checksums
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.inference.inspection import Answer
 from defectline.components.common.prediction import Prediction
+from defectline.components.common.storage import checksums
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.protocol import openapi
 from defectline.components.serve.protocol.errors import ApiError

@@ -3,8 +3,8 @@
 import pytest
 from networks import write_model
 
-from defectline.components.common import checksums
 from defectline.components.common.errors import BundleError
+from defectline.components.common.storage import checksums
 
 
 @pytest.mark.parametrize("damage", ["changed", "extra", "unsealed", "sums"])
