@@ -116,12 +116,11 @@ class Promise(_Frozen):
         low, high = TOLD_FROM_NOISE
         if not low <= self.level <= high:
             more = {
-                "escape": "more of the defective ones score no more than noise than may escape: bring images "
-                "of defects like those",
-                "overkill": "more of the good ones look defective than may be rejected: bring good images "
-                "like those",
+                "escape": "too many score no more than noise, so bring more images of defects like those",
+                "overkill": "too many look quite defective, so bring more good images like those",
             }[self.rate]
-            return f"Not promised that {what}: of {those}, {more}."
+            more = f"of {those} {more}"
+            return f"Not promised that {what}: {more}."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
 

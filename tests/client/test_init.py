@@ -76,4 +76,4 @@ def test_without_its_packages_the_import_says_what_to_install(missing):
     code = f"import sys; sys.modules['{missing}'] = None; import defectline.client"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith('run `pip install "defectline[client]"`')
+    assert done.stderr.splitlines()[-1].endswith(f"defectline.client needs {missing}. Run `make setup`.")

@@ -88,7 +88,7 @@ def test_pairs_are_read_and_the_last_one_counts():
     assert parse_pairs(["a=1", "b=x=y", "a="], ["a", "b"]) == {"a": "", "b": "x=y"}
     with pytest.raises(SettingsError, match="--set a sets nothing") as caught:
         parse_pairs(["a"], ["a"])
-    assert caught.value.fix == "Write --set a=…"
+    assert caught.value.fix == "Write --set a=…, without spaces."
     with pytest.raises(SettingsError, match="There is no option degres of the oven") as caught:
         parse_pairs(["degres=2"], ["degrees"], what="option {} of the oven")
     assert caught.value.fix == "Did you mean degrees?"

@@ -298,7 +298,10 @@ def test_no_threshold_is_named_where_none_would_do():
         calibrator.see("NG", score_map((5, 5, 5, 5, level)), truth=defect)
         calibrator.see("OK", score_map((5, 5, 5, 5, 100)))
     escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
-    assert str(escape).endswith("are called OK: no threshold would do.")
+    assert str(escape).endswith(
+        "are called OK: of 15 defective validation pictures too many score no more than noise, so bring more "
+        "images of defects like those."
+    )
     assert overkill.holds
 
 
@@ -330,11 +333,37 @@ def test_nobody_looks_where_one_promise_would_be_kept_by_noise():
     assert 0.1 < point.threshold < 0.9
 
 
+def test_no_promise_is_kept_by_a_threshold_within_the_noise():
+    """One defective part in nine may escape: with a threshold of 0.006 none would."""
+    calibrator = _see(*_levels("OK", *[2] * 9, 40), *_levels("NG", 6, *[900] * 9))
+    point = calibrator.calibrate(ESCAPE_COST, max_overkill=0.2, max_escape=0.1, look_as="LOOK")
+    assert 0.05 <= point.threshold < 0.9
+    assert [promise.holds for promise in point.promises] == [False, True]
+
+
+def test_it_is_said_why_the_threshold_lies_where_it_does():
+    point = _see(*_levels("OK", 7, 2), *_levels("NG", 776, 900, 0)).calibrate(ESCAPE_COST)
+    assert point.threshold == 0.231
+    assert point.decided_by == (0.05, 0.776)
+    assert point.why == (
+        "From 0.050 (below, noise decides) to 0.776 every threshold does equally well on the validation "
+        "pictures: 1 of 3 defective ones escape, 0 of 2 good ones are rejected. It lies 25 % of the way up: "
+        "new defects are also fainter than those seen, and good parts livelier."
+    )
+
+
+def test_where_all_may_be_wrong_nothing_is_promised():
+    calibrator = _see(*_levels("OK", *[100] * 9), *_levels("NG", *[900] * 9))
+    assert [p.rate for p in calibrator.calibrate(ESCAPE_COST, 0.2, 1.0).promises] == ["overkill"]
+
+
 def test_a_threshold_that_keeps_both_promises_hugs_neither_side():
     """By cost alone it would lie below the good part at 650; both promises leave 0.651 to 0.9."""
     calibrator = _see(*_levels("OK", *[100] * 10, 650), *_levels("NG", 600, *[900] * 10))
     point = calibrator.calibrate(ESCAPE_COST, max_overkill=1 / 12, max_escape=2 / 12)
     assert 0.75 < point.threshold < 0.83
+    assert "threshold, 0.225, does not keep both promises. Those from 0.651 to 0.900 do" in point.why
+    assert point.decided_by == (0.651, 0.9)
 
 
 def test_a_class_may_be_promised_more():

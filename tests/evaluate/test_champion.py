@@ -77,7 +77,7 @@ def test_the_same_pictures_again_keep_the_champion(judged, tmp_path):
     assert result.state == "kept"
     assert gate_rows(judged, "same")["champion_better"]["got"] == 0
     outcome = read_outcome(open_storage(str(judged.store)), "same")
-    said = "the same verdicts: costs as much as the champion, so the champion stays"
+    said = "the same verdicts: costs as much as the champion"
     assert outcome == Outcome(state="kept", reason=f"not better: {said}", version=champion)
     page = (tmp_path / "report.html").read_text()
     assert "not better than the champion</h1>" in page
@@ -111,7 +111,7 @@ def test_losses_do_not_add_up_the_best_before_is_compared_with(judged, tmp_path)
     bundle, result = run_evaluate(judged, tmp_path, "after", champion=blind)
     assert (result.state, bundle.reference) == ("kept", best)
     reason = gate_rows(judged, "after")["champion_cost"]["reason"]
-    assert reason == f"the same verdicts: costs as much as {best}, the best before it, so the champion stays"
+    assert reason == f"the same verdicts: costs as much as {best}, the best before it"
     # Where that is gone, the champion alone is left.
     shutil.rmtree(judged.store / "models/defects" / best)
     bundle, result = run_evaluate(judged, tmp_path / "gone", "after-gone", champion=blind)

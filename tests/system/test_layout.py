@@ -12,10 +12,15 @@ import pytest
 from paths import ROOT
 
 STEPS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve")
+PLAIN = ("errors", "files", "installing", "prediction")
+"""Modules of common that need next to nothing."""
 FLOORS = {
     "cli": ("cli", "client", "pipeline", "components"),
     "pipeline": ("pipeline", "components"),
-    "client": ("client", *(f"components.common.{name}" for name in ("errors", "files", "prediction"))),
+    "client": (
+        "client",
+        *(f"components.common.{name}" for name in ("errors", "files", "installing", "prediction")),
+    ),
     **{f"components.{name}": (f"components.{name}", "components.common") for name in STEPS},
     "components.common": ("components.common",),
 }

@@ -46,7 +46,7 @@ figcaption { font-size: 13px; color: var(--quiet); } svg { display: block; max-w
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { color: var(--quiet); font-weight: 600; } .n { text-align: right; white-space: nowrap; }
-td.time { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywhere; }
+td.time, td.links { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywhere; }
 .deployed, .kept { color: var(--good); font-weight: 600; }
 .refused, .failed { color: var(--bad); font-weight: 600; }
 @media (max-width: 600px) {
@@ -126,7 +126,7 @@ def _tell_champion(run: Ended) -> str:
     said = []
     for key, label, what in (
         ("escape", "ng", "defective parts escaped"),
-        ("overkill", "ok", "good parts were rejected"),
+        ("overkill", "ok", "good parts rejected"),
     ):
         of, rate = test.get(label), test.get(key)
         if of and rate is not None:
@@ -193,7 +193,7 @@ def _runs_table(runs: Sequence[Ended]) -> str:
         f"<tr><td class=time>{_time(run.ended)}</td><td>{escape(run.model)}</td>"
         f'<td class="{run.state}">{escape(run.state.replace("_", " "))}</td>'
         f"<td class=why>{escape(run.outcome.reason if run.outcome else '')}</td>"
-        f"<td>{_links(run)}<br><code class=quiet>{escape(run.run)}</code></td></tr>"
+        f"<td class=links>{_links(run)}<br><code class=quiet>{escape(run.run)}</code></td></tr>"
         for run in runs
     )
     return (

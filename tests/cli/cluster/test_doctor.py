@@ -1,18 +1,21 @@
 """`defectline doctor`: a line a finding. The checks are tested in tests/pipeline/test_doctor.py."""
 
 import json
+import sys
 
 import pytest
 from commands import call
 
+from defectline.components.common import installing
 from defectline.pipeline import doctor
 
 
 @pytest.mark.parametrize(
-    ("clone", "fix"), [(True, "`make setup`"), (False, '`pip install "defectline[local]"`')]
+    ("clone", "fix"),
+    [(True, "`make setup`"), (False, f'`{sys.executable} -m pip install "defectline[local]"`')],
 )
 def test_what_is_missing_is_installed_as_it_was(tmp_path, monkeypatch, clone, fix):
-    monkeypatch.setattr(doctor, "CLONE", clone)
+    monkeypatch.setattr(installing, "CLONE", clone)
     monkeypatch.setattr(doctor, "versions", lambda: [("python", "3.11.7"), ("kfp", "")])
     done = call("doctor", "--store", tmp_path)
     assert done.returncode == 2

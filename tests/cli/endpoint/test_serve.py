@@ -121,7 +121,7 @@ def test_defectline_serve_keeps_frames_in_its_store(judged, tmp_path):
     command = [sys.executable, "-m", "defectline.cli", "serve", *where, "--port", str(port)]
     with process_of(command, tmp_path / "log") as process:
         wait_until_ready(process, url, "plates", tmp_path / "log")
-        assert "Inspect a part" in requests.get(url, timeout=60).text
+        assert "Inspect a part" in requests.get(url, headers={"Accept": "text/html"}, timeout=60).text
         assert post(url + PREDICT, near, "image/png").status_code == 200
         process.terminate()
         assert process.wait(START_S) == 0

@@ -59,8 +59,8 @@ def test_an_empty_store_says_so(store: FolderStorage):
 def test_champion_promises_runs_and_links_are_there(used: FolderStorage):
     page = write_page(used, NOW)
     assert "Champion <code>v2026-four</code>" in page
-    assert "1 of 5 defective parts escaped (with 95 % certainty 3.6 to 62.4 % of all)" in page
-    assert "0 of 5 good parts were rejected (with 95 % certainty 0.0 to 43.4 % of all)" in page
+    assert "1 of 5 defective parts escaped (95 % interval 3.6 to 62.4 %)" in page
+    assert "0 of 5 good parts rejected (95 % interval 0.0 to 43.4 %)" in page
     assert "outlines overlap by 0.71 (IoU)" in page
     assert page.count('href="runs/three/report.html"') == 1
     assert "because of &lt;three&gt;" in page

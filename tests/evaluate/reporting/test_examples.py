@@ -39,11 +39,11 @@ from defectline.components.evaluate.reporting.report import render
 @pytest.mark.parametrize(
     ("id", "headline", "why"),
     [
-        ("NG/dim<b>", "Escape", "The defect of 300 px reached 0.450 at most, below the threshold 0.600."),
-        ("NG/small", "Escape", "reached 0.900, but no region of 20 px or more lies above the threshold"),
+        ("NG/dim<b>", "Escape", "Score 0.450, threshold 0.600. The defect of 300 px reached 0.450 at most."),
+        ("NG/small", "Escape", "reached 0.900, but no region of 20 px or more does."),
         ("NG/elsewhere", "Right verdict for the wrong place", "Nothing of the defect was found."),
-        ("OK/one-speck", "Overkill", "1 region above the threshold 0.600; it has 30 px at x 20, y 100"),
-        ("OK/two-specks", "Overkill", "2 regions above the threshold 0.600; the largest has 42 px"),
+        ("OK/one-speck", "Overkill", "threshold 0.600. 1 region; it has 30 px at x 20, y 100"),
+        ("OK/two-specks", "Overkill", "threshold 0.600. 2 regions; the largest has 42 px"),
         ("NG/found-0", "Defective, called NG", "280 of 300 px found, 20 px too many: IoU 0.88."),
         ("OK/clean-0", "Good, called OK", "threshold 0.600."),
     ],
@@ -62,7 +62,7 @@ def test_a_missed_region_is_shown_though_the_verdict_is_right(tmp_path):
     picture = make_picture("NG/two", both, box(40, 60, 10, 30, 900))
     said, because = explain(collect(picture), report_bundle())
     assert said == "Right verdict, but 1 defect was missed"
-    assert because.startswith("1 of 2 regions were found.")
+    assert "threshold 0.600. 1 of 2 regions were found." in because
     page = render(make_report(tmp_path, [*PICTURES, picture]))
     assert "Right verdict, but a defect was missed (1)" in page
     assert "Right verdict, but a defect" not in render(make_report(tmp_path, PICTURES))
