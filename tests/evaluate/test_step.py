@@ -8,6 +8,8 @@ import pytest
 from networks import (
     LIMITS,
     SIZE,
+    Judged,
+    draw,
     gate_rows,
     pairs_of_test_part,
     resplit,
@@ -15,12 +17,13 @@ from networks import (
     write_model,
     write_source,
 )
+from PIL import Image
 
 from defectline.components.common.bundle import bundle_roi, copy_served, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.roi import write_roi
-from defectline.components.common.inference.inspection import Grades, Network, answer
+from defectline.components.common.inference.inspection import Grades, Network, answer, judge_score
 from defectline.components.common.layout import roi_key
 from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index
@@ -224,3 +227,56 @@ def test_without_masks_verdicts_are_judged_and_pixels_where_there_are_some(tmp_p
     assert "Where its defect is, no mask says." in page.read_text()
     if not kept:
         assert (test["iou"], test["pixel_ap"], test["region_recall"]) == (None, None, None)
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory) -> Judged:
+    """Half of the pictures of each label show a faint line, which nobody could tell a scratch by."""
+    folder = tmp_path_factory.mktemp("doubtful") / "one"
+    source, random = write_source(folder / "source", pairs=120), np.random.default_rng(5)
+    for label in ("OK", "NG"):
+        for number in range(0, 60, 2):
+            image, mask = draw("NG", random, light=int(random.integers(132, 152)))
+            Image.fromarray(image).save(source / label / f"{number:03d}.png")
+            if label == "NG":
+                Image.fromarray(mask).save(source / "NG_MSK" / f"{number:03d}.png")
+    store, model = folder / "store", write_model(folder / "model")
+    snapshot = ingest(str(source), str(store), "one")
+    settings = {"min_iou": 0, "max_escape": 0.2, "max_overkill": 0.2, "look_as": "LOOK", "max_look": 0.9}
+    bundle, report = folder / "bundle", folder / "report.html"
+    result = evaluate(str(store), snapshot, model, bundle, report, settings, "one")
+    return Judged(store, source, snapshot, model, bundle, read_bundle(bundle), report, result)
+
+
+def test_where_no_threshold_keeps_both_promises_a_person_looks(doubtful):
+    bundle, test = doubtful.bundle, doubtful.result.metrics["test"]
+    assert bundle.threshold < bundle.ng_from
+    assert [promise.holds for promise in bundle.promises] == [True, True]
+    assert test["look"] > 0.1
+    assert [golden.verdict for golden in bundle.golden].count("LOOK") == 2
+    assert doubtful.result.called == ("OK", "LOOK", "NG")
+    rows = gate_rows(doubtful, "one")
+    assert rows["max_look"]["got"] == test["look"]
+    counts = json.loads((doubtful.store / "runs/one/counts.json").read_text())
+    assert {row["verdict"] for row in counts} == {"OK", "LOOK", "NG"}
+    assert all(
+        judge_score(row["score"], bundle.threshold, bundle.ng_from) == row["verdict"] for row in counts
+    )
+    page = doubtful.report.read_text()
+    for said in (
+        "LOOK: parts that a person has to look at",
+        "to be looked at by a person (LOOK)",
+        "No single threshold keeps max_escape and max_overkill",
+        f"NG score ≥ {bundle.ng_from:.3f}, LOOK lies between",
+    ):
+        assert said in page, said
+
+
+def test_by_default_nobody_gets_a_verdict_that_he_does_not_know(doubtful, tmp_path):
+    settings = {"max_escape": 0.2, "max_overkill": 0.2, "min_iou": 0}
+    bundle, result = run_evaluate(doubtful, tmp_path / "as", "as-ng", **settings)
+    assert bundle.ng_from is None
+    assert bundle.threshold == doubtful.bundle.threshold
+    assert [promise.holds for promise in bundle.promises] == [True, False]
+    assert "look" not in result.metrics["test"]
+    assert "with look_as=LOOK a person would look at them" in bundle.calibration_note
