@@ -19,8 +19,9 @@ WEIGHTS = {
 """The settings that name a file to start from, and what it is expected to be."""
 KEYWORDS = {"init_from": ("none",), "encoder_weights": ("none", "imagenet")}
 """What they may be instead of a file."""
-FEW_DEFECTS = 64
-"""Pictures with marked defects: with fewer, `auto` begins with synthetic ones. Not measured."""
+FEW_DEFECTS = 256
+"""Pictures with marked defects: with fewer, `auto` begins with synthetic ones. With 150 it still helps: see
+docs/training.md."""
 DecoderName = Literal["pix2pix", "light"]
 DECODER: DecoderName = "pix2pix"
 """The one that a network has by default."""
