@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defectline.cli import completion
+from defectline.cli.endpoint import review_open
 from defectline.cli.options import Json, Name, Source, Store
 
 if TYPE_CHECKING:
     from defectline.pipeline.catalog.review import Item
 
 app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
+
+
+app.command("open")(review_open.open_)
 
 
 @app.command("list")
@@ -45,10 +49,14 @@ def accept(
     mask: Annotated[
         Path | None, typer.Option(help="Its defects, white on black; otherwise the predicted mask is taken.")
     ] = None,
+    by: Annotated[str, typer.Option(help="Who decides; else the user of this machine.")] = "",
     store: Store = "./store",
     name: Name = "defects",
 ) -> None:
     """Say what the part in a frame is, so that `export` adds it to the labelled images."""
+    from getpass import getuser
+
+    from defectline.cli import ui
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.files import read_file
     from defectline.components.common.storage import open_storage
@@ -63,8 +71,34 @@ def accept(
         )
     drawn = read_file(mask, "a mask") if mask else None
     for start in ids:
-        item = review.accept(open_storage(store), name, start, as_, drawn)
+        item = review.accept(open_storage(store), name, start, as_, drawn, by=by or getuser())
+        if odd := review.doubts(item.frame, as_, drawn):
+            ui.warn(f"{item.frame.id}: {odd} Look at it again: {open_storage(store).url(item.picture_key)}")
         typer.echo(f"{item.frame.id}: accepted as {as_}")
+
+
+@app.command("audit")
+def audit(
+    store: Store = "./store",
+    name: Name = "defects",
+    json_: Json = False,
+) -> None:
+    """List who decided what; exit with 2 where a line of the audit file was changed or taken out."""
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog.audit import read_audit
+
+    found = read_audit(open_storage(store), name)
+    if json_:
+        ui.print_json([entry.model_dump() for entry in found.entries])
+    elif found.entries:
+        rows = [(one.at[:19], one.by, one.frame[:12], one.verdict, one.mask[:12]) for one in found.entries]
+        ui.table(("when (UTC)", "who", "frame", "decision", "mask"), rows, whole=("when (UTC)", "frame"))
+    else:
+        ui.console.print("nobody has decided anything yet")
+    if found.broken:
+        ui.warn(f"the audit file is broken: {found.broken}", bad=True)
+        raise typer.Exit(2)
 
 
 @app.command("export")
@@ -76,10 +110,10 @@ def export(
     """Add the accepted frames to the labelled images; the next run learns from them."""
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.catalog import review
+    from defectline.pipeline.catalog.review_export import export as export_frames
 
     target = open_storage(source)
-    done = review.export(open_storage(store), name, target, ui.say)
+    done = export_frames(open_storage(store), name, target, ui.say)
     for key in done.new:
         typer.echo(target.url(key))
     typer.echo(f"{len(done.new)} exported, {done.there} there already")

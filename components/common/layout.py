@@ -16,6 +16,7 @@ index.html                       the front page
 checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
 pretrained/<digest>.keras        what was learned from synthetic defects in good pictures
 review/<name>/<date>/            <id>.json and the other files of a frame
+review/<name>/audit.jsonl        who decided what
 """
 
 import hashlib
@@ -106,6 +107,10 @@ def pretrained_key(digest: str) -> str:
 def review_prefix(name: str, date: str = "") -> str:
     """Of one day, or of all."""
     return f"{REVIEW}{name}/" + (f"{date}/" if date else "")
+
+
+def audit_key(name: str) -> str:
+    return f"{review_prefix(name)}audit.jsonl"
 
 
 class FrameKey(NamedTuple):

@@ -40,12 +40,16 @@ class Frame(BaseModel):
 class Decision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verdict: Verdict
-    """What the part really is."""
+    verdict: Verdict | Literal["open"]
+    """What the part really is; `open` where the decision was taken back."""
     decided: str
     """ISO 8601, UTC."""
+    by: str = ""
+    """Who decided; "" in older decisions."""
     mask: str = ""
     """Name of a mask's file; empty for the predicted one, and where the part is OK."""
+    classes: tuple[str, ...] = ()
+    """Names of the numbers in that mask; empty where they are those of the source."""
     exported: tuple[str, ...] = ()
     """URIs of the sources that have got the pair."""
 

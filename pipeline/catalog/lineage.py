@@ -255,10 +255,10 @@ def _find_frames(store: Storage, text: str, digests: set[str], say: Say) -> list
             frame.taken,
             frame.reason,
             str(frame.prediction.get("verdict", "")),
-            decision.verdict if decision else "",
+            decision.verdict if decision and decision.verdict != "open" else "",
             decision.exported if decision else (),
         )
-        for _, frame, decision in list_frames(
+        for _, frame, decision, _ in list_frames(
             store, "", say, lambda key: key.id in wanted or key.id.startswith(start)
         )
     ]

@@ -27,7 +27,8 @@ from defectline.components.evaluate.step import evaluate
 from defectline.components.ingest.step import ingest
 from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.settings import ReviewSettings
-from defectline.pipeline.catalog.review import accept, export
+from defectline.pipeline.catalog.review import accept
+from defectline.pipeline.catalog.review_export import export
 
 NAME = "defects"
 

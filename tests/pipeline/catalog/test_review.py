@@ -29,7 +29,8 @@ from defectline.components.ingest.step import ingest
 from defectline.components.serve.monitoring import review as serving
 from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.settings import ReviewSettings
-from defectline.pipeline.catalog.review import accept, export, list_frames
+from defectline.pipeline.catalog.review import accept, list_frames
+from defectline.pipeline.catalog.review_export import export
 
 ALL = ReviewSettings(review_share=1)
 NONE = ReviewSettings(review_margin=0, review_share=0)
@@ -168,8 +169,8 @@ def test_the_best_frames_of_a_day_have_its_places_not_the_first(tmp_path, counte
         0.51,
     }
     assert counted() == {"written": 5, "day_full": 1}
-    # Nothing is left of those that went: three frames and one decision.
-    assert len([name for name in contents(tmp_path) if not name.endswith(".lock")]) == 7
+    # Nothing is left of those that went: three frames, one decision and its line in the audit file.
+    assert len([name for name in contents(tmp_path) if not name.endswith(".lock")]) == 8
 
 
 class WriteOnly(FolderStorage):

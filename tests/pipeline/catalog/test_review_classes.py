@@ -17,7 +17,8 @@ from defectline.components.common.snapshot import read_pairs
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.settings import ReviewSettings
-from defectline.pipeline.catalog.review import accept, export, list_frames
+from defectline.pipeline.catalog.review import accept, list_frames
+from defectline.pipeline.catalog.review_export import export
 
 SIZE = 64
 PICTURE = encode(noise(7, SIZE))

@@ -1,0 +1,67 @@
+"""The audit file: whole, changed, cut, and written by several at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from commands import call
+
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.catalog.audit import append, read_audit
+
+KEY = "review/plates/audit.jsonl"
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStorage:
+    made = FolderStorage(tmp_path)
+    for number in range(4):
+        append(made, "plates", f"2026-01-0{number + 1}T00:00:00+00:00", "ada", f"{number:032x}", "OK", "")
+    return made
+
+
+def test_nobody_has_decided_anything(tmp_path):
+    assert read_audit(FolderStorage(tmp_path), "plates") == ([], "")
+
+
+def test_a_whole_chain(store):
+    found = read_audit(store, "plates")
+    assert ([entry.frame[-1] for entry in found.entries], found.broken) == (["0", "1", "2", "3"], "")
+    assert found.entries[0].before == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (lambda lines: [lines[0], lines[1].replace(b'"OK"', b'"NG"'), *lines[2:]], "line 3 does not follow"),
+        (lambda lines: [lines[0], *lines[2:]], "line 2 does not follow"),
+        (lambda lines: lines[1:], "line 1 does not follow"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "line 1 does not follow"),
+        (lambda lines: [*lines[:2], b"{}", *lines[2:]], "line 3 is not an entry"),
+    ],
+)
+def test_a_line_that_was_changed_is_found(store, change, broken):
+    lines = store.read(KEY).splitlines()
+    store.write(KEY, b"\n".join(change(lines)) + b"\n")
+    assert read_audit(store, "plates").broken.startswith(broken)
+    done = call("review", "audit", "--store", store.root, "--name", "plates")
+    assert done.returncode == 2
+    assert f"the audit file is broken: {broken}" in done.stderr
+
+
+def test_several_at_once_lose_no_line(store):
+    def add(number: int) -> None:
+        append(store, "plates", "2026-02-01T00:00:00+00:00", f"user{number}", "f" * 32, "NG", "")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(12)))
+    found = read_audit(store, "plates")
+    assert (len(found.entries), found.broken) == (16, "")
+
+
+def test_the_command_lists_who_decided_what(store):
+    done = call("review", "audit", "--store", store.root, "--name", "plates")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ada") == 4
+    assert (
+        '"by": "ada"' in call("review", "audit", "--store", store.root, "--name", "plates", "--json").stdout
+    )

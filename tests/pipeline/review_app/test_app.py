@@ -1,0 +1,322 @@
+"""The review in a browser: a real server, two people, and what is left when one of them is killed."""
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from bundles import levels
+from kinds import CLASSES
+from pictures import encode, noise
+from playwright.sync_api import Browser, Page, expect
+from servers import free_port, running
+
+from defectline.components.common.images.masks import decode_mask, encode_mask
+from defectline.components.common.inference.class_maps import of_output
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.review import frame_id
+from defectline.components.common.storage import open_storage
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.serve.monitoring.review import Reviewer
+from defectline.components.serve.settings import ReviewSettings
+from defectline.pipeline.catalog.audit import read_audit
+from defectline.pipeline.catalog.review import list_frames
+from defectline.pipeline.catalog.review_export import export
+
+SIZE = 64
+SCORES = (0.3, 0.52, 0.45, 0.7, 0.1)
+"""Of the frames by number; the last one is kept by chance."""
+PICTURES = [encode(noise(number, SIZE) // 4 + 90) for number in range(len(SCORES))]
+IDS = [frame_id(picture) for picture in PICTURES]
+
+
+def _keep(root: Path, classes: bool = False) -> FolderStorage:
+    """A store with a frame a score, in which one block was found, or nothing below 0.5."""
+    store = FolderStorage(root)
+    reviewer = Reviewer(store, "plates", ReviewSettings(review_share=1))
+    for picture, score in zip(PICTURES, SCORES, strict=True):
+        score_map = np.zeros((SIZE, SIZE), np.uint16)
+        score_map[20:30, 20:34] = round(1000 * score)
+        likely = np.zeros((SIZE, SIZE, 3), np.float32)
+        likely[..., 1] = score_map / 1000
+        maps = of_output(CLASSES, likely, SIZE, SIZE) if classes else None
+        found = {**to_prediction(answer(score_map, 0.5, 4, maps)), "model_version": "v1", "latency_ms": 1.0}
+        assert reviewer.offer(picture, score, levels(), lambda said=found: said)
+    assert reviewer.close(60)
+    return store
+
+
+@contextmanager
+def reviewing(root: Path, by: str = "ada") -> Iterator[tuple[str, subprocess.Popen]]:
+    """`defectline review open` on a free port."""
+    port = free_port()
+    command = [sys.executable, "-m", "defectline.cli", "review", "open", "--store", str(root)]
+    command += ["--name", "plates", "--no-browser", "--by", by, "--port", str(port)]
+    with running(command, port, root.parent / f"{by}.log") as process:
+        yield f"http://127.0.0.1:{port}", process
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStorage:
+    return _keep(tmp_path / "store")
+
+
+@pytest.fixture
+def ada(store) -> Iterator[str]:
+    with reviewing(Path(store.root)) as (url, _):
+        yield url
+
+
+def _frames(url: str) -> dict[str, dict[str, Any]]:
+    return {frame["id"]: frame for frame in requests.get(f"{url}/api/frames", timeout=60).json()["frames"]}
+
+
+def _decide(url: str, id: str, verdict: str, seen: str | None = None, **more: Any) -> requests.Response:
+    body = {"verdict": verdict, "seen": seen, **more}
+    return requests.post(f"{url}/api/frames/{id}", json=body, timeout=60)
+
+
+def _drawn(pixels: int, at: int = 22) -> str:
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[at : at + pixels // 8, at : at + 8] = 1
+    return base64.b64encode(encode_mask(mask)).decode()
+
+
+def _decisions(store: FolderStorage) -> dict[str, str]:
+    return {item.frame.id: item.state for item in list_frames(store, "plates", pytest.fail)}
+
+
+def test_those_that_teach_most_come_first(ada):
+    order = [SCORES[IDS.index(id)] for id in _frames(ada)]
+    # Near to 0.5 first; what chance has kept is not compared with them, and anywhere.
+    assert [score for score in order if score != 0.1] == [0.52, 0.45, 0.3, 0.7]
+    kept = {SCORES[IDS.index(id)]: frame["why"] for id, frame in _frames(ada).items()}
+    assert kept == {0.1: "by chance", 0.3: "in doubt", 0.45: "in doubt", 0.52: "in doubt", 0.7: "in doubt"}
+
+
+def test_a_decision_is_in_the_store_and_in_the_audit_file_when_it_is_answered(store, ada):
+    answered = _decide(ada, IDS[1], "NG", mask=_drawn(64))
+    assert answered.status_code == 200, answered.text
+    assert answered.json()["frame"]["state"] == "accepted NG"
+    (item,) = [item for item in list_frames(store, "plates", pytest.fail) if item.frame.id == IDS[1]]
+    assert item.decision.by == "ada"
+    shown = decode_mask(requests.get(f"{ada}/api/frames/{IDS[1]}/mask", timeout=60).content)
+    assert shown.sum() == 64
+    seen = answered.json()["frame"]["seen"]
+    assert _decide(ada, IDS[1], "open", seen).json()["frame"]["state"] == "open"
+    found = read_audit(store, "plates")
+    assert [(entry.by, entry.verdict, bool(entry.mask)) for entry in found.entries] == [
+        ("ada", "NG", True),
+        ("ada", "open", False),
+    ]
+    assert not found.broken
+
+
+def test_two_people_never_overwrite_one_another(store, ada):
+    with reviewing(Path(store.root), "bob") as (bob, _):
+        seen = {id: frame["seen"] for id, frame in _frames(bob).items()}
+        assert _decide(ada, IDS[0], "OK", seen[IDS[0]]).status_code == 200
+        late = _decide(bob, IDS[0], "NG", seen[IDS[0]], mask=_drawn(64))
+        assert late.status_code == 409
+        assert late.json()["error"] == "ada has decided meanwhile: accepted OK."
+        # Having seen that, he may.
+        assert _decide(bob, IDS[0], "NG", late.json()["frame"]["seen"], mask=_drawn(64)).status_code == 200
+
+        def race(who: str) -> int:
+            return _decide(who, IDS[2], "OK", seen[IDS[2]]).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(race, [ada, bob] * 4))
+        assert sorted(statuses) == [200] + [409] * 7
+    found = read_audit(store, "plates")
+    assert len(found.entries) == 3
+    assert not found.broken
+
+
+def test_kill_loses_nothing_that_was_shown_as_saved(store):
+    with reviewing(Path(store.root)) as (url, process):
+        for id in IDS[:3]:
+            assert _decide(url, id, "OK").status_code == 200
+        os.kill(process.pid, signal.SIGKILL)
+    states = _decisions(store)
+    assert [states[id] for id in IDS[:3]] == ["accepted OK"] * 3
+    found = read_audit(store, "plates")
+    assert ([entry.frame for entry in found.entries], found.broken) == (IDS[:3], "")
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [(_drawn(8), "only 8 px"), (_drawn(64, at=50), "nowhere near"), (_drawn(64), "")],
+)
+def test_an_odd_mask_asks_once_more(store, ada, mask, says):
+    asked = _decide(ada, IDS[1], "NG", mask=mask)
+    if not says:
+        assert asked.status_code == 200
+        return
+    assert asked.status_code == 422
+    assert says in asked.json()["odd"]
+    assert _decisions(store)[IDS[1]] == "open"
+    assert _decide(ada, IDS[1], "NG", mask=mask, sure=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"verdict": "NG"}', "application/json", 400),
+        (b'{"verdict": "MAYBE", "seen": null}', "application/json", 400),
+        (b'{"verdict": "NG", "seen": null, "mask": "%%"}', "application/json", 400),
+        (b'{"verdict": "NG", "seen": null, "mask": "AAAA"}', "application/json", 400),
+        (b'{"verdict": "OK", "seen": null}', "text/plain", 415),
+    ],
+)
+def test_what_is_not_a_decision_changes_nothing(store, ada, body, kind, status):
+    answered = requests.post(f"{ada}/api/frames/{IDS[0]}", body, headers={"content-type": kind}, timeout=60)
+    assert (answered.status_code, set(answered.json())) == (status, {"error"})
+    assert requests.get(f"{ada}/api/frames/{'0' * 32}/image", timeout=60).status_code in (400, 404)
+    assert set(_decisions(store).values()) == {"open"}
+
+
+def test_masks_of_several_classes_become_the_sources_numbers(tmp_path):
+    store, source = _keep(tmp_path / "store", classes=True), tmp_path / "source"
+    (source / "OK").mkdir(parents=True)
+    (source / "OK/a.png").write_bytes(encode(noise(99, SIZE)))
+    # The model calls them 1 dent, 2 scratch, 3 stain; the source otherwise.
+    (source / "classes.csv").write_text("value,name\n1,stain\n2,dent\n3,scratch\n")
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[20:30, 20:30] = 3
+    with reviewing(Path(store.root)) as (url, _):
+        drawn = base64.b64encode(encode(mask)).decode()
+        assert _decide(url, IDS[1], "NG", mask=drawn).status_code == 200
+    export(store, "plates", open_storage(str(source)), pytest.fail)
+    (written,) = (source / "NG_MSK").iterdir()
+    assert set(np.unique(decode_mask(written.read_bytes(), numbered=True))) == {0, 1}
+
+
+# As people see it
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    contexts = []
+
+    def tab(url: str, **options: Any) -> Page:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        page.goto(url)
+        return page
+
+    yield tab
+    for context in contexts:
+        context.close()
+
+
+def test_frames_are_decided_with_keys_and_taken_back(store, ada, opened):
+    page = opened(ada)
+    expect(page.locator("#count")).to_contain_text("5 of 5 frames wait")
+    page.locator("#grid button", has_text="0.520").click()
+    expect(page.locator("#facts")).to_contain_text("in doubt")
+    page.locator("#stage").press("o")
+    expect(page.locator("#told")).to_have_text(f"{IDS[1][:8]} is saved as OK")
+    expect(page.locator("#count")).to_contain_text("4 of 5")
+    assert _decisions(store)[IDS[1]] == "accepted OK"
+    page.keyboard.press("u")
+    expect(page.locator("#told")).to_have_text(f"The decision about {IDS[1][:8]} is taken back")
+    assert _decisions(store)[IDS[1]] == "open"
+    page.keyboard.press("Escape")
+    expect(page.locator("#grid li")).to_have_count(5)
+
+
+def _open(page: Page, score: str) -> dict[str, float]:
+    page.locator("#grid button", has_text=score).click()
+    expect(page.locator("#facts")).to_contain_text(score)
+    page.wait_for_function("state.view !== null && state.mask !== null")
+    return page.locator("#stage").bounding_box()
+
+
+def _at(page: Page, box: dict[str, float], x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the frame is on the screen."""
+    view = page.evaluate("({...state.view, ratio: devicePixelRatio})")
+    return tuple(
+        start + (view[side] + at * view["scale"]) / view["ratio"]
+        for start, side, at in ((box["x"], "x", x), (box["y"], "y", y))
+    )
+
+
+@pytest.mark.parametrize("tool", ["brush", "polygon"])
+def test_a_mask_is_drawn_where_nothing_was_found(store, ada, opened, tool):
+    page = opened(ada)
+    box = _open(page, "0.450")
+    page.locator("#stage").press("n")
+    expect(page.locator("#told")).to_have_text("Draw the defect first: the mask is empty.")
+    page.keyboard.press(tool[0])
+    page.mouse.move(*_at(page, box, 10, 12))
+    if tool == "brush":
+        page.mouse.down()
+        page.mouse.move(*_at(page, box, 40, 12), steps=5)
+        page.mouse.up()
+    else:
+        for x, y in ((10, 10), (40, 10), (40, 20), (10, 20)):
+            page.mouse.click(*_at(page, box, x, y))
+        page.keyboard.press("Enter")
+    page.keyboard.press("n")
+    expect(page.locator("#told")).to_have_text(f"{IDS[2][:8]} is saved as NG")
+    (item,) = [item for item in list_frames(store, "plates", pytest.fail) if item.frame.id == IDS[2]]
+    mask = decode_mask(store.read(item.key.folder + item.decision.mask))
+    xs = np.nonzero(mask.any(axis=0))[0]
+    assert (abs(xs.min() - 10) <= 4, abs(xs.max() - 40) <= 4) == (True, True)
+    assert int(mask.sum()) == pytest.approx(36 * 6 if tool == "brush" else 30 * 10, rel=0.15)
+
+
+def test_what_was_found_is_erased_and_a_stroke_taken_back(store, ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.700")
+    found = page.evaluate("state.mask.reduce((sum, one) => sum + one, 0)")
+    assert found == 140
+    page.keyboard.press("e")
+    for x in (21, 31):
+        page.mouse.move(*_at(page, box, x, 25))
+        page.mouse.down()
+        page.mouse.up()
+    erased = page.evaluate("state.mask.reduce((sum, one) => sum + one, 0)")
+    assert erased < found - 30
+    page.keyboard.press("z")
+    assert erased < page.evaluate("state.mask.reduce((sum, one) => sum + one, 0)") < found
+
+
+def test_the_second_of_two_sees_what_the_first_has_decided(store, ada, opened):
+    page = opened(ada)
+    _open(page, "0.300")
+    with reviewing(Path(store.root), "bob") as (bob, _):
+        assert _decide(bob, IDS[0], "OK").status_code == 200
+    page.locator("#stage").press("o")
+    expect(page.locator("#told")).to_have_text("Not saved: bob has decided meanwhile: accepted OK.")
+    expect(page.locator("#facts")).to_contain_text("accepted OK by bob")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_page_fits_the_screen(ada, opened, width, scheme, tmp_path):
+    page = opened(ada, viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=width < 500)
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    expect(page.locator("#grid li")).to_have_count(5)
+    assert page.evaluate(fits)
+    _open(page, "0.700")
+    assert page.evaluate(fits)
+    assert page.locator("#ok").bounding_box()["height"] >= 44
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/review-{width}-{scheme}.png")
+        page.locator("#back").click()
+        expect(page.locator("#grid li")).to_have_count(5)
+        page.wait_for_timeout(500)
+        page.screenshot(path=f"{folder}/review-grid-{width}-{scheme}.png")
