@@ -61,7 +61,8 @@ def train(
         what = "tiles" if prepared.imaging.tile else "pictures"
         on = f", on {replicas} GPUs" if replicas > 1 else ""
         count = len(splits["train"].rows)
-        say(f"train: {count} {what}, {chosen.epochs} epochs at most, in {precision}{on}")
+        epochs = "1 epoch" if chosen.epochs == 1 else f"{chosen.epochs} epochs"
+        say(f"train: {count} {what}, {epochs} at most, in {precision}{on}")
         if len(prepared.classes) > 1:
             say(f"train: classes {', '.join(prepared.classes)}")
         with tracked(name[:12], chosen.model_dump(), logs) as trackers:

@@ -231,6 +231,9 @@ def _uses(store: Storage, found: Sequence[SnapshotEntry], say: Say) -> list[Mode
 
 def _verdicts(store: Storage, run: str, say: Say) -> dict[str, tuple[str, float]]:
     """Id of each test picture of a run → the model's verdict and score; empty where that is gone."""
+    if not run:
+        # Its metrics.json is damaged, which is told already.
+        return {}
     key = run_key(run, COUNTS)
     try:
         return {row["id"]: (row["verdict"], row["score"]) for row in json.loads(store.read(key))}

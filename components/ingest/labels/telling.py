@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -42,12 +43,17 @@ def say_checked(rows: Sequence[Pair]) -> None:
     for row in sorted(rows):
         if row.status == "rejected":
             kinds[reason_kind(row)] += 1
-            first.setdefault(reason_kind(row), row.reason.partition(". ")[0].rstrip("."))
+            first.setdefault(reason_kind(row), _first_sentence(row.reason))
     if kinds:
         told = [f"{count} × {first[kind]}" for kind, count in kinds.most_common(SHOWN)]
         more = kinds.total() - sum(count for _, count in kinds.most_common(SHOWN))
         told += [f"{more} for other reasons"] if more else []
         say(f"{kinds.total()} pairs were rejected: {'; '.join(told)}")
+
+
+def _first_sentence(text: str) -> str:
+    """Without its full stop, which follows a word: ".." in a sentence ends none."""
+    return re.split(r"(?<=\w)\. ", text, maxsplit=1)[0].rstrip(".")
 
 
 def count_unmasked(rows: Iterable[Pair]) -> str:
