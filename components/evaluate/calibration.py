@@ -42,7 +42,7 @@ CALLED = "Such parts are called {verdict}; with look_as=LOOK a person would look
 WHY = (
     "From {low:.3f}{below} to {high:.3f} every threshold does equally well on the validation pictures: "
     "{escapes} of {bad} defective ones escape, {overkills} of {good} good ones are rejected. It lies "
-    "{share:.0f} % of the way up: new defects are also fainter than those seen, and good parts livelier."
+    "{share:.0f} % of the way up: new defects may be fainter than those seen, and good parts less clean."
 )
 MOVED = (
     "The cheapest threshold, {cheapest:.3f}, does not keep both promises. Those from {low:.3f} to {high:.3f} "
@@ -141,7 +141,20 @@ class Calibrator:
             point = _among_the_defective(scores, self.pixels, max_escape)
         else:
             point = self._at_lowest_cost(bad, scores, escape_cost)
-        column = scores[:, AREAS_PX.index(point.min_area_px)]
+        return self._keep_promises(point, max_overkill, max_escape, look_as, max_escape_of, parts_per_day)
+
+    def _keep_promises(
+        self,
+        point: OperatingPoint,
+        max_overkill: float,
+        max_escape: float,
+        look_as: LookAs,
+        max_escape_of: Mapping[str, float],
+        parts_per_day: int,
+    ) -> OperatingPoint:
+        """The cheapest point, moved to where what is asked for can be promised, and what can."""
+        bad = np.array(self.labels)
+        column = np.array(self.scores)[:, AREAS_PX.index(point.min_area_px)]
         cheapest = round(point.threshold * LEVELS)
         limits = [_Limit("escape", max_escape, column[bad])]
         for name, at_most in max_escape_of.items():
