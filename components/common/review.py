@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Verdict = Literal["OK", "NG"]
-Reason = Literal["near_level", "near_threshold", "random"]
+Reason = Literal["near_level", "near_threshold", "random", "asked"]
 """Why a frame was kept; `near_threshold` is what earlier versions wrote."""
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of a format → how its files are called here."""

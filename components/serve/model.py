@@ -106,6 +106,8 @@ class DefectModel(Model):
         self.observers = Observers(self.metrics)
         self.observers.add(self._watch_drift)
         self.loaded: LoadedModel | None = None
+        self.keeps_frames = False
+        """Whether frames can be kept for review."""
         self.draining = False
         """The process is stopping: requests are still answered, but not ready."""
         self._switching = asyncio.Lock()
@@ -243,6 +245,8 @@ class DefectModel(Model):
     ) -> InferenceResponse:
         """Judge the pictures of one request, in a thread. Raises ApiError."""
         trace = trace or Trace(new_request_id(payload.parameters.request_id))
+        if payload.parameters.review and not self.keeps_frames:
+            raise ApiError("invalid_request", "This server keeps nothing for review: --review starts it.")
         # The pictures of a request are judged one after the other; once begun, a request runs to its end.
         pixels = max(check_sizes(payload.pictures, self.settings.max_pixels))
         asked_at = time.perf_counter()
@@ -289,6 +293,7 @@ class DefectModel(Model):
                 request.protocol,
                 bundle,
                 threshold,
+                request.parameters.review,
             )
         )
         return ImageResult(prediction, mask, round((ended - begun) * 1000, 1))
@@ -296,7 +301,8 @@ class DefectModel(Model):
     def _watch_drift(self, observation: Observation) -> None:
         loaded = self.loaded
         # The last answers of a previous model may still be under way.
-        if loaded is not None and loaded.bundle is observation.bundle:
+        # What is sent for review was seen when it came from the line.
+        if loaded is not None and loaded.bundle is observation.bundle and not observation.asked:
             loaded.drift.see(*brightness_and_contrast(observation.image), observation.verdict)
 
     def _stage(self, trace: Trace, stage: str, begun: float) -> float:

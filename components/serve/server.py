@@ -204,6 +204,7 @@ def _reviewer(arguments: argparse.Namespace, settings: ServeSettings, model: Def
     reviewer = Reviewer(open_storage(arguments.review), model.name, settings)
     review.expose(model.metrics.registry)
     model.observers.add(reviewer.observe)
+    model.keeps_frames = True
     return reviewer
 
 

@@ -44,6 +44,8 @@ from defectline.pipeline.catalog.review import (
 PAGE = Path(__file__).with_name("page.html")
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "bmp": "image/bmp"}
 """What every browser shows, by suffix."""
+WHY = {"random": "by chance", "asked": "somebody asked for it"}
+"""Why a frame was kept, where it was not in doubt."""
 BODY_BYTES = 64_000_000
 
 
@@ -173,7 +175,7 @@ def _row(item: Item) -> dict[str, Any]:
         "called": frame.prediction["verdict"],
         "score": frame.prediction["score"],
         "threshold": frame.threshold,
-        "why": "by chance" if frame.reason == "random" else "in doubt",
+        "why": WHY.get(frame.reason, "in doubt"),
         "worth": frame.worth,
         "version": frame.version,
         "classes": classes_of(frame),

@@ -39,6 +39,8 @@ class Observation(NamedTuple):
     """Of the model that judged."""
     threshold: float
     """The one that was used: the model's own, or the caller's."""
+    asked: bool = False
+    """Whether the caller wants people to review it."""
 
     @property
     def size(self) -> int:

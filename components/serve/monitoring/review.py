@@ -86,19 +86,24 @@ class Reviewer:
     def observe(self, observation: Observation) -> None:
         """Offer an answered picture, with what the model says by its own threshold."""
         score, bundle = observation.prediction["score"], observation.bundle
-        self.offer(observation.picture, score, bundle, observation.own_prediction)
+        self.offer(observation.picture, score, bundle, observation.own_prediction, observation.asked)
 
     def offer(
-        self, picture: bytes, score: float, bundle: Bundle, predict: Callable[[], Mapping[str, Any]]
+        self,
+        picture: bytes,
+        score: float,
+        bundle: Bundle,
+        predict: Callable[[], Mapping[str, Any]],
+        asked: bool = False,
     ) -> bool:
         """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
 
         `picture` is the file as it was sent. `predict` is called only for a frame that is kept. It returns
         what the endpoint answers by the levels of the `bundle`, with `model_version` and `mask_png`, and is
-        not changed.
+        not changed. One that was `asked` for teaches most.
         """
-        reason: Reason = "near_level"
-        value = worth(score, bundle, self._settings.review_margin)
+        reason: Reason = "asked" if asked else "near_level"
+        value = 1.0 if asked else worth(score, bundle, self._settings.review_margin)
         if value is None:
             # Of frames that were chosen by chance, chance keeps some.
             reason, value = "random", random.random()

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from defectline.components.common.bundle import Bundle, Promise
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ERROR_CODES
+from defectline.components.serve.protocol.parameters import REQUEST_ID, Parameters
 from defectline.components.serve.protocol.pixels import SHAPES
-from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS, REQUEST_ID, Parameters
+from defectline.components.serve.protocol.requests import MAX_PICTURES, OUTPUTS
 from defectline.components.serve.protocol.responses import DATATYPES
 
 if TYPE_CHECKING:

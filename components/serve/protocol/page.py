@@ -18,8 +18,8 @@ class Page(NamedTuple):
     """To send with it; among them a policy that allows only the page's own script and style."""
 
 
-def inspection_page(model: str) -> Page:
-    """The page for the model of this name.
+def inspection_page(model: str, keeps_frames: bool = False) -> Page:
+    """The page for the model of this name; with a button to keep a picture for review where that is done.
 
     Its script asks `v1/models/<model>:predict`, relative to the page's own address.
     """
@@ -30,7 +30,7 @@ def inspection_page(model: str) -> Page:
         "script-src": _hash(template, "script"),
         "style-src": _hash(template, "style"),
         "img-src": "blob: data:",
-        "connect-src": "'self'",
+        "connect-src": "'self' blob:",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'self'",
@@ -42,7 +42,8 @@ def inspection_page(model: str) -> Page:
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
     }
-    return Page(template.replace("{{model}}", html.escape(model)), headers)
+    kept = "yes" if keeps_frames else ""
+    return Page(template.replace("{{model}}", html.escape(model)).replace("{{review}}", kept), headers)
 
 
 def _hash(template: str, tag: str) -> str:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import math
-import re
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,61 +12,36 @@ import orjson
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common.images.reading import open_header
 from defectline.components.common.prediction import Prediction
 from defectline.components.serve.protocol.errors import ApiError
+from defectline.components.serve.protocol.parameters import (
+    EXPECTED,
+    IGNORED,
+    REQUEST_ID,
+    Parameters,
+    parameters_of,
+)
 from defectline.components.serve.protocol.pixels import pictures_of_pixels
 from defectline.components.serve.sdk import messages
 
 MAX_PICTURES = 64
 """In one request: it is answered as a whole, so more would only make others wait."""
 INPUT = "image"
+DOUBLE_PARAM, UINT64_PARAM, FIXED64 = 4, 5, 1
+"""Numbers of fields of InferParameter, and how a double is written."""
 OUTPUTS: dict[str, Any] = {
     "mask" if name == "mask_png" else name: field.annotation
     for name, field in Prediction.model_fields.items()
     if name not in ("model_version", "latency_ms")
 }
 """Of V2 → their type in a Prediction. The version is a field of V2's own."""
-REQUEST_ID = re.compile("[A-Za-z0-9_.:-]{1,128}")
 
 V1_BODY = '{"instances": [{"image": {"b64": "…"}}]} or {"image": "…"}'
 V2_BODY = '{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["…base64…"]}]}'
 
 Protocol = Literal["v1_raw", "v1_json", "legacy", "v2_json", "v2_binary", "grpc"]
-
-
-class Parameters(BaseModel):
-    """What a caller may choose for one request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mask: Literal["png", "none"] = Field("png", description="whether the mask is sent")
-    regions: bool = Field(True, description="whether the regions are sent")
-    threshold: float | None = Field(
-        None,
-        ge=0.001,
-        le=1,
-        allow_inf_nan=False,
-        description="another threshold than the model's, for this request",
-    )
-    request_id: str | None = Field(
-        None, pattern=f"^{REQUEST_ID.pattern}$", description="returned with the answer, and in the log"
-    )
-
-
-DOUBLE_PARAM, UINT64_PARAM, FIXED64 = 4, 5, 1
-"""Numbers of fields of InferParameter, and how a double is written."""
-IGNORED = ("timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "headers")
-"""Parameters that V2's clients send by themselves, for servers that queue by them. The answer says that they
-were ignored."""
-EXPECTED = {
-    "mask": "png or none",
-    "regions": "true or false",
-    "threshold": "a number from 0.001 to 1",
-    "request_id": "1 to 128 letters, digits and . : _ -",
-}
 
 
 class Output(NamedTuple):
@@ -136,23 +110,6 @@ def check_sizes(pictures: Sequence[bytes], max_pixels: int) -> list[int]:
 
 def _cut(max_pixels: int) -> str:
     return f"Cut it into parts of at most {max_pixels / 1e6:g} megapixels."
-
-
-def parameters_of(*sources: Mapping[str, Any]) -> Parameters:
-    """Parameters of a query string and a body; later sources win."""
-    given = {key: value for source in sources for key, value in source.items()}
-    try:
-        return Parameters(**given)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-    except TypeError:
-        name = ""
-    if name in EXPECTED:
-        got = str(given[name])[:40]
-        raise ApiError("invalid_request", f"Parameter {name} is {got!r}. Expected {EXPECTED[name]}.")
-    raise ApiError(
-        "invalid_request", f"There is no parameter {name[:40]!r}. Expected one of {', '.join(EXPECTED)}."
-    )
 
 
 def read_raw(body: bytes, query: Mapping[str, str]) -> InferenceRequest:

@@ -86,7 +86,7 @@ class Endpoint:
     def __init__(self, model: DefectModel, limits: Limits, page: bool):
         self.model, self.limits, self.budget = model, limits, BodyBudget()
         self.schema = openapi.schema(model, limits.body_bytes, page)
-        self._page = inspection_page(model.name)
+        self._page = inspection_page(model.name, model.keeps_frames)
 
     # Predictions
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 from bundles import make_bundle
-from endpoints import serving
+from endpoints import error_of, metric, serving, wait_for_metric
 from networks import draw, write_network
 from pictures import encode
 from PIL import Image
@@ -20,7 +20,9 @@ from playwright.sync_api import Page, Route, expect
 
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
-from defectline.components.common.storage import checksums
+from defectline.components.common.review import frame_id
+from defectline.components.common.storage import checksums, open_storage
+from defectline.pipeline.catalog.review import list_frames
 
 SIZE = 320
 MODEL = 'plates "2" & <b>'
@@ -448,3 +450,30 @@ def test_it_can_be_switched_off(model, tmp_path):
     with serving(model, tmp_path / "log", "--no_page") as running:
         answered = requests.get(running.url, timeout=60)
     assert answered.json() == {"status": "alive"}
+
+
+def test_a_wrong_verdict_goes_to_review(visit, model, tmp_path):
+    store = str(tmp_path / "store")
+    options = ["--review", store, "--review_share", "0"]
+    with serving(model, tmp_path / "log", *options) as running:
+        tab = visit(at=running.url)
+        sure = _picture("OK")
+        _send(tab, _file("good.png", sure))
+        expect(tab.locator("#word")).to_have_text("OK")
+        tab.locator("#wrong").click()
+        expect(tab.locator("#kept")).to_have_text("kept for review")
+        wait_for_metric(running.url, "defectline_review_written_total", 1)
+        # It counts once as a frame of the line.
+        assert metric(running.url, "defectline_drift_frames") == 1
+    (item,) = list_frames(open_storage(store), "plates", pytest.fail)
+    assert (item.frame.id, item.frame.reason) == (frame_id(sure), "asked")
+
+
+def test_where_nothing_is_kept_there_is_no_button(visit, url):
+    tab = visit()
+    _send(tab)
+    expect(tab.locator("#word")).to_have_text("NG")
+    assert not tab.locator("#wrong").is_visible()
+    refused = requests.post(f"{url}/v1/models/{quote(MODEL)}:predict?review=true", _picture(), timeout=60)
+    assert refused.status_code == 400
+    assert "keeps nothing for review" in error_of(refused)["message"]
