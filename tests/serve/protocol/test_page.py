@@ -477,3 +477,22 @@ def test_where_nothing_is_kept_there_is_no_button(visit, url):
     refused = requests.post(f"{url}/v1/models/{quote(MODEL)}:predict?review=true", _picture(), timeout=60)
     assert refused.status_code == 400
     assert "keeps nothing for review" in error_of(refused)["message"]
+
+
+def test_a_click_goes_nearer_and_arrows_lead_through_the_pictures(visit):
+    tab = visit()
+    _send(tab, _file("first.png", _picture("OK")), _file("second.png", _picture("NG")))
+    expect(tab.locator("#word")).to_have_text("NG")
+    expect(tab.locator("#totals")).to_have_text("1 NG, 1 OK")
+    whole = tab.locator("#frame").bounding_box()
+    tab.locator("#frame").click(position={"x": 30, "y": 40})
+    assert tab.locator("#frame").bounding_box()["width"] == pytest.approx(3 * whole["width"], rel=0.01)
+    # What was clicked stays where it was.
+    assert tab.locator("#frame").bounding_box()["x"] == pytest.approx(whole["x"] - 2 * 30, abs=2)
+    tab.locator("#view").click(position={"x": 60, "y": 60})
+    assert tab.locator("#frame").bounding_box() == whole
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("#facts")).to_contain_text("first.png")
+    tab.keyboard.press("ArrowLeft")
+    expect(tab.locator("#facts")).to_contain_text("second.png")
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
