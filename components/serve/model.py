@@ -25,7 +25,7 @@ from defectline.components.serve.monitoring.metrics import Metrics
 from defectline.components.serve.monitoring.observers import Observation, Observers
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import InferenceRequest, check_sizes, new_request_id
-from defectline.components.serve.protocol.responses import ImageResult, InferenceResponse, encode
+from defectline.components.serve.protocol.responses import ImageResult, InferenceResponse, encode, judge_part
 from defectline.components.serve.sdk import Model
 from defectline.components.serve.settings import ServeSettings
 from defectline.components.serve.sources import Folder, Source
@@ -250,27 +250,29 @@ class DefectModel(Model):
         # The pictures of a request are judged one after the other; once begun, a request runs to its end.
         pixels = max(check_sizes(payload.pictures, self.settings.max_pixels))
         asked_at = time.perf_counter()
-        results, version = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at), pixels)
+        results, bundle = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at), pixels)
         self._count(results, trace)
-        return InferenceResponse(results, model_name or self.name, version, trace.request_id)
+        part = None
+        if how := payload.parameters.part:
+            scores = [result.prediction["score"] for result in results]
+            part = judge_part(scores, how, *_levels(payload, bundle))
+        return InferenceResponse(results, model_name or self.name, bundle.version, trace.request_id, part)
 
     def _judge_all(
         self, request: InferenceRequest, trace: Trace, asked_at: float
-    ) -> tuple[list[ImageResult], str]:
+    ) -> tuple[list[ImageResult], Bundle]:
         self._stage(trace, "queue", asked_at)
         loaded = self.loaded
         assert loaded is not None
         trace.version = loaded.bundle.version
         results = [self._judge(loaded, request, picture, trace) for picture in request.pictures]
-        return results, loaded.bundle.version
+        return results, loaded.bundle
 
     def _judge(
         self, loaded: LoadedModel, request: InferenceRequest, picture: bytes, trace: Trace
     ) -> ImageResult:
         bundle, begun = loaded.bundle, time.perf_counter()
-        threshold, ng_from = request.parameters.threshold, None
-        if threshold is None:
-            threshold, ng_from = bundle.threshold, bundle.ng_from
+        threshold, ng_from = _levels(request, bundle)
         try:
             image = decode_image(picture, bundle.imaging.channels)
             at = self._stage(trace, "decode", begun)
@@ -320,6 +322,12 @@ class DefectModel(Model):
             if verdict != "OK":
                 self.metrics.area.observe(result.prediction["defect_area_ratio"])
                 self.metrics.by_class.see(result.prediction)
+
+
+def _levels(request: InferenceRequest, bundle: Bundle) -> tuple[float, float | None]:
+    """The caller's threshold, or those of the model."""
+    own = request.parameters.threshold
+    return (bundle.threshold, bundle.ng_from) if own is None else (own, None)
 
 
 def _describe(error: UnreadableImage) -> str:

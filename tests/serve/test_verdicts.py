@@ -25,6 +25,7 @@ from defectline.client import Client
 from defectline.client.overlay import COLOURS, draw_overlay
 from defectline.components.common.bundle import Promise, copy_served
 from defectline.components.common.images.reading import decode_image
+from defectline.components.common.inference.inspection import judge_score
 from defectline.components.common.storage import checksums
 
 PROMISED = Promise(rate="escape", at_most=0.1, pictures=20, level=0.3, holds=True)
@@ -95,3 +96,27 @@ def test_a_model_that_promises_one_rate_says_which(served, judged):
     assert properties["guarantee"] == told[len(kept)]
     for rate, held in holds.items():
         assert metric(served.url, f'defectline_guarantee{{rate="{rate}"}}') == held
+
+
+def test_the_pictures_of_one_part_get_one_verdict(running, judged, unsure):
+    """A camera's burst: one frame is sure to be bad, one is not sure, three show nothing."""
+    burst = [plate(seed, "OK") for seed in (1, 2, 3)] + [unsure, plate()]
+    address = f"{running.url}/v1/models/plates:predict"
+    alone = post(address, v1_body(*burst)).json()
+    assert "part" not in alone
+    scores = [one["score"] for one in alone["predictions"]]
+    any_ = post(address, v1_body(*burst, part="any")).json()
+    assert any_["predictions"][3]["verdict"] == "LOOK"
+    assert any_["part"] == {"verdict": "NG", "score": max(scores)}
+    assert post(address, v1_body(*burst[:4], part="any")).json()["part"]["verdict"] == "LOOK"
+    mean = post(address, v1_body(*burst, part="mean")).json()["part"]
+    expected = judge_score(mean["score"], judged.bundle.threshold - 0.1, judged.bundle.threshold + 0.1)
+    assert mean == {"verdict": expected, "score": pytest.approx(sum(scores) / 5, abs=1e-6)}
+    # By the threshold of the request, where it brings one.
+    low = post(address, v1_body(*burst, part="mean", threshold=0.1)).json()["part"]
+    assert low["verdict"] == "NG"
+    v2 = post(f"{running.url}/v2/models/plates/infer", v2_body(*burst, parameters={"part": "any"})).json()
+    assert v2["parameters"] == {"part_verdict": "NG", "part_score": max(scores)}
+    refused = post(address, v1_body(*burst, part="most"))
+    assert refused.status_code == 400
+    assert "Expected any or mean" in refused.text

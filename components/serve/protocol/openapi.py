@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from defectline.components.common.bundle import Bundle, Promise
-from defectline.components.common.prediction import Prediction
+from defectline.components.common.prediction import VERDICTS, Prediction
 from defectline.components.serve.protocol.errors import ERROR_CODES
 from defectline.components.serve.protocol.parameters import REQUEST_ID, Parameters
 from defectline.components.serve.protocol.pixels import SHAPES
@@ -213,7 +213,15 @@ def _schemas() -> Schema:
             },
             "parameters",
         ),
-        "V1Response": _object({"predictions": _array(_ref("Prediction"), 1), "request_id": id_}, more=False),
+        "V1Response": _object(
+            {
+                "predictions": _array(_ref("Prediction"), 1),
+                "request_id": id_,
+                "part": _object({"verdict": {"enum": list(VERDICTS)}, "score": {"type": "number"}}),
+            },
+            "part",
+            more=False,
+        ),
         "LegacyRequest": _object(
             {"image": base64, "parameters": _ref("Parameters")}, "parameters", more=False
         ),
@@ -262,7 +270,15 @@ def _schemas() -> Schema:
             "parameters",
         ),
         "V2Response": _object(
-            {"model_name": text, "model_version": text, "id": id_, "outputs": _array(tensor)}, more=False
+            {
+                "model_name": text,
+                "model_version": text,
+                "id": id_,
+                "outputs": _array(tensor),
+                "parameters": {"type": "object"},
+            },
+            "parameters",
+            more=False,
         ),
     }
 

@@ -25,6 +25,11 @@ class Parameters(BaseModel):
         allow_inf_nan=False,
         description="another threshold than the model's, for this request",
     )
+    part: Literal["any", "mean"] | None = Field(
+        None,
+        description="one verdict for all pictures together, which show one part: the worst of theirs (any), "
+        "or that of their mean score",
+    )
     review: bool = Field(False, description="whether the picture is kept for people to review")
     request_id: str | None = Field(
         None, pattern=f"^{REQUEST_ID.pattern}$", description="returned with the answer, and in the log"
@@ -38,6 +43,7 @@ EXPECTED = {
     "mask": "png or none",
     "regions": "true or false",
     "threshold": "a number from 0.001 to 1",
+    "part": "any or mean",
     "review": "true or false",
     "request_id": "1 to 128 letters, digits and . : _ -",
 }

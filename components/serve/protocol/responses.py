@@ -11,7 +11,8 @@ import orjson
 from PIL import Image
 
 from defectline.components.common.images.colours import encode_classes
-from defectline.components.common.inference.inspection import Answer
+from defectline.components.common.inference.inspection import Answer, judge_score
+from defectline.components.common.prediction import Verdict
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import OUTPUTS, InferenceRequest
 from defectline.components.serve.sdk import messages
@@ -48,6 +49,23 @@ class InferenceResponse(NamedTuple):
     """The name in the request: the model's own, or an alias."""
     model_version: str
     request_id: str
+    part: "PartResult | None" = None
+    """Of all pictures together, where the request asks for it."""
+
+
+class PartResult(NamedTuple):
+    """One verdict for the pictures of one part."""
+
+    verdict: Verdict
+    score: float
+
+
+def judge_part(
+    scores: Sequence[float], how: Literal["any", "mean"], threshold: float, ng_from: float | None
+) -> PartResult:
+    """By the highest of the pictures' scores, which gives the worst of their verdicts, or by their mean."""
+    score = max(scores) if how == "any" else round(sum(scores) / len(scores), 6)
+    return PartResult(judge_score(score, threshold, ng_from), score)
 
 
 def encode(found: Answer, kind: Literal["png", "bmp", "none"]) -> bytes | None:
@@ -72,7 +90,8 @@ def to_v1(request: InferenceRequest, response: InferenceResponse) -> dict[str, A
             prediction["mask_png"] = base64.b64encode(result.mask).decode()
         prediction |= {"model_version": response.model_version, "latency_ms": result.latency_ms}
         predictions.append(prediction)
-    return {"predictions": predictions, "request_id": response.request_id}
+    body = {"predictions": predictions, "request_id": response.request_id}
+    return body | ({"part": response.part._asdict()} if response.part else {})
 
 
 def to_legacy(response: InferenceResponse) -> dict[str, str]:
@@ -131,6 +150,14 @@ def _element(value: Any) -> Any:
     return orjson.dumps(value) if isinstance(value, list | dict) else value
 
 
+def _told(request: InferenceRequest, response: InferenceResponse) -> dict[str, str | float]:
+    """V2's parameters of the answer."""
+    told: dict[str, str | float] = {"ignored": ", ".join(request.ignored)} if request.ignored else {}
+    if response.part:
+        told |= {"part_verdict": response.part.verdict, "part_score": response.part.score}
+    return told
+
+
 def to_v2(request: InferenceRequest, response: InferenceResponse) -> tuple[bytes, int | None]:
     """The body of V2 over REST, and how many bytes of it are JSON where binary data follow.
 
@@ -160,7 +187,7 @@ def to_v2(request: InferenceRequest, response: InferenceResponse) -> tuple[bytes
             "model_version": response.model_version,
             "id": response.request_id,
             "outputs": outputs,
-            **({"parameters": {"ignored": ", ".join(request.ignored)}} if request.ignored else {}),
+            **({"parameters": told} if (told := _told(request, response)) else {}),
         }
     )
     return b"".join([text, *binary]), len(text) if binary else None
@@ -171,8 +198,8 @@ def to_grpc(request: InferenceRequest, response: InferenceResponse) -> messages.
     message = messages.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.request_id
     )
-    if request.ignored:
-        message.parameters["ignored"].string_param = ", ".join(request.ignored)
+    for name, value in _told(request, response).items():
+        message.parameters[name].string_param = str(value)
     for tensor in _tensors(request, response):
         output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=[len(tensor.values)])
         if request.binary:
