@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defectline.cli import completion
-from defectline.cli.endpoint import review_open
 from defectline.cli.options import Json, Name, Source, Store
 
 if TYPE_CHECKING:
@@ -17,7 +16,39 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 
 
-app.command("open")(review_open.open_)
+@app.command("open")
+def open_(
+    store: Store = "./store",
+    name: Name = "defects",
+    port: Annotated[int, typer.Option(help="Port of this machine to listen on; 0: any that is free.")] = 8090,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on. Whoever reaches it may decide.")
+    ] = "127.0.0.1",
+    by: Annotated[str, typer.Option(help="Who decides; else the user of this machine.")] = "",
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Look at the frames in a browser, decide what they are, and draw masks, until interrupted."""
+    import webbrowser
+    from getpass import getuser
+
+    import uvicorn
+
+    from defectline.components.common.ports import check_port, free_port
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog.review import list_frames
+    from defectline.pipeline.review_app.app import Review, make_app
+
+    opened = open_storage(store)
+    found = list_frames(opened, name, typer.echo)
+    port = port or free_port()
+    check_port(port, address)
+    url = f"http://{address}:{port}"
+    waiting = sum(not item.decided for item in found)
+    typer.echo(f"{waiting} of {len(found)} frames of {name} wait for a decision: {url} (Ctrl-C ends)")
+    if browser:
+        webbrowser.open(url)
+    app = make_app(Review(opened, name, by or getuser()))
+    uvicorn.run(app, host=address, port=port, log_level="warning")
 
 
 @app.command("list")

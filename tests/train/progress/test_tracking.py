@@ -83,4 +83,4 @@ def test_mlflow_that_is_missing_or_away_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(SettingsError, match="not installed") as caught, tracked("name", {}, None):
         pass
-    assert "defectline[mlflow]" in caught.value.fix
+    assert caught.value.fix == "Run `make setup`. Or unset MLFLOW_TRACKING_URI."
