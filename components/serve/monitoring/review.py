@@ -153,7 +153,8 @@ class Reviewer:
     def _keep(self, waiting: _Waiting) -> None:
         key = FrameKey(self._model, f"{waiting.taken:%Y-%m-%d}", frame_id(waiting.picture))
         self._list(key.date)
-        if key.id in self._known:
+        # One that had to go is kept all the same where somebody asks for it.
+        if key.id in self._places.kept or (key.id in self._known and waiting.reason != "asked"):
             return
         kept = Kept(waiting.reason, waiting.prediction["verdict"], waiting.worth)
         if not self._make_room(key.date, kept):

@@ -173,6 +173,21 @@ def test_the_best_frames_of_a_day_have_its_places_not_the_first(tmp_path, counte
     assert len([name for name in contents(tmp_path) if not name.endswith(".lock")]) == 8
 
 
+def test_what_somebody_asks_for_is_kept_though_it_had_to_go(tmp_path):
+    store, (gone, better) = (
+        FolderStorage(tmp_path),
+        [(_frame(n), score) for n, score in enumerate((0.3, 0.45))],
+    )
+    reviewer = Reviewer(store, "plates", LIMITED.model_copy(update={"review_per_day": 1}))
+    for picture, score in (gone, better, gone):
+        _offer(reviewer, picture, score)
+    reviewer.offer(gone[0], gone[1], levels(), lambda: _prediction(gone[1]), asked=True)
+    assert reviewer.close(60)
+    assert _ids(store) == [frame_id(gone[0])]
+    (item,) = list_frames(store, "plates", pytest.fail)
+    assert item.frame.reason == "asked"
+
+
 class WriteOnly(FolderStorage):
     """A folder in which nothing may be removed."""
 
