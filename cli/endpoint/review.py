@@ -22,7 +22,7 @@ def open_(
     name: Name = "defects",
     port: Annotated[int, typer.Option(help="Port of this machine to listen on; 0: any that is free.")] = 8090,
     address: Annotated[
-        str, typer.Option(help="Address to listen on. Whoever reaches it may decide.")
+        str, typer.Option(help="Address to listen on. Everybody who reaches it may decide.")
     ] = "127.0.0.1",
     by: Annotated[str, typer.Option(help="Who decides; else the user of this machine.")] = "",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,

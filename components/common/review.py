@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Verdict = Literal["OK", "NG"]
+Decided = Verdict | Literal["open"]
+"""What people decide; `open` takes a decision back."""
 Reason = Literal["near_level", "near_threshold", "random", "asked"]
 """Why a frame was kept; `near_threshold` is what earlier versions wrote."""
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
@@ -40,7 +42,7 @@ class Frame(BaseModel):
 class Decision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verdict: Verdict | Literal["open"]
+    verdict: Decided
     """What the part really is; `open` where the decision was taken back."""
     decided: str
     """ISO 8601, UTC."""

@@ -5,12 +5,13 @@ line after it; that lines are missing at the end, no chain can tell.
 """
 
 import hashlib
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.errors import Conflict
 from defectline.components.common.layout import audit_key
+from defectline.components.common.review import Decided
 from defectline.components.common.storage import Storage
 
 TRIES = 50
@@ -25,8 +26,7 @@ class Entry(BaseModel):
     by: str
     frame: str
     """Its id."""
-    verdict: Literal["OK", "NG", "open"]
-    """`open`: a decision was taken back."""
+    verdict: Decided
     mask: str
     """SHA-256 of the mask that was drawn, as it is stored; "" for the predicted one, or none."""
     before: str
@@ -39,7 +39,7 @@ class Audit(NamedTuple):
     """What is wrong, with the number of the line; "" where the chain is whole."""
 
 
-def append(store: Storage, model: str, at: str, by: str, frame: str, verdict: str, mask: str) -> None:
+def append(store: Storage, model: str, at: str, by: str, frame: str, verdict: Decided, mask: str) -> None:
     """Add a line; nobody else's is lost. Raises Conflict where others never leave room for it."""
     key = audit_key(model)
     for attempt in range(TRIES):
@@ -50,7 +50,7 @@ def append(store: Storage, model: str, at: str, by: str, frame: str, verdict: st
             at=at,
             by=by,
             frame=frame,
-            verdict=verdict,  # type: ignore[arg-type]
+            verdict=verdict,
             mask=mask,
             before=hashlib.sha256(last).hexdigest() if last else "",
         )

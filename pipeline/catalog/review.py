@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from defectline.components.common.images.colours import encode_numbers
 from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.images.reading import UnreadableImage
 from defectline.components.common.layout import REVIEW, FrameKey, parse_frame_key, review_prefix
-from defectline.components.common.review import Decision, Frame, Verdict
+from defectline.components.common.review import Decided, Decision, Frame
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import conflict
@@ -75,7 +75,7 @@ def accept(
     store: Storage,
     model: str,
     start: str,
-    verdict: Verdict | Literal["open"],
+    verdict: Decided,
     mask: bytes | None = None,
     by: str = "",
     seen: str | None = NO_MATTER,
@@ -179,7 +179,7 @@ def _checkpredicted_mask(frame: Frame, verdict: str) -> None:
         )
 
 
-def _checked_mask(frame: Frame, verdict: Verdict, mask: bytes) -> bytes:
+def _checked_mask(frame: Frame, verdict: str, mask: bytes) -> bytes:
     """The mask as PNG: of 1 bit, or with the source's numbers of classes where the model knows several."""
     several = len(classes_of(frame)) > 1
     if verdict == "OK":

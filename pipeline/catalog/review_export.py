@@ -16,9 +16,14 @@ from defectline.components.common.review import Decision
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
-from defectline.pipeline.catalog.review import Item, classes_of, encode_decision, list_frames, predicted_mask
-
-READERS = 8
+from defectline.pipeline.catalog.review import (
+    READERS,
+    Item,
+    classes_of,
+    encode_decision,
+    list_frames,
+    predicted_mask,
+)
 
 
 class Exported(NamedTuple):

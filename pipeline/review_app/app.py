@@ -24,11 +24,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from defectline.components.common.errors import Conflict, DefectlineError, SettingsError
+from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.images.colours import COLOURS, encode_numbers
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import decode_image
-from defectline.components.common.review import Verdict
+from defectline.components.common.review import Decided
 from defectline.components.common.storage import Storage
 from defectline.pipeline.catalog.review import (
     Item,
@@ -54,7 +54,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    verdict: Verdict | str
+    verdict: Decided
     seen: str | None
     mask: str | None = None
     """A drawn mask: PNG in base64, white on black or, for several classes, greys that are their numbers."""
@@ -138,13 +138,6 @@ def _item(review: Review, request: Request) -> Item:
 
 def _decide(review: Review, request: Request, asked: Asked, drawn: bytes | None) -> Response:
     item = _item(review, request)
-    if asked.verdict not in ("OK", "NG", "open"):
-        raise SettingsError(
-            "There is no such verdict.",
-            got=asked.verdict,
-            expected="OK, NG or open",
-            fix="Send one of these.",
-        )
     if not asked.sure and (odd := doubts(item.frame, asked.verdict, drawn)):
         return JSONResponse({"odd": odd}, 422)
     try:
@@ -152,7 +145,7 @@ def _decide(review: Review, request: Request, asked: Asked, drawn: bytes | None)
             review.store,
             review.model,
             item.key.id,
-            asked.verdict,  # type: ignore[arg-type]
+            asked.verdict,
             drawn if asked.verdict == "NG" else None,
             review.by,
             asked.seen,
