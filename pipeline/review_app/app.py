@@ -4,6 +4,7 @@
     GET  /api/frames                all frames, those that teach most first
     GET  /api/frames/<id>/image     the frame, as a browser can show it
     GET  /api/frames/<id>/mask      what was drawn or else found: PNG whose greys are numbers of classes
+    GET  /api/frames/<id>/likelihood   what the model says of each pixel: PNG whose 255 is a certain defect
     POST /api/frames/<id>           {"verdict": "OK" | "NG" | "open", "seen": …, "mask": …, "sure": …}
 
 A decision names the version of the one before that its reviewer had in view (`seen`), so that two people
@@ -40,6 +41,7 @@ from defectline.pipeline.catalog.review import (
     predicted_mask,
     read_item,
 )
+from defectline.pipeline.review_app.filling import Likelihood
 
 PAGE = Path(__file__).with_name("page.html")
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "bmp": "image/bmp"}
@@ -72,6 +74,7 @@ class Review(NamedTuple):
 
 def make_app(review: Review) -> Starlette:
     """The ASGI app."""
+    models = Likelihood(review.store, review.model)
 
     async def frames(_: Request) -> Response:
         said: list[str] = []
@@ -100,6 +103,15 @@ def make_app(review: Review) -> Starlette:
 
         return Response(await run_in_threadpool(read), media_type="image/png")
 
+    async def likelihood(request: Request) -> Response:
+        def read() -> bytes:
+            item = _item(review, request)
+            found = models.of(item.frame.version, review.store.read(item.picture_key))
+            return cv2.imencode(".png", found)[1].tobytes()
+
+        data = await run_in_threadpool(read)
+        return Response(data, media_type="image/png", headers={"Cache-Control": "max-age=86400"})
+
     async def decide(request: Request) -> Response:
         # A page of another origin cannot send this type without being allowed to.
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
@@ -127,6 +139,7 @@ def make_app(review: Review) -> Starlette:
         Route("/api/frames", frames),
         Route("/api/frames/{id}/image", image),
         Route("/api/frames/{id}/mask", mask),
+        Route("/api/frames/{id}/likelihood", likelihood),
         Route("/api/frames/{id}", decide, methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={DefectlineError: failed})

@@ -16,6 +16,7 @@ import pytest
 import requests
 from bundles import levels
 from kinds import CLASSES
+from networks import draw, judge_model
 from pictures import encode, noise
 from playwright.sync_api import Browser, Page, expect
 from servers import free_port, running
@@ -23,6 +24,7 @@ from servers import free_port, running
 from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.inference.class_maps import of_output
 from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.layout import model_folder
 from defectline.components.common.review import frame_id
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -63,6 +65,21 @@ def reviewing(root: Path, by: str = "ada") -> Iterator[tuple[str, subprocess.Pop
     command += ["--name", "plates", "--no-browser", "--by", by, "--port", str(port)]
     with running(command, port, root.parent / f"{by}.log") as process:
         yield f"http://127.0.0.1:{port}", process
+
+
+def _keep_judged(folder: Path) -> tuple[FolderStorage, np.ndarray]:
+    """A store with the model that judged its only frame; and the true mask of that."""
+    judged = judge_model(folder)
+    store, version = FolderStorage(folder / "reviewed"), judged.bundle.version
+    store.upload_folder(judged.folder, model_folder("plates", version))
+    _, truth = draw("NG", np.random.default_rng(5))
+    picture = np.where(truth > 0, 250, 100).astype(np.uint8)
+    found = answer(np.zeros((SIZE, SIZE), np.uint16), 0.5, 4)
+    said = {**to_prediction(found), "model_version": version, "latency_ms": 1.0}
+    reviewer = Reviewer(store, "plates")
+    assert reviewer.offer(encode(picture), 0.49, levels(), lambda: said)
+    assert reviewer.close(60)
+    return store, truth > 0
 
 
 @pytest.fixture
@@ -276,6 +293,34 @@ def test_a_mask_is_drawn_where_nothing_was_found(store, ada, opened, tool):
     xs = np.nonzero(mask.any(axis=0))[0]
     assert (abs(xs.min() - 10) <= 4, abs(xs.max() - 40) <= 4) == (True, True)
     assert int(mask.sum()) == pytest.approx(36 * 6 if tool == "brush" else 30 * 10, rel=0.15)
+
+
+def test_a_click_fills_what_the_model_sees_around_it(tmp_path, opened):
+    store, truth = _keep_judged(tmp_path)
+    with reviewing(Path(store.root)) as (url, _):
+        page = opened(url)
+        box = _open(page, "0.000")
+        page.keyboard.press("f")
+        ys, xs = np.nonzero(truth)
+        page.mouse.click(*_at(page, box, xs[0] + 0.5, ys[0] + 0.5))
+        expect(page.locator("#told")).to_contain_text("px filled")
+        page.mouse.click(*_at(page, box, SIZE - 4, SIZE - 4))
+        expect(page.locator("#told")).to_have_text("The model sees nothing here: use the brush or a polygon.")
+        page.locator("#stage").press("n")
+        expect(page.locator("#told")).to_contain_text("saved as NG")
+    (item,) = list_frames(store, "plates", pytest.fail)
+    mask = decode_mask(store.read(item.key.folder + item.decision.mask)) > 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.8
+
+
+def test_without_the_model_a_click_says_so(ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.450")
+    page.keyboard.press("f")
+    page.mouse.click(*_at(page, box, 25, 25))
+    expect(page.locator("#told")).to_have_text(
+        "The model v1 is not in the store. Draw with the brush or a polygon."
+    )
 
 
 def test_what_was_found_is_erased_and_a_stroke_taken_back(store, ada, opened):
