@@ -23,6 +23,7 @@ from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log
 from defectline.components.serve.monitoring.metrics import Metrics
 from defectline.components.serve.monitoring.observers import Observation, Observers
+from defectline.components.serve.monitoring.spans import Spans
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import InferenceRequest, check_sizes, new_request_id
 from defectline.components.serve.protocol.responses import ImageResult, InferenceResponse, encode, judge_part
@@ -108,6 +109,8 @@ class DefectModel(Model):
         self.loaded: LoadedModel | None = None
         self.keeps_frames = False
         """Whether frames can be kept for review."""
+        self.spans: Spans | None = None
+        """Where each request is told to OpenTelemetry as well."""
         self.draining = False
         """The process is stopping: requests are still answered, but not ready."""
         self._switching = asyncio.Lock()
@@ -300,6 +303,12 @@ class DefectModel(Model):
         )
         return ImageResult(prediction, mask, round((ended - begun) * 1000, 1))
 
+    def end(self, trace: Trace, status: int | str) -> None:
+        """Count and log a request that has ended, and send its spans."""
+        trace.end(status, self.metrics)
+        if self.spans:
+            self.spans.send(trace, status)
+
     def _watch_drift(self, observation: Observation) -> None:
         loaded = self.loaded
         # The last answers of a previous model may still be under way.
@@ -310,7 +319,7 @@ class DefectModel(Model):
     def _stage(self, trace: Trace, stage: str, begun: float) -> float:
         """Note how long a stage took; when it ended."""
         now = time.perf_counter()
-        trace.add(stage, now - begun)
+        trace.add(stage, begun, now)
         self.metrics.stages.labels(stage).observe(now - begun)
         return now
 

@@ -17,6 +17,7 @@ from defectline.components.common.storage import open_storage
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring import logs, review
 from defectline.components.serve.monitoring.review import Reviewer
+from defectline.components.serve.monitoring.spans import Spans, is_configured
 from defectline.components.serve.protocol import grpc as grpc_service
 from defectline.components.serve.protocol import rest
 from defectline.components.serve.protocol.body import Limits
@@ -48,6 +49,7 @@ def main() -> None:
         settings = _settings(arguments)
         model = _model(arguments, settings)
         reviewer = _reviewer(arguments, settings, model)
+        model.spans = Spans(model.name) if is_configured() else None
         model.load()
     except DefectlineError as error:
         print(f"serve: {error}", file=sys.stderr, flush=True)
@@ -134,6 +136,8 @@ async def lifespan(
     await asyncio.to_thread(model.observers.close)
     if reviewer:
         await asyncio.to_thread(reviewer.close, REVIEW_END_S)
+    if model.spans:
+        await asyncio.to_thread(model.spans.close)
     logs.log("ended")
 
 

@@ -84,16 +84,21 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
+    env: list[Manifest] = []
+    if settings.traces:
+        env.append({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": settings.traces})
     if settings.review_secret and settings.review.startswith("s3://"):
-        container["env"] = [
+        env += [
             _from_secret(settings.review_secret, key, optional=key in REVIEW_S3_PLACE)
             for key in REVIEW_S3_KEYS + REVIEW_S3_PLACE
         ]
     elif settings.review_secret:
         file = f"{REVIEW_MOUNT}/{REVIEW_GCS_KEY}"
-        container["env"] = [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": file}]
+        env.append({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": file})
         container["volumeMounts"].append({"name": "review", "mountPath": REVIEW_MOUNT, "readOnly": True})
         spec["volumes"].append({"name": "review", "secret": {"secretName": settings.review_secret}})
+    if env:
+        container["env"] = env
     return {
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": "ServingRuntime",

@@ -74,6 +74,9 @@ class KServeSettings(BaseModel):
     review_secret: str = ""
     """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or with key.json, to write there; empty where
     the service account itself has the rights."""
+    traces: str = ""
+    """OpenTelemetry collector that the pods send spans to over HTTP, http://collector.monitoring:4318; empty
+    for none."""
     spread_over: str = "kubernetes.io/hostname"
     """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
     strategy: Literal["candidate", "canary"] = "candidate"
@@ -125,7 +128,7 @@ class KServeSettings(BaseModel):
             raise ValueError(f"{name!r} is not a name that Kubernetes takes: write {NAME_FORM}")
         return name
 
-    @field_validator("url")
+    @field_validator("url", "traces")
     @classmethod
     def _url(cls, url: str) -> str:
         if url and not is_url(url):

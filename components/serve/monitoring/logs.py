@@ -53,12 +53,6 @@ def log(event: str, level: int = logging.INFO, exc_info: Any = None, **fields: A
 _TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def trace_id_of(traceparent: str | None) -> str:
-    """The id of the caller's trace in a header of W3C's Trace Context; "" where there is none."""
-    found = _TRACEPARENT.fullmatch(traceparent or "")
-    return found.group(1) if found else ""
-
-
 @dataclass
 class Trace:
     """What the log says of one request: filled on its way, written once at its end."""
@@ -68,8 +62,9 @@ class Trace:
     """Method and path without its query, or the method's name over gRPC."""
     protocol: str = "none"
     begun: float = field(default_factory=time.perf_counter)
-    trace_id: str = ""
-    """Of the caller, whose traces can be joined with the log by it."""
+    traceparent: str = ""
+    tracestate: str = ""
+    """Headers of W3C's Trace Context, as the caller sent them."""
     code: str = ""
     """Of the error, if it ended with one."""
     version: str = ""
@@ -77,9 +72,18 @@ class Trace:
     verdicts: list[str] = field(default_factory=list)
     ms: dict[str, float] = field(default_factory=dict)
     """By stage."""
+    stages: list[tuple[str, float, float]] = field(default_factory=list)
+    """When each began and ended, one a picture, by `time.perf_counter`."""
 
-    def add(self, stage: str, seconds: float) -> None:
-        self.ms[stage] = round(self.ms.get(stage, 0) + seconds * 1000, 2)
+    @property
+    def trace_id(self) -> str:
+        """Of the caller's trace, by which it can be joined with the log; "" where there is none."""
+        found = _TRACEPARENT.fullmatch(self.traceparent)
+        return found.group(1) if found else ""
+
+    def add(self, stage: str, begun: float, ended: float) -> None:
+        self.stages.append((stage, begun, ended))
+        self.ms[stage] = round(self.ms.get(stage, 0) + (ended - begun) * 1000, 2)
 
     def end(self, status: int | str, metrics: Metrics) -> None:
         seconds = time.perf_counter() - self.begun

@@ -10,7 +10,7 @@ from grpc.aio import ServicerContext
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from defectline.components.serve.model import DefectModel
-from defectline.components.serve.monitoring.logs import Trace, log, trace_id_of
+from defectline.components.serve.monitoring.logs import Trace, log
 from defectline.components.serve.protocol import errors, openapi, requests, responses
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
@@ -57,7 +57,8 @@ class Service:
             given = dict(context.invocation_metadata() or ())
             trace = Trace(requests.new_request_id(_text(given.get("x-request-id"))), name, "grpc")
             trace.received_bytes = len(data)
-            trace.trace_id = trace_id_of(_text(given.get("traceparent")))
+            trace.traceparent = _text(given.get("traceparent")) or ""
+            trace.tracestate = _text(given.get("tracestate")) or ""
             status = "CANCELLED"
             try:
                 answer = await call(requests.parse_grpc(kind, data), trace)
@@ -76,7 +77,7 @@ class Service:
                 await _abort(context, status, errors.INTERNAL, {"x-request-id": trace.request_id})
             finally:
                 if name == "ModelInfer" or status not in ("OK", "UNAVAILABLE"):
-                    trace.end(status, self.model.metrics)
+                    self.model.end(trace, status)
             raise AssertionError  # abort has raised
 
         return method

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from defectline.components.serve.model import DefectModel
-from defectline.components.serve.monitoring.logs import Trace, log, trace_id_of
+from defectline.components.serve.monitoring.logs import Trace, log
 from defectline.components.serve.protocol import errors, openapi, requests, responses
 from defectline.components.serve.protocol.body import Body, BodyBudget, Limits
 from defectline.components.serve.protocol.errors import ApiError
@@ -41,7 +41,8 @@ class RequestMiddleware:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         call = f"{scope['method']} {scope['path'][:PATH_CHARACTERS]}"
         trace = scope["trace"] = Trace(requests.new_request_id(headers.get(b"x-request-id")), call)
-        trace.trace_id = trace_id_of(headers.get(b"traceparent"))
+        trace.traceparent = headers.get(b"traceparent", "")
+        trace.tracestate = headers.get(b"tracestate", "")
         status = 0
 
         async def sending(message: Message) -> None:
@@ -65,7 +66,7 @@ class RequestMiddleware:
             if not _quiet(scope["path"], status):
                 if (status or GONE) == GONE:
                     trace.code = "gone"
-                trace.end(status or GONE, self.model.metrics)
+                self.model.end(trace, status or GONE)
 
 
 def _quiet(path: str, status: int) -> bool:

@@ -110,6 +110,12 @@ def test_the_pods_get_the_place_and_the_keys() -> None:
     assert {"name": "review", "secret": {"secretName": "review"}} in volumes
 
 
+def test_the_pods_are_told_of_the_collector() -> None:
+    traced = container(ON_S3.model_copy(update={"traces": "http://collector:4318"}))
+    assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"} in traced["env"]
+    assert len(traced["env"]) == len(container(ON_S3)["env"]) + 1
+
+
 def test_a_candidate_keeps_none_and_without_review_nothing_is_given() -> None:
     assert serving_runtime(candidate_settings(ON_S3)) == serving_runtime(SETTINGS)
     assert not any(argument.startswith("--review") for argument in container(SETTINGS)["args"])

@@ -31,6 +31,7 @@ from defectline.components.deploy.kserve.settings import KServeSettings
         ({"namespace": "Bad_NS"}, "'Bad_NS' is not a namespace of Kubernetes"),
         ({"namespace": "a.b"}, "not a namespace of Kubernetes"),
         ({"service_account": "Server 1"}, "not a name that Kubernetes takes"),
+        ({"traces": "collector:4318"}, "is not an address"),
         ({"review": "s3://a/b", "review_secret": "-a"}, "not a name that Kubernetes takes"),
         ({"url": "gateway"}, "'gateway' is not an address: write http://HOST"),
         ({"url": "http://"}, "not an address"),
