@@ -165,23 +165,24 @@ def _history(standings: Sequence[Standing]) -> str:
         charts.append(draw_chart("escapes", [s.escapes / last.ng for s in standings]))
     if last.ok:
         charts.append(draw_chart("overkills", [s.overkills / last.ok for s in standings]))
+    columns = {
+        "IoU": ["–" if s.iou is None else f"{s.iou:.3f}" for s in standings],
+        "escapes": [s.escapes for s in standings],
+        "overkills": [s.overkills for s in standings],
+    }
+    if any(s.looks for s in standings):
+        charts.append(draw_chart("LOOK", [s.looks / (last.ng + last.ok) for s in standings]))
+        columns["LOOK"] = [s.looks for s in standings]
     rows = "".join(
         f"<tr><td class=time>{_time(s.run.ended)}</td><td><code>{escape(s.run.version)}</code></td>"
-        + "".join(
-            f'<td class=n data-of="{name}">{value}</td>'
-            for name, value in (
-                ("IoU", "–" if s.iou is None else f"{s.iou:.3f}"),
-                ("escapes", s.escapes),
-                ("overkills", s.overkills),
-            )
-        )
+        + "".join(f'<td class=n data-of="{name}">{values[at]}</td>' for name, values in columns.items())
         + f"<td>{_links(s.run)}</td></tr>"
-        for s in reversed(standings)
+        for at, s in reversed(list(enumerate(standings)))
     )
     return (
         f"<h3>Champions on the same {last.ng} defective and {last.ok} good test pictures</h3>\n"
         f'<div class="charts">{"".join(charts)}</div>\n<div class="scroll"><table><thead><tr><th>judged</th>'
-        "<th>version</th><th class=n>IoU</th><th class=n>escapes</th><th class=n>overkills</th><th></th></tr>"
+        f"<th>version</th>{''.join(f'<th class=n>{name}</th>' for name in columns)}<th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
 

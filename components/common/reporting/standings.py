@@ -17,6 +17,8 @@ class Standing(NamedTuple):
     ok: int
     escapes: int
     overkills: int
+    looks: int
+    """Parts of either label that a person would look at."""
     iou: float | None
 
 
@@ -46,6 +48,7 @@ def _standing(run: Ended, counts: Sequence[Mapping[str, Any]]) -> Standing:
         len(good),
         sum(count["verdict"] == "OK" for count in bad),
         sum(count["verdict"] == "NG" for count in good),
+        sum(count["verdict"] == "LOOK" for count in counts),
         sum(count["tp"] for count in outlined) / whole if whole else None,
     )
 

@@ -81,6 +81,16 @@ def test_champions_are_compared_on_the_pictures_that_all_have_seen(used: FolderS
     assert "http" not in page
 
 
+def test_parts_for_a_person_have_a_chart_where_there_are_any(used: FolderStorage):
+    assert "LOOK" not in write_page(used, NOW)
+    key = "runs/four/counts.json"
+    counts = json.loads(used.read(key))
+    used.write(key, json.dumps([{**count, "verdict": "LOOK"} for count in counts]).encode())
+    page = write_page(used, NOW)
+    assert "LOOK 0.00 to 1.00" in page
+    assert '<td class=n data-of="LOOK">6</td>' in page
+
+
 def test_after_a_rollback_the_former_version_is_the_champion(used: FolderStorage):
     record = ChampionRecord(version="v2026-two", run="two", previous="v2026-four")
     used.write(champion_key("plates"), record.model_dump_json().encode())

@@ -20,6 +20,12 @@ def test_only_pictures_that_all_were_tested_on_count():
     assert (first.iou, last.iou) == (pytest.approx(0.5), pytest.approx(0.8))
 
 
+def test_parts_for_a_person_are_neither_escapes_nor_overkills():
+    looked = [count | {"verdict": "LOOK"} for count in stored_counts("", range(4))]
+    (found,) = compare([(run("a"), looked)])
+    assert (found.ng, found.ok, found.escapes, found.overkills, found.looks) == (2, 2, 0, 0, 4)
+
+
 def test_a_champion_of_other_pictures_begins_a_history_of_its_own():
     parts = (("c", range(4)), ("b", range(6)), ("a", range(20, 24)))
     found = compare([(run(name), stored_counts("", ids)) for name, ids in parts])
