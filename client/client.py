@@ -53,6 +53,8 @@ class _Endpoint:
     """For all attempts, pauses included."""
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     """Sent with each image: Authorization, or Host where a gateway routes by it."""
+    token_file: Path | None = None
+    """Its first token is sent as Authorization."""
 
     def __post_init__(self) -> None:
         if not _is_url(self.url):
@@ -63,6 +65,8 @@ class _Endpoint:
                 fix="Correct the URL.",
             )
         _check_limits(timeout_s=self.timeout_s, retries=self.retries, deadline_s=self.deadline_s)
+        if self.token_file:
+            self.headers = {**(self.headers or {}), "Authorization": f"Bearer {_token(self.token_file)}"}
         _check_headers(self.headers or {})
         self.url = self.url.rstrip("/")
         self.address = f"{self.url}/v1/models/{quote(self.name, safe='')}:predict"
@@ -124,7 +128,8 @@ class _Endpoint:
                 f"{self.url} refuses access.",
                 got=got,
                 expected="HTTP 200",
-                fix="Send what the gateway in front of it asks for, with `headers`: Authorization, or Host.",
+                fix="Send a token with --token-file, or `token_file`; or with `headers` what the gateway in "
+                "front of it asks for: Authorization, or Host.",
             )
         if response.status != 200:
             raise ServingError(
@@ -296,6 +301,16 @@ def _check_headers(headers: Mapping[str, str]) -> None:
                     expected="names and values of printable ASCII",
                     fix="Correct the header; encode what is outside ASCII as the server asks for.",
                 )
+
+
+def _token(file: Path) -> str:
+    expected = "a token"
+    for line in read_file(file, expected).decode(errors="replace").splitlines():
+        if token := line.split("#")[0].split():
+            return token[0]
+    raise SettingsError(
+        f"There is no token in {file}.", got="no word", expected=expected, fix="Write the token into it."
+    )
 
 
 def _content(image: Image) -> tuple[bytes, str]:

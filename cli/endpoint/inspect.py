@@ -34,6 +34,10 @@ def inspect(
         Path | None, typer.Option(help="Write a row a picture to this file; - prints them.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print a JSON object a picture.")] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Send the first token of this file.", envvar="DEFECTLINE_TOKEN_FILE"),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one try.")] = 30.0,
 ) -> None:
@@ -67,7 +71,7 @@ def inspect(
     if csv and not print_rows:
         check_csv(csv, pictures)
     with (
-        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout) as client,
+        Client(url, name, timeout_s=timeout, deadline_s=2 * timeout, token_file=token_file) as client,
         ui.progress("inspecting", len(pictures)) as advance,
     ):
         client.check_reachable()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -14,6 +15,15 @@ def serve(
     store: Store = "./store",
     name: Name = "defects",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None, typer.Option(help="Who asks must send a token of this file, one a line.")
+    ] = None,
+    ssl_certfile: Annotated[Path | None, typer.Option(help="Speak HTTPS with this certificate.")] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="And this key.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Pictures a second from one client; 0: any number.")] = 0,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: no gRPC.")] = 0,
     alias: Annotated[list[str] | None, typer.Option(help="Another name of the model; repeatable.")] = None,
     watch: Annotated[
@@ -43,15 +53,25 @@ def serve(
             fix=f"{how_to_install('serve-gpu')} Or leave --engine out.",
         )
     _, version = fetch_champion(store, name)
-    check_port(port)
-    url = f"http://localhost:{port}"
+    check_port(port, address)
+    reached = "localhost" if address in ("0.0.0.0", "127.0.0.1") else address
+    url = f"{'https' if ssl_certfile else 'http'}://{reached}:{port}"
     typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
-    typer.echo(f"  {hints.program()} inspect IMAGE --url {url} --name {name}")
+    more = f" --token-file {token_file}" if token_file else ""
+    typer.echo(f"  {hints.program()} inspect IMAGE --url {url} --name {name}{more}")
     if page:
         typer.echo(f"or open {url} in a browser.")
     sys.stdout.flush()
     command = [sys.executable, "-m", "defectline.components.serve", "--store", store, "--model_name", name]
     command += ["--http_port", str(port), "--watch", str(watch), "--engine", engine]
+    command += ["--address", address, "--rate", str(rate)]
+    for option, file in (
+        ("token_file", token_file),
+        ("ssl_certfile", ssl_certfile),
+        ("ssl_keyfile", ssl_keyfile),
+    ):
+        if file:
+            command += [f"--{option}", str(file)]
     if review:
         command += ["--review", store]
     if not page:

@@ -22,11 +22,13 @@ from defectline.components.serve.protocol import grpc as grpc_service
 from defectline.components.serve.protocol import rest
 from defectline.components.serve.protocol.body import Limits
 from defectline.components.serve.protocol.connection import Connection
+from defectline.components.serve.protocol.door import Door, Rates, Tokens
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
-from defectline.components.serve.settings import ServeSettings
+from defectline.components.serve.settings import Guarded, ServeSettings
 from defectline.components.serve.sources import Champion, Folder
 
+EVERYWHERE = "0.0.0.0"
 GRACE_S = 30
 """Requests under way get so long to end when the server stops."""
 REVIEW_END_S = 5.0
@@ -49,6 +51,7 @@ def main() -> None:
         settings = _settings(arguments)
         model = _model(arguments, settings)
         reviewer = _reviewer(arguments, settings, model)
+        door = _door(arguments, settings)
         model.spans = Spans(model.name) if is_configured() else None
         model.load()
     except DefectlineError as error:
@@ -65,9 +68,10 @@ def main() -> None:
     app = rest.make_app(
         model,
         Limits(settings.body_bytes),
-        lambda _: lifespan(model, reviewer, arguments),
+        lambda _: lifespan(model, reviewer, arguments, door),
         not arguments.no_page,
         arguments.cors,
+        door,
     )
     server = Server(
         app,  # type: ignore[arg-type]
@@ -81,6 +85,7 @@ def main() -> None:
         ssl_keyfile=arguments.ssl_keyfile,
     )
     server.config.http = Connection
+    server.config.host = arguments.address
     # The HTTP server raises the signal that stopped it once more after its end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -89,7 +94,7 @@ def main() -> None:
 
 @asynccontextmanager
 async def lifespan(
-    model: DefectModel, reviewer: Reviewer | None, arguments: argparse.Namespace
+    model: DefectModel, reviewer: Reviewer | None, arguments: argparse.Namespace, door: Door
 ) -> AsyncIterator[None]:
     """From just before the first request until the last one over HTTP is answered."""
     loop = asyncio.get_running_loop()
@@ -113,7 +118,14 @@ async def lifespan(
     loop.add_signal_handler(signal.SIGHUP, switch)
     server = None
     if arguments.enable_grpc:
-        server = grpc_service.make_server(model, arguments.grpc_port, model.settings.body_bytes)
+        server = grpc_service.make_server(
+            model,
+            arguments.grpc_port,
+            model.settings.body_bytes,
+            # Kubernetes' probes and KServe's clients may come over IPv6.
+            "[::]" if arguments.address == EVERYWHERE else arguments.address,
+            door,
+        )
         await server.start()
     if seconds := model.settings.watch:
         tasks.add(loop.create_task(model.watch(seconds)))
@@ -158,6 +170,17 @@ def _arguments() -> argparse.Namespace:
         default=[],
         help="let pages from this origin ask; repeatable",
     )
+    parser.add_argument("--address", default=EVERYWHERE, help="address to listen on (%(default)s: all)")
+    parser.add_argument(
+        "--token_file", type=Path, help="who asks must send a token of this file; read again when it changes"
+    )
+    parser.add_argument(
+        "--guard",
+        choices=get_args(Guarded),
+        action="append",
+        default=[],
+        help="with --token_file: this needs a token as well; repeatable",
+    )
     parser.add_argument("--no_page", action="store_true", help="no page for people at /")
     parser.add_argument("--review", metavar="STORE", help="keep frames for review in this store")
     for name, field in ServeSettings.model_fields.items():
@@ -182,7 +205,7 @@ def _settings(arguments: argparse.Namespace) -> ServeSettings:
             expected="1: more pods, not more processes",
             fix="Leave it out.",
         )
-    check_port(arguments.http_port)
+    check_port(arguments.http_port, arguments.address)
     if arguments.enable_grpc:
         if arguments.grpc_port == arguments.http_port:
             raise SettingsError(
@@ -191,8 +214,23 @@ def _settings(arguments: argparse.Namespace) -> ServeSettings:
                 expected="two ports",
                 fix="Choose another one for gRPC.",
             )
-        check_port(arguments.grpc_port)
+        check_port(arguments.grpc_port, arguments.address)
+    if arguments.guard and not arguments.token_file:
+        raise SettingsError(
+            "--guard cannot be used alone.",
+            got=" ".join(f"--guard {what}" for what in arguments.guard),
+            expected="--token_file as well",
+            fix="Name a file of tokens, or leave it out.",
+        )
     return settings
+
+
+def _door(arguments: argparse.Namespace, settings: ServeSettings) -> Door:
+    return Door(
+        Tokens(arguments.token_file) if arguments.token_file else None,
+        Rates(settings.rate) if settings.rate else None,
+        arguments.guard,
+    )
 
 
 def _model(arguments: argparse.Namespace, settings: ServeSettings) -> DefectModel:

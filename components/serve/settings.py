@@ -1,10 +1,15 @@
 """Settings of the server, which are its options on the command line; docstrings are the help."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from defectline.components.common.images.reading import MAX_PIXELS
 from defectline.components.common.inference.engine import EngineName
 from defectline.components.serve.monitoring.drift import LEAST_FRAMES
+
+Guarded = Literal["health", "metrics"]
+"""What needs no token unless told, since probes and Prometheus ask for it."""
 
 
 class ReviewSettings(BaseModel):
@@ -37,6 +42,8 @@ class ServeSettings(ReviewSettings):
     """after SIGTERM, how long requests are still answered while readiness says no"""
     watch: float = Field(default=0, ge=0, le=86_400)
     """seconds from one look for another model to the next; 0: look only on SIGHUP"""
+    rate: float = Field(default=0, ge=0, le=1_000_000)
+    """requests with pictures a second from one client, which is a token or else an address; 0: any number"""
     drift_window: int = Field(default=1000, ge=LEAST_FRAMES, le=100_000)
     """drift is measured over so many of the last frames"""
 

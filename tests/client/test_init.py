@@ -19,7 +19,7 @@ NAMES = [
     "SettingsError",
     "Unavailable",
 ]
-PARAMETERS = ["url", "name", "timeout_s", "retries", "deadline_s", "headers"]
+PARAMETERS = ["url", "name", "timeout_s", "retries", "deadline_s", "headers", "token_file"]
 
 
 def test_what_the_client_exports():

@@ -69,11 +69,12 @@ def process_of(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def wait_until_ready(process: subprocess.Popen, url: str, name: str, log: Path) -> None:
+def wait_until_ready(process: subprocess.Popen, url: str, name: str, log: Path, **more: Any) -> None:
+    """`more` are arguments of requests."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            if requests.get(f"{url}/v2/models/{name}/ready", timeout=5).status_code == 200:
+            if requests.get(f"{url}/v2/models/{name}/ready", timeout=5, **more).status_code == 200:
                 return
         except requests.ConnectionError:
             pass
@@ -83,15 +84,23 @@ def wait_until_ready(process: subprocess.Popen, url: str, name: str, log: Path) 
 
 
 @contextmanager
-def serving(folder: Path, log: Path, *more: str, name: str = "plates") -> Iterator[Running]:
-    """A predictor of `folder` on free ports, over HTTP and gRPC."""
+def serving(
+    folder: Path,
+    log: Path,
+    *more: str,
+    name: str = "plates",
+    headers: dict[str, str] | None = None,
+    verify: Path | None = None,
+) -> Iterator[Running]:
+    """A predictor of `folder` on free ports, over HTTP and gRPC. It is asked with these headers whether it is
+    ready; over HTTPS where there is a certificate to `verify` it by."""
     port, grpc_port = free_port(), free_port()
     arguments = command(
         folder, port, "--enable_grpc", "true", "--grpc_port", str(grpc_port), *more, name=name
     )
     with process_of(arguments, log) as process:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url, quote(name), log)
+        url = f"{'https' if verify else 'http'}://127.0.0.1:{port}"
+        wait_until_ready(process, url, quote(name), log, headers=headers, verify=verify or True)
         yield Running(url, f"127.0.0.1:{grpc_port}", process, log)
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -165,7 +166,7 @@ def _history(standings: Sequence[Standing]) -> str:
         charts.append(draw_chart("escapes", [s.escapes / last.ng for s in standings]))
     if last.ok:
         charts.append(draw_chart("overkills", [s.overkills / last.ok for s in standings]))
-    columns = {
+    columns: dict[str, list[Any]] = {
         "IoU": ["–" if s.iou is None else f"{s.iou:.3f}" for s in standings],
         "escapes": [s.escapes for s in standings],
         "overkills": [s.overkills for s in standings],

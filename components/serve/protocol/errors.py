@@ -18,11 +18,14 @@ class ErrorCode(NamedTuple):
 ERROR_CODES = {
     "invalid_request": ErrorCode(400, "INVALID_ARGUMENT"),
     "invalid_image": ErrorCode(400, "INVALID_ARGUMENT"),
+    "unauthenticated": ErrorCode(401, "UNAUTHENTICATED"),
+    "forbidden": ErrorCode(403, "PERMISSION_DENIED"),
     "not_found": ErrorCode(404, "NOT_FOUND"),
     "method_not_allowed": ErrorCode(405, "UNIMPLEMENTED"),
     "body_timeout": ErrorCode(408, "DEADLINE_EXCEEDED"),
     "too_large": ErrorCode(413, "RESOURCE_EXHAUSTED"),
     "unsupported_media_type": ErrorCode(415, "INVALID_ARGUMENT"),
+    "too_many_requests": ErrorCode(429, "RESOURCE_EXHAUSTED"),
     "internal": ErrorCode(500, "INTERNAL"),
     "not_ready": ErrorCode(503, "UNAVAILABLE"),
     "overloaded": ErrorCode(503, "UNAVAILABLE"),
@@ -50,7 +53,7 @@ class ApiError(Exception):
     @property
     def retry_after_s(self) -> int | None:
         """When to try again; None where the same request would fail again."""
-        return RETRY_AFTER_S if self.http == 503 else None
+        return RETRY_AFTER_S if self.http in (429, 503) else None
 
 
 def body(code: str, message: str, request_id: str, v2: bool = False) -> dict[str, str | dict[str, str]]:

@@ -12,10 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring.logs import Trace, log
 from defectline.components.serve.protocol import errors, openapi, requests, responses
+from defectline.components.serve.protocol.door import OPEN, Door
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.sdk import messages
+from defectline.components.serve.settings import Guarded
 
 SERVICE = "inference.GRPCInferenceService"
+HEALTH = ("ServerLive", "ServerReady", "ModelReady")
 WATCH_S = 0.5
 """How often the state of those who watch is looked at."""
 ENVELOPE_BYTES = 65536
@@ -27,8 +30,8 @@ Call = Callable[[Any, Trace], Awaitable[Message]]
 class Service:
     """One method a call of the protocol; those that load and unload models are left out on purpose."""
 
-    def __init__(self, model: DefectModel):
-        self.model = model
+    def __init__(self, model: DefectModel, door: Door):
+        self.model, self.door = model, door
 
     def handler(self) -> grpc.GenericRpcHandler:
         calls: dict[str, tuple[type, Call]] = {
@@ -61,6 +64,9 @@ class Service:
             trace.tracestate = _text(given.get("tracestate")) or ""
             status = "CANCELLED"
             try:
+                address, authorization = context.peer().rpartition(":")[0], _text(given.get("authorization"))
+                wanted: Guarded | None = "health" if name in HEALTH else None
+                self.door.let_in(authorization, address, wanted, asks=name == "ModelInfer")
                 answer = await call(requests.parse_grpc(kind, data), trace)
                 context.set_trailing_metadata((("x-request-id", trace.request_id),))
                 status = "OK"
@@ -114,15 +120,17 @@ class Service:
 class Health(health_pb2_grpc.HealthServicer):
     """grpc.health.v1: what Kubernetes' probes and load balancers ask."""
 
-    def __init__(self, model: DefectModel):
-        self.model = model
+    def __init__(self, model: DefectModel, door: Door):
+        self.model, self.door = model, door
 
     async def Check(self, request: Any, context: ServicerContext) -> Any:
+        await self._let_in(context)
         if request.service not in ("", SERVICE):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service here but {SERVICE}.")
         return self._status()
 
     async def Watch(self, request: Any, context: ServicerContext) -> AsyncIterator[Any]:
+        await self._let_in(context)
         last = None
         while True:
             now = self._status()
@@ -133,14 +141,23 @@ class Health(health_pb2_grpc.HealthServicer):
             last = now
             await asyncio.sleep(WATCH_S)
 
+    async def _let_in(self, context: ServicerContext) -> None:
+        given = dict(context.invocation_metadata() or ())
+        try:
+            self.door.let_in(_text(given.get("authorization")), context.peer(), "health")
+        except ApiError as error:
+            await context.abort(grpc.StatusCode[error.grpc], error.message)
+
     def _status(self) -> Any:
         kinds = health_pb2.HealthCheckResponse
         return kinds(status=kinds.NOT_SERVING if self.model.not_ready_reason() else kinds.SERVING)
 
 
-def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Server:
-    """A server for all interfaces, not yet started; messages of more than `body_bytes` are refused by gRPC
-    itself, with RESOURCE_EXHAUSTED."""
+def make_server(
+    model: DefectModel, port: int, body_bytes: int, address: str = "[::]", door: Door = OPEN
+) -> grpc.aio.Server:
+    """A server at `address`, not yet started; messages of more than `body_bytes` are refused by gRPC itself,
+    with RESOURCE_EXHAUSTED."""
     size = body_bytes + ENVELOPE_BYTES
     options = [
         ("grpc.max_receive_message_length", size),
@@ -151,9 +168,9 @@ def make_server(model: DefectModel, port: int, body_bytes: int) -> grpc.aio.Serv
         ("grpc.http2.max_ping_strikes", 0),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((Service(model).handler(),))
-    health_pb2_grpc.add_HealthServicer_to_server(Health(model), server)
-    server.add_insecure_port(f"[::]:{port}")
+    server.add_generic_rpc_handlers((Service(model, door).handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(Health(model, door), server)
+    server.add_insecure_port(f"{address}:{port}")
     return server
 
 

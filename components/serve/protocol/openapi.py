@@ -69,8 +69,11 @@ def absent_outputs(bundle: Bundle) -> list[str]:
     return [name for name, has in there.items() if not has]
 
 
-def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
-    """The OpenAPI document; with the page for people at / or without."""
+BEARER = {"type": "http", "scheme": "bearer"}
+
+
+def schema(model: "DefectModel", body_bytes: int, page: bool, guarded: bool = False) -> Schema:
+    """The OpenAPI document; with the page for people at / or without, and with tokens or without."""
     names = {"type": "string", "enum": list(model.names)}
     name = {"name": "name", "in": "path", "required": True, "schema": names}
     query = [
@@ -134,7 +137,8 @@ def schema(model: "DefectModel", body_bytes: int, page: bool) -> Schema:
             ),
             "/v2/models/{name}/roi": _region(name),
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": {"token": BEARER} if guarded else {}},
+        "security": [{"token": []}] if guarded else [],
     }
 
 
@@ -302,7 +306,7 @@ def _error(status: str) -> Schema:
         "description": ", ".join(code for code, kind in ERROR_CODES.items() if str(kind.http) == status),
         "content": {"application/json": {"schema": _ref("Error")}},
     }
-    if status == "503":
+    if status in ("429", "503"):
         out["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return out
 

@@ -1,5 +1,6 @@
 """The endpoint over HTTP: V1, V2, the legacy body, health, metrics and their description."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,15 +18,18 @@ from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring.logs import Trace, log
 from defectline.components.serve.protocol import errors, openapi, requests, responses
 from defectline.components.serve.protocol.body import Body, BodyBudget, Limits
+from defectline.components.serve.protocol.door import OPEN, Door
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.page import inspection_page
+from defectline.components.serve.settings import Guarded
 
 PATH_CHARACTERS = 200
 """Of a path, in the log: a caller may send one of any length."""
 GONE = 499
 """Logged where the caller went away before the answer."""
 JSON_LENGTH = "inference-header-content-length"
-QUIET = ("/", "/metrics", "/v2/health/live", "/v2/health/ready")
+HEALTH = ("/", "/v2/health/live", "/v2/health/ready")
+QUIET = (*HEALTH, "/metrics")
 """Requested by probes every few seconds: neither logged nor counted."""
 
 
@@ -74,6 +78,40 @@ def _quiet(path: str, status: int) -> bool:
     return path in QUIET or path.endswith("/ready") or v1_ready
 
 
+class DoorMiddleware:
+    """Lets in who may ask, before anything of a body is read."""
+
+    def __init__(self, app: ASGIApp, door: Door):
+        self.app, self.door = app, door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request = Request(scope)
+        address = request.client.host if request.client else ""
+        authorization = request.headers.get("authorization")
+        reads = request.method in ("GET", "HEAD")
+        try:
+            # The page asks with the token that is typed into it.
+            if not (reads and request.url.path == "/" and _wants_page(request)):
+                kind = _kind(request.url.path) if reads else None
+                self.door.let_in(authorization, address, kind, asks=request.method == "POST")
+        except ApiError as error:
+            return await (await _api_error(request, error))(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+def _kind(path: str) -> Guarded | None:
+    if path == "/metrics":
+        return "metrics"
+    ready = re.fullmatch("/v1/models/[^/:]+|/v2/models/[^/]+(/versions/[^/]+)?/ready", path)
+    return "health" if path in HEALTH or ready else None
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
 class Json(Response):
     media_type = "application/json"
 
@@ -84,9 +122,9 @@ class Json(Response):
 class Endpoint:
     """The handlers of all routes."""
 
-    def __init__(self, model: DefectModel, limits: Limits, page: bool):
+    def __init__(self, model: DefectModel, limits: Limits, page: bool, guarded: bool = False):
         self.model, self.limits, self.budget = model, limits, BodyBudget()
-        self.schema = openapi.schema(model, limits.body_bytes, page)
+        self.schema = openapi.schema(model, limits.body_bytes, page, guarded)
         self._page = inspection_page(model.name, model.keeps_frames)
 
     # Predictions
@@ -189,7 +227,7 @@ class Endpoint:
 
     async def page(self, request: Request) -> Response:
         """For browsers; KServe's clients ask here as well whether the server is alive, with V1."""
-        if "text/html" not in request.headers.get("accept", ""):
+        if not _wants_page(request):
             return await self.live(request)
         return Response(self._page.html, headers=self._page.headers)
 
@@ -206,10 +244,11 @@ def make_app(
     lifespan: Lifespan | None = None,
     page: bool = True,
     origins: Sequence[str] = (),
+    door: Door = OPEN,
 ) -> ASGIApp:
     """The ASGI app; at / with the page for people, or with the status alone. Scripts of pages from `origins`
-    may ask it, "*" for any."""
-    endpoint = Endpoint(model, limits, page)
+    may ask it, "*" for any; the `door` lets clients in."""
+    endpoint = Endpoint(model, limits, page, door.tokens is not None)
     of_model = "/v2/models/{name}"
     of_version = of_model + "/versions/{version}"
     routes = {
@@ -241,15 +280,17 @@ def make_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    inner: ASGIApp = DoorMiddleware(app, door)
     if origins:
-        app.add_middleware(
-            CORSMiddleware,
+        # Around the door: a browser asks beforehand without a token.
+        inner = CORSMiddleware(
+            inner,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["content-type", "x-request-id", JSON_LENGTH],
+            allow_headers=["authorization", "content-type", "x-request-id", JSON_LENGTH],
             expose_headers=["x-request-id", "retry-after", JSON_LENGTH],
         )
-    return RequestMiddleware(app, model)
+    return RequestMiddleware(inner, model)
 
 
 def _error(
@@ -265,6 +306,8 @@ async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     wait = error.retry_after_s
     headers = {} if wait is None else {"retry-after": str(wait)}
+    if error.http == 401:
+        headers["www-authenticate"] = "Bearer"
     return _error(request, error.http, error.code, error.message, headers)
 
 
