@@ -22,8 +22,13 @@ def open_(
     name: Name = "defects",
     port: Annotated[int, typer.Option(help="Port of this machine to listen on; 0: any that is free.")] = 8090,
     address: Annotated[
-        str, typer.Option(help="Address to listen on. Everybody who reaches it may decide.")
+        str, typer.Option(help="Address to listen on. Everybody who reaches it may decide, without tokens.")
     ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None, typer.Option(help="Who decides must type a token of this file, one a line.")
+    ] = None,
+    ssl_certfile: Annotated[Path | None, typer.Option(help="Speak HTTPS with this certificate.")] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="And this key.")] = None,
     by: Annotated[str, typer.Option(help="Who decides; else the user of this machine.")] = "",
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
@@ -35,6 +40,7 @@ def open_(
 
     from defectline.components.common.ports import check_port, free_port
     from defectline.components.common.storage import open_storage
+    from defectline.components.serve.protocol.door import Tokens
     from defectline.pipeline.catalog.review import list_frames
     from defectline.pipeline.review_app.app import Review, make_app
 
@@ -42,13 +48,21 @@ def open_(
     found = list_frames(opened, name, typer.echo)
     port = port or free_port()
     check_port(port, address)
-    url = f"http://{address}:{port}"
+    tokens = Tokens(token_file) if token_file else None
+    url = f"{'https' if ssl_certfile else 'http'}://{address}:{port}"
     waiting = sum(not item.decided for item in found)
     typer.echo(f"{waiting} of {len(found)} frames of {name} wait for a decision: {url} (Ctrl-C ends)")
     if browser:
         webbrowser.open(url)
-    app = make_app(Review(opened, name, by or getuser()))
-    uvicorn.run(app, host=address, port=port, log_level="warning")
+    app = make_app(Review(opened, name, by or getuser()), tokens)
+    uvicorn.run(
+        app,
+        host=address,
+        port=port,
+        log_level="warning",
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+    )
 
 
 @app.command("list")

@@ -21,9 +21,11 @@ import cv2
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.images.colours import COLOURS, encode_numbers
@@ -31,6 +33,9 @@ from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.review import Decided
 from defectline.components.common.storage import Storage
+from defectline.components.serve.protocol.door import Tokens
+from defectline.components.serve.protocol.errors import ApiError
+from defectline.components.serve.protocol.page import secure_headers
 from defectline.pipeline.catalog.review import (
     Item,
     accept,
@@ -72,8 +77,8 @@ class Review(NamedTuple):
     by: str
 
 
-def make_app(review: Review) -> Starlette:
-    """The ASGI app."""
+def make_app(review: Review, tokens: Tokens | None = None) -> ASGIApp:
+    """The ASGI app; with `tokens` for those alone who send one."""
     models = Likelihood(review.store, review.model)
 
     async def frames(_: Request) -> Response:
@@ -132,7 +137,7 @@ def make_app(review: Review) -> Starlette:
     async def page(_: Request) -> Response:
         text = PAGE.read_text(encoding="utf-8").replace("{{model}}", json.dumps(review.model))
         text = text.replace("{{by}}", json.dumps(review.by)).replace("{{colours}}", json.dumps(COLOURS))
-        return HTMLResponse(text, headers={"Cache-Control": "no-cache", "X-Frame-Options": "DENY"})
+        return Response(text, headers=secure_headers(text))
 
     routes = [
         Route("/", page),
@@ -142,7 +147,24 @@ def make_app(review: Review) -> Starlette:
         Route("/api/frames/{id}/likelihood", likelihood),
         Route("/api/frames/{id}", decide, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={DefectlineError: failed})
+    app = Starlette(routes=routes, exception_handlers={DefectlineError: failed})
+    return _guard(app, tokens) if tokens else app
+
+
+def _guard(app: ASGIApp, tokens: Tokens) -> ASGIApp:
+    """The app for those alone who send a token; the page, which asks for it, is for everybody."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/":
+            try:
+                tokens.check(Headers(scope=scope).get("authorization"))
+            except ApiError as error:
+                headers = {"WWW-Authenticate": "Bearer"}
+                answer = JSONResponse({"error": error.message}, error.http, headers)
+                return await answer(scope, receive, send)
+        await app(scope, receive, send)
+
+    return guarded
 
 
 def _item(review: Review, request: Request) -> Item:

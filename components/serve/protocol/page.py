@@ -25,25 +25,31 @@ def inspection_page(model: str, keeps_frames: bool = False) -> Page:
     """
     colours = ", ".join('"rgb({}, {}, {})"'.format(*colour) for colour in COLOURS)
     template = TEMPLATE.read_text(encoding="utf-8").replace("{{colours}}", colours)
+    headers = secure_headers(template)
+    kept = "yes" if keeps_frames else ""
+    return Page(template.replace("{{model}}", html.escape(model)).replace("{{review}}", kept), headers)
+
+
+def secure_headers(page: str) -> dict[str, str]:
+    """To send with a page that loads nothing else and shows pictures: they allow its one script and its one
+    style, and requests to its own server."""
     policy = {
         "default-src": "'none'",
-        "script-src": _hash(template, "script"),
-        "style-src": _hash(template, "style"),
+        "script-src": _hash(page, "script"),
+        "style-src": _hash(page, "style"),
         "img-src": "blob: data:",
         "connect-src": "'self' blob:",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'self'",
     }
-    headers = {
+    return {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
     }
-    kept = "yes" if keeps_frames else ""
-    return Page(template.replace("{{model}}", html.escape(model)).replace("{{review}}", kept), headers)
 
 
 def _hash(template: str, tag: str) -> str:

@@ -58,11 +58,11 @@ def _keep(root: Path, classes: bool = False) -> FolderStorage:
 
 
 @contextmanager
-def reviewing(root: Path, by: str = "ada") -> Iterator[tuple[str, subprocess.Popen]]:
+def reviewing(root: Path, by: str = "ada", *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """`defectline review open` on a free port."""
     port = free_port()
     command = [sys.executable, "-m", "defectline.cli", "review", "open", "--store", str(root)]
-    command += ["--name", "plates", "--no-browser", "--by", by, "--port", str(port)]
+    command += ["--name", "plates", "--no-browser", "--by", by, "--port", str(port), *options]
     with running(command, port, root.parent / f"{by}.log") as process:
         yield f"http://127.0.0.1:{port}", process
 
@@ -203,6 +203,33 @@ def test_what_is_not_a_decision_changes_nothing(store, ada, body, kind, status):
     assert set(_decisions(store).values()) == {"open"}
 
 
+TOKEN = "reviewers-0123456789"
+
+
+def test_without_a_token_nothing_is_shown_and_nothing_decided(store, tmp_path):
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    with reviewing(Path(store.root), "ada", "--token-file", str(tmp_path / "tokens")) as (url, _):
+        paths = [
+            "api/frames",
+            *(f"api/frames/{IDS[0]}{more}" for more in ("/image", "/mask", "/likelihood", "")),
+        ]
+        for path in paths:
+            for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+                assert requests.request(method, f"{url}/{path}?token={TOKEN}", timeout=60).status_code == 401
+        assert set(_decisions(store).values()) == {"open"}
+        allowed = {"Authorization": f"Bearer {TOKEN}"}
+        assert requests.get(f"{url}/api/frames", headers=allowed, timeout=60).status_code == 200
+
+
+def test_a_page_of_elsewhere_can_neither_ask_nor_frame_it(ada):
+    answered = requests.get(ada, timeout=60)
+    policy = answered.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'self'" in policy
+    asked = requests.get(f"{ada}/api/frames", headers={"Origin": "https://elsewhere.example"}, timeout=60)
+    assert not any(name.lower().startswith("access-control") for name in asked.headers)
+
+
 def test_masks_of_several_classes_become_the_sources_numbers(tmp_path):
     store, source = _keep(tmp_path / "store", classes=True), tmp_path / "source"
     (source / "OK").mkdir(parents=True)
@@ -252,6 +279,27 @@ def test_frames_are_decided_with_keys_and_taken_back(store, ada, opened):
     assert _decisions(store)[IDS[1]] == "open"
     page.keyboard.press("Escape")
     expect(page.locator("#grid li")).to_have_count(5)
+
+
+def test_a_token_is_typed_once(store, opened, tmp_path):
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    with reviewing(Path(store.root), "ada", "--token-file", str(tmp_path / "tokens")) as (url, _):
+        page = opened(url)
+        expect(page.locator("#count")).to_have_text("Send a token as the header Authorization: Bearer TOKEN.")
+        page.locator("#token").fill("wrong")
+        page.locator("#token").press("Enter")
+        expect(page.locator("#count")).to_have_text("The token is not one of this server's.")
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/review-token.png")
+        page.locator("#token").fill(TOKEN)
+        page.locator("#enter").click()
+        expect(page.locator("#grid li")).to_have_count(5)
+        page.reload()
+        expect(page.locator("#grid li")).to_have_count(5)
+        _open(page, "0.520")
+        page.locator("#stage").press("o")
+        expect(page.locator("#told")).to_contain_text("is saved as OK")
+        assert TOKEN not in page.url
 
 
 def _open(page: Page, score: str) -> dict[str, float]:
