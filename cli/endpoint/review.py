@@ -34,7 +34,6 @@ def open_(
 ) -> None:
     """Look at the frames in a browser, decide what they are, and draw masks, until interrupted."""
     import webbrowser
-    from getpass import getuser
 
     import uvicorn
 
@@ -54,7 +53,7 @@ def open_(
     typer.echo(f"{waiting} of {len(found)} frames of {name} wait for a decision: {url} (Ctrl-C ends)")
     if browser:
         webbrowser.open(url)
-    app = make_app(Review(opened, name, by or getuser()), tokens)
+    app = make_app(Review(opened, name, by or _user()), tokens)
     uvicorn.run(
         app,
         host=address,
@@ -63,6 +62,17 @@ def open_(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
     )
+
+
+def _user() -> str:
+    """Who is at work here; in a container its user may have no name."""
+    import os
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 @app.command("list")
@@ -99,8 +109,6 @@ def accept(
     name: Name = "defects",
 ) -> None:
     """Say what the part in a frame is, so that `export` adds it to the labelled images."""
-    from getpass import getuser
-
     from defectline.cli import ui
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.files import read_file
@@ -116,7 +124,7 @@ def accept(
         )
     drawn = read_file(mask, "a mask") if mask else None
     for start in ids:
-        item = review.accept(open_storage(store), name, start, as_, drawn, by=by or getuser())
+        item = review.accept(open_storage(store), name, start, as_, drawn, by=by or _user())
         if odd := review.doubts(item.frame, as_, drawn):
             ui.warn(f"{item.frame.id}: {odd} Look at it again: {open_storage(store).url(item.picture_key)}")
         typer.echo(f"{item.frame.id}: accepted as {as_}")

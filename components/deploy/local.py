@@ -113,7 +113,7 @@ def predictor(served: Path, name: str) -> Iterator[str]:
     command = [sys.executable, "-m", "defectline.components.serve"]
     arguments = ["--model_dir", str(served), "--model_name", name, "--http_port", str(port)]
     # Only this process asks it, so no other needs to be told that it ends.
-    arguments += ["--drain_ms", "0"]
+    arguments += ["--drain_ms", "0", "--address", "127.0.0.1"]
     with log.open("wb") as output:
         process = subprocess.Popen(command + arguments, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"

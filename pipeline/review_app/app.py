@@ -1,11 +1,11 @@
 """The review in a browser: frames of the line as pictures, to decide about and to draw masks on.
 
-    GET  /                          the page
-    GET  /api/frames                all frames, those that teach most first
-    GET  /api/frames/<id>/image     the frame, as a browser can show it
-    GET  /api/frames/<id>/mask      what was drawn or else found: PNG whose greys are numbers of classes
+    GET  /                             the page
+    GET  /api/frames                   all frames, those that teach most first
+    GET  /api/frames/<id>/image        the frame, as a browser can show it
+    GET  /api/frames/<id>/mask         what was drawn or else found: PNG whose greys are numbers of classes
     GET  /api/frames/<id>/likelihood   what the model says of each pixel: PNG whose 255 is a certain defect
-    POST /api/frames/<id>           {"verdict": "OK" | "NG" | "open", "seen": …, "mask": …, "sure": …}
+    POST /api/frames/<id>              a decision, with the fields of Asked
 
 A decision names the version of the one before that its reviewer had in view (`seen`), so that two people
 never overwrite one another; it is answered when it is in the store, with its line in the audit file.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -67,6 +67,8 @@ class Asked(BaseModel):
     """A drawn mask: PNG in base64, white on black or, for several classes, greys that are their numbers."""
     sure: bool = False
     """Whether what is odd about it was seen."""
+    by: str = Field(default="", max_length=80)
+    """Who decides, as they call themselves; else whom the server was started for."""
 
 
 class Review(NamedTuple):
@@ -182,7 +184,7 @@ def _decide(review: Review, request: Request, asked: Asked, drawn: bytes | None)
             item.key.id,
             asked.verdict,
             drawn if asked.verdict == "NG" else None,
-            review.by,
+            " ".join(asked.by.split()) or review.by,
             asked.seen,
             classes if len(classes := classes_of(item.frame)) > 1 else (),
         )

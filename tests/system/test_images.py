@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+import requests
 from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
 from paths import ROOT
 from pictures import encode
@@ -261,6 +262,37 @@ def test_the_docs_way_to_serve_a_models_folder(registry, tmp_path):
             assert client.inspect(image).verdict == "NG"
     finally:
         docker("rm", "--force", name)
+
+
+@pytest.mark.images
+def test_the_docs_way_to_review_in_a_container(registry, tmp_path):
+    (block,) = re.findall(r"^docker run (.*?)^```", (ROOT / "docs/review.md").read_text(), re.M | re.S)
+    words = shlex.split(block.replace("\\\n", " "))
+    name, port, token = f"defectline-test-{uuid4().hex[:8]}", free_port(), "reviewers-0123456789"
+    (tmp_path / "tokens").write_text(token)
+    (tmp_path / "store").mkdir()
+    assert words[1:5] == ["--user", "$(id -u):0", "--publish", "8090:8090"]
+    words[1:5] = ["--user", "4321:0", "--network", "host", "--detach", "--name", name]
+    words = [word.replace("$PWD", str(tmp_path)) for word in words]
+    words[words.index("defectline-serve")] = reference("serve", registry)
+    started = docker("run", *words, "--port", str(port))
+    try:
+        assert started.returncode == 0, started.stderr
+        deadline = time.monotonic() + 60
+        while (found := _status(f"http://127.0.0.1:{port}/api/frames", token)) is None:
+            assert time.monotonic() < deadline, docker("logs", name).stderr
+            time.sleep(0.2)
+        assert found == 200
+        assert _status(f"http://127.0.0.1:{port}/api/frames", "") == 401
+    finally:
+        docker("rm", "--force", name)
+
+
+def _status(url: str, token: str) -> int | None:
+    try:
+        return requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60).status_code
+    except requests.ConnectionError:
+        return None
 
 
 @pytest.fixture

@@ -296,9 +296,14 @@ def test_a_token_is_typed_once(store, opened, tmp_path):
         expect(page.locator("#grid li")).to_have_count(5)
         page.reload()
         expect(page.locator("#grid li")).to_have_count(5)
+        expect(page.locator("#by")).to_have_value("ada")
+        page.locator("#by").fill(" Grace  Hopper ")
+        page.locator("#by").blur()
+        page.reload()
         _open(page, "0.520")
         page.locator("#stage").press("o")
         expect(page.locator("#told")).to_contain_text("is saved as OK")
+        assert [entry.by for entry in read_audit(store, "plates").entries] == ["Grace Hopper"]
         assert TOKEN not in page.url
 
 
