@@ -15,6 +15,7 @@ from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import describe
 from defectline.components.ingest.labels.class_file import parse_class_file
+from defectline.components.ingest.labels.corrections import correct, read_corrections
 from defectline.components.ingest.labels.unmasked import check_masks
 from defectline.components.ingest.readers import choose
 from defectline.components.ingest.readers.base import CLASSES_KEY, Drawing, Layout, Listing, Record, Sidecar
@@ -44,7 +45,7 @@ class Labels(NamedTuple):
 def find_labels(listing: Listing, settings: IngestSettings, regions: Regions) -> Labels:
     """The labels of what was listed, `regions` apart. Raises SourceError where the layout cannot be used."""
     reader, why = choose(listing, settings.layout)
-    layout = reader.read(listing)
+    layout = correct(reader.read(listing), read_corrections(listing), listing.by_key)
     legend = _class_file(listing)
     seen = Counter((record.label, record.stem) for record in layout.records)
     records, rejected = [], list(layout.rejected)

@@ -22,6 +22,11 @@ CLASSES_KEY = "classes.csv"
 """A file at the source's root that names the values of masks; it may be missing."""
 SPLITS_KEY = "splits.csv"
 """A file at the source's root that says which picture goes into which split; it may be missing."""
+CORRECTIONS_KEY = "corrections.csv"
+"""A file at the source's root with labels that were set right; it may be missing. Its masks lie in
+CORRECTIONS_FOLDER."""
+CORRECTIONS_FOLDER = "corrections/"
+FOR_ALL = (CLASSES_KEY, SPLITS_KEY, CORRECTIONS_KEY)
 
 
 class Drawing(Protocol):
@@ -136,9 +141,9 @@ class Layout(NamedTuple):
 class Listing:
     """The objects of a source, and the few files of it that say what the others are.
 
-    `objects` are those of the source's `list_all`, without junk, CLASSES_KEY and SPLITS_KEY, which
-    `read_for_all` reads for all formats alike; `by_key` has those two as well. `ignored` counts junk, as
-    `Layout.ignored`.
+    `objects` are those of the source's `list_all`, without junk, the files FOR_ALL, which `read_for_all`
+    reads for all formats alike, and the masks of corrections; `by_key` has those as well. `ignored` counts
+    junk, as `Layout.ignored`.
     """
 
     def __init__(self, source: Storage, objects: Iterable[Object], masks: str = "all"):
@@ -149,11 +154,13 @@ class Listing:
         self.objects: list[Object] = []
         self._for_all: list[Object] = []
         parts: dict[str, str] = {}
-        for item in sorted(objects):
+        ordered = sorted(objects)
+        corrected = any(item.key == CORRECTIONS_KEY for item in ordered)
+        for item in ordered:
             part, kind = junk(item.key)
             if kind:
                 parts[part] = kind
-            elif item.key.lower() in (CLASSES_KEY, SPLITS_KEY):
+            elif item.key.lower() in FOR_ALL or (corrected and item.key.startswith(CORRECTIONS_FOLDER)):
                 self._for_all.append(item)
             # What consoles put in place of a folder is not a file.
             elif not item.key.endswith("/"):
@@ -174,7 +181,7 @@ class Listing:
         return self._heads[key]
 
     def read_for_all(self, key: str) -> bytes | None:
-        """The bytes of CLASSES_KEY or SPLITS_KEY; None where the source has no such file.
+        """The bytes of one of FOR_ALL; None where the source has no such file.
 
         Raises SourceError where it has one that differs in upper and lower case.
         """
