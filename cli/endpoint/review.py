@@ -94,6 +94,36 @@ def list_(
         show_review(items)
 
 
+@app.command("labels")
+def labels(
+    crossval: Annotated[
+        str, typer.Option(help="Store of a `defectline crossval` of the source.")
+    ] = "./crossval",
+    store: Store = "./store",
+    name: Name = "defects",
+    most: Annotated[int, typer.Option(min=1, help="Pictures at most; the surest ones.")] = 50,
+) -> None:
+    """Put pictures of the source whose labels cross-validation doubts among the frames.
+
+    Decide about them like about others; `export` writes what was wrong into the source's corrections.csv.
+    """
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.catalog.doubts import find_doubts, queue_doubts
+
+    judged, opened = open_storage(crossval), open_storage(store)
+    found = find_doubts(judged)
+    new = queue_doubts(judged, opened, name, found[:most])
+    rows = [
+        (doubt.pair.image_key, doubt.pair.label, f"{doubt.score:.3f}", f"{doubt.threshold:.3f}")
+        for doubt in found[:most]
+    ]
+    if rows:
+        ui.table(("picture", "labelled", "score", "threshold"), rows, whole=("picture",))
+    left = f", the surest {most} of them" if len(found) > most else ""
+    ui.console.print(f"{len(found)} labels are doubted{left}; {new} are new in the review")
+
+
 @app.command("accept")
 def accept(
     ids: Annotated[

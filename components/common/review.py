@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 Verdict = Literal["OK", "NG"]
 Decided = Verdict | Literal["open"]
 """What people decide; `open` takes a decision back."""
-Reason = Literal["near_level", "near_threshold", "random", "asked"]
-"""Why a frame was kept; `near_threshold` is what earlier versions wrote."""
+Reason = Literal["near_level", "near_threshold", "random", "asked", "label"]
+"""Why a frame was kept; `near_threshold` is what earlier versions wrote, `label` that of a picture of the
+source whose label is doubted."""
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of a format → how its files are called here."""
 
@@ -36,7 +37,12 @@ class Frame(BaseModel):
     picture: str
     """Name of its file."""
     prediction: dict[str, Any]
-    """What the endpoint answered, mask included."""
+    """What the endpoint answered, mask included; of a picture whose label is doubted, the verdict of networks
+    that had not learned it, and the mask that it has."""
+    labelled: Verdict | None = None
+    image: str = ""
+    source: str = ""
+    """Of a picture whose label is doubted: its label, and its key in which source."""
 
 
 class Decision(BaseModel):

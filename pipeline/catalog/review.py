@@ -71,6 +71,11 @@ def find_frame(store: Storage, model: str, start: str) -> FrameKey:
     return keys[resolve(start, list(keys), "frame", "defectline review list")]
 
 
+def find_ids(store: Storage, model: str) -> set[str]:
+    """The ids of all frames of a model."""
+    return {key.id for key in _keys(store, model)}
+
+
 def accept(
     store: Storage,
     model: str,
@@ -125,7 +130,7 @@ def doubts(frame: Frame, verdict: str, mask: bytes | None = None) -> str:
     drawn = predicted if mask is None else defect_mask(decode_mask(_checked_mask(frame, "NG", mask), True))
     if 0 < (area := int(drawn.sum())) < SMALL_PX:
         return f"The mask has only {area} px."
-    if mask is not None and predicted.any() and not (drawn & predicted).any():
+    if frame.labelled is None and mask is not None and predicted.any() and not (drawn & predicted).any():
         return "The mask is nowhere near what the model found."
     return ""
 

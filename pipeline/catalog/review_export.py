@@ -16,6 +16,8 @@ from defectline.components.common.review import Decision
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.ingest.labels.class_file import CLASSES_KEY, parse_class_file
+from defectline.components.ingest.labels.corrections import Correction, parse_corrections, write_corrections
+from defectline.components.ingest.readers.base import CORRECTIONS_FOLDER, CORRECTIONS_KEY
 from defectline.pipeline.catalog.review import (
     READERS,
     Item,
@@ -36,13 +38,16 @@ class Exported(NamedTuple):
 
 
 def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
-    """Add the accepted frames of a model to a source; what it has already, it does not get again.
+    """Add the accepted frames of a model to a source; what it has already, it does not get again. What was
+    decided about labels of the source itself goes into its corrections.
 
     Neither does it get what was exported to it and is no longer there. Raises SourceError where `source` has
     no pictures.
     """
+    items = [item for item in list_frames(store, model, say) if item.decided]
     labelled = _Labelled(source)
-    if not labelled.sizes:
+    # Labels are set right in any layout; frames of the line are added to folders.
+    if not labelled.sizes and not (items and all(item.frame.source == source.uri for item in items)):
         raise SourceError(
             f"{source.uri} is not a source of labelled images.",
             got="no picture in OK/ or NG/",
@@ -50,11 +55,14 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             fix="Correct --source; a new source needs its first pictures before frames are added.",
         )
     done = Exported([], 0, [])
-    for item in list_frames(store, model, say):
-        if item.decision is None or not item.decided:
-            continue
+    for item in items:
+        assert item.decision
         if source.uri in item.decision.exported:
             done = done._replace(there=done.there + 1)
+            continue
+        if item.frame.labelled:
+            if item.frame.source == source.uri:
+                done = _set_right(store, item, source, done)
             continue
         picture = _file(store, item.picture_key)
         # Under its own name it counts as there even where it was retouched since.
@@ -75,6 +83,29 @@ def export(store: Storage, model: str, source: Storage, say: Say) -> Exported:
             source.write(key, picture)
             _note(store, item, source)
             done.new.append(key)
+    return done
+
+
+def _set_right(store: Storage, item: Item, source: Storage, done: Exported) -> Exported:
+    """Write what was decided about a label of the source into its corrections, unless it was right."""
+    frame, decision = item.frame, item.decision
+    assert decision
+    if decision.verdict == frame.labelled and not decision.mask:
+        _note(store, item, source)
+        return done._replace(there=done.there + 1)
+    mask = ""
+    if decision.mask:
+        # Before the row that names it.
+        mask = f"{CORRECTIONS_FOLDER}{frame.id}.png"
+        source.write(mask, _file(store, item.key.folder + decision.mask))
+    names = "|".join(decision.classes)
+    row = Correction(frame.image, decision.verdict, mask, names, decision.by, decision.decided)
+    found = source.read_versioned(CORRECTIONS_KEY)
+    others = parse_corrections(found[0]) if found else []
+    rows = [*(other for other in others if other.image != row.image), row]
+    source.compare_and_swap(CORRECTIONS_KEY, write_corrections(rows), found and found[1])
+    _note(store, item, source)
+    done.new.append(frame.image)
     return done
 
 

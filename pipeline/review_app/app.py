@@ -205,7 +205,7 @@ def _row(item: Item) -> dict[str, Any]:
         "called": frame.prediction["verdict"],
         "score": frame.prediction["score"],
         "threshold": frame.threshold,
-        "why": WHY.get(frame.reason, "in doubt"),
+        "why": f"labelled {frame.labelled}" if frame.labelled else WHY.get(frame.reason, "in doubt"),
         "worth": frame.worth,
         "version": frame.version,
         "classes": classes_of(frame),
