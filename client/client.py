@@ -162,7 +162,7 @@ class Client(_Endpoint):
         `mask=False` leaves the mask out, `threshold` replaces the model's own, `request_id` is the name of
         the request in the endpoint's log. Raises Refused for what is not an image, SettingsError for a file
         that cannot be read, ServingError where the endpoint gives no answer before the deadline, and
-        TypeError for what is neither a file nor its content.
+        TypeError for what is neither a file nor its content, or a `mask` that is not a bool.
         """
         body, what = _content(image)
         params = _params(mask, threshold, request_id)
@@ -328,6 +328,8 @@ def _picture(response: httpx.Response) -> bytes | None:
 
 
 def _params(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:
+    if not isinstance(mask, bool):
+        raise TypeError(f"mask is True or False, not {mask!r}")
     chosen = {
         "mask": "" if mask else "none",
         "threshold": "" if threshold is None else str(threshold),

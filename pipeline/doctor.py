@@ -70,10 +70,17 @@ def examine(
         yield from _secrets(package or PACKAGE, namespace or "kubeflow", store)
 
 
+TO_TRAIN = ("kfp", "tensorflow")
+"""Without both of them, an environment is one that serves."""
+
+
 def _versions() -> Iterator[Finding]:
-    install = how_to_install("local")
-    for name, version in versions():
-        if name == "python":
+    install, found = how_to_install("local"), dict(versions())
+    serves = bool(found["openvino"] and found["kserve"]) and not any(found[name] for name in TO_TRAIN)
+    for name, version in found.items():
+        if serves and name in TO_TRAIN:
+            yield Finding(name, True, "not installed, nor needed to serve")
+        elif name == "python":
             fits = version.rpartition(".")[0] in PYTHONS
             yield Finding(name, fits, version, "" if fits else f"Install Python {' or '.join(PYTHONS)}.")
         else:

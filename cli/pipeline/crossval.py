@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defectline.cli.options import SOURCE_HELP, Config, Set
+from defectline.components.common.errors import SettingsError
 
 if TYPE_CHECKING:
     from defectline.pipeline.crossval import Judged
@@ -15,7 +16,8 @@ METRICS = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape",
 
 
 def crossval(
-    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
+    source_: Annotated[str, typer.Option("--source", help="The same, as the other commands have it.")] = "",
     store: Annotated[str, typer.Option(help="Keeps the single folds, so that it goes on where it was.")] = (
         "./crossval"
     ),
@@ -30,7 +32,14 @@ def crossval(
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
 
-    parameters = parse(source, store, set_ or [])
+    if source and source_ and source != source_:
+        raise SettingsError(
+            "There are two sources.",
+            got=f"{source} and {source_}",
+            expected="one",
+            fix="Leave one of them out.",
+        )
+    parameters = parse(source or source_, store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     try:
         judged = cross_validate(parameters, folds, numbers, ui.say)

@@ -62,20 +62,21 @@ def runs(
         return ui.print_json([row._asdict() for row in rows])
     if not rows:
         return typer.echo(f"no runs in {host or open_storage(store).uri}")
+    columns = {
+        "run": [row.run for row in rows],
+        "began (UTC)": [ui.day(row.began) for row in rows],
+        "minutes": ["" if row.minutes is None else f"{row.minutes:,.1f}" for row in rows],
+        "state": [STATES.get(row.state, row.state) for row in rows],
+        "name": ["" if row.name == row.run else row.name for row in rows],
+        "version": [row.version for row in rows],
+        "reason": [row.reason for row in rows],
+    }
+    if not any(columns["name"]):
+        # Runs of this machine have none.
+        del columns["name"]
     ui.table(
-        ("run", "began (UTC)", "minutes", "state", "name", "version", "reason"),
-        [
-            (
-                row.run,
-                ui.day(row.began),
-                "" if row.minutes is None else f"{row.minutes:,.1f}",
-                STATES.get(row.state, row.state),
-                "" if row.name == row.run else row.name,
-                row.version,
-                row.reason,
-            )
-            for row in rows
-        ],
+        tuple(columns),
+        list(zip(*columns.values(), strict=True)),
         numbers=("minutes",),
         whole=("run", "state"),
         below=("name", "version", "reason"),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common import layout
 from defectline.components.common.bundle import NETWORKS, Bundle, Data
-from defectline.components.common.classes import DEFAULT_CLASSES, LABELS
+from defectline.components.common.classes import DEFAULT_CLASSES, LABELS, describe_supervision
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import common_roi
@@ -317,6 +317,8 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         **({} if bundle.ng_from is None else {"ng_from": bundle.ng_from}),
         "min_area_px": bundle.min_area_px,
         "calibration_note": bundle.calibration_note,
+        "calibration_why": bundle.calibration_why,
+        "learned_from": describe_supervision(bundle.supervision, bundle.classes),
         "promises": [promise.model_dump() for promise in bundle.promises],
         "grades": bundle.grades and _grades(report.scored.counts, bundle),
         **_classes(report),

@@ -127,6 +127,7 @@ def _of_run(run: Run) -> Model:
         str(run.metrics.get("snapshot", "")),
         run.metrics.get("test") or {},
         run.id,
+        learned_from=str(run.metrics.get("learned_from", "")),
     )
 
 

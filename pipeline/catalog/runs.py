@@ -187,7 +187,15 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def plot(runs: Sequence[Run], file: Path) -> None:
-    """Draw a bar a run for each of PLOTTED, with its 95 % interval, as PNG. Raises StoreError."""
+    """Draw a bar a run for each of PLOTTED, with its 95 % interval, as PNG. Raises SettingsError for
+    another kind of file, and StoreError."""
+    if file.suffix.lower() != ".png":
+        raise SettingsError(
+            f"{file} cannot be drawn.",
+            got=file.suffix or "a name without .png",
+            expected="a file called .png",
+            fix=f"Write --plot {file.with_suffix('.png')}.",
+        )
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(PLOTTED), 1.2 + 0.35 * len(runs)), layout="constrained")

@@ -189,6 +189,8 @@ def test_what_a_picture_may_be(line, ask: Ask):
     for picture in ("plate.png", None, np.zeros((4, 4))):
         with pytest.raises(TypeError, match=r"pathlib\.Path or a file's bytes"):
             ask(line.url, picture)
+    with pytest.raises(TypeError, match="mask is True or False, not 'png'"):
+        ask(line.url, asked={"mask": "png"})
     assert len(line.asked) == 2
 
 

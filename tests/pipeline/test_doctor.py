@@ -94,6 +94,14 @@ def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize(("missing", "bad"), [(("kfp", "tensorflow"), []), (("kfp",), ["kfp"])])
+def test_an_environment_that_serves_lacks_nothing(monkeypatch, tmp_path, missing, bad):
+    there = [(name, "" if name in missing else version) for name, version in doctor.versions()]
+    monkeypatch.setattr(doctor, "versions", lambda: there)
+    found = [one for one in doctor.examine("", str(tmp_path), "", "", "") if one.check in dict(there)]
+    assert [one.check for one in found if not one.ok] == bad
+
+
 def test_what_is_wrong_is_said_with_its_fix(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no folder")

@@ -44,6 +44,16 @@ def test_a_line_a_seed_with_mean_and_spread(tmp_path, asked):
     assert "seed 6, wrong or missed of 8 pictures: NG/0 (0.50)" in done.stdout
 
 
+def test_a_source_is_an_argument_or_an_option(tmp_path, asked):
+    assert call("crossval", "--source", tmp_path).returncode == 0
+    assert call("crossval", tmp_path, "--source", tmp_path).returncode == 0
+    two = call("crossval", tmp_path, "--source", tmp_path / "other")
+    assert (two.returncode, "two sources" in two.stderr) == (2, True)
+    none = call("crossval")
+    assert (none.returncode, "source" in none.stderr) == (2, True)
+    assert len(asked) == 2
+
+
 def test_one_seed_has_no_spread(tmp_path, asked):
     done = call("crossval", tmp_path)
     assert "spread  " not in done.stdout

@@ -62,6 +62,9 @@ def test_metrics_side_by_side(factory: Factory, tmp_path: Path):
         # The bars of the first two runs are there, in their colour.
         assert (0x48, 0x78, 0xA8) in {colour for _, colour in drawn.convert("RGB").getcolors(1 << 20)}
     assert list(tmp_path.iterdir()) == [picture]
+    other = call("metrics", "--store", factory.store.root, "--plot", tmp_path / "bars.txt")
+    assert (other.returncode, "bars.png" in other.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == [picture]
     done = call("metrics", "--store", factory.store.root, "--plot", tmp_path / "missing/bars.png")
     assert done.returncode == 2
     assert call("metrics", "run-9", "--store", factory.store.root).returncode == 2
