@@ -31,6 +31,10 @@ from defectline.components.common.inference.inspection import Grades
 from defectline.components.common.storage import Storage, checksums
 
 NAME = "bundle.json"
+CROSS_FIT = "cross_fit"
+"""A folder of a model that is not in its bundle: networks that judge what they have not learned."""
+FOLDS = "folds.json"
+"""In it: the ids of training pictures, and the number of the network that may judge each."""
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
 """The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 

@@ -36,6 +36,8 @@ class Row(BaseModel):
     """(y, x) of the tile's upper left corner in the picture; None where the row is the whole picture."""
     masked: bool = Field(default=True, exclude_if=bool)
     """False where it is NG and nothing says which pixels are defects."""
+    group: str = Field(default="", exclude_if=lambda group: not group)
+    """What the picture shares with others of the same part; "" where it stands alone."""
 
 
 class Prepared(BaseModel):

@@ -15,6 +15,9 @@ instead of 2.
 """
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 
@@ -88,3 +91,13 @@ class BundleError(DefectlineError):
 
 class ServingError(DefectlineError):
     pass
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """End the process with status 2 and the error in its own words where the block raises one of these."""
+    try:
+        yield
+    except DefectlineError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

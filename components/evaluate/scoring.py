@@ -1,15 +1,21 @@
 """Ask a network for pictures of a snapshot, and count what it answers."""
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from defectline.components.common.bundle import CROSS_FIT, FOLDS
+from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
 from defectline.components.common.legend import Names, ignores
 from defectline.components.common.snapshot import Pair, read_files
-from defectline.components.common.steps import track
+from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.calibration import EVEN, Calibrator, OperatingPoint
 from defectline.components.evaluate.classes import disregard
@@ -41,9 +47,56 @@ def calibrate(
     pairs: Sequence[Pair],
     names: Names,
     settings: EvaluateSettings,
+    seen: Calibrator | None = None,
 ) -> OperatingPoint:
-    """Threshold and least area for the network's answers to `pairs` of a snapshot: see `Calibrator`."""
-    calibrator = Calibrator(names.classes)
+    """Threshold and least area for the network's answers to `pairs` of a snapshot, with what was `seen`
+    before: see `Calibrator`."""
+    calibrator = deepcopy(seen) if seen else Calibrator(names.classes)
+    _see(calibrator, network, storage, pairs, names, settings)
+    return calibrator.calibrate(
+        settings.escape_cost,
+        settings.max_overkill,
+        settings.max_escape,
+        settings.look_as,
+        settings.of_classes("max_escape"),
+        settings.parts_per_day,
+    )
+
+
+def see_cross_fitted(
+    model: Path,
+    imaging: ImagingSettings,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    names: Names,
+    roi: NDArray[np.uint8] | None,
+    settings: EvaluateSettings,
+) -> Calibrator:
+    """What the networks in the model's folder say of training `pairs` that they have not learned; nothing
+    where there are none."""
+    calibrator, folder = Calibrator(names.classes), model / CROSS_FIT
+    folds = json.loads((folder / FOLDS).read_text()) if folder.exists() else {}
+    parts: dict[int, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        if pair.id in folds:
+            parts[folds[pair.id]].append(pair)
+    for fold, part in sorted(parts.items()):
+        network = Network(folder / f"{fold}/model.xml", imaging, classes=names.classes, roi=roi)
+        _see(calibrator, network, storage, part, names, settings)
+    if calibrator.labels:
+        count = len(calibrator.labels)
+        say(f"evaluate: {count} training pictures choose the threshold too, judged by networks without them")
+    return calibrator
+
+
+def _see(
+    calibrator: Calibrator,
+    network: Network,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    names: Names,
+    settings: EvaluateSettings,
+) -> None:
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), "calibrating"):
         score_map = network.score_map(image)
         cost = truth = None
@@ -53,14 +106,6 @@ def calibrate(
             cost = escape_costs(names.classes, truth, settings)
             score_map, truth = disregard(score_map, truth, EVEN)
         calibrator.see(pair.label, score_map, cost, truth if marked else None)
-    return calibrator.calibrate(
-        settings.escape_cost,
-        settings.max_overkill,
-        settings.max_escape,
-        settings.look_as,
-        settings.of_classes("max_escape"),
-        settings.parts_per_day,
-    )
 
 
 def escape_costs(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common import layout
-from defectline.components.common.bundle import ROI, Bundle, Golden, seal_bundle
+from defectline.components.common.bundle import CROSS_FIT, ROI, Bundle, Golden, seal_bundle
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import format_of
 from defectline.components.common.prediction import VERDICTS
@@ -30,7 +30,8 @@ def seal(
 ) -> Bundle:
     """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings and
     the region of interest, and seal it."""
-    shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(checksums.NAME, "history.png", "model.json"))
+    left = (checksums.NAME, "history.png", "model.json", CROSS_FIT)
+    shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(*left))
     (bundle / "golden").mkdir()
     if roi is not None:
         (bundle / ROI).write_bytes(encode_mask(roi))

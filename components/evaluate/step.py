@@ -32,7 +32,7 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
-from defectline.components.evaluate.calibration import OperatingPoint
+from defectline.components.evaluate.calibration import Calibrator, OperatingPoint
 from defectline.components.evaluate.champion import (
     choose_opponent,
     describe_settings,
@@ -57,7 +57,7 @@ from defectline.components.evaluate.metrics import (
 from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
-from defectline.components.evaluate.scoring import Scored, calibrate, score
+from defectline.components.evaluate.scoring import Scored, calibrate, score, see_cross_fitted
 from defectline.components.evaluate.sealing import seal
 from defectline.components.evaluate.settings import EvaluateSettings
 
@@ -134,7 +134,8 @@ def evaluate(
             say("evaluate: regions of interest differ from picture to picture: the endpoint will apply none")
 
         imaging = ImagingSettings(**content["imaging"])
-        candidates = _candidates(model, imaging, storage, splits["validation"], names, roi, chosen)
+        seen = see_cross_fitted(model, imaging, storage, splits["train"], names, roi, chosen)
+        candidates = _candidates(model, imaging, storage, splits["validation"], names, roi, chosen, seen)
         served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
         network, point, validated = candidates[served]
         say(f"evaluate: {served} is served: {reason}")
@@ -285,14 +286,15 @@ def _candidates(
     names: Names,
     roi: NDArray[np.uint8] | None,
     chosen: EvaluateSettings,
+    seen: Calibrator,
 ) -> dict[str, Candidate]:
     """Every network of the model that could be served, each at an operating point of its own, on the
-    validation `pairs`."""
+    validation `pairs` and what was `seen` before."""
     found = {}
     for served, file in NETWORKS.items():
         if (model / file).exists():
             network = Network(model / file, imaging, classes=names.classes, roi=roi)
-            point = calibrate(network, storage, pairs, names, chosen)
+            point = calibrate(network, storage, pairs, names, chosen, seen)
             validated = score(network, point, storage, pairs, names, f"validating {served}")
             found[served] = Candidate(network, point, validated)
     return found

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from defectline.components.common.errors import exit_on_error
 from defectline.components.common.installing import explained
 
 with explained("ingest", "ingest"):
@@ -26,4 +27,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with exit_on_error():
+        typer.run(main)

@@ -79,7 +79,14 @@ def preprocess(
             for pair in pairs:
                 index_of[pair.id] = len(rows), tiles.get(pair.id, ())
                 rows += [
-                    Row(id=pair.id, label=pair.label, split=pair.split, tile=tile, masked=pair.masked)
+                    Row(
+                        id=pair.id,
+                        label=pair.label,
+                        split=pair.split,
+                        tile=tile,
+                        masked=pair.masked,
+                        group=pair.group,
+                    )
                     for tile in tiles.get(pair.id, [None])
                 ]
             # A dataset with this file is complete; what stands here from before will not be.

@@ -85,6 +85,7 @@ def pretrain(
             # What has no part in it, so that other values find the same weights.
             "quantize": True,
             "synthetic": 0.0,
+            "cross_fit": 0,
             "freeze_encoder_until": "",
             "unfreeze_at_epoch": 0,
         }

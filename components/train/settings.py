@@ -177,6 +177,21 @@ class TrainSettings(_WhatParametersSet, Augmentation):
         description="Share of the good images that still get synthetic defects after pretraining.",
     )
 
+    cross_fit: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="So many networks more are trained, each without its share of the training images, which "
+        "it judges: so they choose the threshold as well; 0, or 2 and more.",
+    )
+
+    @field_validator("cross_fit")
+    @classmethod
+    def _several(cls, networks: int) -> int:
+        if networks == 1:
+            raise ValueError("cross_fit=1 would leave nothing to train on: 0, or 2 and more")
+        return networks
+
     @model_validator(mode="before")
     @classmethod
     def _keep_what_was_learned(cls, values: dict[str, object]) -> dict[str, object]:

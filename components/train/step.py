@@ -8,6 +8,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 
+from defectline.components.common.bundle import CROSS_FIT
 from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import checksums, open_storage
 from defectline.components.train.backend.devices import policy, replicate
+from defectline.components.train.cross_fitting import cross_fit
 from defectline.components.train.formats.export import export
 from defectline.components.train.learning import learn
 from defectline.components.train.progress.checkpoints import Checkpoints, digest
@@ -71,8 +74,12 @@ def train(
             network, history = learned.network, learned.history
         model.mkdir(parents=True, exist_ok=True)
         (model / checksums.NAME).unlink(missing_ok=True)
+        shutil.rmtree(model / CROSS_FIT, ignore_errors=True)
         say("train: exporting to Keras, SavedModel, ONNX and OpenVINO")
         export(network, model, splits, prepared.imaging, chosen.seed, chosen.quantize, prepared.classes)
+        used = [checkpoints] if checkpoints else []
+        if chosen.cross_fit:
+            used += cross_fit(model, splits, prepared, chosen, precision, replicas, kept)
         (model / "history.json").write_text(json.dumps(history))
         plot_history(history, model / "history.png", len(prepared.classes))
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +100,8 @@ def train(
         read_statistics(folders).write(model)
         (model / "model.json").write_text(json.dumps(content, indent=2))
         checksums.seal(model)
-        if checkpoints:
-            checkpoints.remove()
+        for each in used:
+            each.remove()
         if content["advice"]:
             say(f"train: WARNING: {content['advice']}")
         best = best_epoch(history)

@@ -1,6 +1,8 @@
 """Errors in four sentences, which come through processes and files whole."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -55,3 +57,21 @@ def test_the_tree_is_as_it_is_drawn():
     assert all(kind.__name__ in drawn for kind in kinds if issubclass(kind, DefectlineError))
     assert issubclass(Conflict, StoreError)
     assert issubclass(UnreadableImage, SourceError)
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments"), [("ingest", 2), ("preprocess", 3), ("train", 2), ("evaluate", 5)]
+)
+def test_a_wrong_setting_of_a_step_ends_in_its_own_words(step: str, arguments: int):
+    command = [
+        sys.executable,
+        "-m",
+        f"defectline.components.{step}",
+        *"abcde"[:arguments],
+        "--set",
+        "epoch=1",
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("There is no setting epoch.")
+    assert "Traceback" not in ended.stderr
