@@ -18,7 +18,7 @@ from bundles import levels
 from kinds import CLASSES
 from networks import draw, judge_model
 from pictures import encode, noise
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from servers import free_port, running
 
 from defectline.components.common.images.masks import decode_mask, encode_mask
@@ -285,10 +285,13 @@ def test_a_token_is_typed_once(store, opened, tmp_path):
     (tmp_path / "tokens").write_text(f"{TOKEN}\n")
     with reviewing(Path(store.root), "ada", "--token-file", str(tmp_path / "tokens")) as (url, _):
         page = opened(url)
-        expect(page.locator("#count")).to_have_text("Send a token as the header Authorization: Bearer TOKEN.")
+        expect(page.locator("#told")).to_have_text("This review asks for a token.")
+        page.locator("#token").fill("ключ")
+        page.locator("#token").press("Enter")
+        expect(page.locator("#told")).to_contain_text("A token has letters")
         page.locator("#token").fill("wrong")
         page.locator("#token").press("Enter")
-        expect(page.locator("#count")).to_have_text("The token is not one of this server's.")
+        expect(page.locator("#told")).to_have_text("This token does not open the review.")
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=f"{folder}/review-token.png")
         page.locator("#token").fill(TOKEN)
@@ -310,7 +313,7 @@ def test_a_token_is_typed_once(store, opened, tmp_path):
 def _open(page: Page, score: str) -> dict[str, float]:
     page.locator("#grid button", has_text=score).click()
     expect(page.locator("#facts")).to_contain_text(score)
-    page.wait_for_function("state.view !== null && state.mask !== null")
+    expect(page.locator("#ok")).to_be_enabled()
     return page.locator("#stage").bounding_box()
 
 
@@ -390,6 +393,202 @@ def test_what_was_found_is_erased_and_a_stroke_taken_back(store, ada, opened):
     assert erased < found - 30
     page.keyboard.press("z")
     assert erased < page.evaluate("state.mask.reduce((sum, one) => sum + one, 0)") < found
+
+
+def _press_at(page: Page, box: dict[str, float], tool: str, *places: tuple[float, float]) -> None:
+    page.keyboard.press(tool)
+    for x, y in places:
+        page.mouse.click(*_at(page, box, x, y))
+
+
+def _marked(page: Page) -> int:
+    return page.evaluate("state.mask.reduce((sum, one) => sum + one, 0)")
+
+
+def _mask_of(store: FolderStorage, id: str) -> int:
+    """Pixels of the mask that was drawn; 0 for none."""
+    (item,) = [item for item in list_frames(store, "plates", pytest.fail) if item.frame.id == id]
+    assert item.decision
+    if not item.decision.mask:
+        return 0
+    return int(decode_mask(store.read(item.key.folder + item.decision.mask)).sum())
+
+
+def _slow(page: Page) -> None:
+    def later(route: Route) -> None:
+        page.wait_for_timeout(1000)
+        route.continue_()
+
+    page.route("**/image", later)
+
+
+def test_nothing_is_decided_about_a_frame_that_is_not_there_yet(store, ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.520")
+    _press_at(page, box, "b", (50, 50))
+    _slow(page)
+    page.keyboard.press("n")
+    expect(page.locator("#ok")).to_be_disabled()
+    for key in ("n", "o", "b"):
+        page.keyboard.press(key)
+    page.mouse.click(*_at_centre(box))
+    expect(page.locator("#told")).to_have_text(f"{IDS[1][:8]} is saved as NG")
+    assert sorted(_decisions(store).values()) == ["accepted NG"] + ["open"] * 4
+    # Nothing of the frame before is on this one.
+    assert _marked(page) == 0
+
+
+def _at_centre(box: dict[str, float]) -> tuple[float, float]:
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_frame_that_cannot_be_shown_cannot_be_decided(store, ada, opened):
+    page = opened(ada)
+    _open(page, "0.520")
+    page.route("**/image", lambda route: route.abort())
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#told")).to_have_text("The server does not answer.")
+    expect(page.locator("#ng")).to_be_disabled()
+    page.keyboard.press("n")
+    assert set(_decisions(store).values()) == {"open"}
+
+
+def test_what_is_shown_is_what_is_saved(store, ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.700")
+    _press_at(page, box, "b", (50, 50))
+    drawn = _marked(page)
+    page.locator("#found").click()
+    assert _marked(page) == 140
+    page.locator("#stage").press("z")
+    assert _marked(page) == drawn
+    page.keyboard.press("n")
+    expect(page.locator("#told")).to_contain_text("is saved as NG")
+    assert _mask_of(store, IDS[3]) == drawn
+
+
+def test_a_held_key_and_a_double_click_decide_once(store, ada, opened):
+    page = opened(ada)
+    _open(page, "0.520")
+    for _ in range(8):
+        # Without a release between, as a held key comes.
+        page.keyboard.down("o")
+        page.wait_for_timeout(60)
+    page.keyboard.up("o")
+    expect(page.locator("#told")).to_contain_text("is saved as OK")
+    assert sorted(_decisions(store).values()) == ["accepted OK"] + ["open"] * 4
+    page.wait_for_timeout(500)
+    page.locator("#ok").dblclick(delay=50)
+    expect(page.locator("#count")).to_contain_text("3 of 5")
+    page.wait_for_timeout(500)
+    assert sorted(_decisions(store).values()) == ["accepted OK"] * 2 + ["open"] * 3
+
+
+def test_undo_brings_the_drawing_back(store, ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.700")
+    _press_at(page, box, "b", (50, 50))
+    drawn = _marked(page)
+    page.keyboard.press("n")
+    expect(page.locator("#told")).to_contain_text("is saved as NG")
+    page.keyboard.press("u")
+    expect(page.locator("#told")).to_have_text(f"The decision about {IDS[3][:8]} is taken back")
+    assert _decisions(store)[IDS[3]] == "open"
+    assert _marked(page) == drawn
+
+
+def test_undo_of_what_another_has_decided_since_says_so(store, ada, opened):
+    page = opened(ada)
+    _open(page, "0.300")
+    page.locator("#stage").press("o")
+    expect(page.locator("#told")).to_contain_text("is saved as OK")
+    with reviewing(Path(store.root), "bob") as (bob, _):
+        seen = _frames(bob)[IDS[0]]["seen"]
+        assert _decide(bob, IDS[0], "NG", seen, mask=_drawn(64)).status_code == 200
+    page.keyboard.press("u")
+    expect(page.locator("#told")).to_have_text("Not saved: bob has decided meanwhile: accepted NG.")
+    assert _decisions(store)[IDS[0]] == "accepted NG"
+
+
+def test_no_drawing_is_lost_on_the_way(store, ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.520")
+    _press_at(page, box, "b", (50, 50))
+    drawn = _marked(page)
+    for there, back in (("ArrowRight", "ArrowLeft"), ("Escape", "")):
+        page.keyboard.press(there)
+        if back:
+            expect(page.locator("#facts")).to_contain_text("0.450")
+            expect(page.locator("#ok")).to_be_enabled()
+            page.keyboard.press(back)
+            expect(page.locator("#facts")).to_contain_text("0.520")
+        else:
+            page.locator("#grid button", has_text="0.520").click()
+        expect(page.locator("#told")).to_have_text("What you had drawn here is there again.")
+        assert _marked(page) == drawn
+    page.go_back()
+    expect(page.locator("#grid li")).to_have_count(5)
+    assert page.url.rstrip("/") == ada
+
+
+def test_corners_of_a_polygon_are_taken_back(ada, opened):
+    page = opened(ada)
+    box = _open(page, "0.450")
+    _press_at(page, box, "p", (10, 10), (40, 10), (40, 30))
+    page.keyboard.press("z")
+    assert page.evaluate("state.line.length") == 2
+    page.keyboard.press("Escape")
+    assert page.evaluate("state.line.length") == 0
+    expect(page.locator("#one")).to_be_visible()
+    page.locator("#size").focus()
+    page.keyboard.press("Control+z")
+    page.keyboard.press("h")
+    expect(page.locator("#hide")).to_have_attribute("aria-pressed", "true")
+
+
+def test_two_fingers_zoom_and_paint_nothing(ada, opened):
+    page = opened(ada, viewport={"width": 360, "height": 800}, has_touch=True)
+    box = _open(page, "0.450")
+    page.locator("[data-tool=brush]").tap()
+    x, y = _at_centre(box)
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": px, "y": py, "id": number} for number, (px, py) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    before = page.evaluate("state.view.scale")
+    touch("touchStart", (x, y))
+    touch("touchStart", (x, y), (x + 40, y))
+    for apart in (50, 60, 80):
+        touch("touchMove", (x, y), (x + apart, y))
+    touch("touchEnd", (x, y))
+    touch("touchMove", (x + 10, y + 10))
+    touch("touchEnd")
+    assert page.evaluate("state.view.scale") > 1.3 * before
+    assert _marked(page) == 0
+    touch("touchStart", (x, y))
+    touch("touchEnd")
+    assert _marked(page) > 0
+
+
+def test_who_decides_must_say_so(store, ada, opened):
+    page = opened(ada)
+    page.locator("#by").fill(" ")
+    _open(page, "0.450")
+    page.locator("#stage").press("o")
+    expect(page.locator("#told")).to_have_text("Say who you are first, above.")
+    assert set(_decisions(store).values()) == {"open"}
+
+
+def test_a_server_that_is_gone_is_told(store, opened):
+    with reviewing(Path(store.root)) as (url, process):
+        page = opened(url)
+        _open(page, "0.450")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        page.keyboard.press("Escape")
+        expect(page.locator("#told")).to_have_text("The server does not answer.")
 
 
 def test_the_second_of_two_sees_what_the_first_has_decided(store, ada, opened):
