@@ -13,6 +13,9 @@ from defectline.cli.options import Json, Name, Source, Store
 if TYPE_CHECKING:
     from defectline.pipeline.catalog.review import Item
 
+OWN = ("127.0.0.1", "localhost", "::1")
+"""Who reaches these is the user of this machine."""
+
 app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 
 
@@ -37,23 +40,27 @@ def open_(
 
     import uvicorn
 
-    from defectline.components.common.ports import check_port, free_port
+    from defectline.cli import ui
+    from defectline.components.common.ports import check_certificate, check_port, free_port
     from defectline.components.common.storage import open_storage
     from defectline.components.serve.protocol.door import Tokens
-    from defectline.pipeline.catalog.review import list_frames
+    from defectline.pipeline.catalog.review import list_frames, models_with_frames
     from defectline.pipeline.review_app.app import Review, make_app
 
     opened = open_storage(store)
     found = list_frames(opened, name, typer.echo)
     port = port or free_port()
     check_port(port, address)
+    check_certificate(ssl_certfile, ssl_keyfile)
     tokens = Tokens(token_file) if token_file else None
     url = f"{'https' if ssl_certfile else 'http'}://{address}:{port}"
     waiting = sum(not item.decided for item in found)
+    if not found and (others := models_with_frames(opened)):
+        ui.warn(f"no frame is of {name}; there are some of {', '.join(others)}")
     typer.echo(f"{waiting} of {len(found)} frames of {name} wait for a decision: {url} (Ctrl-C ends)")
     if browser:
         webbrowser.open(url)
-    app = make_app(Review(opened, name, by or _user()), tokens)
+    app = make_app(Review(opened, name, by or (_user() if address in OWN else "")), tokens)
     uvicorn.run(
         app,
         host=address,

@@ -42,7 +42,7 @@ def serve(
     """Serve the champion on this machine, and the next one once there is one, until interrupted."""
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.installing import how_to_install, is_installed
-    from defectline.components.common.ports import check_port
+    from defectline.components.common.ports import check_certificate, check_port
     from defectline.components.serve.sources import fetch_champion
 
     if engine == "onnxruntime" and not is_installed("onnxruntime"):
@@ -54,6 +54,7 @@ def serve(
         )
     _, version = fetch_champion(store, name)
     check_port(port, address)
+    check_certificate(ssl_certfile, ssl_keyfile)
     reached = "localhost" if address in ("0.0.0.0", "127.0.0.1") else address
     url = f"{'https' if ssl_certfile else 'http'}://{reached}:{port}"
     typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from defectline.components.common.errors import DefectlineError, SettingsError
-from defectline.components.common.ports import check_port
+from defectline.components.common.ports import check_certificate, check_port
 from defectline.components.common.settings import checked
 from defectline.components.common.storage import open_storage
 from defectline.components.serve.model import DefectModel
@@ -206,6 +206,7 @@ def _settings(arguments: argparse.Namespace) -> ServeSettings:
             fix="Leave it out.",
         )
     check_port(arguments.http_port, arguments.address)
+    check_certificate(arguments.ssl_certfile, arguments.ssl_keyfile)
     if arguments.enable_grpc:
         if arguments.grpc_port == arguments.http_port:
             raise SettingsError(

@@ -1,19 +1,23 @@
 """The audit file of reviews: who decided what, and when; each line has the hash of the line before.
 
 review/<model>/audit.jsonl, one `Entry` a line. A line that was changed or taken out breaks the chain at the
-line after it; that lines are missing at the end, no chain can tell.
+line after it. That lines are missing at the end no chain can tell, but the decisions themselves can.
 """
 
 import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.errors import Conflict
-from defectline.components.common.layout import audit_key
-from defectline.components.common.review import Decided
+from defectline.components.common.layout import audit_key, review_prefix
+from defectline.components.common.review import Decided, Decision
 from defectline.components.common.storage import Storage
 
+DECISION = ".decision.json"
+READERS = 8
 TRIES = 50
 """To append, where others do at the same time."""
 
@@ -73,7 +77,25 @@ def read_audit(store: Storage, model: str) -> Audit:
         except ValidationError:
             return Audit(entries, f"line {number} is not an entry")
         if entry.before != before:
-            return Audit(entries, f"line {number} does not follow the line before it")
+            changed = f", which was changed or taken out: line {number - 1}" if number > 1 else ""
+            return Audit(entries, f"line {number} does not follow the line before it{changed}")
         entries.append(entry)
         before = hashlib.sha256(line).hexdigest()
-    return Audit(entries)
+    return Audit(entries, _unlike_decisions(store, model, entries))
+
+
+def _unlike_decisions(store: Storage, model: str, entries: Sequence[Entry]) -> str:
+    """Which decision has another last line than it should, or none; "" where all fit."""
+    last = {entry.frame: entry for entry in entries}
+    keys = [found.key for found in store.list(review_prefix(model)) if found.key.endswith(DECISION)]
+    with ThreadPoolExecutor(READERS) as readers:
+        decisions = list(zip(keys, readers.map(store.read, keys), strict=True))
+    for key, data in decisions:
+        decision, id = Decision.model_validate_json(data), key.rpartition("/")[2].removesuffix(DECISION)
+        entry = last.get(id)
+        # Older ones do not say who, and were not noted.
+        if entry is None and decision.by:
+            return f"the decision about {id} by {decision.by} has no line: it was taken out, or never written"
+        if entry and (entry.at, entry.by, entry.verdict) != (decision.decided, decision.by, decision.verdict):
+            return f"the last line about {id} is not what was decided: {decision.verdict} by {decision.by}"
+    return ""

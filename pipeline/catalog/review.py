@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ READERS = 8
 
 SMALL_PX = 20
 """A drawn defect of fewer pixels may be a slip of the hand."""
+LARGE = 0.5
+"""A drawn defect that covers more of its frame may be one, too."""
 NO_MATTER = "whatever was decided before"
 
 
@@ -69,6 +72,11 @@ def find_frame(store: Storage, model: str, start: str) -> FrameKey:
     """Where the frame is whose id begins with `start`, as no other does. Raises SettingsError."""
     keys = {key.id: key for key in _keys(store, model)}
     return keys[resolve(start, list(keys), "frame", "defectline review list")]
+
+
+def models_with_frames(store: Storage) -> list[str]:
+    """The names of the models that frames were kept of."""
+    return sorted({key.model for found in store.list(REVIEW) if (key := parse_frame_key(found.key))})
 
 
 def find_ids(store: Storage, model: str) -> set[str]:
@@ -116,10 +124,16 @@ def accept(
         name = f"{key.id}.mask-{digest[:12]}.png"
         store.write(key.folder + name, drawn)
     named = tuple(classes) if name else ()
+    by = printable(by)
     decision = Decision(verdict=verdict, decided=_now(), by=by, mask=name, classes=named)
     store.compare_and_swap(key.decision, encode_decision(decision), before and before[1])
     append(store, model, decision.decided, by, key.id, verdict, digest)
     return read_item(store, key)
+
+
+def printable(name: str) -> str:
+    """The name in one line, without what changes how others are shown: control characters and the like."""
+    return " ".join("".join(c for c in name if c.isspace() or unicodedata.category(c)[0] != "C").split())
 
 
 def doubts(frame: Frame, verdict: str, mask: bytes | None = None) -> str:
@@ -130,6 +144,8 @@ def doubts(frame: Frame, verdict: str, mask: bytes | None = None) -> str:
     drawn = predicted if mask is None else defect_mask(decode_mask(_checked_mask(frame, "NG", mask), True))
     if 0 < (area := int(drawn.sum())) < SMALL_PX:
         return f"The mask has only {area} px."
+    if area > LARGE * drawn.size:
+        return f"The mask covers {area / drawn.size:.0%} of the frame."
     if frame.labelled is None and mask is not None and predicted.any() and not (drawn & predicted).any():
         return "The mask is nowhere near what the model found."
     return ""
@@ -198,7 +214,7 @@ def _checked_mask(frame: Frame, verdict: str, mask: bytes) -> bytes:
         drawn = decode_mask(mask, numbered=several)
     except UnreadableImage as error:
         raise SettingsError(
-            f"The file of --mask is not a mask for {frame.id}.",
+            f"This is not a mask for {frame.id}.",
             got=error.got,
             expected="a PNG with the defect white on black"
             if not several

@@ -137,8 +137,10 @@ def make_app(review: Review, tokens: Tokens | None = None) -> ASGIApp:
         return JSONResponse({"error": f"{error.what} {error.fix}"}, 404 if "no frame" in error.what else 400)
 
     async def page(_: Request) -> Response:
-        text = PAGE.read_text(encoding="utf-8").replace("{{model}}", json.dumps(review.model))
-        text = text.replace("{{by}}", json.dumps(review.by)).replace("{{colours}}", json.dumps(COLOURS))
+        text = PAGE.read_text(encoding="utf-8")
+        for name, value in (("model", review.model), ("by", review.by), ("colours", COLOURS)):
+            # No value may end the script.
+            text = text.replace(f"{{{{{name}}}}}", json.dumps(value).replace("<", "\\u003c"))
         return Response(text, headers=secure_headers(text))
 
     routes = [
@@ -184,7 +186,7 @@ def _decide(review: Review, request: Request, asked: Asked, drawn: bytes | None)
             item.key.id,
             asked.verdict,
             drawn if asked.verdict == "NG" else None,
-            " ".join(asked.by.split()) or review.by,
+            asked.by or review.by,
             asked.seen,
             classes if len(classes := classes_of(item.frame)) > 1 else (),
         )

@@ -53,8 +53,8 @@ def parse_corrections(data: bytes) -> list[Correction]:
             if len(fields) != len(header) or not row["image"]:
                 raise _malformed(f"line {reader.line_num}: {','.join(fields)!r}")
             if row["label"] not in (*LABELS, LEFT_OUT):
-                expected = f"one of {', '.join(LABELS)}, {LEFT_OUT}"
-                raise _malformed(f"the label {row['label']!r} in line {reader.line_num}", expected)
+                got = f"the label {row['label']!r} in line {reader.line_num}"
+                raise _malformed(got, f"one of {', '.join(LABELS)}, {LEFT_OUT}", "Write one of these.")
             found[row["image"]] = Correction(**row)
     except UnicodeDecodeError as error:
         raise _malformed(f"bytes that are not UTF-8 at {error.start}") from error
@@ -133,10 +133,12 @@ def _corrected(
     return record._replace(label=one.label, stem=stem, mask=mask, legend=legend)
 
 
-def _malformed(got: str, expected: str = EXPECTED) -> SourceError:
+def _malformed(
+    got: str, expected: str = EXPECTED, fix: str = "Save it as CSV UTF-8 with commas, or remove it."
+) -> SourceError:
     return SourceError(
         f"{CORRECTIONS_KEY} cannot be read.",
         got=got,
         expected=expected,
-        fix="Save it as CSV UTF-8 with commas, or remove it.",
+        fix=fix,
     )

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from commands import call
 
+from defectline.components.common.review import Decision
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.catalog.audit import append, read_audit
 
@@ -46,6 +47,36 @@ def test_a_line_that_was_changed_is_found(store, change, broken):
     done = call("review", "audit", "--store", store.root, "--name", "plates")
     assert done.returncode == 2
     assert f"the audit file is broken: {broken}" in done.stderr
+
+
+@pytest.fixture
+def decided(tmp_path) -> FolderStorage:
+    """Two frames that ada has decided about, the second one again."""
+    store = FolderStorage(tmp_path)
+    for number, at in ((1, "2026-01-01"), (2, "2026-01-02"), (2, "2026-01-03")):
+        decision = Decision(verdict="OK", decided=at, by="ada")
+        store.write(
+            f"review/plates/2026-01-01/{number:032x}.decision.json", decision.model_dump_json().encode()
+        )
+        append(store, "plates", at, "ada", f"{number:032x}", "OK", "")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        (lambda lines: lines[:2], "the last line about 0000"),
+        (lambda lines: lines[:1], "the decision about 0000"),
+        (lambda lines: [*lines[:2], lines[2].replace(b"ada", b"bob")], "the last line about 0000"),
+        (lambda lines: [*lines[:2], lines[2].replace(b'"OK"', b'"NG"')], "the last line about 0000"),
+        (lambda lines: [], "the decision about 0000"),
+    ],
+)
+def test_the_end_is_compared_with_the_decisions(decided, change, broken):
+    assert not read_audit(decided, "plates").broken
+    lines = change(decided.read(KEY).splitlines())
+    decided.write(KEY, b"".join(line + b"\n" for line in lines))
+    assert read_audit(decided, "plates").broken.startswith(broken)
 
 
 def test_several_at_once_lose_no_line(store):

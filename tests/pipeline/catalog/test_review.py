@@ -323,7 +323,7 @@ def test_what_cannot_be_decided(kept, start, verdict, mask, says):
 
 
 def test_what_is_no_mask(kept):
-    with pytest.raises(SettingsError, match="--mask is not a mask"):
+    with pytest.raises(SettingsError, match="is not a mask"):
         accept(kept, "plates", NG, "NG", b"nothing")
 
 

@@ -63,7 +63,7 @@ def reviewing(root: Path, by: str = "ada", *options: str) -> Iterator[tuple[str,
     port = free_port()
     command = [sys.executable, "-m", "defectline.cli", "review", "open", "--store", str(root)]
     command += ["--name", "plates", "--no-browser", "--by", by, "--port", str(port), *options]
-    with running(command, port, root.parent / f"{by}.log") as process:
+    with running(command, port, root.parent / "review.log") as process:
         yield f"http://127.0.0.1:{port}", process
 
 
@@ -138,6 +138,19 @@ def test_a_decision_is_in_the_store_and_in_the_audit_file_when_it_is_answered(st
     assert not found.broken
 
 
+def test_names_are_a_line_that_changes_nothing_around_it(store, ada):
+    assert _decide(ada, IDS[0], "OK", by="\x1b[31m Grace\u202e \n\0Hopper ").status_code == 200
+    (entry,) = read_audit(store, "plates").entries
+    assert entry.by == "[31m Grace Hopper"
+
+
+def test_no_name_ends_the_script_of_the_page(store, opened):
+    with reviewing(Path(store.root), "</script><b>x") as (url, _):
+        page = opened(url)
+        expect(page.locator("#by")).to_have_value("</script><b>x")
+        expect(page.locator("#grid li")).to_have_count(5)
+
+
 def test_two_people_never_overwrite_one_another(store, ada):
     with reviewing(Path(store.root), "bob") as (bob, _):
         seen = {id: frame["seen"] for id, frame in _frames(bob).items()}
@@ -172,7 +185,12 @@ def test_kill_loses_nothing_that_was_shown_as_saved(store):
 
 @pytest.mark.parametrize(
     ("mask", "says"),
-    [(_drawn(8), "only 8 px"), (_drawn(64, at=50), "nowhere near"), (_drawn(64), "")],
+    [
+        (_drawn(8), "only 8 px"),
+        (_drawn(64, at=50), "nowhere near"),
+        (base64.b64encode(encode_mask(np.ones((SIZE, SIZE), np.uint8))).decode(), "covers 100%"),
+        (_drawn(64), ""),
+    ],
 )
 def test_an_odd_mask_asks_once_more(store, ada, mask, says):
     asked = _decide(ada, IDS[1], "NG", mask=mask)
