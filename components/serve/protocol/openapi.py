@@ -30,7 +30,8 @@ def server_metadata() -> Schema:
 
 def model_metadata(name: str, bundle: Bundle | None, engine: str, drifted: str = "") -> Schema:
     """V2's description of the model's tensors, or of any model's; -1 stands for any number of pictures. Its
-    `properties` say what it learned from and what it promises, which is off where frames have `drifted`."""
+    `properties` say what it learned from, its threshold and what it promises, which is off where frames have
+    `drifted`."""
     absent = () if bundle is None else absent_outputs(bundle)
     return {
         "name": name,
@@ -46,6 +47,7 @@ def model_metadata(name: str, bundle: Bundle | None, engine: str, drifted: str =
             "supervision": bundle.supervision if bundle else "",
             "promises": " ".join(map(str, bundle.promises)) if bundle else "",
             "guarantee": _guarantee(bundle, drifted) if bundle else "",
+            "threshold": str(bundle.threshold) if bundle else "",
         },
     }
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -477,6 +478,22 @@ def test_where_nothing_is_kept_there_is_no_button(visit, url):
     refused = requests.post(f"{url}/v1/models/{quote(MODEL)}:predict?review=true", _picture(), timeout=60)
     assert refused.status_code == 400
     assert "keeps nothing for review" in error_of(refused)["message"]
+
+
+def test_a_slider_shows_what_another_level_would_call(visit, url):
+    tab = visit()
+    _send(tab, _file("good.png", _picture("OK")), _file("bad.png", _picture("NG")))
+    expect(tab.locator("#word")).to_have_text("NG")
+    metadata = requests.get(f"{url}/v2/models/{quote(MODEL)}", timeout=60).json()
+    threshold = float(metadata["properties"]["threshold"])
+    expect(tab.locator("#level-at")).to_have_text(f"{threshold:.3f}, the model's own")
+    expect(tab.locator("#then")).to_have_text("1 NG, 1 OK")
+    tab.locator("#level").fill("1")
+    expect(tab.locator("#then")).to_contain_text("otherwise than now: bad.png")
+    tab.locator("#level").fill("0.001")
+    expect(tab.locator("#then")).to_contain_text("otherwise than now: good.png")
+    if folder := os.environ.get("SCREENSHOTS"):
+        tab.screenshot(path=f"{folder}/levels.png", full_page=True)
 
 
 def test_a_click_goes_nearer_and_arrows_lead_through_the_pictures(visit):
