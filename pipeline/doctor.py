@@ -76,7 +76,7 @@ TO_TRAIN = ("kfp", "tensorflow")
 
 def _versions() -> Iterator[Finding]:
     install, found = how_to_install("local"), dict(versions())
-    serves = bool(found["openvino"] and found["kserve"]) and not any(found[name] for name in TO_TRAIN)
+    serves = bool(found.get("openvino") and found.get("kserve")) and not any(map(found.get, TO_TRAIN))
     for name, version in found.items():
         if serves and name in TO_TRAIN:
             yield Finding(name, True, "not installed, nor needed to serve")

@@ -17,7 +17,7 @@ METRICS = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape",
 
 def crossval(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
-    source_: Annotated[str, typer.Option("--source", help="The same, as the other commands have it.")] = "",
+    source_: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "",
     store: Annotated[str, typer.Option(help="Keeps the single folds, so that it goes on where it was.")] = (
         "./crossval"
     ),
