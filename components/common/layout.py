@@ -33,6 +33,8 @@ OUTCOME, GATE, METRICS, COUNTS = "outcome.json", "gate.json", "metrics.json", "c
 REPORT, SUMMARY, QUARANTINE, CONFIG = "report.html", "summary.md", "quarantine.csv", "config.yaml"
 FRONT_PAGE = "index.html"
 """At the root of the store."""
+DECISION = ".decision.json"
+"""Ends the name of what was decided about a frame."""
 STEPS = "steps/"
 """Names below runs/<run>/, with PICTURES."""
 CROSSVAL = "crossval-"
@@ -131,7 +133,7 @@ class FrameKey(NamedTuple):
 
     @property
     def decision(self) -> str:
-        return f"{self.folder}{self.id}.decision.json"
+        return f"{self.folder}{self.id}{DECISION}"
 
 
 def parse_frame_key(key: str) -> FrameKey | None:

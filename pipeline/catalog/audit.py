@@ -12,11 +12,10 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.errors import Conflict
-from defectline.components.common.layout import audit_key, review_prefix
+from defectline.components.common.layout import DECISION, audit_key, review_prefix
 from defectline.components.common.review import Decided, Decision
 from defectline.components.common.storage import Storage
 
-DECISION = ".decision.json"
 READERS = 8
 TRIES = 50
 """To append, where others do at the same time."""
