@@ -1,6 +1,6 @@
 """Sources of several classes: what is accepted, how it is called, and what another class_map changes."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +211,19 @@ def test_magnetic_tile_as_it_is(store: FolderStorage):
     labels = Counter(row.label for row in rows.values())
     assert labels["OK"] == 634
     assert labels["NG"] == 260
+    # A tile under several exposures lies on one side, by the rule of the data's README.
+    tile, last, sides = 0, ("", 0, 0), defaultdict[int, set[str]](set)
+    for row in sorted(rows.values(), key=_frame):
+        folder, frame, exposure = _frame(row)
+        tile += folder != last[0] or exposure <= last[2] or frame - last[1] >= 600
+        last = folder, frame, exposure
+        if row.accepted:
+            sides[tile].add(row.split)
+    assert len(sides) > 220
+    assert not [tile for tile, found in sides.items() if len(found) > 1]
+
+
+def _frame(row: Pair) -> tuple[str, int, int]:
+    folder, _, name = row.id.rpartition("/")
+    exposure, _, frame = name.removeprefix("exp").partition("_num_")
+    return folder, int(frame), int(exposure)

@@ -127,7 +127,7 @@ def say_groups(pairs: Iterable[Pair]) -> None:
         found = {name: size for name, size in several.items() if name.startswith(TWIN) == near}
         if found:
             largest = max(found, key=lambda name: (found[name], name))
-            what = "look like one part with others" if near else "show one part with others"
+            what = "show one part with others by looks and names" if near else "show one part with others"
             torn = len(found.keys() & two_sides)
             sides = f"{torn} of them on two sides" if torn else "each on one side"
             groups = (

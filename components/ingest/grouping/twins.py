@@ -6,6 +6,7 @@ not change, in a time that grows with the number of pictures; each is then looke
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from defectline.components.common.snapshot import Pair
 from defectline.components.ingest.grouping.groups import TWIN
 from defectline.components.ingest.grouping.looks import PLAIN, SIDE, Likeness, unpack
+from defectline.components.ingest.grouping.series import find_series
 
 ALIKE = 0.6
 """Likeness of two pictures of one part, at least."""
@@ -69,6 +71,8 @@ def join_twins(pairs: Iterable[Pair], earlier: Iterable[Pair]) -> list[Pair]:
             needed = least - NEXT_FRAME if abs(place[one] - place[other]) == 1 else least
             if not groups.together(one, other) and likeness(one, other, needed) >= needed:
                 groups.join(one, other, likeness, needed - LOOSER)
+        for part in find_series(ids, groups.together):
+            groups.put_together(part)
     names = {}
     for members in groups.several():
         name = TWIN + min(pool[pixels[member]].id for member in members)
@@ -221,6 +225,11 @@ class _Groups:
             for b in self._members[self._group[other]][:MEMBERS]
         ]
         if 2 * sum(likeness(a, b, least) >= least for a, b in pairs) >= len(pairs):
+            self._merge(one, other)
+
+    def put_together(self, part: Sequence[int]) -> None:
+        """Make one group of these pictures, and of those that were together with them."""
+        for one, other in pairwise(part):
             self._merge(one, other)
 
     def _merge(self, one: int, other: int) -> None:
