@@ -8,6 +8,7 @@ onnx/model.onnx  saved_model/1/
 parity.json                 how far each file is from model.keras: see train/formats/parity.py
 roi.png                     where the product is, if the source has one region of interest for all pictures
 statistics.json             what the training pictures look like: see common/images/statistics.py
+novelty.npz                 the same as the network's encoder sees it: see common/inference/novelty.py
 golden/                     pictures as they were read, and the masks that must come back
 config.yaml                 the settings of the run, if ingest left them: `defectline run --config` reads them
 SHA256SUMS
@@ -28,6 +29,7 @@ from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import read_roi
 from defectline.components.common.images.statistics import NAME as STATISTICS
 from defectline.components.common.inference.inspection import Grades
+from defectline.components.common.inference.novelty import NAME as NOVELTY
 from defectline.components.common.storage import Storage, checksums
 
 NAME = "bundle.json"
@@ -245,11 +247,11 @@ def copy_served(bundle: Path, target: Path) -> None:
     """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
 
     That is bundle.json, the served network's two files, the one for GPUs, roi.png where there is one and, but
-    for older bundles, statistics.json.
+    for older bundles, statistics.json and novelty.npz.
     """
     network = read_description(bundle).network
     names = [NAME, network, network.replace(".xml", ".bin"), GPU_NETWORK]
-    names += [name for name in (STATISTICS, ROI) if (bundle / name).exists()]
+    names += [name for name in (STATISTICS, NOVELTY, ROI) if (bundle / name).exists()]
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 Verdict = Literal["OK", "NG"]
 Decided = Verdict | Literal["open"]
 """What people decide; `open` takes a decision back."""
-Reason = Literal["near_level", "near_threshold", "random", "asked", "label"]
-"""Why a frame was kept; `near_threshold` is what earlier versions wrote, `label` that of a picture of the
-source whose label is doubted."""
+Reason = Literal["near_level", "near_threshold", "novel", "random", "asked", "label"]
+"""Why a frame was kept; `near_threshold` is what earlier versions wrote, `novel` is unlike the training
+pictures, `label` that of a picture of the source whose label is doubted."""
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of a format → how its files are called here."""
 
@@ -33,6 +33,9 @@ class Frame(BaseModel):
     reason: Reason
     worth: float = 0.0
     """What looking at it teaches, compared with other frames of its reason; from 0 to 1."""
+    features: str = ""
+    """Of a novel one, what the network's encoder sees in it: base64 of float16 (C,), so that those which look
+    like it are not kept as well."""
     threshold: float
     picture: str
     """Name of its file."""

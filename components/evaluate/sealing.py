@@ -12,6 +12,8 @@ from defectline.components.common import layout
 from defectline.components.common.bundle import CROSS_FIT, ROI, Bundle, Golden, seal_bundle
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import format_of
+from defectline.components.common.inference.novelty import NAME as NOVELTY
+from defectline.components.common.inference.novelty import Novelty
 from defectline.components.common.prediction import VERDICTS
 from defectline.components.common.storage import checksums
 from defectline.components.evaluate.reporting.examples import Example
@@ -27,14 +29,17 @@ def seal(
     shown: Sequence[Example],
     settings_file: bytes,
     roi: NDArray[np.uint8] | None,
+    novelty: Novelty | None,
 ) -> Bundle:
-    """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings and
-    the region of interest, and seal it."""
+    """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings, the
+    region of interest and what training pictures look like, and seal it."""
     left = (checksums.NAME, "history.png", "model.json", CROSS_FIT)
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(*left))
     (bundle / "golden").mkdir()
     if roi is not None:
         (bundle / ROI).write_bytes(encode_mask(roi))
+    if novelty is not None:
+        (bundle / NOVELTY).write_bytes(novelty.dump())
     if settings_file:
         (bundle / layout.CONFIG).write_bytes(settings_file)
     # Verdicts far from a level stay what they are on every processor.

@@ -54,6 +54,7 @@ from defectline.components.evaluate.metrics import (
     summarize,
     summarize_classes,
 )
+from defectline.components.evaluate.novelty import learn_novelty
 from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
@@ -183,7 +184,8 @@ def evaluate(
         state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
-        sealed = seal(model, bundle, draft, collector.examples, settings_file, roi)
+        novelty = learn_novelty(network, storage, splits["train"], splits["validation"])
+        sealed = seal(model, bundle, draft, collector.examples, settings_file, roi, novelty)
         reported = Report(
             run=run,
             bundle=sealed,

@@ -18,6 +18,7 @@ from defectline.components.common.images.reading import UnreadableImage, decode_
 from defectline.components.common.images.statistics import brightness_and_contrast
 from defectline.components.common.inference.engine import EngineName
 from defectline.components.common.inference.inspection import Network, judge, to_prediction
+from defectline.components.common.inference.novelty import Novelty, read_novelty
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log
@@ -42,6 +43,7 @@ class LoadedModel(NamedTuple):
     seal: str
     """SHA-256 of its SHA256SUMS."""
     drift: Drift
+    novelty: Novelty | None
     roi: bytes
     """The region of interest, a 1-bit PNG; b"" where there is none."""
 
@@ -68,7 +70,8 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px, bundle.ng_from), "png")
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     drift = Drift.of_model(folder, settings.drift_window)
-    return LoadedModel(bundle, network, precision, seal, drift, b"" if roi is None else encode_mask(roi))
+    mask = b"" if roi is None else encode_mask(roi)
+    return LoadedModel(bundle, network, precision, seal, drift, read_novelty(folder), mask)
 
 
 def _network_file(folder: Path, bundle: Bundle, engine: EngineName) -> Path:
@@ -299,6 +302,7 @@ class DefectModel(Model):
                 bundle,
                 threshold,
                 request.parameters.review,
+                loaded.novelty,
             )
         )
         return ImageResult(prediction, mask, round((ended - begun) * 1000, 1))

@@ -51,7 +51,7 @@ from defectline.pipeline.review_app.filling import Likelihood
 PAGE = Path(__file__).with_name("page.html")
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "bmp": "image/bmp"}
 """What every browser shows, by suffix."""
-WHY = {"random": "by chance", "asked": "somebody asked for it"}
+WHY = {"novel": "unlike the training images", "random": "by chance", "asked": "somebody asked for it"}
 """Why a frame was kept, where it was not in doubt."""
 BODY_BYTES = 64_000_000
 

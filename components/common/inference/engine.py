@@ -4,11 +4,12 @@ Both compute in float32, whatever the hardware is fastest in, so that answers do
 """
 
 import functools
+import math
 import sys
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,22 @@ Sides = list[int | None]
 """Of one picture: height, width and channels or classes; None where any fits."""
 
 
+class Seen(NamedTuple):
+    """What a network gives for pictures (N, S, S, channels)."""
+
+    probability: NDArray[np.float32]
+    """Of one class of defects (N, S, S); of several that of good and of each, (N, S, S, 1 + K)."""
+    features: NDArray[np.float32] | None = None
+    """(N, C), what the encoder sees at its lowest resolution, pooled; None where the engine tells nothing."""
+
+
 class Engine(Protocol):
     """A loaded network. Safe to call from several threads."""
 
     takes: Sides
     gives: Sides
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """For pictures (N, S, S, channels) of one class of defects its probability, (N, S, S); of several
-        that of good and of each, (N, S, S, 1 + K)."""
+    def __call__(self, batch: NDArray[np.uint8]) -> Seen: ...
 
 
 def import_openvino() -> ModuleType:
@@ -72,10 +80,10 @@ class OpenVino:
         try:
             model = _core().read_model(file)
             self.takes, self.gives = _sides(model.input(0)), _sides(model.output(0))
-            model = _from_bytes_to_defects(model) if self.gives[-1:] == [CLASSES] else _from_bytes(model)
             # One picture at a time, however it runs: the kernels for another shape, or for any, round in
             # another order. Batches were no faster.
             model.reshape([1, *model.input(0).partial_shape[1:]])
+            model = _from_bytes_to_defects(model) if self.gives[-1:] == [CLASSES] else _from_bytes(model)
             self._alone = _Compiled(model, {**config, "PERFORMANCE_HINT": "LATENCY"})
             self._shared = self._alone
             if threads > 1:
@@ -85,13 +93,13 @@ class OpenVino:
             raise _unloadable(file, error, f"OpenVINO {version}") from error
         self._running, self._lock = 0, threading.Lock()
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, batch: NDArray[np.uint8]) -> Seen:
         with self._lock:
             self._running += 1
         try:
             pictures = (batch[n : n + 1] for n in range(len(batch)))
             found = [(self._alone if self._running == 1 else self._shared)(picture) for picture in pictures]
-            return np.concatenate(found)
+            return Seen(*map(np.concatenate, zip(*found, strict=True)))
         finally:
             with self._lock:
                 self._running -= 1
@@ -104,15 +112,16 @@ class _Compiled:
         self.compiled = _core().compile_model(model, "CPU", config)
         self._idle: list[Any] = []
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # A request is one thread's at a time. Making one takes long while others run on the network.
         try:
             request = self._idle.pop()
         except IndexError:
             request = self.compiled.create_infer_request()
-        given = request.infer([batch])[0]
+        results = request.infer([batch])
+        given, features = results[0], results[1]
         self._idle.append(request)
-        return given[..., 0] if given.shape[-1] == 1 else given
+        return given[..., 0] if given.shape[-1] == 1 else given, features
 
 
 def _sides(port: Any) -> Sides:
@@ -120,7 +129,7 @@ def _sides(port: Any) -> Sides:
 
 
 def _from_bytes_to_defects(model: Any) -> Any:
-    """The same network from pictures in uint8 to the probability of a defect alone, (N, S, S, 1)."""
+    """As `_from_bytes`, to the probability of a defect alone, (N, S, S, 1)."""
     from openvino import Model
     from openvino import opset13 as ops
 
@@ -137,12 +146,50 @@ def _from_bytes_to_defects(model: Any) -> Any:
 
 
 def _from_bytes(model: Any) -> Any:
-    """The same network from pictures in uint8."""
+    """The same network from pictures in uint8, with its pooled features, (N, C), as a second result."""
     from openvino import Type, preprocess
 
+    model.add_outputs(_pooled(model))
     steps = preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8)
     return steps.build()
+
+
+def _pooled(model: Any) -> Any:
+    """The mean over the picture of what the network sees at its lowest resolution, (N, C).
+
+    Names of layers do not outlive the export, so it is found by its shape.
+    """
+    from openvino import opset13 as ops
+
+    reached, waiting = set(), [port.get_node() for port in model.inputs]
+    lowest, found = math.inf, None
+    while waiting:
+        node = waiting.pop()
+        reached.add(node.get_name())
+        waiting += [
+            target.get_node()
+            for port in node.outputs()
+            for target in port.get_target_inputs()
+            if target.get_node().get_name() not in reached
+        ]
+    for node in model.get_ordered_ops():
+        if node.get_name() not in reached or node.get_type_name() in _NOT_SEEN:
+            continue
+        sides = list(node.output(0).get_shape()) if node.output(0).partial_shape.is_static else []
+        if len(sides) != 4:
+            continue
+        # Whichever way the exporter has turned it.
+        axes = (2, 3) if sides[2] == sides[3] else (1, 2)
+        if sides[axes[0]] * sides[axes[1]] <= lowest:
+            lowest = sides[axes[0]] * sides[axes[1]]
+            found = ops.reduce_mean(node.output(0), ops.constant(list(axes)), keep_dims=False)
+    assert found is not None
+    return found.output(0)
+
+
+_NOT_SEEN = ("FakeQuantize", "Transpose", "Result")
+"""Nodes that only change how the same is written."""
 
 
 class OnnxRuntime:
@@ -186,9 +233,9 @@ class OnnxRuntime:
             for shape in (port.shape, self._session.get_outputs()[0].shape)
         )
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, batch: NDArray[np.uint8]) -> Seen:
         given = self._session.run(None, {self._input: batch.astype(np.float32)})[0]
-        return defect_probability(given) if given.shape[-1] == CLASSES else given
+        return Seen(defect_probability(given) if given.shape[-1] == CLASSES else given)
 
 
 ENGINES: dict[EngineName, type[OpenVino] | type[OnnxRuntime]] = {

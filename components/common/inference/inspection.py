@@ -28,7 +28,7 @@ from defectline.components.common.images.roi import roi_for
 from defectline.components.common.images.tiling import cut_tile, stitch
 from defectline.components.common.inference import class_maps
 from defectline.components.common.inference.class_maps import ClassMaps, Collector, bands
-from defectline.components.common.inference.engine import ENGINES, EngineName
+from defectline.components.common.inference.engine import ENGINES, EngineName, Seen
 from defectline.components.common.prediction import Grade, Verdict
 
 LEVELS = class_maps.LEVELS
@@ -69,10 +69,13 @@ class Maps(NamedTuple):
     """(H, W), the probability of any defect."""
     classes: ClassMaps | None = None
     """None where there is one class."""
+    features: NDArray[np.float32] | None = None
+    """(T, C), what the encoder sees in each tile: see novelty.py; None where the engine does not tell."""
 
     @property
     def nbytes(self) -> int:
-        return self.score_map.nbytes + (self.classes.levels.nbytes if self.classes else 0)
+        parts = self.score_map, self.classes and self.classes.levels, self.features
+        return sum(part.nbytes for part in parts if part is not None)
 
 
 class Grades(BaseModel):
@@ -303,15 +306,18 @@ class Network:
 
         Raises BundleError where the network gives no number.
         """
-        probability = self._engine(batch)
-        if not np.isfinite(probability).all():
+        return self._see(batch).probability
+
+    def _see(self, batch: NDArray[np.uint8]) -> Seen:
+        seen = self._engine(batch)
+        if not np.isfinite(seen.probability).all():
             raise BundleError(
                 "The network gives no probabilities.",
                 got="NaN or infinite values",
                 expected="numbers from 0 to 1",
                 fix="Its training diverged: train again with a lower learning rate or another seed.",
             )
-        return probability
+        return seen
 
     def score_map(self, data: bytes) -> NDArray[np.uint16]:
         """Score map (H, W) of an encoded picture, at its own size. Raises UnreadableImage."""
@@ -333,7 +339,8 @@ class Network:
     def _maps_of(self, image: NDArray[np.uint8]) -> Maps:
         if self.imaging.tile:
             return self._maps_of_tiles(image)
-        probability = self.probabilities(prepare_image(image, self.imaging)[None])[0]
+        seen = self._see(prepare_image(image, self.imaging)[None])
+        probability = seen.probability[0]
         height, width = image.shape[:2]
         window = find_window(height, width, self.imaging)
         probability = probability[
@@ -345,7 +352,7 @@ class Network:
             probability = 1 - probability[..., GOOD]
         if probability.shape != (height, width):
             probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-        return Maps(to_score_map(probability), classes)
+        return Maps(to_score_map(probability), classes, seen.features)
 
     def _maps_of_tiles(self, image: NDArray[np.uint8]) -> Maps:
         """What it says of a decoded frame (H, W, channels), tile by tile at full resolution.
@@ -357,11 +364,15 @@ class Network:
         height, width = image.shape[:2]
         grid = frame_grid(height, width, self.imaging)
         frame = prepare_frame(image, self.imaging)
+        features = list[NDArray[np.float32]]()
 
         def row_of_tiles(y: int) -> Iterator[NDArray[np.float32]]:
             for start in range(0, len(grid.xs), TILE_BATCH):
                 batch = [cut_tile(frame, y, x, grid.size) for x in grid.xs[start : start + TILE_BATCH]]
-                yield from self.probabilities(np.stack(batch))
+                seen = self._see(np.stack(batch))
+                if seen.features is not None:
+                    features.append(seen.features)
+                yield from seen.probability
 
         score_map, top = np.empty((height, width), np.uint16), 0
         several = len(self.classes) > 1
@@ -370,4 +381,5 @@ class Network:
         for band in class_maps.with_bands(stitched, collector) if collector else stitched:
             score_map[top : top + len(band)] = to_score_map(band)
             top += len(band)
-        return Maps(score_map, collector.maps() if collector else None)
+        of_tiles = np.concatenate(features) if features else None
+        return Maps(score_map, collector.maps() if collector else None, of_tiles)

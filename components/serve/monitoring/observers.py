@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.inference.inspection import Maps, judge, judge_score, to_prediction
+from defectline.components.common.inference.novelty import Novelty
 from defectline.components.serve.monitoring.logs import log
 from defectline.components.serve.monitoring.metrics import Metrics
 
@@ -41,6 +42,8 @@ class Observation(NamedTuple):
     """The one that was used: the model's own, or the caller's."""
     asked: bool = False
     """Whether the caller wants people to review it."""
+    novelty: Novelty | None = None
+    """What the model's training pictures look like."""
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.inference.inspection import judge_score
+from defectline.components.common.inference.novelty import Features
 from defectline.components.common.prediction import Verdict
 from defectline.components.common.review import Reason
 
@@ -16,6 +17,8 @@ WITHOUT_SCORES = 0.5
 """Least worth for bundles that do not say what validation pictures scored."""
 RANDOM_PART = 0.1
 """Of a day's places, for frames that were chosen by chance."""
+NOVEL_PART = 0.2
+"""For frames that are unlike the training pictures."""
 
 
 def worth(score: float, bundle: Bundle, margin: float) -> float | None:
@@ -49,26 +52,39 @@ class Kept(NamedTuple):
     worth: float
     decided: bool = False
     """Whether a person has looked at it: it stays."""
+    features: Features | None = None
+    """(1, C), of a novel one."""
 
     @property
     def kind(self) -> str:
         """Frames that are compared by their worth."""
-        if self.reason == "random":
-            return "random"
+        if self.reason in ("random", "novel"):
+            return self.reason
         # Most parts are good: those in doubt among the few others would never come first.
         return "doubted OK" if self.verdict == "OK" else "doubted NG"
 
 
 class Places:
-    """The frames of one day, by their ids; so many at most. A tenth of the places is for frames by chance,
-    and of the rest one half for each verdict; what one of these does not need, the others have."""
+    """The frames of one day, by their ids; so many at most. A tenth of the places is for frames by chance, a
+    fifth for novel ones, and of the rest one half for each verdict; what one of these does not need, the
+    others have."""
 
     def __init__(self, total: int, kept: Mapping[str, Kept] | None = None):
-        by_chance = int(total * RANDOM_PART)
-        good = (total - by_chance) // 2
+        by_chance, novel = int(total * RANDOM_PART), int(total * NOVEL_PART)
+        rest = total - by_chance - novel
         self._total = total
-        self._quota = {"random": by_chance, "doubted OK": good, "doubted NG": total - by_chance - good}
+        self._quota = {
+            "random": by_chance,
+            "novel": novel,
+            "doubted OK": rest // 2,
+            "doubted NG": rest - rest // 2,
+        }
         self.kept = dict(kept or {})
+
+    @property
+    def novel(self) -> list[Features]:
+        """What the novel frames look like."""
+        return [one.features for one in self.kept.values() if one.features is not None]
 
     def make_room(self, frame: Kept) -> str | None:
         """The id of the frame that has to go for a new one, "" where there is room; None where the new one

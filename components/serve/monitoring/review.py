@@ -1,10 +1,12 @@
-"""Keeps some frames for people to look at: those in doubt, and a random share of all.
+"""Keeps some frames for people to look at: those in doubt, those unlike the training pictures, and a random
+share of all.
 
 One thread writes them to the store; an answer never waits for it. What does not fit is dropped and counted. A
 day has so many places: a frame that teaches more takes that of one that teaches less, unless a person has
 decided about it.
 """
 
+import base64
 import logging
 import math
 import random
@@ -15,12 +17,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import ValidationError
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import Conflict, DefectlineError
 from defectline.components.common.images.reading import format_of
+from defectline.components.common.inference.novelty import Features, Novelty
 from defectline.components.common.layout import FrameKey, parse_frame_key, review_prefix
 from defectline.components.common.review import SUFFIXES, Frame, Reason, frame_id
 from defectline.components.common.storage import Storage
@@ -54,6 +58,9 @@ class _Waiting(NamedTuple):
     reason: Reason
     worth: float
     taken: datetime
+    novelty: Novelty | None = None
+    features: Features | None = None
+    """Of a novel one."""
 
 
 def expose(registry: CollectorRegistry) -> None:
@@ -85,8 +92,15 @@ class Reviewer:
 
     def observe(self, observation: Observation) -> None:
         """Offer an answered picture, with what the model says by its own threshold."""
-        score, bundle = observation.prediction["score"], observation.bundle
-        self.offer(observation.picture, score, bundle, observation.own_prediction, observation.asked)
+        self.offer(
+            observation.picture,
+            observation.prediction["score"],
+            observation.bundle,
+            observation.own_prediction,
+            observation.asked,
+            observation.novelty,
+            observation.maps.features,
+        )
 
     def offer(
         self,
@@ -95,21 +109,29 @@ class Reviewer:
         bundle: Bundle,
         predict: Callable[[], Mapping[str, Any]],
         asked: bool = False,
+        novelty: Novelty | None = None,
+        features: Features | None = None,
     ) -> bool:
         """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
 
         `picture` is the file as it was sent. `predict` is called only for a frame that is kept. It returns
         what the endpoint answers by the levels of the `bundle`, with `model_version` and `mask_png`, and is
-        not changed. One that was `asked` for teaches most.
+        not changed. One that was `asked` for teaches most. `features` are what the `novelty` of the bundle's
+        training pictures is about.
         """
         reason: Reason = "asked" if asked else "near_level"
         value = 1.0 if asked else worth(score, bundle, self._settings.review_margin)
+        if value is None and novelty and (novel := novelty.judge(features, self._settings.review_margin)):
+            reason, value = "novel", novel.worth
         if value is None:
             # Of frames that were chosen by chance, chance keeps some.
             reason, value = "random", random.random()
             if random.random() >= self._settings.review_share:
                 return False
-        waiting = _Waiting(picture, bundle.threshold, predict(), reason, value, datetime.now(UTC))
+        now = datetime.now(UTC)
+        waiting = _Waiting(picture, bundle.threshold, predict(), reason, value, now)
+        if reason == "novel":
+            waiting = waiting._replace(novelty=novelty, features=features)
         with self._wake:
             if self._closed:
                 return _drop("stopped")
@@ -157,6 +179,13 @@ class Reviewer:
         if key.id in self._places.kept or (key.id in self._known and waiting.reason != "asked"):
             return
         kept = Kept(waiting.reason, waiting.prediction["verdict"], waiting.worth)
+        if waiting.novelty:
+            # Beside what the day has already: of many frames of one kind, the first is enough.
+            margin, there = self._settings.review_margin, self._places.novel
+            novel = waiting.novelty.judge(waiting.features, margin, there)
+            if novel is None:
+                return
+            kept = kept._replace(worth=novel.worth, features=novel.farthest)
         if not self._make_room(key.date, kept):
             _drop("day_full")
             return
@@ -167,7 +196,8 @@ class Reviewer:
             version=waiting.prediction["model_version"],
             taken=waiting.taken.isoformat(timespec="milliseconds"),
             reason=waiting.reason,
-            worth=round(waiting.worth, 6),
+            worth=round(kept.worth, 6),
+            features=_pack(kept.features),
             threshold=waiting.threshold,
             picture=f"{key.id}.{suffix}",
             prediction=dict(waiting.prediction),
@@ -255,7 +285,8 @@ class Reviewer:
         # What cannot be read has a place, and is left to people.
         if found is None:
             return Kept("near_level", "OK", 1.0, decided=True)
-        return Kept(found.reason, found.prediction["verdict"], found.worth)
+        features = _unpack(found.features)
+        return Kept(found.reason, found.prediction["verdict"], found.worth, features=features)
 
     def _warn(self, error: Exception) -> None:
         """One line now and then: a store that is away would fill the log."""
@@ -267,6 +298,14 @@ class Reviewer:
             log.warning("frames for review are not kept: %s Got: %s. %s", error.what, error.got, error.fix)
         else:
             log.warning("frames for review are not kept", exc_info=error)
+
+
+def _pack(features: Features | None) -> str:
+    return "" if features is None else base64.b64encode(features.astype("<f2").tobytes()).decode()
+
+
+def _unpack(text: str) -> Features | None:
+    return np.frombuffer(base64.b64decode(text), "<f2").astype(np.float32)[None] if text else None
 
 
 def _drop(reason: str) -> bool:

@@ -20,6 +20,7 @@ from servers import S3Server
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.images.masks import decode_mask, encode_mask
 from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.novelty import Novelty
 from defectline.components.common.layout import parse_frame_key
 from defectline.components.common.review import Decision, Frame, frame_id
 from defectline.components.common.snapshot import read_pairs
@@ -122,6 +123,34 @@ def test_frames_in_doubt_are_kept_and_others_come_by_chance(tmp_path):
         "random",
         "random",
     ]
+
+
+def test_of_frames_of_a_new_kind_the_first_is_kept(tmp_path):
+    """By this server, and by the next, which finds what it looked like in the store."""
+    store = FolderStorage(tmp_path)
+    novelty = Novelty(np.zeros((1, 4), np.float32), np.ones(4, np.float32), np.linspace(0, 1, 50))
+
+    def see(*features: float) -> list[str]:
+        reviewer = Reviewer(store, "plates", NONE)
+        for feature in features:
+            seen = np.full((1, 4), feature, np.float32)
+            picture, score = _frame(int(100 * feature) + 10_000), 0.99 if feature == 7 else 0.001
+            reviewer.offer(picture, score, levels(), lambda: _prediction(0), novelty=novelty, features=seen)
+        assert reviewer.close(60)
+        frames = {item.frame.id: item.frame for item in list_frames(store, "plates", pytest.fail)}
+        return [
+            frames[id].reason
+            for feature in features
+            if (id := frame_id(_frame(int(100 * feature) + 10_000))) in frames
+        ]
+
+    assert see(0.5, 0.99) == []
+    # What is judged sure and wrong is novel too; 9.5 looks like 9.
+    assert see(9, 9.5, -9, 7) == ["novel"] * 3
+    assert see(9.2, 30) == ["novel"]
+    worths = [item.frame.worth for item in list_frames(store, "plates", pytest.fail)]
+    assert len(worths) == 4
+    assert all(0 < worth < 1 for worth in worths)
 
 
 def test_a_random_share_is_a_share(tmp_path):

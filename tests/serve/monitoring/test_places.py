@@ -46,7 +46,7 @@ def test_a_bundle_without_scores_has_a_distance_instead():
 
 
 def test_places_are_borrowed_and_given_back():
-    """Ten: one for chance, four for parts called OK, five for others."""
+    """Ten: one for chance, two for novel ones, three for parts called OK, four for others."""
     places = Places(10)
     for number in range(10):
         good = Kept("near_level", "OK", 0.1 * number, decided=number == 0)
@@ -59,15 +59,16 @@ def test_places_are_borrowed_and_given_back():
     places.kept["random"] = places.kept.pop("ok-1")._replace(reason="random")
     assert places.make_room(Kept("random", "OK", 0.05)) is None
     assert places.make_room(Kept("random", "OK", 0.2)) == "random"
-    for number, verdict in enumerate(["NG", "NG", "LOOK", "NG", "NG"]):
+    for number, verdict in enumerate(["NG", "NG", "LOOK", "NG"]):
         bad = Kept("near_level", verdict, 0.01 * number)
         gone = places.make_room(bad)
         assert gone == f"ok-{number + 2}"
         del places.kept[gone]
         places.kept[f"ng-{number}"] = bad
     assert places.make_room(Kept("near_level", "NG", 0.005)) == "ng-0"
-    assert places.make_room(Kept("near_level", "OK", 0.65)) is None
-    assert places.make_room(Kept("near_level", "OK", 0.75)) == "ok-7"
+    assert places.make_room(Kept("near_level", "OK", 0.55)) is None
+    assert places.make_room(Kept("near_level", "OK", 0.65)) == "ok-6"
+    assert places.make_room(Kept("novel", "NG", 0.01)) == "ok-6"
 
 
 def _at(mean: float, spread: float, count: int, random: np.random.Generator) -> np.ndarray:
