@@ -87,6 +87,7 @@ lock: setup  ## compile requirements/*.txt from pyproject.toml
 	echo kfp | $(COMPILE) - --no-deps --constraint requirements/dev.txt --output-file requirements/kfp.txt
 	echo 'mlflow>=3.17,<4' | $(COMPILE) - --output-file requirements/mlflow-server.txt
 	echo 'tritonclient[grpc,http]' | $(COMPILE) - --output-file requirements/triton-client.txt
+	echo 'label-studio>=1.23,<2' | $(COMPILE) - --output-file requirements/label-studio-server.txt
 	echo 'setuptools>=77' | $(COMPILE) - --no-deps --constraint requirements/dev.txt \
 	  --output-file requirements/build.txt
 

@@ -1,4 +1,4 @@
-"""`defectline review list`, `accept` and `export`"""
+"""`defectline review open`, `list`, `labels`, `accept`, `audit`, `export`, `push` and `pull`"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 OWN = ("127.0.0.1", "localhost", "::1")
 """Who reaches these is the user of this machine."""
+
+ToolName = Literal["labelstudio", "cvat"]
+Most = Annotated[int, typer.Option(min=1, help="Images at most; those that teach most.")]
 
 app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")
 
@@ -108,7 +111,7 @@ def labels(
     ] = "./crossval",
     store: Store = "./store",
     name: Name = "defects",
-    most: Annotated[int, typer.Option(min=1, help="Pictures at most; the surest ones.")] = 50,
+    most: Most = 50,
 ) -> None:
     """Put pictures of the source whose labels cross-validation doubts among the frames.
 
@@ -212,6 +215,58 @@ def export(
             f"{frame}: left out, the source has it under the other label; remove it there first", bad=True
         )
     if done.conflicts:
+        raise typer.Exit(2)
+
+
+To = Annotated[ToolName, typer.Option("--to", help="The labelling tool.")]
+Url = Annotated[str, typer.Option(help="Address of the tool's server.")]
+Project = Annotated[str, typer.Option(help="Its project; else the name of the model.")]
+
+
+@app.command("push")
+def push(
+    to: To,
+    url: Url,
+    project: Project = "",
+    most: Most = 100,
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Send open frames to a labelling tool, with the model's mask as the proposal.
+
+    The tool's token comes from the environment: LABEL_STUDIO_API_KEY, CVAT_ACCESS_TOKEN.
+    """
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.labelling.exchange import push as push_frames
+    from defectline.pipeline.labelling.tools import open_tool
+
+    tool = open_tool(to, url, project or name)
+    done = push_frames(open_storage(store), name, tool, most, ui.warn)
+    typer.echo(f"{done.new} frames sent, {done.there} there already: {tool.url}")
+
+
+@app.command("pull")
+def pull(
+    to: To,
+    url: Url,
+    project: Project = "",
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Take over what people decided about frames in a labelling tool; what is decided here stays."""
+    from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.labelling.exchange import pull as pull_decisions
+    from defectline.pipeline.labelling.tools import open_tool
+
+    done = pull_decisions(open_storage(store), name, open_tool(to, url, project or name), ui.warn)
+    for id, verdict in done.new:
+        typer.echo(f"{id}: accepted as {verdict}")
+    typer.echo(f"{len(done.new)} decisions taken over, {done.there} decided here before")
+    for why in done.unusable:
+        ui.warn(why, bad=True)
+    if done.unusable:
         raise typer.Exit(2)
 
 

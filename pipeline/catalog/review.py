@@ -57,6 +57,11 @@ class Item(NamedTuple):
         return self.key.folder + self.frame.picture
 
 
+def teaches_most(item: Item) -> tuple[bool, float, str]:
+    """To sort frames by, those first that teach most. The worth of those that came by chance is chance."""
+    return item.frame.reason == "random", -item.frame.worth, item.frame.taken
+
+
 def list_frames(
     store: Storage, model: str, say: Say, wanted: Callable[[FrameKey], bool] = lambda _: True
 ) -> list[Item]:

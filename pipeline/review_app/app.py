@@ -45,6 +45,7 @@ from defectline.pipeline.catalog.review import (
     list_frames,
     predicted_mask,
     read_item,
+    teaches_most,
 )
 from defectline.pipeline.review_app.filling import Likelihood
 
@@ -86,7 +87,7 @@ def make_app(review: Review, tokens: Tokens | None = None) -> ASGIApp:
     async def frames(_: Request) -> Response:
         said: list[str] = []
         items = await run_in_threadpool(list_frames, review.store, review.model, said.append)
-        ordered = sorted(items, key=lambda item: (item.decided, -item.frame.worth, item.frame.taken))
+        ordered = sorted(items, key=lambda item: (item.decided, *teaches_most(item)))
         return JSONResponse({"frames": [_row(item) for item in ordered], "said": said})
 
     async def image(request: Request) -> Response:

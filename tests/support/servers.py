@@ -10,17 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import boto3
+import httpx
 import pytest
 import requests
 from paths import ROOT
 
-__all__ = ["GCSServer", "S3Server", "free_port", "gcs_server", "mlflow_server", "running", "s3_server"]
+__all__ = [
+    "GCSServer",
+    "LabelStudioServer",
+    "S3Server",
+    "free_port",
+    "gcs_server",
+    "label_studio_server",
+    "mlflow_server",
+    "running",
+    "s3_server",
+]
 
-START_SECONDS = 180
+START_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -156,12 +167,7 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow tracking server, whose packages need an environment of their own."""
     folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    uv, home = Path(sys.executable).with_name("uv"), folder / "environment"
-    if not uv.exists():
-        pytest.skip("no uv beside Python, to install an MLflow server with")
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
-    install = [uv, "pip", "install", "--quiet", "--python", home / "bin/python", "--require-hashes"]
-    subprocess.run([*install, "--requirement", ROOT / "requirements/mlflow-server.txt"], check=True)
+    home = _environment(folder, "mlflow-server")
     command = [
         str(home / "bin/mlflow"),
         "server",
@@ -175,6 +181,62 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db", "--artifacts-destination", str(folder)]
     with running(command, port, folder / "server.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
         yield f"http://127.0.0.1:{port}"
+
+
+class LabelStudioServer(NamedTuple):
+    """A server of Label Studio, with one user."""
+
+    url: str
+    user: str
+    token: str
+    """A legacy token."""
+    access_token: str
+    """A personal one."""
+    client: httpx.Client
+    """Of the user."""
+
+    def tasks(self, title: str) -> list[dict[str, Any]]:
+        """Those of a project."""
+        projects = self.client.get("/api/projects/?page_size=100").json()["results"]
+        (id,) = (project["id"] for project in projects if project["title"] == title)
+        return self.client.get(f"/api/tasks?project={id}&page_size=100&fields=all").json()["tasks"]
+
+
+@pytest.fixture(scope="session")
+def label_studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    """Label Studio's own server, whose packages need an environment of their own."""
+    folder, port = tmp_path_factory.mktemp("label-studio"), free_port()
+    home = _environment(folder, "label-studio-server")
+    user, token = "ada@example.com", "0123456789abcdef0123456789abcdef01234567"
+    command = [str(home / "bin/label-studio"), "start", "--no-browser", "--port", str(port)]
+    command += ["--internal-host", "127.0.0.1", "--data-dir", str(folder), "--username", user]
+    command += ["--password", "secret-of-ada", "--user-token", token]
+    quiet = {
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+    }
+    url = f"http://127.0.0.1:{port}"
+    with (
+        running(command, port, folder / "server.log", quiet),
+        httpx.Client(base_url=url, headers={"Authorization": f"Token {token}"}, timeout=60) as client,
+    ):
+        access_token = client.post("/api/token/").json()["token"]
+        yield LabelStudioServer(url, user, token, access_token, client)
+
+
+def _environment(folder: Path, requirements: str) -> Path:
+    """A new environment in the folder, with the packages of a file of requirements."""
+    uv, home = Path(sys.executable).with_name("uv"), folder / "environment"
+    if not uv.exists():
+        pytest.skip("no uv beside Python, to install a server with")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", home / "bin/python", "--require-hashes"]
+    subprocess.run([*install, "--requirement", ROOT / f"requirements/{requirements}.txt"], check=True)
+    return home
 
 
 def _allow(iam: Any, user: str, resources: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import requests
 from bundles import levels
+from frames import IDS, SCORES, SIZE, keep_frames
 from kinds import CLASSES
 from networks import draw, judge_model
 from pictures import encode, noise
@@ -22,39 +23,14 @@ from playwright.sync_api import Browser, Page, Route, expect
 from servers import free_port, running
 
 from defectline.components.common.images.masks import decode_mask, encode_mask
-from defectline.components.common.inference.class_maps import of_output
 from defectline.components.common.inference.inspection import answer, to_prediction
 from defectline.components.common.layout import model_folder
-from defectline.components.common.review import frame_id
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.serve.monitoring.review import Reviewer
-from defectline.components.serve.settings import ReviewSettings
 from defectline.pipeline.catalog.audit import read_audit
 from defectline.pipeline.catalog.review import list_frames
 from defectline.pipeline.catalog.review_export import export
-
-SIZE = 64
-SCORES = (0.3, 0.52, 0.45, 0.7, 0.1)
-"""Of the frames by number; the last one is kept by chance."""
-PICTURES = [encode(noise(number, SIZE) // 4 + 90) for number in range(len(SCORES))]
-IDS = [frame_id(picture) for picture in PICTURES]
-
-
-def _keep(root: Path, classes: bool = False) -> FolderStorage:
-    """A store with a frame a score, in which one block was found, or nothing below 0.5."""
-    store = FolderStorage(root)
-    reviewer = Reviewer(store, "plates", ReviewSettings(review_share=1))
-    for picture, score in zip(PICTURES, SCORES, strict=True):
-        score_map = np.zeros((SIZE, SIZE), np.uint16)
-        score_map[20:30, 20:34] = round(1000 * score)
-        likely = np.zeros((SIZE, SIZE, 3), np.float32)
-        likely[..., 1] = score_map / 1000
-        maps = of_output(CLASSES, likely, SIZE, SIZE) if classes else None
-        found = {**to_prediction(answer(score_map, 0.5, 4, maps)), "model_version": "v1", "latency_ms": 1.0}
-        assert reviewer.offer(picture, score, levels(), lambda said=found: said)
-    assert reviewer.close(60)
-    return store
 
 
 @contextmanager
@@ -84,7 +60,7 @@ def _keep_judged(folder: Path) -> tuple[FolderStorage, np.ndarray]:
 
 @pytest.fixture
 def store(tmp_path) -> FolderStorage:
-    return _keep(tmp_path / "store")
+    return keep_frames(tmp_path / "store")
 
 
 @pytest.fixture
@@ -114,8 +90,8 @@ def _decisions(store: FolderStorage) -> dict[str, str]:
 
 def test_those_that_teach_most_come_first(ada):
     order = [SCORES[IDS.index(id)] for id in _frames(ada)]
-    # Near to 0.5 first; what chance has kept is not compared with them, and anywhere.
-    assert [score for score in order if score != 0.1] == [0.52, 0.45, 0.3, 0.7]
+    # Near to 0.5 first; what chance has kept is not compared with them, and comes last.
+    assert order == [0.52, 0.45, 0.3, 0.7, 0.1]
     kept = {SCORES[IDS.index(id)]: frame["why"] for id, frame in _frames(ada).items()}
     assert kept == {0.1: "by chance", 0.3: "in doubt", 0.45: "in doubt", 0.52: "in doubt", 0.7: "in doubt"}
 
@@ -249,7 +225,7 @@ def test_a_page_of_elsewhere_can_neither_ask_nor_frame_it(ada):
 
 
 def test_masks_of_several_classes_become_the_sources_numbers(tmp_path):
-    store, source = _keep(tmp_path / "store", classes=True), tmp_path / "source"
+    store, source = keep_frames(tmp_path / "store", CLASSES), tmp_path / "source"
     (source / "OK").mkdir(parents=True)
     (source / "OK/a.png").write_bytes(encode(noise(99, SIZE)))
     # The model calls them 1 dent, 2 scratch, 3 stain; the source otherwise.

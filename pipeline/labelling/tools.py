@@ -1,0 +1,26 @@
+"""The labelling tools that frames can be sent to."""
+
+import os
+from typing import Literal
+
+from defectline.components.common.errors import SettingsError
+from defectline.pipeline.labelling import cvat, label_studio
+from defectline.pipeline.labelling.cvat import Cvat
+from defectline.pipeline.labelling.exchange import Tool
+from defectline.pipeline.labelling.label_studio import LabelStudio
+
+ToolName = Literal["labelstudio", "cvat"]
+
+
+def open_tool(name: ToolName, url: str, project: str) -> Tool:
+    """The project of a tool's server, with the environment's token. Raises SettingsError without one."""
+    module, kind = {"labelstudio": (label_studio, LabelStudio), "cvat": (cvat, Cvat)}[name]
+    key = os.environ.get(module.KEY, "").strip()
+    if not key:
+        raise SettingsError(
+            f"{module.KEY} is not set.",
+            got="no token",
+            expected=f"your token of {url} in {module.KEY}",
+            fix="Copy it from your account there, and set it in the environment.",
+        )
+    return kind(url, project, key)
