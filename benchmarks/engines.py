@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.train.formats.export import FILES, export
 from defectline.components.train.network import build_network
 

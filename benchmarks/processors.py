@@ -16,7 +16,8 @@ from pathlib import Path
 
 from defectline.components.common.bundle import NETWORKS, mask_iou, read_bundle
 from defectline.components.common.images.masks import decode_mask, encode_mask
-from defectline.components.common.inference.inspection import Network, answer
+from defectline.components.common.inference.inspection import answer
+from defectline.components.common.inference.network import Network
 
 INSTRUCTIONS = ("AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from defectline.components.common.bundle import bundle_roi, read_bundle
 from defectline.components.common.classes import defect_mask
-from defectline.components.common.inference.inspection import LEVELS, Network, judge_score
+from defectline.components.common.inference.inspection import LEVELS, judge_score
+from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
 from defectline.components.common.storage import open_storage

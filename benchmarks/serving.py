@@ -41,7 +41,7 @@ from defectline.components.common.bundle import Bundle, copy_served, read_bundle
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.sample import draw_pair
 from defectline.components.common.images.tiling import cut_tile, tile_grid
-from defectline.components.common.inference.inspection import TILE_BATCH, Network
+from defectline.components.common.inference.network import TILE_BATCH, Network
 from defectline.components.common.ports import free_port
 
 HERE = Path(__file__).parent

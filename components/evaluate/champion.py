@@ -14,7 +14,7 @@ from defectline.components.common.bundle import Bundle, bundle_roi, read_bundle
 from defectline.components.common.classes import describe_supervision
 from defectline.components.common.errors import BundleError, StoreError
 from defectline.components.common.images.reading import UnreadableImage
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.common.layout import model_folder
 from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair, read_pairs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.common.inference.novelty import Features, Novelty
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import CROSS_FIT, FOLDS
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, Network, judge
+from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, judge
+from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names, ignores
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import say, track

@@ -24,7 +24,7 @@ from defectline.components.common.classes import DEFAULT_CLASSES, LABELS, descri
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import common_roi
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.records import GateRecord, Outcome, write_gate
 from defectline.components.common.reporting.front_page import end_run

@@ -17,7 +17,8 @@ from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import UnreadableImage, decode_image
 from defectline.components.common.images.statistics import brightness_and_contrast
 from defectline.components.common.inference.engine import EngineName
-from defectline.components.common.inference.inspection import Network, judge, to_prediction
+from defectline.components.common.inference.inspection import judge, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.common.inference.novelty import Novelty, read_novelty
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift

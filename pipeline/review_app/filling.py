@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from defectline.components.common.bundle import NAME, bundle_roi, read_bundle
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.inference.inspection import LEVELS, Network
+from defectline.components.common.inference.inspection import LEVELS
+from defectline.components.common.inference.network import Network
 from defectline.components.common.layout import model_folder
 from defectline.components.common.storage import Storage
 

@@ -23,7 +23,8 @@ from defectline.components.common.bundle import bundle_roi, copy_served, read_bu
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.masks import decode_mask
 from defectline.components.common.images.roi import write_roi
-from defectline.components.common.inference.inspection import Grades, Network, answer, judge_score
+from defectline.components.common.inference.inspection import Grades, answer, judge_score
+from defectline.components.common.inference.network import Network
 from defectline.components.common.layout import roi_key
 from defectline.components.common.records import read_gate, read_outcome
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, write_index

@@ -21,7 +21,8 @@ from pictures import encode
 from servers import free_port
 
 from defectline.components.common.bundle import publish_folder
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.common.layout import champion_key, model_folder
 from defectline.components.common.records import ChampionRecord
 from defectline.components.common.storage import checksums, open_storage

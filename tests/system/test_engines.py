@@ -16,7 +16,8 @@ from servers import free_port
 from small_network import build_small
 
 from defectline.components.common.bundle import GPU_NETWORK, NETWORKS, read_bundle
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.common.storage import checksums
 from defectline.components.serve.model import load
 from defectline.components.serve.settings import ServeSettings

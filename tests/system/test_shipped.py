@@ -11,7 +11,8 @@ from networks import SIZE, Judged, draw, judge_model
 from pictures import encode
 
 from defectline.components.common.bundle import copy_served
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.deploy.local import predictor
 
 KINDS: dict[str, dict[str, Any]] = {

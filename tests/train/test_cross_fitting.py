@@ -17,7 +17,7 @@ from small_network import IMAGING, build_small, make_splits
 
 from defectline.components.common.bundle import CROSS_FIT, FOLDS, read_bundle
 from defectline.components.common.dataset import Prepared, Row
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.common.storage import checksums
 from defectline.components.evaluate.step import evaluate
 from defectline.components.ingest.step import ingest

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from defectline.components.common.classes import CLASSES, DEFAULT_CLASSES, defect_probability
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.inspection import Network, answer, to_score_map
+from defectline.components.common.inference.inspection import answer, to_score_map
+from defectline.components.common.inference.network import Network
 
 BATCH = 8
 THRESHOLD, MIN_AREA_PX = 0.5, 10

@@ -8,7 +8,8 @@ from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference import class_maps
 from defectline.components.common.inference.class_maps import Collector, of_output
-from defectline.components.common.inference.inspection import Network, answer, judge, to_prediction
+from defectline.components.common.inference.inspection import answer, judge, to_prediction
+from defectline.components.common.inference.network import Network
 
 
 def test_a_region_is_of_the_class_with_the_largest_mean_probability():

@@ -9,7 +9,7 @@ from networks import write_network
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.engine import ENGINES, OpenVino, import_openvino
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 
 SIZE = 32
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1), np.uint8)
@@ -24,7 +24,7 @@ def network(tmp_path: Path) -> Path:
 def test_the_answer_is_the_probability_of_a_defect_alone(network: Path):
     engine = OpenVino(network)
     assert (engine.takes, engine.gives) == ([SIZE, SIZE, 1], [SIZE, SIZE, 2])
-    found = engine(PICTURES)
+    found = engine(PICTURES).probability
     assert (found.shape, found.dtype) == ((3, SIZE, SIZE), np.float32)
     whole = import_openvino().Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     both = whole(PICTURES.astype(np.float32))[0]
@@ -34,8 +34,10 @@ def test_the_answer_is_the_probability_of_a_defect_alone(network: Path):
 
 def test_pictures_are_answered_alike_alone_and_together(network: Path):
     engine = OpenVino(network)
-    alone = np.concatenate([engine(PICTURES[n : n + 1]) for n in range(3)])
-    np.testing.assert_array_equal(engine(PICTURES), alone)
+    together = engine(PICTURES)
+    for each in range(2):
+        alone = np.concatenate([engine(PICTURES[n : n + 1])[each] for n in range(3)])
+        np.testing.assert_array_equal(together[each], alone)
 
 
 def test_a_softmax_over_two_classes_gives_the_same_as_the_function_in_its_place(tmp_path: Path):
@@ -49,7 +51,32 @@ def test_a_softmax_over_two_classes_gives_the_same_as_the_function_in_its_place(
     openvino.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
     x = PICTURES[..., 0].astype(np.float64) / 100
     wanted = 1 / (1 + np.exp(-x - (x - 1)))
-    np.testing.assert_allclose(OpenVino(tmp_path / "model.xml")(PICTURES), wanted, atol=1e-5)
+    found = OpenVino(tmp_path / "model.xml")(PICTURES)
+    np.testing.assert_allclose(found.probability, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_features_are_what_is_seen_at_the_lowest_resolution(tmp_path: Path, classes, channels_first):
+    """A network that looks at means over eighths of the picture's side, and again at the whole of it."""
+    openvino = import_openvino()
+    from openvino import opset13 as ops
+
+    picture = ops.parameter([-1, SIZE, SIZE, 1], np.float32)
+    axes = [2, 3] if channels_first else [1, 2]
+    seen = ops.transpose(picture, [0, 3, 1, 2]) if channels_first else picture
+    parts = [-1, 1, 8, 4, 8, 4] if channels_first else [-1, 8, 4, 8, 4, 1]
+    flat = ops.reshape(seen, parts, special_zero=False)
+    low = ops.reduce_mean(flat, [3, 5] if channels_first else [2, 4], keep_dims=False)
+    low = ops.concat([low, ops.multiply(low, np.float32(2))], axis=1 if channels_first else 3)
+    back = ops.interpolate(low, [SIZE, SIZE], "nearest", "sizes", axes=axes)
+    last = ops.transpose(back, [0, 2, 3, 1]) if channels_first else back
+    logits = ops.concat([ops.slice(last, [0], [1], [1], [3])] * (classes - 1) + [picture], axis=-1)
+    model = openvino.Model([ops.softmax(logits, axis=-1)], [picture], "seen")
+    openvino.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
+    found = OpenVino(tmp_path / "model.xml")(PICTURES)
+    means = PICTURES.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(found.features, np.stack([means, 2 * means], axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

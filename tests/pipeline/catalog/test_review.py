@@ -19,7 +19,8 @@ from servers import S3Server
 
 from defectline.components.common.errors import Conflict, SettingsError, SourceError, StoreError
 from defectline.components.common.images.masks import decode_mask, encode_mask
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.common.inference.novelty import Novelty
 from defectline.components.common.layout import parse_frame_key
 from defectline.components.common.review import Decision, Frame, frame_id

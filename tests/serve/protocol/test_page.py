@@ -20,7 +20,8 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from defectline.components.common.bundle import read_bundle
-from defectline.components.common.inference.inspection import Network, answer, to_prediction
+from defectline.components.common.inference.inspection import answer, to_prediction
+from defectline.components.common.inference.network import Network
 from defectline.components.common.review import frame_id
 from defectline.components.common.storage import checksums, open_storage
 from defectline.pipeline.catalog.review import list_frames

@@ -13,7 +13,7 @@ from defectline.components.common.bundle import GPU_NETWORK, NETWORKS
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.train.decoders import DECODERS
 from defectline.components.train.formats import export as exporting
 from defectline.components.train.formats.parity import TOLERANCE

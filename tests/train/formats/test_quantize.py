@@ -11,7 +11,7 @@ import pytest
 from defectline.components.common.dataset import ConcatenatedArray, Split
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.engine import import_openvino
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 from defectline.components.train.formats.quantize import PICTURES, quantize
 
 SIZE = 32
@@ -128,7 +128,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.inspection import Network
+from defectline.components.common.inference.network import Network
 network = Network(Path(sys.argv[1]), ImagingSettings(image_size=32))
 np.save(sys.argv[2], network.probabilities(np.load(sys.argv[3])))
 """
