@@ -161,6 +161,8 @@ class Bundle(_Frozen):
     """OK ⇔ score < threshold."""
     ng_from: float | None = Field(default=None, ge=0, le=1)
     """NG ⇔ score ≥ ng_from, and LOOK lies between; None where there are two verdicts."""
+    first_look: float | None = Field(default=None, ge=0, le=1)
+    """Of a frame of many tiles those are judged in full that reach it at half resolution; None for all."""
     min_area_px: int = Field(ge=1)
     """Smaller regions are not defects; in pixels of the incoming picture."""
     calibration_note: str = ""

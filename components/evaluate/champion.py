@@ -126,7 +126,11 @@ def _score(
             storage.download_folder(published, folder)
             bundle = read_bundle(folder, storage.url(published))
             network = Network(
-                folder / bundle.network, bundle.imaging, classes=bundle.classes, roi=bundle_roi(folder)
+                folder / bundle.network,
+                bundle.imaging,
+                classes=bundle.classes,
+                roi=bundle_roi(folder),
+                first_look=bundle.first_look,
             )
             unseen, note = _unseen(storage, bundle, pairs, called)
             if not unseen:

@@ -95,6 +95,11 @@ class EvaluateSettings(BaseModel):
         description="What a challenger must be to replace a champion that learned from the same pictures, or "
         "where there are too few test pictures for a bound.",
     )
+    first_look: Literal["never", "auto"] = Field(
+        default="never",
+        description="Whether large frames are judged at half resolution first and only suspicious tiles in "
+        "full; auto: where that changes no verdict on validation images and saves time.",
+    )
     grade_a_px: int = Field(
         default=0,
         ge=0,

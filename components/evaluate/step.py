@@ -15,11 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from defectline.components.common import layout
-from defectline.components.common.bundle import NETWORKS, Bundle, Data
+from defectline.components.common.bundle import Bundle, Data
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS, describe_supervision
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
@@ -32,7 +29,8 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
-from defectline.components.evaluate.calibration import Calibrator, OperatingPoint
+from defectline.components.evaluate.calibration import OperatingPoint
+from defectline.components.evaluate.candidates import choose_network
 from defectline.components.evaluate.champion import (
     choose_opponent,
     describe_settings,
@@ -55,10 +53,9 @@ from defectline.components.evaluate.metrics import (
     summarize_classes,
 )
 from defectline.components.evaluate.novelty import learn_novelty
-from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
-from defectline.components.evaluate.scoring import Scored, calibrate, score, see_cross_fitted
+from defectline.components.evaluate.scoring import Scored, score, see_cross_fitted
 from defectline.components.evaluate.sealing import seal
 from defectline.components.evaluate.settings import EvaluateSettings
 
@@ -68,14 +65,6 @@ FEW = 12
 """Defective pictures of which so few may be tested: they are the first ones, which train."""
 DECIDING_EACH = 2
 """Validation pictures that the report shows of each side of the threshold."""
-
-
-class Candidate(NamedTuple):
-    """A network that could be served, and how it does on the validation split."""
-
-    network: Network
-    point: OperatingPoint
-    validated: Scored
 
 
 State = Literal["passed", "kept", "refused"]
@@ -136,9 +125,9 @@ def evaluate(
 
         imaging = ImagingSettings(**content["imaging"])
         seen = see_cross_fitted(model, imaging, storage, splits["train"], names, roi, chosen)
-        candidates = _candidates(model, imaging, storage, splits["validation"], names, roi, chosen, seen)
-        served, reason = select_precision({name: each.validated.counts for name, each in candidates.items()})
-        network, point, validated = candidates[served]
+        network, point, validated, served, reason = choose_network(
+            model, imaging, storage, splits["validation"], names, roi, chosen, seen
+        )
         say(f"evaluate: {served} is served: {reason}")
         look = "" if point.ng_from is None else f", LOOK below {point.ng_from}"
         say(f"evaluate: threshold {point.threshold}{look}, regions of at least {point.min_area_px} px")
@@ -159,6 +148,7 @@ def evaluate(
             supervision=content.get("supervision", ""),
             threshold=point.threshold,
             ng_from=point.ng_from,
+            first_look=network.first_look,
             min_area_px=point.min_area_px,
             calibration_note=point.note,
             calibration_why=point.why,
@@ -278,28 +268,6 @@ def _check_classes(content: Mapping[str, Any], taken: Snapshot) -> None:
             expected=", ".join(taken.classes),
             fix="Evaluate it on the snapshot that it was trained on, or train again.",
         )
-
-
-def _candidates(
-    model: Path,
-    imaging: ImagingSettings,
-    storage: Storage,
-    pairs: Sequence[Pair],
-    names: Names,
-    roi: NDArray[np.uint8] | None,
-    chosen: EvaluateSettings,
-    seen: Calibrator,
-) -> dict[str, Candidate]:
-    """Every network of the model that could be served, each at an operating point of its own, on the
-    validation `pairs` and what was `seen` before."""
-    found = {}
-    for served, file in NETWORKS.items():
-        if (model / file).exists():
-            network = Network(model / file, imaging, classes=names.classes, roi=roi)
-            point = calibrate(network, storage, pairs, names, chosen, seen)
-            validated = score(network, point, storage, pairs, names, f"validating {served}")
-            found[served] = Candidate(network, point, validated)
-    return found
 
 
 def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:

@@ -66,6 +66,7 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
         settings.engine,
         bundle.classes,
         roi,
+        bundle.first_look,
     )
     blank = np.zeros((height, width, bundle.imaging.channels), np.uint8)
     encode(judge(network.maps_of(blank), bundle.threshold, bundle.min_area_px, bundle.ng_from), "png")

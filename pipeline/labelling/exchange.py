@@ -52,8 +52,10 @@ class Tool(Protocol):
 
     layout: str
     """The layout of what it exports, as ingest's readers call it."""
-    url: str
-    """Where people label."""
+
+    @property
+    def url(self) -> str:
+        """Where people label."""
 
     def open(self, classes: Sequence[str]) -> None:
         """Make the project where there is none, for defects of these classes."""

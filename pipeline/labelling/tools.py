@@ -14,13 +14,13 @@ ToolName = Literal["labelstudio", "cvat"]
 
 def open_tool(name: ToolName, url: str, project: str) -> Tool:
     """The project of a tool's server, with the environment's token. Raises SettingsError without one."""
-    module, kind = {"labelstudio": (label_studio, LabelStudio), "cvat": (cvat, Cvat)}[name]
-    key = os.environ.get(module.KEY, "").strip()
+    variable = {"labelstudio": label_studio.KEY, "cvat": cvat.KEY}[name]
+    key = os.environ.get(variable, "").strip()
     if not key:
         raise SettingsError(
-            f"{module.KEY} is not set.",
+            f"{variable} is not set.",
             got="no token",
-            expected=f"your token of {url} in {module.KEY}",
+            expected=f"your token of {url} in {variable}",
             fix="Copy it from your account there, and set it in the environment.",
         )
-    return kind(url, project, key)
+    return LabelStudio(url, project, key) if name == "labelstudio" else Cvat(url, project, key)

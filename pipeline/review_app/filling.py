@@ -51,5 +51,9 @@ class Likelihood:
             self._store.download_folder(published, folder)
             bundle = read_bundle(folder, self._store.url(published))
             return Network(
-                folder / bundle.network, bundle.imaging, classes=bundle.classes, roi=bundle_roi(folder)
+                folder / bundle.network,
+                bundle.imaging,
+                classes=bundle.classes,
+                roi=bundle_roi(folder),
+                first_look=bundle.first_look,
             )

@@ -20,8 +20,9 @@ from defectline.components.common.images.reading import decode_image
 from defectline.components.common.images.roi import roi_for
 from defectline.components.common.images.tiling import cut_tile, stitch
 from defectline.components.common.inference import class_maps
-from defectline.components.common.inference.class_maps import Collector
+from defectline.components.common.inference.class_maps import LEVELS, Collector
 from defectline.components.common.inference.engine import ENGINES, EngineName, Seen
+from defectline.components.common.inference.glance import FEWEST_TILES, Glance, halve
 from defectline.components.common.inference.inspection import Maps, to_score_map
 
 TILE_BATCH = 8
@@ -32,6 +33,8 @@ class Network:
     """An exported network on the engine that its file is for, always in float32.
 
     Outside of `roi`, uint8 (H, W) of 0 and 1, nothing is a defect; it fits frames of its shape at any size.
+    Of a frame of many tiles those alone are judged in full that at half resolution have a probability of at
+    least `first_look` somewhere; all, where it is None.
 
     Raises BundleError for a file that the engine cannot load or that takes or gives something else than
     `imaging` says. Safe to use from several threads.
@@ -45,8 +48,9 @@ class Network:
         engine: EngineName = "openvino",
         classes: Sequence[str] = DEFAULT_CLASSES,
         roi: NDArray[np.uint8] | None = None,
+        first_look: float | None = None,
     ):
-        self.imaging, self.classes, self.roi = imaging, tuple(classes), roi
+        self.imaging, self.classes, self.roi, self.first_look = imaging, tuple(classes), roi, first_look
         self._engine = ENGINES[engine](file, threads)
         self._check_shapes(file)
 
@@ -127,18 +131,31 @@ class Network:
         one region. Besides the frame and its score map (three to five bytes a pixel), memory holds a band
         as high as a tile and, for several classes, their maps: see `class_maps`.
         """
-        height, width = image.shape[:2]
-        grid = frame_grid(height, width, self.imaging)
         frame = prepare_frame(image, self.imaging)
+        glance = None if self.first_look is None else self.glance(frame, self.first_look)
+        return self._maps_of_frame(frame, glance)
+
+    def glance(self, frame: NDArray[np.uint8], level: float) -> Glance | None:
+        """What it says of a prepared frame (H, W, channels) at half resolution, to look in full at what
+        reaches the level; None where that would save no time."""
+        if len(frame_grid(frame.shape[0], frame.shape[1], self.imaging).positions) < FEWEST_TILES:
+            return None
+        seen = self._maps_of_frame(halve(frame))
+        return Glance(seen.score_map, max(1, round(level * LEVELS)), seen.features)
+
+    def _maps_of_frame(self, frame: NDArray[np.uint8], glance: Glance | None = None) -> Maps:
+        height, width = frame.shape[:2]
+        grid = frame_grid(height, width, self.imaging)
         features = list[NDArray[np.float32]]()
 
         def row_of_tiles(y: int) -> Iterator[NDArray[np.float32]]:
-            for start in range(0, len(grid.xs), TILE_BATCH):
-                batch = [cut_tile(frame, y, x, grid.size) for x in grid.xs[start : start + TILE_BATCH]]
-                seen = self._see(np.stack(batch))
-                if seen.features is not None:
-                    features.append(seen.features)
-                yield from seen.probability
+            in_full = [x for x in grid.xs if glance is None or glance.suspects(y, x, grid.size)]
+            judged = self._judge_tiles([(y, x) for x in in_full], frame, grid.size, features)
+            for x in grid.xs:
+                if glance is None or x in in_full:
+                    yield next(judged)
+                else:
+                    yield glance.tile(y, x, grid.size, outputs(self.classes))
 
         score_map, top = np.empty((height, width), np.uint16), 0
         several = len(self.classes) > 1
@@ -147,5 +164,22 @@ class Network:
         for band in class_maps.with_bands(stitched, collector) if collector else stitched:
             score_map[top : top + len(band)] = to_score_map(band)
             top += len(band)
+        if glance and glance.features is not None:
+            features.append(glance.features)
         of_tiles = np.concatenate(features) if features else None
         return Maps(score_map, collector.maps() if collector else None, of_tiles)
+
+    def _judge_tiles(
+        self,
+        places: Sequence[tuple[int, int]],
+        frame: NDArray[np.uint8],
+        size: int,
+        features: list[NDArray[np.float32]],
+    ) -> Iterator[NDArray[np.float32]]:
+        """What the network says of the tiles at these places; what its encoder sees goes to `features`."""
+        for start in range(0, len(places), TILE_BATCH):
+            batch = [cut_tile(frame, y, x, size) for y, x in places[start : start + TILE_BATCH]]
+            seen = self._see(np.stack(batch))
+            if seen.features is not None:
+                features.append(seen.features)
+            yield from seen.probability

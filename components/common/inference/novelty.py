@@ -49,13 +49,13 @@ class Novelty:
         rows = np.concatenate(training)
         spread = rows.std(axis=0)
         usual = float(np.median(spread)) or 1.0
-        scale = np.maximum(spread, LEAST_SPREAD * usual).astype(np.float32)
+        scale = np.asarray(np.maximum(spread, LEAST_SPREAD * usual), np.float32)
         known = cls(choose_centres(rows, scale, MOST_CENTRES), scale, np.zeros(0, np.float32))
         distances = [known.distances(features).max() for features in validation]
         known.validation = np.sort(np.array(distances, np.float32))
         return known
 
-    def distances(self, features: Features, others: Iterable[Features] = ()) -> NDArray[np.float32]:
+    def distances(self, features: Features, others: Iterable[Features] = ()) -> NDArray[np.floating]:
         """(T,): of each row to the nearest of the training pictures' and of `others`."""
         # Features of another network have another meaning, and perhaps another number of channels.
         same = [other for other in others if other.shape[1] == self.training.shape[1]]
@@ -112,7 +112,7 @@ def choose_centres(rows: Features, scale: NDArray[np.float32], most: int) -> Fea
     return rows[chosen]
 
 
-def _distances(rows: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def _distances(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
     """(N, M), the root of the mean squared difference."""
     # By way of a product of matrices, what is the same would not be at a distance of 0.
     return np.stack([np.sqrt(((rows - other) ** 2).mean(axis=1)) for other in others], axis=1)

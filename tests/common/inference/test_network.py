@@ -176,6 +176,30 @@ def test_tiles_go_through_the_network_in_bounded_batches(load, monkeypatch):
     assert sum(sizes) == len(frame_grid(70, 1000, tiled.imaging).positions)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_after_a_first_look_few_tiles_are_judged_and_the_find_is_the_same(load, monkeypatch, channels):
+    frame = np.full((401, 500, *([3] if channels == 3 else [])), 100, np.uint8)
+    frame[120:126, 200:206] = 255
+    whole, looked, sizes = load(channels=channels, tile=True), load(channels=channels, tile=True), []
+    looked.first_look = 0.1
+    engine = looked._engine
+    monkeypatch.setattr(looked, "_engine", lambda batch: sizes.append(len(batch)) or engine(batch))
+    found, first = (network.maps(_png(frame)) for network in (whole, looked))
+    tiles = len(frame_grid(401, 500, whole.imaging).positions)
+    assert sum(sizes) < 0.35 * tiles
+    assert len(first.features) == sum(sizes)
+    assert len(found.features) == tiles
+    np.testing.assert_array_equal(first.score_map[100:146, 180:226], found.score_map[100:146, 180:226])
+    assert answer(first.score_map, 0.5, 20).regions == answer(found.score_map, 0.5, 20).regions != []
+
+
+def test_a_frame_of_few_tiles_needs_no_first_look(load, tiled):
+    looked = load(tile=True)
+    looked.first_look = 0.1
+    data = _png(np.random.default_rng(0).integers(0, 256, (100, 60), np.uint8))
+    np.testing.assert_array_equal(looked.score_map(data), tiled.score_map(data))
+
+
 def test_a_frame_too_narrow_for_tiles_is_said_so(tiled):
     with pytest.raises(UnreadableImage, match="long and narrow"):
         tiled.score_map(_png(np.zeros((4_000_000, 1), np.uint8)))
