@@ -18,7 +18,7 @@ from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
 from defectline.components.common.storage import open_storage
-from defectline.components.evaluate.calibration import AREAS_PX, Calibrator, certain_rate
+from defectline.components.evaluate.validation.calibration import AREAS_PX, Calibrator, certain_rate
 
 
 def see_all(bundle_folder: Path, store: str) -> tuple[Calibrator, list[Pair]]:

@@ -20,11 +20,11 @@ from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair, read_pairs
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import OperatingPoint
 from defectline.components.evaluate.gate import Opponent
 from defectline.components.evaluate.metrics import cost_of_errors, summarize
 from defectline.components.evaluate.scoring import Scored, score
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.validation.calibration import OperatingPoint
 
 LEAST_UNSEEN = 5
 """Pictures of each label that the champion must not have been trained on, where it has seen some."""

@@ -18,11 +18,11 @@ from defectline.components.common.legend import Names, ignores
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import EVEN, Calibrator, OperatingPoint
 from defectline.components.evaluate.classes import disregard
 from defectline.components.evaluate.metrics import Count, count, with_masks
 from defectline.components.evaluate.pixels import Pixels
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.validation.calibration import EVEN, Calibrator, OperatingPoint
 
 
 class Scored(NamedTuple):

@@ -29,8 +29,6 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
-from defectline.components.evaluate.calibration import OperatingPoint
-from defectline.components.evaluate.candidates import choose_network
 from defectline.components.evaluate.champion import (
     choose_opponent,
     describe_settings,
@@ -52,12 +50,14 @@ from defectline.components.evaluate.metrics import (
     summarize,
     summarize_classes,
 )
-from defectline.components.evaluate.novelty import learn_novelty
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, score, see_cross_fitted
 from defectline.components.evaluate.sealing import seal
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.validation.calibration import OperatingPoint
+from defectline.components.evaluate.validation.candidates import choose_network
+from defectline.components.evaluate.validation.novelty import learn_novelty
 
 LEAST_TESTED = 2
 """Defective test pictures: an escape rate of one says nothing."""

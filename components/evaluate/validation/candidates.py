@@ -14,11 +14,11 @@ from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import Calibrator, OperatingPoint
-from defectline.components.evaluate.first_look import choose_first_look
-from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.scoring import Scored, calibrate, score
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.validation.calibration import Calibrator, OperatingPoint
+from defectline.components.evaluate.validation.first_look import choose_first_look
+from defectline.components.evaluate.validation.precision import select_precision
 
 
 class Chosen(NamedTuple):

@@ -10,8 +10,8 @@ from networks import LIMITS, Judged, judge_model
 from defectline.components.common.bundle import GPU_NETWORK, copy_served, publish_folder, read_bundle
 from defectline.components.common.storage import checksums, open_storage
 from defectline.components.evaluate.metrics import Count
-from defectline.components.evaluate.precision import select_precision
 from defectline.components.evaluate.step import evaluate
+from defectline.components.evaluate.validation.precision import select_precision
 
 
 def _counts(called: str = "OK NG", tp: int = 900, fp: int = 50, fn: int = 50) -> list[Count]:

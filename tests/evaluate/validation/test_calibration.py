@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, answer, image_score
-from defectline.components.evaluate.calibration import (
+from defectline.components.evaluate.validation.calibration import (
     AREAS_PX,
     BELOW,
     HIGHEST,

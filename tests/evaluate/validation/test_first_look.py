@@ -11,9 +11,9 @@ from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.network import Network
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.evaluate import first_look
-from defectline.components.evaluate.calibration import OperatingPoint
-from defectline.components.evaluate.first_look import FEWEST_FOUND, choose_first_look
+from defectline.components.evaluate.validation import first_look
+from defectline.components.evaluate.validation.calibration import OperatingPoint
+from defectline.components.evaluate.validation.first_look import FEWEST_FOUND, choose_first_look
 
 POINT = OperatingPoint(0.5, 4, None)
 

@@ -13,7 +13,7 @@ from defectline.components.common.inference.network import Network
 from defectline.components.common.snapshot import Pair, read_files
 from defectline.components.common.steps import track
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.calibration import OperatingPoint
+from defectline.components.evaluate.validation.calibration import OperatingPoint
 
 FEWEST_FOUND = 8
 """Frames with a find, of which fewer do not say what half resolution may miss."""
