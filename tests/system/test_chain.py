@@ -93,6 +93,7 @@ def test_first_run_deploys(first, place):
         "parity.json",
         "onnx/model.onnx",
         "saved_model/1/saved_model.pb",
+        "novelty.npz",
         "statistics.json",
     ):
         assert (bundle / name).stat().st_size > 0

@@ -110,8 +110,9 @@ class Simple:
     def __init__(self, file: Path, threads: int = 0):
         self.takes, self.gives = [64, 64, 1], [64, 64, 2]
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return (np.clip(batch[..., 0].astype(np.int64) * 4 - 40, 0, 1000) / 1024).astype(np.float32)
+    def __call__(self, batch: np.ndarray) -> engine.Seen:
+        bright = np.clip(batch[..., 0].astype(np.int64) * 4 - 40, 0, 1000) / 1024
+        return engine.Seen(bright.astype(np.float32))
 
 
 @pytest.mark.parametrize("tile", [False, True])

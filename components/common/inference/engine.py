@@ -99,7 +99,9 @@ class OpenVino:
         try:
             pictures = (batch[n : n + 1] for n in range(len(batch)))
             found = [(self._alone if self._running == 1 else self._shared)(picture) for picture in pictures]
-            return Seen(*map(np.concatenate, zip(*found, strict=True)))
+            features = [seen.features for seen in found if seen.features is not None]
+            probability = np.concatenate([seen.probability for seen in found])
+            return Seen(probability, np.concatenate(features) if features else None)
         finally:
             with self._lock:
                 self._running -= 1
@@ -112,16 +114,16 @@ class _Compiled:
         self.compiled = _core().compile_model(model, "CPU", config)
         self._idle: list[Any] = []
 
-    def __call__(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, batch: NDArray[np.uint8]) -> Seen:
         # A request is one thread's at a time. Making one takes long while others run on the network.
         try:
             request = self._idle.pop()
         except IndexError:
             request = self.compiled.create_infer_request()
         results = request.infer([batch])
-        given, features = results[0], results[1]
+        given, features = results[0], results[1] if len(results) > 1 else None
         self._idle.append(request)
-        return given[..., 0] if given.shape[-1] == 1 else given, features
+        return Seen(given[..., 0] if given.shape[-1] == 1 else given, features)
 
 
 def _sides(port: Any) -> Sides:
@@ -146,17 +148,20 @@ def _from_bytes_to_defects(model: Any) -> Any:
 
 
 def _from_bytes(model: Any) -> Any:
-    """The same network from pictures in uint8, with its pooled features, (N, C), as a second result."""
+    """The same network from pictures in uint8, with its pooled features, (N, C), as a second result where the
+    sizes of what it computes are known."""
     from openvino import Type, preprocess
 
-    model.add_outputs(_pooled(model))
+    if (features := _pooled(model)) is not None:
+        model.add_outputs(features)
     steps = preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(Type.u8)
     return steps.build()
 
 
 def _pooled(model: Any) -> Any:
-    """The mean over the picture of what the network sees at its lowest resolution, (N, C).
+    """The mean over the picture of what the network sees at its lowest resolution, (N, C); None where no size
+    is known.
 
     Names of layers do not outlive the export, so it is found by its shape.
     """
@@ -184,8 +189,7 @@ def _pooled(model: Any) -> Any:
         if sides[axes[0]] * sides[axes[1]] <= lowest:
             lowest = sides[axes[0]] * sides[axes[1]]
             found = ops.reduce_mean(node.output(0), ops.constant(list(axes)), keep_dims=False)
-    assert found is not None
-    return found.output(0)
+    return found and found.output(0)
 
 
 _NOT_SEEN = ("FakeQuantize", "Transpose", "Result")

@@ -97,7 +97,8 @@ def test_a_champion_is_scored_by_the_network_that_it_serves(judged, tmp_path):
 def test_only_the_served_network_is_copied(judged, tmp_path):
     copy_served(judged.folder, tmp_path / "model")
     names = {p.relative_to(tmp_path / "model").as_posix() for p in (tmp_path / "model").rglob("*.*")}
-    assert names == {"bundle.json", "openvino_int8/model.xml", "openvino_int8/model.bin", GPU_NETWORK}
+    files = {"bundle.json", "novelty.npz", "openvino_int8/model.xml", "openvino_int8/model.bin", GPU_NETWORK}
+    assert names == files
     assert read_bundle(tmp_path / "model") == judged.bundle
 
 
