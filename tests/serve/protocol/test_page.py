@@ -304,6 +304,7 @@ def test_a_tiff_that_the_browser_cannot_show_is_judged_all_the_same(visit):
     _send(tab, {"name": "plate.tif", "mimeType": "", "buffer": tiff})
     expect(tab.locator("#word")).to_have_text("NG")
     expect(tab.locator("#facts")).to_contain_text("cannot show the file")
+    expect(tab.locator("#frames")).to_contain_text("no preview")
     assert _red(tab) > 500
 
 
@@ -498,6 +499,38 @@ def test_a_slider_shows_what_another_level_would_call(visit, url):
         tab.screenshot(path=f"{folder}/levels.png", full_page=True)
 
 
+def _go_nearer(tab: Page, whole: dict[str, float]) -> None:
+    """By the wheel, as far as one likes, and about by dragging, no further than to the picture's edges."""
+
+    def box() -> dict[str, float]:
+        return tab.locator("#frame").bounding_box()
+
+    tab.mouse.move(whole["x"] + 100, whole["y"] + 100)
+    tab.keyboard.down("Control")
+    tab.mouse.wheel(0, -300)
+    tab.keyboard.up("Control")
+    expect(tab.locator("#view")).to_have_class("view near")
+    for _ in range(12):
+        tab.mouse.wheel(0, -300)
+    tab.wait_for_function("near.by === NEAREST")
+    assert box()["width"] == pytest.approx(24 * whole["width"], rel=0.01)
+    assert box()["x"] == pytest.approx(whole["x"] + 100 - 24 * 100, abs=24)
+    before = box()
+    tab.mouse.down()
+    tab.mouse.move(whole["x"] + 160, whole["y"] + 70, steps=5)
+    tab.mouse.up()
+    assert (box()["x"] - before["x"], box()["y"] - before["y"]) == pytest.approx((60, -30), abs=1)
+    # That was no click.
+    assert box()["width"] == before["width"]
+    tab.mouse.down()
+    tab.mouse.move(whole["x"] + 9000, whole["y"] + 9000, steps=3)
+    tab.mouse.up()
+    assert (box()["x"], box()["y"]) == pytest.approx((whole["x"], whole["y"]), abs=1)
+    for _ in range(9):
+        tab.keyboard.press("-")
+    assert box() == whole
+
+
 def test_a_click_goes_nearer_and_arrows_lead_through_the_pictures(visit):
     tab = visit()
     _send(tab, _file("first.png", _picture("OK")), _file("second.png", _picture("NG")))
@@ -510,6 +543,7 @@ def test_a_click_goes_nearer_and_arrows_lead_through_the_pictures(visit):
     assert tab.locator("#frame").bounding_box()["x"] == pytest.approx(whole["x"] - 2 * 30, abs=2)
     tab.locator("#view").click(position={"x": 60, "y": 60})
     assert tab.locator("#frame").bounding_box() == whole
+    _go_nearer(tab, whole)
     tab.keyboard.press("ArrowRight")
     expect(tab.locator("#facts")).to_contain_text("first.png")
     tab.keyboard.press("ArrowLeft")
