@@ -45,6 +45,7 @@ def open_(
 
     from defectline.cli import ui
     from defectline.components.common.ports import check_certificate, check_port, free_port
+    from defectline.components.common.reporting.audit import user
     from defectline.components.common.storage import open_storage
     from defectline.components.serve.protocol.door import Tokens
     from defectline.pipeline.catalog.review import list_frames, models_with_frames
@@ -63,7 +64,7 @@ def open_(
     typer.echo(f"{waiting} of {len(found)} frames of {name} wait for a decision: {url} (Ctrl-C ends)")
     if browser:
         webbrowser.open(url)
-    app = make_app(Review(opened, name, by or (_user() if address in OWN else "")), tokens)
+    app = make_app(Review(opened, name, by or (user() if address in OWN else "")), tokens)
     uvicorn.run(
         app,
         host=address,
@@ -72,17 +73,6 @@ def open_(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
     )
-
-
-def _user() -> str:
-    """Who is at work here; in a container its user may have no name."""
-    import os
-    from getpass import getuser
-
-    try:
-        return getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 @app.command("list")
@@ -152,6 +142,7 @@ def accept(
     from defectline.cli import ui
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.files import read_file
+    from defectline.components.common.reporting.audit import user
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog import review
 
@@ -164,7 +155,7 @@ def accept(
         )
     drawn = read_file(mask, "a mask") if mask else None
     for start in ids:
-        item = review.accept(open_storage(store), name, start, as_, drawn, by=by or _user())
+        item = review.accept(open_storage(store), name, start, as_, drawn, by=by or user())
         if odd := review.doubts(item.frame, as_, drawn):
             ui.warn(f"{item.frame.id}: {odd} Look at it again: {open_storage(store).url(item.picture_key)}")
         typer.echo(f"{item.frame.id}: accepted as {as_}")
@@ -202,11 +193,14 @@ def export(
 ) -> None:
     """Add the accepted frames to the labelled images; the next run learns from them."""
     from defectline.cli import ui
+    from defectline.components.common.reporting.audit import note, user
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.review_export import export as export_frames
 
-    target = open_storage(source)
-    done = export_frames(open_storage(store), name, target, ui.say)
+    target, opened = open_storage(source), open_storage(store)
+    done = export_frames(opened, name, target, ui.say)
+    if done.new:
+        note(opened, "export", name, f"{len(done.new)} frames", user(), target.uri)
     for key in done.new:
         typer.echo(target.url(key))
     typer.echo(f"{len(done.new)} exported, {done.there} there already")

@@ -27,6 +27,8 @@ def rollback(
     host_header: Annotated[str, typer.Option(help="The Host that the gateway of --url routes by.")] = "",
 ) -> None:
     """Serve an earlier version again, checked as a new one is."""
+    from defectline.components.common.reporting.audit import HERE, note, user
+    from defectline.components.common.storage import open_storage
     from defectline.components.deploy.deployer import open_deployer
 
     if (url or host_header) and not (url and namespace):
@@ -34,6 +36,7 @@ def rollback(
     deployer = open_deployer(store, name, {"namespace": namespace, "url": url, "host_header": host_header})
     before = deployer.status().version
     version = deployer.roll_back(to)
+    note(open_storage(store), "rollback", name, version, user(), namespace or HERE)
     typer.echo(
         f"{name}: {version} serves"
         + (", as before" if before == version else f", {before} did before" if before else "")

@@ -37,6 +37,7 @@ def prune(
     from datetime import UTC, datetime, timedelta
 
     from defectline.cli import ui
+    from defectline.components.common.reporting.audit import note, user
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.models import read_models, versions_in_use
     from defectline.pipeline.catalog.prune import make_plan, prune, read_state
@@ -53,6 +54,10 @@ def prune(
         ended = find_ended(plan.under_way, host=host, namespace=kfp_namespace, token=token(), say=ui.warn)
         plan = make_plan(state, keep, before, ended)
     items = prune(opened, keep, old, in_use, ui.warn, ended) if yes else plan.items
+    for one in items if yes else ():
+        if one.kind in ("model", "snapshot"):
+            model, _, version = one.name.rpartition(" ")
+            note(opened, "prune", model, version if model else f"{one.kind} {version}", user(), one.reason)
     if json_:
         ui.print_json(
             {

@@ -13,6 +13,7 @@ serving/<name>/deployed/<namespace>/<version>.json     how a version was deploye
 serving/<name>/unfinished/<namespace>/<spec>.json      what a rollout goes back to
 runs/<run>/                      the names below
 index.html                       the front page
+audit.jsonl                      who changed what serves or what is learned: see common/reporting/audit.py
 checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
 pretrained/<digest>.keras        what was learned from synthetic defects in good pictures
 review/<name>/<date>/            <id>.json and the other files of a frame
@@ -31,7 +32,7 @@ INDEX, SNAPSHOT, PICTURES = "index.parquet", "snapshot.json", "pictures.html"
 """Names below snapshots/<id>/."""
 OUTCOME, GATE, METRICS, COUNTS = "outcome.json", "gate.json", "metrics.json", "counts.json"
 REPORT, SUMMARY, QUARANTINE, CONFIG = "report.html", "summary.md", "quarantine.csv", "config.yaml"
-FRONT_PAGE = "index.html"
+FRONT_PAGE, AUDIT = "index.html", "audit.jsonl"
 """At the root of the store."""
 DECISION = ".decision.json"
 """Ends the name of what was decided about a frame."""

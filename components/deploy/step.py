@@ -6,6 +6,7 @@ from typing import Any
 from defectline.components.common.bundle import read_bundle
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.records import GateRecord, Outcome, read_outcome, write_gate
+from defectline.components.common.reporting.audit import HERE, by_run, note
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
@@ -45,6 +46,7 @@ def deploy(
         report.summary = f"{sealed.version} is the champion {done.where}{warning}"
         gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gate)
+        note(storage, "deploy", model_name, sealed.version, by_run(run), kserve.get("namespace") or HERE)
         reason = f"every rule of the gate passed{warning}"
         end_run(storage, run, Outcome(state="deployed", reason=reason, version=sealed.version))
         return sealed.version
@@ -64,6 +66,7 @@ def finish(
         return
     version, left = _end_deployment(store, run, model_name, kserve or {})
     if version:
+        note(storage, "deploy", model_name, version, by_run(run), (kserve or {}).get("namespace") or HERE)
         reason = "every rule of the gate passed; the run was stopped once the version served"
         outcome = Outcome(state="deployed", reason=reason, version=version)
     elif outcome is None:

@@ -24,6 +24,7 @@ from defectline.components.common.images.roi import common_roi
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.records import GateRecord, Outcome, write_gate
+from defectline.components.common.reporting import audit
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
@@ -197,6 +198,7 @@ def evaluate(
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(page, encoding="utf-8")
         _publish(storage, reported, page, summary)
+        audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)
         if state != "passed":
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
             reason, advice = _why_not(rules, state), content.get("advice", "")

@@ -1,39 +1,38 @@
-"""The audit file of reviews: who decided what, and when; each line has the hash of the line before.
+"""The audit file of reviews: who decided what, and when; and all that a store's logs say together.
 
-review/<model>/audit.jsonl, one `Entry` a line. A line that was changed or taken out breaks the chain at the
-line after it. That lines are missing at the end no chain can tell, but the decisions themselves can.
+review/<model>/audit.jsonl, one `Entry` a line, is a log of its own: who reviews needs no right to write
+anywhere else.
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from defectline.components.common.errors import Conflict
-from defectline.components.common.layout import DECISION, audit_key, review_prefix
+from defectline.components.common.layout import (
+    AUDIT,
+    DECISION,
+    MODELS,
+    REVIEW,
+    audit_key,
+    champion_key,
+    review_prefix,
+)
+from defectline.components.common.records import read_champion
+from defectline.components.common.reporting.audit import HERE, Act, Line, append, read_chain
 from defectline.components.common.review import Decided, Decision
 from defectline.components.common.storage import Storage
 
 READERS = 8
-TRIES = 50
-"""To append, where others do at the same time."""
+DECIDE = "decide"
+"""What a line of a review is called among other acts."""
 
 
-class Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    at: str
-    """ISO 8601, UTC."""
-    by: str
+class Entry(Line):
     frame: str
     """Its id."""
     verdict: Decided
     mask: str
     """SHA-256 of the mask that was drawn, as it is stored; "" for the predicted one, or none."""
-    before: str
-    """SHA-256 of the line before; "" in the first."""
 
 
 class Audit(NamedTuple):
@@ -42,45 +41,61 @@ class Audit(NamedTuple):
     """What is wrong, with the number of the line; "" where the chain is whole."""
 
 
-def append(store: Storage, model: str, at: str, by: str, frame: str, verdict: Decided, mask: str) -> None:
-    """Add a line; nobody else's is lost. Raises Conflict where others never leave room for it."""
-    key = audit_key(model)
-    for attempt in range(TRIES):
-        found = store.read_versioned(key)
-        lines = found[0] if found else b""
-        last = lines.splitlines()[-1] if lines else b""
-        entry = Entry(
-            at=at,
-            by=by,
-            frame=frame,
-            verdict=verdict,
-            mask=mask,
-            before=hashlib.sha256(last).hexdigest() if last else "",
-        )
-        try:
-            store.compare_and_swap(key, lines + entry.model_dump_json().encode() + b"\n", found and found[1])
-            return
-        except Conflict:
-            if attempt == TRIES - 1:
-                raise
+def note_decision(
+    store: Storage, model: str, at: str, by: str, frame: str, verdict: Decided, mask: str
+) -> None:
+    """Add a line. Raises Conflict where others never leave room for it."""
+
+    def line(before: str) -> Entry:
+        return Entry(at=at, by=by, frame=frame, verdict=verdict, mask=mask, before=before)
+
+    append(store, audit_key(model), line)
 
 
 def read_audit(store: Storage, model: str) -> Audit:
     """All lines up to the first that is wrong."""
-    found = store.read_versioned(audit_key(model))
-    entries: list[Entry] = []
-    before = ""
-    for number, line in enumerate((found[0] if found else b"").splitlines(), start=1):
-        try:
-            entry = Entry.model_validate_json(line)
-        except ValidationError:
-            return Audit(entries, f"line {number} is not an entry")
-        if entry.before != before:
-            changed = f", which was changed or taken out: line {number - 1}" if number > 1 else ""
-            return Audit(entries, f"line {number} does not follow the line before it{changed}")
-        entries.append(entry)
-        before = hashlib.sha256(line).hexdigest()
-    return Audit(entries, _unlike_decisions(store, model, entries))
+    entries, broken = read_chain(store, audit_key(model), Entry)
+    return Audit(entries, broken or _unlike_decisions(store, model, entries))
+
+
+class Row(NamedTuple):
+    """A line of any log."""
+
+    at: str
+    by: str
+    act: str
+    """One of ACTS, or DECIDE."""
+    model: str
+    subject: str
+    result: str
+
+
+def read_all(store: Storage) -> tuple[list[Row], list[str]]:
+    """What the store's logs say, the oldest first, and what is wrong with them."""
+    acts, broken = read_chain(store, AUDIT, Act)
+    rows = [Row(one.at, one.by, one.act, one.model, one.subject, one.result) for one in acts]
+    wrong = [f"{AUDIT}: {broken}"] if broken else _unlike_champions(store, acts)
+    for model in sorted({found.key.split("/")[1] for found in store.list(REVIEW)}):
+        audit = read_audit(store, model)
+        rows += [Row(one.at, one.by, DECIDE, model, one.frame, one.verdict) for one in audit.entries]
+        wrong += [f"{audit_key(model)}: {audit.broken}"] if audit.broken else []
+    return sorted(rows), wrong
+
+
+def _unlike_champions(store: Storage, acts: Sequence[Act]) -> list[str]:
+    """Which model's champion on this machine is not what the last line about it says."""
+    here = [one for one in acts if one.act in ("deploy", "rollback") and one.result == HERE]
+    last = {one.model: one.subject for one in here}
+    names = {found.key.split("/")[1] for found in store.list(MODELS)}
+    found = []
+    for name in sorted(names & last.keys()):
+        champion = read_champion(store, name) if store.exists(champion_key(name)) else None
+        if champion and champion.version != last[name]:
+            found.append(
+                f"{name} has the champion {champion.version}, and the last line about it says {last[name]}: "
+                "a line was taken out, or the champion was changed by other means"
+            )
+    return found
 
 
 def _unlike_decisions(store: Storage, model: str, entries: Sequence[Entry]) -> str:

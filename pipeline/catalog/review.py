@@ -21,7 +21,7 @@ from defectline.components.common.review import Decided, Decision, Frame
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import conflict
-from defectline.pipeline.catalog.audit import append
+from defectline.pipeline.catalog.audit import note_decision
 from defectline.pipeline.catalog.reading import leave_out, resolve
 
 READERS = 8
@@ -132,7 +132,7 @@ def accept(
     by = printable(by)
     decision = Decision(verdict=verdict, decided=_now(), by=by, mask=name, classes=named)
     store.compare_and_swap(key.decision, encode_decision(decision), before and before[1])
-    append(store, model, decision.decided, by, key.id, verdict, digest)
+    note_decision(store, model, decision.decided, by, key.id, verdict, digest)
     return read_item(store, key)
 
 

@@ -7,7 +7,7 @@ from commands import call
 
 from defectline.components.common.review import Decision
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.pipeline.catalog.audit import append, read_audit
+from defectline.pipeline.catalog.audit import note_decision, read_audit
 
 KEY = "review/plates/audit.jsonl"
 
@@ -16,7 +16,9 @@ KEY = "review/plates/audit.jsonl"
 def store(tmp_path) -> FolderStorage:
     made = FolderStorage(tmp_path)
     for number in range(4):
-        append(made, "plates", f"2026-01-0{number + 1}T00:00:00+00:00", "ada", f"{number:032x}", "OK", "")
+        note_decision(
+            made, "plates", f"2026-01-0{number + 1}T00:00:00+00:00", "ada", f"{number:032x}", "OK", ""
+        )
     return made
 
 
@@ -58,7 +60,7 @@ def decided(tmp_path) -> FolderStorage:
         store.write(
             f"review/plates/2026-01-01/{number:032x}.decision.json", decision.model_dump_json().encode()
         )
-        append(store, "plates", at, "ada", f"{number:032x}", "OK", "")
+        note_decision(store, "plates", at, "ada", f"{number:032x}", "OK", "")
     return store
 
 
@@ -81,7 +83,7 @@ def test_the_end_is_compared_with_the_decisions(decided, change, broken):
 
 def test_several_at_once_lose_no_line(store):
     def add(number: int) -> None:
-        append(store, "plates", "2026-02-01T00:00:00+00:00", f"user{number}", "f" * 32, "NG", "")
+        note_decision(store, "plates", "2026-02-01T00:00:00+00:00", f"user{number}", "f" * 32, "NG", "")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, range(12)))

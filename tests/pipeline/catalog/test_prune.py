@@ -23,6 +23,7 @@ from stores import NAME, deploy
 
 from defectline.components.common.bundle import Data, publish_folder, read_bundle
 from defectline.components.common.errors import Conflict
+from defectline.components.common.layout import AUDIT
 from defectline.components.common.records import (
     GateRecord,
     Outcome,
@@ -222,6 +223,8 @@ def test_a_dry_run_lists_and_removes_nothing(plant):
     assert gone["removed"] is True
     assert gone["items"] == listed["items"]
     after = contents(plant.store.root)
+    noted = after.pop(AUDIT)
+    assert noted.count(b'"act":"prune"') == sum(one["kind"] in ("model", "snapshot") for one in gone["items"])
     shrunk = sum(map(len, before.values())) - sum(map(len, after.values()))
     assert gone["bytes"] == listed["bytes"] == shrunk > 0
     assert sorted(one["kind"] for one in gone["items"])[:2] == ["model", "model"]
