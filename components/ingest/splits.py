@@ -77,7 +77,13 @@ def assign_splits(
         else:
             put(part, {pixels: known.get(pixels, side or "") for pixels in part})
     left = Counter(label for *_, part in free for label in set(part.values()))
-    for (_, rarest), *_, part in sorted(free, key=lambda ranked: ranked[:3]):
+    # Of few parts, those with pictures of both labels go first: each of the others fills up one label alone.
+    scarce = any(left[label] <= 2 * ENOUGH for label in labels_there)
+
+    def order(ranked: tuple[tuple[int, str], int, str, Part]) -> tuple[bool, tuple[int, str], int, str]:
+        return scarce and len(set(ranked[-1].values())) == 1, *ranked[:3]
+
+    for (_, rarest), *_, part in sorted(free, key=order):
         labels = dict.fromkeys(part.values(), 0)
         for label in part.values():
             labels[label] += 1

@@ -3,9 +3,10 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from defectline.components.common.classes import LABELS
@@ -207,6 +208,7 @@ def test_a_group_lies_on_one_side_and_shares_are_near():
     both=st.integers(0, 5),
     random=st.randoms(use_true_random=False),
 )
+@example(sizes=[2, 1, 21, 3, 1, 2], both=5, random=Random(0))
 def test_every_label_has_two_groups_everywhere_and_a_large_one_goes_where_it_fits(
     sizes: list[int], both: int, random
 ):
