@@ -267,6 +267,7 @@ def pull(
 def show_review(items: Sequence["Item"]) -> None:
     """One line a frame, the oldest first."""
     from defectline.cli import ui
+    from defectline.pipeline.catalog.review import WHY
 
     if not items:
         return ui.console.print("no frames for review")
@@ -277,7 +278,7 @@ def show_review(items: Sequence["Item"]) -> None:
             item.frame.prediction["verdict"],
             item.frame.prediction["score"],
             item.frame.threshold,
-            item.frame.reason.replace("_", " "),
+            WHY.get(item.frame.reason, "in doubt"),
             item.frame.version,
             item.state,
         )

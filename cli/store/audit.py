@@ -34,8 +34,8 @@ def audit(
             expected=f"one of {', '.join((*ACTS, DECIDE))}",
             fix="Correct it, or leave it out.",
         )
-    rows, wrong = read_all(open_storage(store))
-    rows = [row for row in rows if name in ("", row.model) and act in ("", row.act)]
+    all_rows, wrong = read_all(open_storage(store))
+    rows = [row for row in all_rows if name in ("", row.model) and act in ("", row.act)]
     if csv:
         with (
             explained(f"{csv} cannot be written.", expected="a file in a folder", fix="Name another one."),
@@ -47,10 +47,13 @@ def audit(
         ui.print_json({"lines": [row._asdict() for row in rows], "wrong": wrong})
     elif rows:
         ui.table(
-            ("when (UTC)", "who", "did", "model", "to what", "result"),
+            ("when (UTC)", "who", "did", "model", "what", "result"),
             [(row.at[:19], row.by, row.act, row.model, row.subject, row.result) for row in rows],
-            whole=("when (UTC)", "to what"),
+            whole=("when (UTC)", "what"),
         )
+    elif all_rows:
+        models = ", ".join(sorted({row.model for row in all_rows} - {""}))
+        ui.console.print(f"no line fits; there are {len(all_rows)}, of {models or 'no model'}")
     else:
         ui.console.print("nothing is noted yet")
     for one in wrong:

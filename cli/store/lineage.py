@@ -100,6 +100,7 @@ def show_origin(origin: "ModelLineage", images: bool) -> None:
 def show_traces(traces: "ImageLineage") -> None:
     """The snapshots, models and frame of a picture."""
     from defectline.cli import ui
+    from defectline.pipeline.catalog.review import WHY
 
     if traces.snapshots:
         ui.table(
@@ -149,7 +150,7 @@ def show_traces(traces: "ImageLineage") -> None:
             [
                 ("frame", f"{frame.id} of {ui.day(frame.taken)} UTC"),
                 ("answer", f"{frame.verdict} by {frame.model} {frame.version}"),
-                ("kept", frame.reason.replace("_", " ")),
+                ("kept", WHY.get(frame.reason, "in doubt")),
                 ("decided", frame.decided or "not yet"),
                 ("exported", ", ".join(frame.exported)),
             ]

@@ -14,6 +14,7 @@ config.yaml                 the settings of the run, if ingest left them: `defec
 SHA256SUMS
 """
 
+import math
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +119,9 @@ class Promise(_Frozen):
             return f"Not promised that {what}: no validation picture has it."
         if self.level is None:
             least = 100 / (self.pictures + 1)
-            return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be."
+            needed = math.ceil(1 / self.at_most - 1) if self.at_most else 0
+            more = f"; {needed} or more are needed" if needed > self.pictures else ""
+            return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be{more}."
         low, high = TOLD_FROM_NOISE
         if not low <= self.level <= high:
             more = {

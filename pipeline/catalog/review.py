@@ -25,7 +25,8 @@ from defectline.pipeline.catalog.audit import note_decision
 from defectline.pipeline.catalog.reading import leave_out, resolve
 
 READERS = 8
-
+WHY = {"novel": "unlike the training images", "random": "by chance", "asked": "somebody asked for it"}
+"""Why a frame was kept, where it was not in doubt."""
 
 SMALL_PX = 20
 """A drawn defect of fewer pixels may be a slip of the hand."""

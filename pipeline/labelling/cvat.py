@@ -177,7 +177,14 @@ class Cvat:
                     fix="Make one in CVAT's profile, under security.",
                 ) from None
             raise _odd(self.url, f"HTTP {error.status} {error.reason}: {str(error.body)[:300]}") from None
-        except (CvatSdkException, HTTPError) as error:
+        except HTTPError:
+            raise ServingError(
+                "CVAT does not answer.",
+                got=f"no answer from {self.url}",
+                expected="CVAT's API",
+                fix="Correct --url, or start the server.",
+            ) from None
+        except CvatSdkException as error:
             raise _odd(self.url, str(error)) from None
 
 

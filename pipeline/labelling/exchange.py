@@ -12,6 +12,7 @@ from defectline.components.common.classes import DEFAULT_CLASSES, DEFECT, IGNORE
 from defectline.components.common.errors import Conflict, SettingsError, SourceError
 from defectline.components.common.images.colours import encode_numbers
 from defectline.components.common.images.masks import encode_mask
+from defectline.components.common.layout import review_prefix
 from defectline.components.common.legend import read_legend
 from defectline.components.common.prediction import Verdict
 from defectline.components.common.steps import Say, track
@@ -90,6 +91,13 @@ def push(store: Storage, model: str, tool: Tool, most: int, say: Say) -> Pushed:
     """Send the open frames of a model to a tool, those first that teach most, `most` at most."""
     items = [item for item in list_frames(store, model, say) if not item.decided]
     items.sort(key=teaches_most)
+    if not items:
+        raise SettingsError(
+            f"There are no frames of {model} to label.",
+            got=f"no open frame in {store.url(review_prefix(model))}",
+            expected="frames that the endpoint has kept",
+            fix="Correct --store or --name; `defectline review list` shows what is there.",
+        )
     tool.open(_classes(items))
     there = tool.there()
     new = [item for item in items if item.frame.id not in there][:most]

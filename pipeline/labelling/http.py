@@ -55,6 +55,13 @@ class Api:
                 expected=f"a valid token of {self._tool} in {self._key}",
                 fix=f"Copy it from your account in {self._tool}.",
             )
+        if answer.status_code == 404:
+            raise ServingError(
+                f"This is not {self._tool}.",
+                got=f"HTTP 404 to {request}, from {self.url}",
+                expected=f"{self._tool}'s API",
+                fix="Correct --url.",
+            )
         if not answer.is_success:
             raise ServingError(
                 f"{self._tool} refuses a request.",

@@ -37,6 +37,7 @@ from defectline.components.serve.protocol.door import Tokens
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.page import secure_headers
 from defectline.pipeline.catalog.review import (
+    WHY,
     Item,
     accept,
     classes_of,
@@ -52,8 +53,6 @@ from defectline.pipeline.review_app.filling import Likelihood
 PAGE = Path(__file__).with_name("page.html")
 SHOWN = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "bmp": "image/bmp"}
 """What every browser shows, by suffix."""
-WHY = {"novel": "unlike the training images", "random": "by chance", "asked": "somebody asked for it"}
-"""Why a frame was kept, where it was not in doubt."""
 BODY_BYTES = 64_000_000
 
 

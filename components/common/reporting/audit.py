@@ -90,18 +90,19 @@ def append(store: Storage, key: str, line: Callable[[str], Line]) -> None:
 
 
 def read_chain(store: Storage, key: str, kind: type[L]) -> tuple[list[L], str]:
-    """All lines of a log up to the first that is wrong, and what is wrong with that one, or ""."""
+    """All lines of a log that can be read, and what is wrong with the first that is wrong, or ""."""
     found = store.read_versioned(key)
     lines: list[L] = []
-    before = ""
+    before = broken = ""
     for number, text in enumerate((found[0] if found else b"").splitlines(), start=1):
         try:
             line = kind.model_validate_json(text)
         except ValidationError:
-            return lines, f"line {number} is not an entry"
-        if line.before != before:
-            changed = f", which was changed or taken out: line {number - 1}" if number > 1 else ""
-            return lines, f"line {number} does not follow the line before it{changed}"
-        lines.append(line)
+            broken = broken or f"line {number} is not an entry"
+        else:
+            if line.before != before:
+                changed = f", which was changed or taken out: line {number - 1}" if number > 1 else ""
+                broken = broken or f"line {number} does not follow the line before it{changed}"
+            lines.append(line)
         before = hashlib.sha256(text).hexdigest()
-    return lines, ""
+    return lines, broken

@@ -124,6 +124,7 @@ def render(report: Report) -> str:
             bundle=bundle,
             verdict=verdict(report),
             passed=passed(report.rules),
+            promised=promised(report),
             ended=ended(report.rules),
             test=bundle.metrics["test"],
             validation=bundle.metrics["validation"],
@@ -209,7 +210,13 @@ def verdict(report: Report) -> str:
         f"This version passed all {len(report.rules)} rules on {judged}, and {then}"
         + "".join(f": {reason}" for reason in said)
         + "."
+        + ("" if promised(report) else " Of other parts less is known: not all of it is promised, see below.")
     )
+
+
+def promised(report: Report) -> bool:
+    """Whether what the gate asks of the test pictures is promised of all parts like them."""
+    return all(promise.holds for promise in report.bundle.promises)
 
 
 def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | None:

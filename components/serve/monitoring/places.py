@@ -21,17 +21,23 @@ NOVEL_PART = 0.2
 """For frames that are unlike the training pictures."""
 
 
-def worth(score: float, bundle: Bundle, margin: float) -> float | None:
+LARGE = 0.5
+"""Of a frame, which a defect rarely covers."""
+
+
+def worth(score: float, bundle: Bundle, margin: float, area_ratio: float = 0.0) -> float | None:
     """What looking at a frame with this score would teach, from 0 to 1; None where that is nothing new.
 
     A frame is in doubt where at most a share of `margin` of the validation pictures with the same verdict lie
-    as near to the level that decides, or where its verdict is LOOK. Among those in doubt the distance to the
-    level counts, in logits. A good part that scores as good ones do is far from any level, however near the
-    level itself is to 0.
+    as near to the level that decides, where its verdict is LOOK, or where most of it (`area_ratio`) is called
+    defective. Among those in doubt the distance to the level counts, in logits. A good part that scores as
+    good ones do is far from any level, however near the level itself is to 0.
     """
     verdict = judge_score(score, bundle.threshold, bundle.ng_from)
     if verdict == "LOOK":
         return 1.0
+    if area_ratio > LARGE:
+        return area_ratio
     level = bundle.threshold if verdict == "OK" or bundle.ng_from is None else bundle.ng_from
     value = 1 / (1 + abs(_logit(score) - _logit(level)))
     if not bundle.validation_scores:

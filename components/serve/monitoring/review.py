@@ -100,6 +100,7 @@ class Reviewer:
             observation.asked,
             observation.novelty,
             observation.maps.features,
+            observation.prediction["defect_area_ratio"],
         )
 
     def offer(
@@ -111,6 +112,7 @@ class Reviewer:
         asked: bool = False,
         novelty: Novelty | None = None,
         features: Features | None = None,
+        area_ratio: float = 0.0,
     ) -> bool:
         """Keep the frame if it is one for review; waits for no store. Returns whether it will be tried.
 
@@ -120,7 +122,7 @@ class Reviewer:
         training pictures is about.
         """
         reason: Reason = "asked" if asked else "near_level"
-        value = 1.0 if asked else worth(score, bundle, self._settings.review_margin)
+        value = 1.0 if asked else worth(score, bundle, self._settings.review_margin, area_ratio)
         if value is None and novelty and (novel := novelty.judge(features, self._settings.review_margin)):
             reason, value = "novel", novel.worth
         if value is None:

@@ -285,7 +285,7 @@ def test_a_promise_that_cannot_be_made_says_why():
     assert (escape.holds, escape.level) == (False, None)
     assert str(escape) == (
         "Not promised that at most 10 % of defective parts are called OK: with 3 defective validation "
-        "pictures no rate under 25 % can be."
+        "pictures no rate under 25 % can be; 9 or more are needed."
     )
     assert (overkill.holds, overkill.level) == (False, 0.901)
     assert str(overkill).endswith("it would be with a threshold from 0.901.")

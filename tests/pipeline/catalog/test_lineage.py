@@ -89,7 +89,7 @@ def test_tables_for_people(factory):
         assert text in shown
     (path,) = (factory.source / "NG").glob("review-*.png")
     shown = call("lineage", f"NG/{path.stem}", "--store", factory.store.root).stdout
-    for text in ("frame", "near level", *factory.versions[1:], factory.runs[2].snapshot):
+    for text in ("frame", "in doubt", *factory.versions[1:], factory.runs[2].snapshot):
         assert text in shown
 
 

@@ -36,6 +36,12 @@ def test_between_two_levels_everything_is_in_doubt():
     assert worth(0.7, bundle, 0.2) < 1
 
 
+def test_a_frame_that_is_nearly_all_defect_is_in_doubt_however_sure():
+    bundle = levels(0.5, GOOD, BAD)
+    assert worth(0.999, bundle, MARGIN, 0.4) is None
+    assert worth(0.999, bundle, MARGIN, 0.9) == 0.9
+
+
 def test_without_a_defective_validation_picture_each_find_is_in_doubt():
     assert worth(0.999, levels(0.5, GOOD), MARGIN) is not None
 
