@@ -264,6 +264,8 @@ def test_frames_are_decided_with_keys_and_taken_back(store, ada, opened):
     expect(page.locator("#count")).to_contain_text("5 of 5 frames wait")
     page.locator("#grid button", has_text="0.520").click()
     expect(page.locator("#facts")).to_contain_text("in doubt")
+    # What is not shown yet is not decided about.
+    expect(page.locator("#told")).to_have_text("")
     page.locator("#stage").press("o")
     expect(page.locator("#told")).to_have_text(f"{IDS[1][:8]} is saved as OK")
     expect(page.locator("#count")).to_contain_text("4 of 5")
