@@ -9,6 +9,7 @@ import typer
 
 from defectline.cli import completion
 from defectline.cli.options import Json, Name, Source, Store
+from defectline.pipeline.labelling import ToolName
 
 if TYPE_CHECKING:
     from defectline.pipeline.catalog.review import Item
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 OWN = ("127.0.0.1", "localhost", "::1")
 """Who reaches these is the user of this machine."""
 
-ToolName = Literal["labelstudio", "cvat"]
 Most = Annotated[int, typer.Option(min=1, help="Images at most; those that teach most.")]
 
 app = typer.Typer(no_args_is_help=True, help="Frames that the endpoint kept for people to look at.")

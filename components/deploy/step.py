@@ -46,7 +46,7 @@ def deploy(
         report.summary = f"{sealed.version} is the champion {done.where}{warning}"
         gate = GateRecord(run=run, snapshot=sealed.data.snapshot, settings_key=settings_key)
         write_gate(storage, model_name, gate)
-        note(storage, "deploy", model_name, sealed.version, by_run(run), kserve.get("namespace") or HERE)
+        note(storage, "deploy", model_name, sealed.version, by_run(run), _place(kserve))
         reason = f"every rule of the gate passed{warning}"
         end_run(storage, run, Outcome(state="deployed", reason=reason, version=sealed.version))
         return sealed.version
@@ -66,7 +66,6 @@ def finish(
         return
     version, left = _end_deployment(store, run, model_name, kserve or {})
     if version:
-        note(storage, "deploy", model_name, version, by_run(run), (kserve or {}).get("namespace") or HERE)
         reason = "every rule of the gate passed; the run was stopped once the version served"
         outcome = Outcome(state="deployed", reason=reason, version=version)
     elif outcome is None:
@@ -75,6 +74,14 @@ def finish(
     elif left:
         outcome = outcome.model_copy(update={"reason": f"{outcome.reason}. {left}"})
     end_run(storage, run, outcome)
+    # The outcome is what people wait for, so it is written first.
+    if version:
+        note(storage, "deploy", model_name, version, by_run(run), _place(kserve or {}))
+
+
+def _place(kserve: dict[str, Any]) -> str:
+    """Where it is deployed to, as the log of acts says it."""
+    return kserve.get("namespace") or HERE
 
 
 def _end_deployment(store: str, run: str, model_name: str, kserve: dict[str, Any]) -> tuple[str, str]:

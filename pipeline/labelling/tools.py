@@ -1,15 +1,12 @@
 """The labelling tools that frames can be sent to."""
 
 import os
-from typing import Literal
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.labelling import cvat, label_studio
+from defectline.pipeline.labelling import ToolName, cvat, label_studio
 from defectline.pipeline.labelling.cvat import Cvat
 from defectline.pipeline.labelling.exchange import Tool
 from defectline.pipeline.labelling.label_studio import LabelStudio
-
-ToolName = Literal["labelstudio", "cvat"]
 
 
 def open_tool(name: ToolName, url: str, project: str) -> Tool:
