@@ -142,6 +142,13 @@ class DefectModel(Model):
         loaded.drift.expose(self.metrics.registry)
         bundle = loaded.bundle
         self.metrics.serves(self.name, bundle.version, loaded.precision, bundle.classes)
+        if self.keeps_frames and loaded.novelty is None:
+            # Its day would look as if nothing new had come.
+            log(
+                "no frame is kept as novel: the bundle has no novelty.npz; one of a new run has",
+                logging.WARNING,
+                model_version=bundle.version,
+            )
 
     async def switch(self) -> None:
         """Load what the source has now and serve it from the next request on.

@@ -291,6 +291,14 @@ def test_a_picture_is_large_on_a_click_and_larger_on_another(browser, page, tmp_
     assert large.bounding_box()["width"] > 2.5 * width
     large.click()
     assert large.bounding_box()["width"] < 1.1 * width
+    tab.locator("#bright").fill("3")
+    assert large.locator("use").first.evaluate("use => getComputedStyle(use).filter") == "brightness(3)"
+    tab.get_by_role("button", name="Next").click()
+    assert tab.locator("#caption").text_content().startswith("NG/elsewhere, Found")
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("ArrowLeft")
+    assert tab.locator("#caption").text_content().startswith("NG/elsewhere, Picture")
+    assert large.locator("image").evaluate("image => getComputedStyle(image).filter") == "brightness(3)"
     tab.keyboard.press("Escape")
     assert not large.is_visible()
     tab.locator(".pictures svg").first.press("Enter")
