@@ -17,6 +17,7 @@ from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, run, sample
 from defectline.cli.store import audit, lineage, metrics, models, prune, report, runs, snapshots
+from defectline.cli.trust import approve, keygen, reject, verify
 from defectline.components.common.errors import DefectlineError
 
 PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
@@ -42,6 +43,12 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "audit": audit.audit,
         "snapshots": snapshots.snapshots,
         "prune": prune.prune,
+    },
+    "Trust": {
+        "approve": approve.approve,
+        "reject": reject.reject,
+        "verify": verify.verify,
+        "keygen": keygen.keygen,
     },
     "Cluster": {
         "compile": compile.compile_,

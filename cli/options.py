@@ -97,6 +97,19 @@ Toleration = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train even where nothing is new.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEYS",
+        help="A file or folder of public keys whose signatures count; repeatable. Default: DEFECTLINE_TRUST.",
+    ),
+]
+Version = Annotated[str, typer.Argument(metavar="VERSION", autocompletion=completion.versions)]
+As = Annotated[str, typer.Option("--as", metavar="YOU", help="Who decides; it is kept.")]
+Reason = Annotated[str, typer.Option(help="Why; asked for on a terminal.")]
+Key = Annotated[
+    str, typer.Option(envvar="DEFECTLINE_SIGN_KEY", help="File of your private key, to sign with.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]
 Namespace = Annotated[

@@ -19,6 +19,8 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from defectline.components.common.errors import SettingsError
+
 if TYPE_CHECKING:
     from defectline.pipeline.local import RunFailed
 
@@ -153,6 +155,19 @@ def day(time: str) -> str:
 def print_json(value: Any) -> None:
     """Print one JSON value; named tuples must have been made dictionaries."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def ask_reason() -> str:
+    """Why somebody decided. Raises SettingsError where there is nobody to ask, or no answer."""
+    found = typer.prompt("Why?", default="", show_default=False).strip() if sys.stdin.isatty() else ""
+    if not found:
+        raise SettingsError(
+            "The reason is missing.",
+            got="none",
+            expected="a sentence, which the log keeps",
+            fix="Give it with --reason.",
+        )
+    return found
 
 
 def end_failed(error: "RunFailed") -> NoReturn:

@@ -1,5 +1,6 @@
 """The pipeline, once for every target."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -8,6 +9,7 @@ from typing import Any
 from kfp import dsl
 
 from defectline.components.common.settings import checked
+from defectline.components.common.trust.provenance import IMAGES_ENV
 from defectline.components.deploy import component as deploying
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.evaluate.component import evaluate
@@ -70,6 +72,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         max_look: float = 0.1,
         parts_per_day: int = 0,
         replace: str = "better",
+        approval: str = "none",
         first_look: str = "never",
         grade_a_px: int = 0,
         grade_b_px: int = 0,
@@ -162,10 +165,14 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     run=run,
                     model_name=model_name,
                     settings_key=settings_key,
+                    approval=approval,
                     model=trained.outputs["model"],
                     **gate,
                 )
                 target.configure(evaluated, "evaluate", timeout_s=2 * HOUR_S)
+                if target.on_cluster:
+                    # What made the bundle, for its provenance.
+                    evaluated.set_env_variable(IMAGES_ENV, json.dumps(vars(images)))
                 with dsl.If(evaluated.outputs["Output"] == "passed", name="gate-passed"):
                     deployed = deploy_op(
                         store=store,
@@ -173,6 +180,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         model_name=model_name,
                         kserve=kserve,
                         settings_key=settings_key,
+                        approval=approval,
                         bundle=evaluated.outputs["bundle"],
                     )
                     deployed.set_caching_options(False)

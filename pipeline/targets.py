@@ -8,11 +8,19 @@ from kfp.dsl import PipelineTask
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.reporting.pod import RUN_ENV, RUN_LABEL
+from defectline.components.common.trust.keys import PASSWORD_ENV, SIGN_KEY_ENV, TRUST_ENV
+from defectline.components.deploy.kserve.manifests import TRUST_MOUNT
 from defectline.components.deploy.kserve.settings import NAME_FORM, URL_FORM, is_object_name, is_url
 from defectline.pipeline.resources import DEFAULT, Resources
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY"}
 """Key in the secret → environment variable in the step."""
+
+
+SIGN_KEY, SIGN_PASSWORD = {"sign.key": SIGN_KEY_ENV}, {"password": PASSWORD_ENV}
+"""The same, of the secret with a private key; where that has no password, there need be none."""
+TRUSTING = ("deploy",)
+"""Steps that read public keys."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Target:
     s3_region: str = ""
     gcs_secret: str = ""
     """Name of the secret whose key `key.json` is a service account's file."""
+    sign_secret: str = ""
+    """Name of the secret with SIGN_KEY and SIGN_PASSWORD, for evaluate alone; empty: nothing is signed."""
     pull_secret: str = ""
     run_as_user: int = 1000
     """The images' user, which Kubernetes must be told as a number; 0 where the cluster chooses one itself."""
@@ -46,7 +56,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a secret or an address that no pod could use."""
-        for option in ("s3_secret", "gcs_secret", "pull_secret"):
+        for option in ("s3_secret", "gcs_secret", "sign_secret", "pull_secret"):
             check_option(option, getattr(self, option), is_object_name, NAME_FORM)
         check_option("s3_endpoint", self.s3_endpoint, is_url, URL_FORM)
 
@@ -83,6 +93,12 @@ class Target:
             for label, value in self.node_selector.items():
                 kubernetes.add_node_selector(task, label, value)
         self._storage_access(task)
+        if step == "evaluate" and self.sign_secret:
+            kubernetes.use_secret_as_env(task, self.sign_secret, SIGN_KEY)
+            kubernetes.use_secret_as_env(task, self.sign_secret, SIGN_PASSWORD, optional=True)
+        if step in TRUSTING and (trust := self.kserve.get("trust")):
+            kubernetes.use_config_map_as_volume(task, trust, mount_path=TRUST_MOUNT)
+            task.set_env_variable(TRUST_ENV, TRUST_MOUNT)
         if self.pull_secret:
             kubernetes.set_image_pull_secrets(task, [self.pull_secret])
         return task

@@ -29,6 +29,9 @@ def compile_(
     s3_region: Annotated[str, typer.Option(help="Region of the S3 server.")] = "",
     gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
     pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
+    sign_secret: Annotated[
+        str, typer.Option(help="Secret with sign.key, and password if it has one: bundles are signed.")
+    ] = "",
     resources: Resources = None,
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
@@ -76,6 +79,7 @@ def compile_(
         s3_endpoint=s3_endpoint,
         s3_region=s3_region,
         gcs_secret=gcs_secret,
+        sign_secret=sign_secret,
         pull_secret=pull_secret,
         resources=parse_resources(resources or ()),
         node_selector=parse_node_selector(node_selector or ()),

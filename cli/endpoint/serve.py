@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from defectline.cli import hints
-from defectline.cli.options import Name, Store
+from defectline.cli.options import Name, Store, Trust
 
 
 def serve(
@@ -35,6 +35,7 @@ def serve(
     review: Annotated[
         bool, typer.Option("--review/--no-review", help="Keep some frames in the store, for people to see.")
     ] = True,
+    trust: Trust = None,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="At /, a page on which people inspect pictures.")
     ] = True,
@@ -52,7 +53,7 @@ def serve(
             expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
             fix=f"{how_to_install('serve-gpu')} Or leave --engine out.",
         )
-    _, version = fetch_champion(store, name)
+    _, version = fetch_champion(store, name, trust or ())
     check_port(port, address)
     check_certificate(ssl_certfile, ssl_keyfile)
     reached = "localhost" if address in ("0.0.0.0", "127.0.0.1") else address
@@ -79,6 +80,8 @@ def serve(
         command += ["--no_page"]
     if grpc_port:
         command += ["--enable_grpc", "true", "--grpc_port", str(grpc_port)]
+    for place in trust or []:
+        command += ["--trust", place]
     for other in alias or []:
         command += ["--alias", other]
     # The predictor takes this process over, so that a signal reaches it directly.

@@ -17,6 +17,7 @@ STATES = {
     "deployed": "[bold green]deployed[/]",
     "nothing_new": "[bold]nothing new[/]",
     "kept": "[bold]kept[/]",
+    "awaiting_approval": "[bold yellow]waits for approval[/]",
     "refused": "[bold red]refused by the gate[/]",
 }
 
@@ -59,7 +60,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
         ("step", "seconds", "what it did"), [*rows, ("in all", f"{total:.1f}", "")], numbers=("seconds",)
     )
     ui.console.print()
-    if done.outcome.state in ("deployed", "kept", "refused"):
+    if done.outcome.state in ("deployed", "kept", "refused", "awaiting_approval"):
         ui.gate_table(json.loads(store.read(layout.run_key(done.run, layout.GATE))))
         ui.console.print()
         _show_metrics(json.loads(store.read(layout.run_key(done.run, layout.METRICS))))

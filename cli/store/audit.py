@@ -12,7 +12,8 @@ def audit(
     store: Store = "./store",
     name: Annotated[str, typer.Option(help="Of this model alone.")] = "",
     act: Annotated[
-        str, typer.Option(help="One of gate, deploy, rollback, export, prune and decide alone.")
+        str,
+        typer.Option(help="One of gate, approve, reject, deploy, rollback, export, prune and decide alone."),
     ] = "",
     csv: Annotated[Path | None, typer.Option(help="Write a row a line to this file.")] = None,
     json_: Json = False,

@@ -11,7 +11,10 @@ statistics.json             what the training pictures look like: see common/ima
 novelty.npz                 the same as the network's encoder sees it: see common/inference/novelty.py
 golden/                     pictures as they were read, and the masks that must come back
 config.yaml                 the settings of the run, if ingest left them: `defectline run --config` reads them
+served.sig                  the signature of what the predictor reads, where the bundle is signed
 SHA256SUMS
+model.sig                   the signature of all of that: see common/trust/signatures.py
+provenance.json             how it came to be: see evaluate/provenance.py
 """
 
 import math
@@ -41,6 +44,7 @@ FOLDS = "folds.json"
 NETWORKS = {"openvino": "openvino/model.xml", "openvino_int8": "openvino_int8/model.xml"}
 """The files of a model or bundle that can be served, in float32 and in INT8; each has its .bin beside it."""
 
+SERVED_SIGNATURE = "served.sig"
 ROI = "roi.png"
 """Black and white; outside of the white nothing is a defect."""
 GPU_NETWORK = "onnx/model.onnx"
@@ -252,7 +256,8 @@ def copy_served(bundle: Path, target: Path) -> None:
     """Copy what the predictor reads of a sealed bundle into the new folder `target`, and seal it.
 
     That is bundle.json, the served network's two files, the one for GPUs, roi.png where there is one and, but
-    for older bundles, statistics.json and novelty.npz.
+    for older bundles, statistics.json and novelty.npz; and, where the bundle is signed, the signature of
+    just these.
     """
     network = read_description(bundle).network
     names = [NAME, network, network.replace(".xml", ".bin"), GPU_NETWORK]
@@ -261,6 +266,8 @@ def copy_served(bundle: Path, target: Path) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle / name, target / name)
     checksums.seal(target)
+    if (bundle / SERVED_SIGNATURE).exists():
+        shutil.copyfile(bundle / SERVED_SIGNATURE, target / checksums.SIGNATURE)
 
 
 def publish_folder(folder: Path, store: Storage, prefix: str) -> None:

@@ -8,6 +8,8 @@ snapshots/journal/<source>/      <pack>.parquet: what an ingest packed that was 
 models/<name>/<version>/         a bundle
 models/<name>/current.json       the champion of the local target
 models/<name>/gated.json         the last run that reached its gate
+models/<name>/waiting.json       the version that a person must approve
+approvals/<name>/<version>/      what each person said of it
 serving/<name>/<version>/        what KServe loads of a bundle
 serving/<name>/deployed/<namespace>/<version>.json     how a version was deployed
 serving/<name>/unfinished/<namespace>/<spec>.json      what a rollout goes back to
@@ -26,6 +28,7 @@ from typing import NamedTuple
 
 SNAPSHOTS, MODELS, SERVING, RUNS = "snapshots/", "models/", "serving/", "runs/"
 CHECKPOINTS, PRETRAINED, REVIEW = "checkpoints/", "pretrained/", "review/"
+APPROVALS = "approvals/"
 
 HEAD, PACKS, JOURNAL = f"{SNAPSHOTS}head.json", f"{SNAPSHOTS}packs/", f"{SNAPSHOTS}journal/"
 INDEX, SNAPSHOT, PICTURES = "index.parquet", "snapshot.json", "pictures.html"
@@ -72,6 +75,20 @@ def champion_key(name: str) -> str:
 
 def gate_key(name: str) -> str:
     return f"{MODELS}{name}/gated.json"
+
+
+def waiting_key(name: str) -> str:
+    return f"{MODELS}{name}/waiting.json"
+
+
+def approvals_prefix(name: str, version: str) -> str:
+    return f"{APPROVALS}{name}/{version}/"
+
+
+def approval_key(name: str, version: str, person: str) -> str:
+    """A person's name may hold anything, and is the same in small letters."""
+    digest = hashlib.sha256(person.casefold().encode()).hexdigest()[:16]
+    return f"{approvals_prefix(name, version)}{digest}.json"
 
 
 def serving_folder(name: str, version: str) -> str:

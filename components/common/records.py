@@ -3,9 +3,10 @@
 runs/<run>/outcome.json       an `Outcome`, written by the step that ends the run
 models/<name>/gated.json      a `GateRecord`: the last run that reached its gate
 models/<name>/current.json    a `ChampionRecord`: the champion of the local target
+models/<name>/waiting.json    a `Waiting`: the challenger that a person must approve
 """
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +22,7 @@ class _Record(BaseModel):
 
 
 class Outcome(_Record):
-    state: Literal["deployed", "nothing_new", "kept", "refused", "failed"]
+    state: Literal["deployed", "nothing_new", "kept", "refused", "awaiting_approval", "failed"]
     """`kept`: the challenger is as good as the champion, but not better."""
     reason: str
     version: str = ""
@@ -42,6 +43,15 @@ class ChampionRecord(_Record):
     run: str
     previous: str = Field(default="", validation_alias=AliasChoices("previous", "former"))
     """The version that served before, to go back to."""
+
+
+class Waiting(_Record):
+    version: str
+    run: str
+    approval: Literal["required", "two"]
+    settings_key: str
+    kserve: dict[str, Any]
+    """How it is to be deployed: fields of KServeSettings; empty for this machine."""
 
 
 def _read(kind: type[R], store: Storage, key: str) -> R | None:
@@ -83,3 +93,15 @@ def read_gate(store: Storage, model_name: str) -> GateRecord | None:
 
 def read_champion(store: Storage, model_name: str) -> ChampionRecord | None:
     return _read(ChampionRecord, store, layout.champion_key(model_name))
+
+
+def write_waiting(store: Storage, model_name: str, record: Waiting) -> None:
+    store.write(layout.waiting_key(model_name), record.model_dump_json(indent=2).encode())
+
+
+def read_waiting(store: Storage, model_name: str) -> Waiting | None:
+    return _read(Waiting, store, layout.waiting_key(model_name))
+
+
+def clear_waiting(store: Storage, model_name: str) -> None:
+    store.delete(layout.waiting_key(model_name))

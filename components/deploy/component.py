@@ -10,13 +10,21 @@ def find_champion(store: str, model_name: str, kserve: dict) -> str:
     return run_step(store, model_name, kserve)
 
 
-def deploy(store: str, run: str, model_name: str, kserve: dict, settings_key: str, bundle: Input[Model]):
-    """Deploys the sealed bundle, or leaves the champion as it was and fails."""
+def deploy(
+    store: str,
+    run: str,
+    model_name: str,
+    kserve: dict,
+    settings_key: str,
+    approval: str,
+    bundle: Input[Model],
+):
+    """Deploys the sealed bundle or lets it wait for approval, or leaves the champion as it was and fails."""
     from pathlib import Path
 
     from defectline.components.deploy.step import deploy as run_step
 
-    run_step(Path(bundle.path), store, kserve, run, model_name, settings_key)
+    run_step(Path(bundle.path), store, kserve, run, model_name, settings_key, approval)
 
 
 def finish(status: PipelineTaskFinalStatus, store: str, run: str, model_name: str, kserve: dict):

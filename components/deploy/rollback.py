@@ -9,6 +9,7 @@ from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, read_bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.storage import Storage, checksums
+from defectline.components.common.trust.signatures import check_if_asked
 
 RUN = "rollback"
 """Stands where the champion's run does."""
@@ -18,7 +19,8 @@ RUN = "rollback"
 def fetched(store: Storage, name: str, version: str) -> Iterator[tuple[Path, Bundle]]:
     """The bundle of `version`, checked, in a folder that is there until the block ends.
 
-    Raises BundleError where the store has no such bundle, or not as it was sealed.
+    Raises BundleError where the store has no such bundle, or not as it was sealed, or where DEFECTLINE_TRUST
+    names keys and none of them signed it.
     """
     prefix = layout.model_folder(name, version)
     if not store.exists(f"{prefix}/{checksums.NAME}"):
@@ -35,4 +37,6 @@ def fetched(store: Storage, name: str, version: str) -> Iterator[tuple[Path, Bun
         )
     with tempfile.TemporaryDirectory() as temporary:
         store.download_folder(prefix, Path(temporary))
-        yield Path(temporary), read_bundle(Path(temporary), store.url(prefix))
+        bundle = read_bundle(Path(temporary), store.url(prefix))
+        check_if_asked(Path(temporary), origin=store.url(prefix))
+        yield Path(temporary), bundle

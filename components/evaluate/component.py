@@ -18,6 +18,7 @@ def evaluate(
     max_look: float,
     parts_per_day: int,
     replace: str,
+    approval: str,
     first_look: str,
     grade_a_px: int,
     grade_b_px: int,

@@ -1,6 +1,7 @@
 """Seal what was judged: the bundle with its golden pictures, which every deployment must answer alike."""
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -9,13 +10,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectline.components.common import layout
-from defectline.components.common.bundle import CROSS_FIT, ROI, Bundle, Golden, seal_bundle
+from defectline.components.common.bundle import (
+    CROSS_FIT,
+    ROI,
+    SERVED_SIGNATURE,
+    Bundle,
+    Golden,
+    copy_served,
+    seal_bundle,
+)
 from defectline.components.common.images.masks import encode_mask
 from defectline.components.common.images.reading import format_of
 from defectline.components.common.inference.novelty import NAME as NOVELTY
 from defectline.components.common.inference.novelty import Novelty
 from defectline.components.common.prediction import VERDICTS
 from defectline.components.common.storage import checksums
+from defectline.components.common.trust.keys import SigningKey
 from defectline.components.evaluate.reporting.examples import Example
 
 GOLDEN_EACH = 2
@@ -30,9 +40,10 @@ def seal(
     settings_file: bytes,
     roi: NDArray[np.uint8] | None,
     novelty: Novelty | None,
+    key: SigningKey | None = None,
 ) -> Bundle:
     """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings, the
-    region of interest and what training pictures look like, and seal it."""
+    region of interest and what training pictures look like, seal it and, with a `key`, sign it."""
     left = (checksums.NAME, "history.png", "model.json", CROSS_FIT)
     shutil.copytree(model, bundle, ignore=shutil.ignore_patterns(*left))
     (bundle / "golden").mkdir()
@@ -61,7 +72,24 @@ def seal(
                     mask_file=mask,
                 )
             )
-    return seal_bundle(bundle, draft.model_copy(update={"golden": golden}))
+    sealed = seal_bundle(bundle, draft.model_copy(update={"golden": golden}))
+    if key:
+        _sign(bundle, key)
+    return sealed
+
+
+def _sign(bundle: Path, key: SigningKey) -> None:
+    """Sign the sealed bundle, and what the predictor gets of it, which is another folder with other files."""
+    # Imports slowly, and few have a key.
+    from defectline.components.common.trust.signatures import sign
+
+    with tempfile.TemporaryDirectory() as temporary:
+        served = Path(temporary)
+        copy_served(bundle, served)
+        sign(served, key)
+        shutil.copyfile(served / checksums.SIGNATURE, bundle / SERVED_SIGNATURE)
+    checksums.seal(bundle)
+    sign(bundle, key)
 
 
 def _content_type(image: bytes) -> str:

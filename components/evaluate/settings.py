@@ -95,6 +95,11 @@ class EvaluateSettings(BaseModel):
         description="What a challenger must be to replace a champion that learned from the same pictures, or "
         "where there are too few test pictures for a bound.",
     )
+    approval: Literal["none", "required", "two"] = Field(
+        default="none",
+        description="Whether a person, or two, must approve a challenger that passed the gate before it is "
+        "deployed.",
+    )
     first_look: Literal["never", "auto"] = Field(
         default="never",
         description="Whether large frames are judged at half resolution first and only suspicious tiles in "

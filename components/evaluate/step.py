@@ -6,7 +6,8 @@
    with the exported network that the predictor loads.
 3. Judge by the gate.
 4. Seal the bundle, with golden pictures and the answers that every deployment of it must give.
-5. Write metrics.json, gate.json, counts.json, report.html and summary.md into the run's folder.
+5. Write metrics.json, gate.json, counts.json, report.html and summary.md into the run's folder, and
+   provenance.json there and beside the bundle's seal.
 """
 
 import json
@@ -30,6 +31,7 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
+from defectline.components.common.trust.keys import signing_key
 from defectline.components.evaluate.champion import (
     choose_opponent,
     describe_settings,
@@ -51,6 +53,7 @@ from defectline.components.evaluate.metrics import (
     summarize,
     summarize_classes,
 )
+from defectline.components.evaluate.provenance import attach
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, score, see_cross_fitted
@@ -111,6 +114,7 @@ def evaluate(
     """
     with step("evaluate", store) as progress:
         chosen = checked(EvaluateSettings, **settings)
+        key = signing_key()
         storage = open_storage(store)
         content = _read_model(model)
         rows = read_pairs(storage, snapshot)
@@ -176,7 +180,7 @@ def evaluate(
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
         novelty = learn_novelty(network, storage, splits["train"], splits["validation"])
-        sealed = seal(model, bundle, draft, collector.examples, settings_file, roi, novelty)
+        sealed = seal(model, bundle, draft, collector.examples, settings_file, roi, novelty, key)
         reported = Report(
             run=run,
             bundle=sealed,
@@ -197,7 +201,14 @@ def evaluate(
         page, summary = render(reported), summarize_run(reported)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(page, encoding="utf-8")
-        _publish(storage, reported, page, summary)
+        results = _results(reported, page, summary)
+        results[checksums.PROVENANCE] = attach(
+            bundle, sealed, storage, run, taken, champion, settings_key, chosen.approval, state, results, key
+        )
+        for name, data in results.items():
+            storage.write(layout.run_key(run, name), data)
+        if key:
+            say(f"evaluate: signed with the key {key.public}")
         audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)
         if state != "passed":
             write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
@@ -272,7 +283,8 @@ def _check_classes(content: Mapping[str, Any], taken: Snapshot) -> None:
         )
 
 
-def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
+def _results(report: Report, page: str, summary: str) -> dict[str, bytes]:
+    """The files of the run's folder that say how it was judged."""
     bundle, champion_result = report.bundle, report.champion_result.scored
     content: dict[str, Any] = {
         "model": bundle.name,
@@ -306,14 +318,14 @@ def _publish(storage: Storage, report: Report, page: str, summary: str) -> None:
         }
         for count in report.scored.counts
     ]
-    for name, text in (
-        (layout.METRICS, json.dumps(content, indent=2, allow_nan=False)),
-        (layout.GATE, json.dumps(rows, indent=2, ensure_ascii=False)),
-        (layout.COUNTS, json.dumps(counts, ensure_ascii=False)),
-        (layout.REPORT, page),
-        (layout.SUMMARY, summary),
-    ):
-        storage.write(layout.run_key(report.run, name), text.encode())
+    texts = {
+        layout.METRICS: json.dumps(content, indent=2, allow_nan=False),
+        layout.GATE: json.dumps(rows, indent=2, ensure_ascii=False),
+        layout.COUNTS: json.dumps(counts, ensure_ascii=False),
+        layout.REPORT: page,
+        layout.SUMMARY: summary,
+    }
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _classes(report: Report) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.ports import check_certificate, check_port
 from defectline.components.common.settings import checked
 from defectline.components.common.storage import open_storage
+from defectline.components.common.trust.keys import TRUST_ENV
 from defectline.components.serve.model import DefectModel
 from defectline.components.serve.monitoring import logs, review
 from defectline.components.serve.monitoring.review import Reviewer
@@ -181,6 +182,15 @@ def _arguments() -> argparse.Namespace:
         default=[],
         help="with --token_file: this needs a token as well; repeatable",
     )
+    parser.add_argument(
+        "--trust",
+        metavar="KEYS",
+        action="append",
+        default=[],
+        help=f"a file or folder of public keys, one of which must have signed the model; repeatable "
+        f"(default: those in {TRUST_ENV})",
+    )
+    parser.add_argument("--version", default="", help="with --model_dir: serve this version alone")
     parser.add_argument("--no_page", action="store_true", help="no page for people at /")
     parser.add_argument("--review", metavar="STORE", help="keep frames for review in this store")
     for name, field in ServeSettings.model_fields.items():
@@ -236,7 +246,12 @@ def _door(arguments: argparse.Namespace, settings: ServeSettings) -> Door:
 
 def _model(arguments: argparse.Namespace, settings: ServeSettings) -> DefectModel:
     name = arguments.model_name
-    source = Champion(arguments.store, name) if arguments.store else Folder(arguments.model_dir)
+    trust = arguments.trust
+    source = (
+        Champion(arguments.store, name, trust)
+        if arguments.store
+        else Folder(arguments.model_dir, trust, arguments.version)
+    )
     return DefectModel(name, source, settings, arguments.alias)
 
 

@@ -3,17 +3,20 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock
 
-from defectline.components.common.bundle import read_bundle
+from defectline.components.common.bundle import Bundle, read_bundle, read_description
 from defectline.components.common.errors import BundleError, SettingsError
-from defectline.components.common.layout import model_folder
-from defectline.components.common.records import read_champion, read_gate
-from defectline.components.common.storage import checksums, open_storage
+from defectline.components.common.layout import AUDIT, model_folder
+from defectline.components.common.records import ChampionRecord, read_champion, read_gate
+from defectline.components.common.reporting.audit import last_deployed
+from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.common.trust.signatures import check_if_asked
 
 
 class Source(Protocol):
@@ -29,10 +32,14 @@ class Source(Protocol):
 
 
 class Folder:
-    """A `Source`: the bundle in one folder, whichever is there when asked."""
+    """A `Source`: the bundle in one folder, whichever is there when asked.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    `trust` are files and folders of public keys, one of which must have signed it; read again each time, so
+    that keys can be changed. `version` is the only one that may be there, "" for any.
+    """
+
+    def __init__(self, folder: Path, trust: Sequence[str] = (), version: str = ""):
+        self.folder, self.trust, self.version = folder, trust, version
 
     def state(self) -> str:
         try:
@@ -41,14 +48,24 @@ class Folder:
             return ""
 
     def fetch(self) -> Path:
+        check_if_asked(self.folder, self.trust)
+        if self.version and (found := read_description(self.folder).version) != self.version:
+            raise BundleError(
+                f"{self.folder} holds another version than is to be served.",
+                got=found,
+                expected=self.version,
+                fix="Find out who put it there; then deploy the version again.",
+            )
         return self.folder
 
 
-def fetch_champion(store: str, name: str) -> tuple[Path, str]:
+def fetch_champion(store: str, name: str, trust: Sequence[str] = ()) -> tuple[Path, str]:
     """Folder and version of the champion's bundle, checked; fetched first where the store is remote, into
     the user's cache folder.
 
-    Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed.
+    Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed. Where
+    `trust`, or else the environment, names public keys, also where none of them signed it, where it is a
+    model of another name, and where the store's log does not say that this version was deployed last.
     """
     storage = open_storage(store)
     current = read_champion(storage, name)
@@ -74,15 +91,32 @@ def fetch_champion(store: str, name: str) -> tuple[Path, str]:
             if not _whole(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 storage.download_folder(prefix, folder)
-    read_bundle(folder)
+    bundle = read_bundle(folder)
+    if check_if_asked(folder, trust, storage.url(prefix)):
+        _check_put_there(storage, name, current, bundle)
     return folder, current.version
 
 
-class Champion:
-    """A `Source`: the champion `name` of `store`, whichever it is when asked."""
+def _check_put_there(storage: Storage, name: str, current: ChampionRecord, bundle: Bundle) -> None:
+    """Raise BundleError where a signed bundle is not the one that was deployed last: an old one put back."""
+    said = last_deployed(storage, name)
+    if (bundle.name, bundle.version, said) == (name, current.version, current.version):
+        return
+    raise BundleError(
+        f"The champion of {name} is not the version that was deployed last.",
+        got=f"{bundle.name} {bundle.version}",
+        expected=f"{name} {said}, the last that {storage.url(AUDIT)} tells of"
+        if said
+        else f"a line about it in {storage.url(AUDIT)}",
+        fix="Find out who changed it; `defectline rollback --to VERSION` says what shall serve.",
+    )
 
-    def __init__(self, store: str, name: str):
-        self.store, self.name = store, name
+
+class Champion:
+    """A `Source`: the champion `name` of `store`, whichever it is when asked; `trust` as for a Folder."""
+
+    def __init__(self, store: str, name: str, trust: Sequence[str] = ()):
+        self.store, self.name, self.trust = store, name, trust
 
     def state(self) -> str:
         """The champion's version. Raises StoreError."""
@@ -91,7 +125,7 @@ class Champion:
 
     def fetch(self) -> Path:
         """Its bundle, as `fetch_champion` does."""
-        return fetch_champion(self.store, self.name)[0]
+        return fetch_champion(self.store, self.name, self.trust)[0]
 
 
 def _whole(folder: Path) -> bool:

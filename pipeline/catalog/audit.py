@@ -18,7 +18,7 @@ from defectline.components.common.layout import (
     review_prefix,
 )
 from defectline.components.common.records import read_champion
-from defectline.components.common.reporting.audit import HERE, Act, Line, append, read_chain
+from defectline.components.common.reporting.audit import Act, Line, append, is_deployed_here, read_chain
 from defectline.components.common.review import Decided, Decision
 from defectline.components.common.storage import Storage
 
@@ -84,8 +84,7 @@ def read_all(store: Storage) -> tuple[list[Row], list[str]]:
 
 def _unlike_champions(store: Storage, acts: Sequence[Act]) -> list[str]:
     """Which model's champion on this machine is not what the last line about it says."""
-    here = [one for one in acts if one.act in ("deploy", "rollback") and one.result == HERE]
-    last = {one.model: one.subject for one in here}
+    last = {one.model: one.subject for one in acts if is_deployed_here(one)}
     names = {found.key.split("/")[1] for found in store.list(MODELS)}
     found = []
     for name in sorted(names & last.keys()):

@@ -79,7 +79,8 @@ def read_state(store: Storage, in_use: Mapping[str, set[str]] | None, say: Say) 
     references: dict[str, str] = defaultdict(str)
     for key in objects:
         name = layout.parse_name(key)
-        if key == layout.champion_key(name) or key.startswith(layout.unfinished_prefix(name)):
+        records = (layout.champion_key(name), layout.waiting_key(name))
+        if key in records or key.startswith(layout.unfinished_prefix(name)):
             references[name] += _text(store, key)
     for name, versions in (in_use or {}).items():
         for key in objects:

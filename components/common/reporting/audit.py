@@ -14,13 +14,13 @@ from typing import Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectline.components.common.errors import Conflict
+from defectline.components.common.errors import Conflict, StoreError
 from defectline.components.common.layout import AUDIT
 from defectline.components.common.storage import Storage
 
 TRIES = 50
 """To append, where others do at the same time."""
-ActName = Literal["gate", "deploy", "rollback", "export", "prune"]
+ActName = Literal["gate", "approve", "reject", "deploy", "rollback", "export", "prune"]
 ACTS = get_args(ActName)
 
 
@@ -106,3 +106,23 @@ def read_chain(store: Storage, key: str, kind: type[L]) -> tuple[list[L], str]:
             lines.append(line)
         before = hashlib.sha256(text).hexdigest()
     return lines, broken
+
+
+def last_deployed(store: Storage, model: str) -> str:
+    """The version that the log says was last deployed on this machine, or gone back to; "" for none.
+
+    Raises StoreError where the log was changed: then it says nothing.
+    """
+    acts, broken = read_chain(store, AUDIT, Act)
+    if broken:
+        raise StoreError(
+            f"{store.url(AUDIT)} was changed.",
+            got=broken,
+            expected="lines that follow one another",
+            fix="Bring it back from a backup; `defectline audit` shows what is left.",
+        )
+    return next((one.subject for one in reversed(acts) if is_deployed_here(one) and one.model == model), "")
+
+
+def is_deployed_here(one: Act) -> bool:
+    return one.act in ("deploy", "rollback") and one.result == HERE

@@ -6,6 +6,9 @@ from pathlib import Path
 from defectline.components.common.errors import BundleError
 
 NAME = "SHA256SUMS"
+SIGNATURE, PROVENANCE = "model.sig", "provenance.json"
+ATTACHED = (SIGNATURE, PROVENANCE)
+"""Names beside SHA256SUMS of what is said about a sealed folder: signed itself, and not sealed."""
 
 
 def sha256_file(path: Path) -> str:
@@ -13,10 +16,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sealed(folder: Path) -> list[str]:
+    """The files that a seal covers, as paths below `folder`."""
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [name for name in names if name not in (NAME, *ATTACHED)]
+
+
 def seal(folder: Path) -> str:
     """Write SHA256SUMS over every file below `folder`, and return the SHA-256 of that list."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
-    lines = "".join(f"{sha256_file(p)}  {p.relative_to(folder).as_posix()}\n" for p in files)
+    lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in _sealed(folder))
     (folder / NAME).write_text(lines, encoding="utf-8")
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -39,7 +47,7 @@ def verify(folder: Path, origin: str = "") -> None:
         raise BundleError(
             f"{where}/{NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
         ) from error
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != NAME}
+    present = {*_sealed(folder)}
     for name, digest in listed.items():
         if name not in present:
             got = "no such file"

@@ -27,6 +27,7 @@ RUN_ANNOTATION = "defectline.dev/run"
 """Of a candidate: the run that checks it. On the service itself, it would start all pods again."""
 
 REVIEW_MOUNT = "/var/secrets/review"
+TRUST_MOUNT = "/etc/defectline/trust"
 
 MODEL_FORMAT = {"name": "defectline", "version": "1"}
 HTTP_PORT = 8080
@@ -97,6 +98,10 @@ def serving_runtime(settings: KServeSettings) -> Manifest:
         env.append({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": file})
         container["volumeMounts"].append({"name": "review", "mountPath": REVIEW_MOUNT, "readOnly": True})
         spec["volumes"].append({"name": "review", "secret": {"secretName": settings.review_secret}})
+    if settings.trust:
+        arguments.append(f"--trust={TRUST_MOUNT}")
+        container["volumeMounts"].append({"name": "trust", "mountPath": TRUST_MOUNT, "readOnly": True})
+        spec["volumes"].append({"name": "trust", "configMap": {"name": settings.trust}})
     if env:
         container["env"] = env
     return {
@@ -135,6 +140,9 @@ def inference_service(name: str, version: str, storage_uri: str, settings: KServ
             "storageUri": storage_uri,
         },
     }
+    if settings.trust:
+        # Another version that is signed as well could be put where this one is loaded from.
+        predictor["model"]["args"] = [f"--version={version}"]
     annotations: dict[str, str] = {MODE_ANNOTATION: settings.deployment_mode}
     if standard:
         # KServe's autoscaler drops to fewer pods in the middle of a rollout: only where it was asked for.

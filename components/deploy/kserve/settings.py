@@ -77,6 +77,9 @@ class KServeSettings(BaseModel):
     traces: str = ""
     """OpenTelemetry collector that the pods send spans to over HTTP, http://collector.monitoring:4318; empty
     for none."""
+    trust: str = ""
+    """ConfigMap of public keys in files *.pub, of which one must have signed what is deployed and what the
+    pods load; in the namespaces of the pipeline and of the service. Empty: nothing need be signed."""
     spread_over: str = "kubernetes.io/hostname"
     """Standard mode: node label over whose values pods are spread where there is room; empty for nowhere."""
     strategy: Literal["candidate", "canary"] = "candidate"
@@ -121,7 +124,7 @@ class KServeSettings(BaseModel):
             raise ValueError(f"{name!r} is not a namespace of Kubernetes: write {NAMESPACE_FORM}")
         return name
 
-    @field_validator("service_account", "review_secret")
+    @field_validator("service_account", "review_secret", "trust")
     @classmethod
     def _name(cls, name: str) -> str:
         if name and not is_object_name(name):

@@ -123,6 +123,7 @@ def render(report: Report) -> str:
             report=report,
             bundle=bundle,
             verdict=verdict(report),
+            waits_for=waits_for(report),
             passed=passed(report.rules),
             promised=promised(report),
             ended=ended(report.rules),
@@ -172,6 +173,7 @@ def summarize_run(report: Report) -> str:
             report=report,
             bundle=report.bundle,
             verdict=verdict(report),
+            waits_for=waits_for(report),
             ended=ended(report.rules),
             test=report.bundle.metrics["test"],
             comparison=compare(report.scored, report.champion_result),
@@ -191,6 +193,18 @@ def _classes(report: Report) -> list[tuple[str, ClassMetrics, str]]:
 def ended(rules: Sequence[Rule]) -> str:
     """How the gate ended, in a few words."""
     return "passed" if passed(rules) else "not better" if kept(rules) else "refused"
+
+
+def waits_for(report: Report) -> str:
+    """Whom a challenger that passed waits for, and the command; "" where nobody need approve it."""
+    people = {"required": "a person", "two": "two people"}.get(report.settings.approval)
+    if not people or not passed(report.rules):
+        return ""
+    name, version = report.bundle.name, report.bundle.version
+    return (
+        f"It serves once {people} approved it: defectline approve {version} --name {name} --store STORE "
+        "--as YOU --reason WHY"
+    )
 
 
 def verdict(report: Report) -> str:

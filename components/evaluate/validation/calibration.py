@@ -42,8 +42,8 @@ CALLED = "Such parts are called {verdict}; with look_as=LOOK a person would look
 WHY = (
     "From {low:.3f}{below} to {high:.3f} every threshold does equally well on the validation pictures: "
     "{escapes} of {bad} defective ones escape, {overkills} of {good} good ones are rejected. It lies "
-    "{share:.0f} % of the way up, since an escape costs {cost:.3g} overkills (escape_cost): new defects may be "
-    "fainter than those seen, and good parts less clean."
+    "{share:.0f} % of the way up, since an escape costs {cost:.3g} overkills (escape_cost): new defects may "
+    "be fainter than those seen, and good parts less clean."
 )
 MOVED = (
     "The cheapest threshold, {cheapest:.3f}, does not keep both promises. Those from {low:.3f} to {high:.3f} "

@@ -348,8 +348,8 @@ def test_it_is_said_why_the_threshold_lies_where_it_does():
     assert point.why == (
         "From 0.050 (below, noise decides) to 0.776 every threshold does equally well on the validation "
         "pictures: 1 of 3 defective ones escape, 0 of 2 good ones are rejected. It lies 25 % of the way up, "
-        "since an escape costs 3 overkills (escape_cost): new defects may be fainter than those seen, and good "
-        "parts less clean."
+        "since an escape costs 3 overkills (escape_cost): new defects may be fainter than those seen, and "
+        "good parts less clean."
     )
 
 

@@ -1,0 +1,18 @@
+"""`defectline reject`"""
+
+from commands import call
+from networks import judge_model
+
+from defectline.components.deploy.step import deploy
+
+
+def test_no(tmp_path):
+    judged = judge_model(tmp_path / "one")
+    version = deploy(judged.folder, str(judged.store), {}, "one", approval="two")
+    done = call("reject", version, "--store", judged.store, "--as", "Ada", "--reason", "escapes a scratch")
+    assert done.returncode == 0, done.stderr
+    assert f"{version} is rejected by Ada" in done.stdout
+    assert "refused" in call("runs", "--store", judged.store).stdout
+    again = call("approve", version, "--store", judged.store, "--as", "Grace", "--reason", "x")
+    assert again.returncode == 2
+    assert "does not wait for approval" in again.stderr
