@@ -54,11 +54,9 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
 
     store = open_storage(parameters.store)
     rows = [(step.step, f"{step.seconds:.1f}", step.summary) for step in done.steps]
-    total = sum(step.seconds for step in done.steps)
+    rows.append(("in all", f"{sum(step.seconds for step in done.steps):.1f}", ""))
     ui.console.print()
-    ui.table(
-        ("step", "seconds", "what it did"), [*rows, ("in all", f"{total:.1f}", "")], numbers=("seconds",)
-    )
+    ui.table(("step", "seconds", "what it did"), rows, numbers=("seconds",))
     ui.console.print()
     if done.outcome.state in ("deployed", "kept", "refused", "awaiting_approval"):
         ui.gate_table(json.loads(store.read(layout.run_key(done.run, layout.GATE))))

@@ -14,7 +14,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import defectline.components
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.snapshot import Snapshot
@@ -109,7 +108,7 @@ def _resource(name: str, uri: str, data: bytes) -> Resource:
 @cache
 def _code() -> str:
     """SHA-256 over the components' files, which tells changed code from the version that it calls itself."""
-    root = Path(next(iter(defectline.components.__path__)))
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         if path.suffix in (".py", ".html", ".md"):

@@ -13,7 +13,13 @@ def test_the_component_deploys_and_records_the_outcome(judged, store, tmp_path, 
     root = str(tmp_path / "store")
     artifact = dsl.Model(uri=str(judged.folder))
     component.deploy(
-        store=root, run="one", model_name="defects", kserve={}, settings_key="s", bundle=artifact
+        store=root,
+        run="one",
+        model_name="defects",
+        kserve={},
+        settings_key="s",
+        approval="none",
+        bundle=artifact,
     )
     version = judged.bundle.version
     assert f"deploy: {version} is the champion on this machine (" in capsys.readouterr().out

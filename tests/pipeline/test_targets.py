@@ -1,6 +1,7 @@
 """What a cluster is told of each step."""
 
 import dataclasses
+import json
 
 import pytest
 import yaml
@@ -88,3 +89,48 @@ def test_the_user_of_the_steps(tmp_path, user, expected):
     contexts = [step["securityContext"] for step in steps]
     assert all(context["runAsNonRoot"] for context in contexts)
     assert {int(one) if (one := context.get("runAsUser")) else None for context in contexts} == expected
+
+
+def test_evaluate_alone_sees_the_signing_key_and_deploy_the_public_ones(tmp_path):
+    target = dataclasses.replace(
+        CLUSTER, sign_secret="plates-sign", kserve={**CLUSTER.kserve, "trust": "plates-trust"}
+    )
+    compile_pipeline(tmp_path / "pipeline.yaml", None, target)
+    spec, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    signs, trusts = [], []
+    for step, container in executors(spec).items():
+        config = told[f"exec-{step}"]
+        secrets = {one["secretName"]: one for one in config["secretAsEnv"] if one["secretName"] != "s3-keys"}
+        if secrets:
+            signs.append(step)
+        if "configMapAsVolume" in config:
+            trusts.append(step)
+            (mount,) = config["configMapAsVolume"]
+            env = {one["name"]: one["value"] for one in container["env"]}
+            assert env["DEFECTLINE_TRUST"] == mount["mountPath"]
+            assert mount["configMapName"] == "plates-trust"
+    assert signs == ["evaluate"]
+    assert trusts == ["deploy"]
+    keys = [
+        (pair["secretKey"], pair["envVar"], one.get("optional", False))
+        for one in told["exec-evaluate"]["secretAsEnv"]
+        if one["secretName"] == "plates-sign"
+        for pair in one["keyToEnv"]
+    ]
+    assert keys == [
+        ("sign.key", "DEFECTLINE_SIGN_KEY", False),
+        ("password", "DEFECTLINE_SIGN_KEY_PASSWORD", True),
+    ]
+
+
+def test_evaluate_is_told_which_images_made_the_bundle(documents):
+    env = {one["name"]: one["value"] for one in executors(documents[0])["evaluate"]["env"]}
+    assert set(json.loads(env["DEFECTLINE_IMAGES"])) == {
+        "ingest",
+        "preprocess",
+        "train",
+        "evaluate",
+        "deploy",
+        "serve",
+    }

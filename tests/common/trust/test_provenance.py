@@ -53,5 +53,5 @@ def test_it_is_read_as_it_is_written():
     ],
 )
 def test_another_form(content, kind):
-    with pytest.raises(BundleError, match="provenance.json is a statement of another kind"):
+    with pytest.raises(BundleError, match=r"provenance\.json is a statement of another kind"):
         parse_provenance(opened(content, kind), "provenance.json")

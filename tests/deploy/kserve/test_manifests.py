@@ -120,3 +120,17 @@ def test_a_candidate_keeps_none_and_without_review_nothing_is_given() -> None:
     assert serving_runtime(candidate_settings(ON_S3)) == serving_runtime(SETTINGS)
     assert not any(argument.startswith("--review") for argument in container(SETTINGS)["args"])
     assert "env" not in container(SETTINGS)
+
+
+def test_pods_that_trust_keys_load_one_version_alone() -> None:
+    trusting = SETTINGS.model_copy(update={"trust": "plates-trust"})
+    (argument,) = [one for one in container(trusting)["args"] if one.startswith("--trust=")]
+    mounts = {one["name"]: one["mountPath"] for one in container(trusting)["volumeMounts"]}
+    assert argument == f"--trust={mounts['trust']}"
+    volume = {"name": "trust", "configMap": {"name": "plates-trust"}}
+    assert volume in serving_runtime(trusting)["spec"]["volumes"]
+    service = inference_service(NAME, "v1", "s3://b/", trusting)
+    assert service["spec"]["predictor"]["model"]["args"] == ["--version=v1"]
+    # What serves without keys is as it was.
+    assert "args" not in inference_service(NAME, "v1", "s3://b/", SETTINGS)["spec"]["predictor"]["model"]
+    assert not any(one.startswith("--trust") for one in container(SETTINGS)["args"])
