@@ -37,7 +37,6 @@ def verify(
     from defectline.components.common.files import explained, replaced
     from defectline.components.common.storage import open_storage
     from defectline.components.common.trust.keys import read_trust
-    from defectline.pipeline.catalog.answers import verify_answer
     from defectline.pipeline.catalog.chain import verify_folder, verify_version
     from defectline.pipeline.catalog.chain_page import write_page
 
@@ -45,6 +44,8 @@ def verify(
     if Path(what).is_dir():
         chain = verify_folder(Path(what), trusted)
     elif Path(what).is_file():
+        from defectline.pipeline.catalog.answers import verify_answer
+
         chain = verify_answer(open_storage(store), Path(what), trusted, log, request, image)
     else:
         chain = verify_version(open_storage(store), name, what, trusted)

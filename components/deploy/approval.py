@@ -1,21 +1,19 @@
 """What a person must say yes to before it is deployed: a challenger that passed the gate waits.
 
-models/<name>/waiting.json                    the version that waits, and how it is to be deployed
-approvals/<name>/<version>/<person>.json      what each person said: an in-toto statement, signed with the
-                                              person's key where there is one
-
-Of a model one version waits at a time: one that passes the gate later takes its place.
+models/<name>/waiting.json is the version that waits, and how it is to be deployed; what people say of it is
+in common/trust/approvals.py. Of a model one version waits at a time: one that passes the gate later takes its
+place.
 """
 
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, publish_folder
-from defectline.components.common.errors import BundleError, Conflict, SettingsError
+from defectline.components.common.errors import Conflict, SettingsError
 from defectline.components.common.records import (
     GateRecord,
     Outcome,
@@ -28,29 +26,21 @@ from defectline.components.common.records import (
 from defectline.components.common.reporting.audit import HERE, by_run, note
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.storage import Storage
+from defectline.components.common.trust.approvals import (
+    NEEDED,
+    PREDICATE_TYPE,
+    Approval,
+    Said,
+    read_approvals,
+)
 from defectline.components.common.trust.keys import PublicKey, SigningKey, read_trust
 from defectline.components.common.trust.provenance import bundle_subject
 from defectline.components.common.trust.signatures import signer_of
-from defectline.components.common.trust.statements import make_statement, open_statement
+from defectline.components.common.trust.statements import make_statement
 from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.rollback import fetched
 
-PREDICATE_TYPE = "https://defectline.dev/approval/v1"
-NEEDED = {"required": 1, "two": 2}
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
-
-Said = Literal["approve", "reject"]
-
-
-class Approval(NamedTuple):
-    """What one person said of a version."""
-
-    by: str
-    said: Said
-    reason: str
-    at: str
-    signer: PublicKey | None
-    """None where it is not signed, or nobody asked."""
 
 
 def hold(
@@ -115,36 +105,6 @@ def reject(storage: Storage, name: str, version: str, by: str, reason: str, key:
     why = f"every rule of the gate passed, but {by} rejected it: {reason}"
     end_run(storage, waiting.run, Outcome(state="refused", reason=why))
     return f"{version} is rejected by {by}"
-
-
-def read_approvals(
-    storage: Storage,
-    name: str,
-    version: str,
-    folder: Path,
-    bundle: Bundle,
-    trusted: Sequence[PublicKey],
-) -> list[Approval]:
-    """What people said of a version, the first first. `folder` is that of its bundle.
-
-    Raises BundleError where a statement is about something else, or keys are `trusted` and none of them
-    signed it.
-    """
-    found = []
-    for one in storage.list(layout.approvals_prefix(name, version)):
-        where = storage.url(one.key)
-        opened = open_statement(storage.read(one.key), trusted, where)
-        subject = bundle_subject(folder, bundle)
-        if (opened.subject, opened.predicate_type) != (subject, PREDICATE_TYPE):
-            raise BundleError(
-                f"{where} is about something else.",
-                got=f"{opened.subject.name}, {opened.predicate_type}",
-                expected=f"an approval of {subject.name} as it is now",
-                fix="Find out who put it there, and remove it.",
-            )
-        said = opened.predicate
-        found.append(Approval(said["by"], said["decision"], said["reason"], said["at"], opened.signer))
-    return sorted(found, key=lambda one: one.at)
 
 
 def _waiting(storage: Storage, name: str, version: str) -> Waiting:

@@ -18,6 +18,7 @@ from defectline.components.common.errors import BundleError, DefectlineError, Se
 from defectline.components.common.reporting.audit import Act, read_chain
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.common.trust.approvals import NEEDED, read_approvals
 from defectline.components.common.trust.keys import PublicKey
 from defectline.components.common.trust.provenance import (
     Provenance,
@@ -27,7 +28,6 @@ from defectline.components.common.trust.provenance import (
 )
 from defectline.components.common.trust.signatures import check_signature
 from defectline.components.common.trust.statements import open_statement
-from defectline.components.deploy.approval import NEEDED, read_approvals
 
 State = Literal["proved", "broken", "not there"]
 READERS = 4

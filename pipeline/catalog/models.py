@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.classes import describe_supervision
 from defectline.components.common.layout import MODELS, SERVING, parse_version
-from defectline.components.common.records import read_champion
+from defectline.components.common.records import read_champion, read_waiting
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.train.settings import WEIGHTS
@@ -82,7 +82,9 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
     """Every version of every model, the oldest first, those that a gate refused among them."""
     judged = {run.judged: run for run in runs if run.judged and not run.is_fold}
     published = list(read_published(store, say))
-    champions = {name: read_champion(store, name) for name in {one.name for one in published}}
+    names = {one.name for one in published}
+    champions = {name: read_champion(store, name) for name in names}
+    waiting = {(name, record.version) for name in names if (record := read_waiting(store, name))}
     models = []
     for one in published:
         current, run, bundle = champions[one.name], judged.get(one.version), one.bundle
@@ -92,7 +94,13 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
             Model(
                 one.name,
                 one.version,
-                "champion" if champion else "published" if whole else "incomplete",
+                "champion"
+                if champion
+                else "incomplete"
+                if not whole
+                else "waiting for approval"
+                if (one.name, one.version) in waiting
+                else "published",
                 bundle.created if bundle else "",
                 bundle.data.snapshot if bundle else "",
                 bundle.metrics.get("test", {}) if bundle else {},

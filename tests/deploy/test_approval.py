@@ -11,9 +11,10 @@ from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import AUDIT, approvals_prefix
 from defectline.components.common.records import read_champion, read_gate, read_outcome, read_waiting
 from defectline.components.common.reporting.audit import Act, read_chain
+from defectline.components.common.trust.approvals import PREDICATE_TYPE, read_approvals
 from defectline.components.common.trust.keys import SIGN_KEY_ENV, TRUST_ENV, signing_key
 from defectline.components.common.trust.statements import Subject, make_statement
-from defectline.components.deploy.approval import PREDICATE_TYPE, approve, read_approvals, reject
+from defectline.components.deploy.approval import approve, reject
 from defectline.components.deploy.step import deploy
 from defectline.components.evaluate.sealing import _sign
 

@@ -16,7 +16,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sealed(folder: Path) -> list[str]:
+def sealed(folder: Path) -> list[str]:
     """The files that a seal covers, as paths below `folder`."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     return [name for name in names if name not in (NAME, *ATTACHED)]
@@ -24,7 +24,7 @@ def _sealed(folder: Path) -> list[str]:
 
 def seal(folder: Path) -> str:
     """Write SHA256SUMS over every file below `folder`, and return the SHA-256 of that list."""
-    lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in _sealed(folder))
+    lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in sealed(folder))
     (folder / NAME).write_text(lines, encoding="utf-8")
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -47,7 +47,7 @@ def verify(folder: Path, origin: str = "") -> None:
         raise BundleError(
             f"{where}/{NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
         ) from error
-    present = {*_sealed(folder)}
+    present = {*sealed(folder)}
     for name, digest in listed.items():
         if name not in present:
             got = "no such file"

@@ -1,18 +1,17 @@
-"""Statements in in-toto's form, in a DSSE envelope: signed, or with no signature where nobody has a key."""
+"""Statements in in-toto's form, in an envelope: signed, or with no signature where nobody has a key."""
 
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, SSlibKey
-
 from defectline.components.common.errors import BundleError
+from defectline.components.common.trust.envelopes import (
+    STATEMENT_TYPE,
+    is_signed_by,
+    make_envelope,
+    payload_of,
+)
 from defectline.components.common.trust.keys import PublicKey, SigningKey
-
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
 class Subject(NamedTuple):
@@ -27,7 +26,7 @@ class Opened(NamedTuple):
     predicate_type: str
     predicate: dict[str, Any]
     signer: PublicKey | None
-    """None where nobody signed it."""
+    """None where nobody signed it, or nobody asked."""
 
 
 def make_statement(
@@ -40,10 +39,9 @@ def make_statement(
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    envelope = Envelope(json.dumps(statement, ensure_ascii=False).encode(), PAYLOAD_TYPE, {})
-    if key:
-        envelope.sign(CryptoSigner(key.crypto, _sslib(key.public)))
-    return json.dumps(envelope.to_dict(), indent=2).encode()
+    return json.dumps(
+        make_envelope(json.dumps(statement, ensure_ascii=False).encode(), key), indent=2
+    ).encode()
 
 
 def open_statement(data: bytes, trusted: Sequence[PublicKey], where: str) -> Opened:
@@ -52,12 +50,10 @@ def open_statement(data: bytes, trusted: Sequence[PublicKey], where: str) -> Ope
     Raises BundleError where it is not one, and where keys are `trusted` and none of them signed it.
     """
     try:
-        envelope = Envelope.from_dict(json.loads(data))
-        statement = json.loads(envelope.payload)
-        subject = Subject(statement["subject"][0]["name"], statement["subject"][0]["digest"]["sha256"])
-        opened = Opened(subject, statement["predicateType"], dict(statement["predicate"]), None)
-        if envelope.payload_type != PAYLOAD_TYPE or statement["_type"] != STATEMENT_TYPE:
-            raise ValueError(envelope.payload_type)
+        envelope = json.loads(data)
+        opened = _read(json.loads(payload_of(envelope)))
+        signer = next((key for key in trusted if is_signed_by(envelope, key)), None)
+        named = [str(one["keyid"]) for one in envelope["signatures"]]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise BundleError(
             f"{where} is not a statement.",
@@ -65,27 +61,27 @@ def open_statement(data: bytes, trusted: Sequence[PublicKey], where: str) -> Ope
             expected="a DSSE envelope with an in-toto statement",
             fix="Bring it back from a backup.",
         ) from None
-    if not trusted:
-        return opened
     names = ", ".join(map(str, trusted))
-    if not envelope.signatures:
+    if trusted and not named:
         raise BundleError(
             f"{where} is not signed.",
             got="an envelope without a signature",
             expected=f"a signature by {names}",
             fix="Make it again with a key.",
         )
-    try:
-        accepted = envelope.verify([_sslib(key) for key in trusted], 1)
-    except VerificationError:
+    if trusted and signer is None:
         raise BundleError(
             f"{where} is not signed by anybody who is trusted, or was changed since.",
-            got=f"a signature by {', '.join(f'{one[:12]}…' for one in envelope.signatures)}",
+            got=f"a signature by {', '.join(f'{one[:12]}…' for one in named)}",
             expected=f"one by {names} over what it says now",
             fix="Trust the key that signed it with --trust; bring it back from a backup if it was changed.",
-        ) from None
-    return opened._replace(signer=next(key for key in trusted if key.fingerprint in accepted))
+        )
+    return opened._replace(signer=signer)
 
 
-def _sslib(key: PublicKey) -> SSlibKey:
-    return SSlibKey.from_crypto(key.crypto, keyid=key.fingerprint)
+def _read(statement: Any) -> Opened:
+    if statement["_type"] != STATEMENT_TYPE:
+        raise ValueError(statement["_type"])
+    (found,) = statement["subject"]
+    subject = Subject(found["name"], found["digest"]["sha256"])
+    return Opened(subject, statement["predicateType"], dict(statement["predicate"]), None)

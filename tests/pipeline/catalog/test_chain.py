@@ -115,8 +115,8 @@ def spoil(signed, what: str) -> None:
     ("what", "link", "says"),
     [
         ("weights", "seal", "openvino/model.bin is not what was sealed"),
-        ("weights, resealed", "signature", "Hash mismatch"),
-        ("bundle.json, resealed", "signature", "Hash mismatch"),
+        ("weights, resealed", "signature", "is not what was signed. Got another"),
+        ("bundle.json, resealed", "signature", "is not what was signed. Got another"),
         ("the old one in its place", "bundle", "put in its place"),
         ("provenance", "provenance", "not signed by anybody who is trusted"),
         ("results", "results", "runs/run2/gate.json was changed"),
