@@ -16,7 +16,7 @@ from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, run, sample
-from defectline.cli.store import audit, lineage, metrics, models, prune, report, runs, snapshots
+from defectline.cli.store import audit, lineage, metrics, models, package, prune, report, runs, snapshots
 from defectline.cli.trust import approve, keygen, reject, verify
 from defectline.components.common.errors import DefectlineError
 
@@ -42,6 +42,7 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "lineage": lineage.lineage,
         "audit": audit.audit,
         "snapshots": snapshots.snapshots,
+        "package": package.package,
         "prune": prune.prune,
     },
     "Trust": {

@@ -19,8 +19,7 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "A
 
 SIGN_KEY, SIGN_PASSWORD = {"sign.key": SIGN_KEY_ENV}, {"password": PASSWORD_ENV}
 """The same, of the secret with a private key; where that has no password, there need be none."""
-TRUSTING = ("deploy",)
-"""Steps that read public keys."""
+LOGIN_MOUNT = "/var/secrets/registry"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,9 @@ class Target:
     """Name of the secret whose key `key.json` is a service account's file."""
     sign_secret: str = ""
     """Name of the secret with SIGN_KEY and SIGN_PASSWORD, for evaluate alone; empty: nothing is signed."""
+    push_secret: str = ""
+    """Name of a secret with the login of a registry, as `kubectl create secret docker-registry` makes it, for
+    deploy, which pushes models where KServeSettings name a registry."""
     pull_secret: str = ""
     run_as_user: int = 1000
     """The images' user, which Kubernetes must be told as a number; 0 where the cluster chooses one itself."""
@@ -56,7 +58,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a secret or an address that no pod could use."""
-        for option in ("s3_secret", "gcs_secret", "sign_secret", "pull_secret"):
+        for option in ("s3_secret", "gcs_secret", "sign_secret", "push_secret", "pull_secret"):
             check_option(option, getattr(self, option), is_object_name, NAME_FORM)
         check_option("s3_endpoint", self.s3_endpoint, is_url, URL_FORM)
 
@@ -96,7 +98,10 @@ class Target:
         if step == "evaluate" and self.sign_secret:
             kubernetes.use_secret_as_env(task, self.sign_secret, SIGN_KEY)
             kubernetes.use_secret_as_env(task, self.sign_secret, SIGN_PASSWORD, optional=True)
-        if step in TRUSTING and (trust := self.kserve.get("trust")):
+        if step == "deploy" and self.push_secret:
+            kubernetes.use_secret_as_volume(task, self.push_secret, mount_path=LOGIN_MOUNT)
+            task.set_env_variable("DOCKER_CONFIG", LOGIN_MOUNT)
+        if step == "deploy" and (trust := self.kserve.get("trust")):
             kubernetes.use_config_map_as_volume(task, trust, mount_path=TRUST_MOUNT)
             task.set_env_variable(TRUST_ENV, TRUST_MOUNT)
         if self.pull_secret:

@@ -32,6 +32,9 @@ def compile_(
     sign_secret: Annotated[
         str, typer.Option(help="Secret with sign.key, and password if it has one: bundles are signed.")
     ] = "",
+    push_secret: Annotated[
+        str, typer.Option(help="Secret with a registry's login, for --kserve registry=….")
+    ] = "",
     resources: Resources = None,
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
@@ -80,6 +83,7 @@ def compile_(
         s3_region=s3_region,
         gcs_secret=gcs_secret,
         sign_secret=sign_secret,
+        push_secret=push_secret,
         pull_secret=pull_secret,
         resources=parse_resources(resources or ()),
         node_selector=parse_node_selector(node_selector or ()),

@@ -124,6 +124,21 @@ def test_evaluate_alone_sees_the_signing_key_and_deploy_the_public_ones(tmp_path
     ]
 
 
+def test_deploy_alone_gets_the_login_of_the_registry(tmp_path):
+    target = dataclasses.replace(CLUSTER, push_secret="plates-push")
+    compile_pipeline(tmp_path / "pipeline.yaml", None, target)
+    spec, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    mounted = {
+        step: one["mountPath"]
+        for step in executors(spec)
+        for one in told[f"exec-{step}"].get("secretAsVolume", [])
+        if one["secretName"] == "plates-push"
+    }
+    env = {one["name"]: one["value"] for one in executors(spec)["deploy"]["env"]}
+    assert mounted == {"deploy": env["DOCKER_CONFIG"]}
+
+
 def test_evaluate_is_told_which_images_made_the_bundle(documents):
     env = {one["name"]: one["value"] for one in executors(documents[0])["evaluate"]["env"]}
     assert set(json.loads(env["DEFECTLINE_IMAGES"])) == {

@@ -7,8 +7,6 @@ import importlib.util
 import json
 import re
 import shlex
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ import requests
 from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
 from paths import ROOT
 from pictures import encode
+from registry import registry
 from servers import free_port
 
 from defectline.client import Client
@@ -297,30 +296,9 @@ def _status(url: str, token: str) -> int | None:
 
 @pytest.fixture
 def registry_server(tmp_path) -> Iterator[str]:
-    """A real registry on loopback, as host:port."""
-    if not shutil.which("docker-registry"):
-        pytest.skip("the program docker-registry is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = tmp_path / "registry.json"
-    storage = {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}
-    settings.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
-    server = subprocess.Popen(["docker-registry", "serve", str(settings)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(tuple(address.split(":")), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the registry ended"
-                assert time.monotonic() < deadline, "the registry does not answer"
-                time.sleep(0.1)
+    """A real registry, as host:port."""
+    with registry(tmp_path) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
 
 
 @pytest.mark.images

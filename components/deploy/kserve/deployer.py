@@ -43,6 +43,7 @@ from defectline.components.deploy.kserve.undo import (
     run_of,
     undo,
 )
+from defectline.components.deploy.oci import Repository, push
 from defectline.components.deploy.rollback import RUN, fetched
 from defectline.components.deploy.status import Deployed, Status, last_run
 
@@ -240,7 +241,7 @@ class KServe:
             place.live(service).check_address()
         elif asked.url:
             check_gateway(self.name, asked)
-        uri = publish(folder, bundle, self.store, self.name)
+        uri = publish(folder, bundle, self.store, self.name, asked.registry)
         live = Rollout(place, folder, bundle, uri, run, noted=settings).run()
         url = asked.url or live.current["status"]["url"]
         return Deployed(f"at {url}", warn_of_gateway(live, folder, bundle, self.gateway_s))
@@ -278,14 +279,18 @@ class KServe:
         return (now or then).settings.model_copy(update=changes), to
 
 
-def publish(folder: Path, bundle: Bundle, store: Storage, name: str) -> str:
-    """Upload what the predictor reads to `serving/<name>/<version>/`, and return its URI.
+def publish(folder: Path, bundle: Bundle, store: Storage, name: str, registry: str = "") -> str:
+    """Upload what the predictor reads to `serving/<name>/<version>/`, or push it to the registry, and return
+    its URI, there with a digest: a tag that is moved later changes nothing.
 
     The whole bundle goes to `models/<name>/<version>/`: the next evaluation compares with it, and going
     back to it needs its golden pictures. SHA256SUMS comes last, so a folder that has it is complete; such a
     one is used as it is. Raises StoreError if it holds something else.
     """
     prefix = layout.serving_folder(name, bundle.version)
+    if registry:
+        publish_folder(folder, store, layout.model_folder(name, bundle.version))
+        return f"oci+native://{push(folder, bundle, Repository.parse(registry))}"
     with tempfile.TemporaryDirectory() as temporary:
         copy_served(folder, Path(temporary))
         publish_folder(Path(temporary), store, prefix)

@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from defectline.components.common.errors import SettingsError
+from defectline.components.deploy.oci import Repository
+
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 NAMESPACE_FORM = "at most 63 small letters, digits and hyphens, with no hyphen at the ends"
 NAME_FORM = "small letters, digits, hyphens and dots, with a letter or digit at the ends"
@@ -77,6 +80,9 @@ class KServeSettings(BaseModel):
     traces: str = ""
     """OpenTelemetry collector that the pods send spans to over HTTP, http://collector.monitoring:4318; empty
     for none."""
+    registry: str = ""
+    """Where to push models as images, registry.example.com/plates; pods then mount those, and no store is
+    asked. Needs Kubernetes 1.33. Empty: pods load from the store."""
     trust: str = ""
     """ConfigMap of public keys in files *.pub, of which one must have signed what is deployed and what the
     pods load; in the namespaces of the pipeline and of the service. Empty: nothing need be signed."""
@@ -137,6 +143,16 @@ class KServeSettings(BaseModel):
         if url and not is_url(url):
             raise ValueError(f"{url!r} is not an address: write {URL_FORM}")
         return url
+
+    @field_validator("registry")
+    @classmethod
+    def _place(cls, place: str) -> str:
+        try:
+            if place and Repository.parse(place).tag:
+                raise ValueError(f"{place!r} has a tag: images are called by the versions of their models")
+        except SettingsError as error:
+            raise ValueError(f"{place!r} is no place for images: write {error.expected}") from None
+        return place
 
     @field_validator("cpu", "memory")
     @classmethod

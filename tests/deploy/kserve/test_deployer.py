@@ -10,6 +10,7 @@ from bundles import make_bundle
 from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 from commands import call, defectline
+from registry import registry
 
 from defectline.components.common.errors import BundleError, ServingError, StoreError
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
@@ -36,6 +37,21 @@ def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -
             f"serving/{NAME}/{version}/"
         )
     assert world.unfinished() == []
+
+
+def test_a_model_as_an_image_and_back(world: World, tmp_path: Path) -> None:
+    """The service names each by its digest, and going back finds the same again."""
+    with registry(tmp_path) as address:
+        settings = SETTINGS.model_copy(update={"registry": f"{address}/plates", "trust": "plates-trust"})
+        uris = []
+        for which in (0, 1):
+            world.deploy(which, settings)
+            uris.append(world.spec()["predictor"]["model"]["storageUri"])
+            assert uris[-1].startswith(f"oci+native://{address}/plates@sha256:")
+            assert world.spec()["predictor"]["model"]["args"] == [f"--version={world.bundles[which].version}"]
+        assert uris[0] != uris[1]
+        assert world.roll_back() == world.bundles[0].version
+        assert world.spec()["predictor"]["model"]["storageUri"] == uris[0]
 
 
 def test_an_api_server_that_is_away_for_a_while(world: World) -> None:

@@ -17,6 +17,7 @@ VERSION_LABEL = "defectline.dev/model-version"
 SPEC_LABEL = "defectline.dev/spec"
 SERVICE_LABEL = "serving.kserve.io/inferenceservice"
 STORAGE_CONTAINERS = "clusterstoragecontainers"
+NATIVE = "oci+native://"
 GATEWAY = {
     "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
     "parentRef": {
@@ -274,7 +275,13 @@ class Controller:
         containers = [
             found for key, found in sorted(self.api.objects.items()) if key[0] == STORAGE_CONTAINERS
         ]
-        spec["initContainers"] = [initializer(containers, predictor["model"]["storageUri"])]
+        uri = predictor["model"]["storageUri"]
+        if uri.startswith(NATIVE):
+            # Kubernetes mounts it: no container of KServe's own comes in between.
+            image = {"reference": uri.removeprefix(NATIVE), "pullPolicy": "IfNotPresent"}
+            spec["volumes"].append({"name": "mnt-models", "image": image})
+        else:
+            spec["initContainers"] = [initializer(containers, uri)]
         there = self.api.find("namespaces", "", namespace) or {"metadata": {}}
         return refusal(there["metadata"].get("labels", {}), pod, spec)
 

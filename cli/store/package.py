@@ -1,0 +1,27 @@
+"""`defectline package`"""
+
+from typing import Annotated
+
+import typer
+
+from defectline.cli.options import Name, Store, Version
+
+
+def package(
+    version: Version,
+    place: Annotated[
+        str, typer.Argument(metavar="OCI", help="oci://registry.example.com/plates, with :TAG or without.")
+    ],
+    store: Store = "./store",
+    name: Name = "defects",
+) -> None:
+    """Push what an endpoint loads of a version to a registry, as an image that KServe mounts."""
+    from defectline.components.common.storage import open_storage
+    from defectline.components.deploy.oci import Repository, push
+    from defectline.components.deploy.rollback import fetched
+
+    where = Repository.parse(place)
+    with fetched(open_storage(store), name, version) as (folder, bundle):
+        reference = push(folder, bundle, where)
+    typer.echo(f"{where.host}/{where.name}:{where.tag or version}")
+    typer.echo(f"storageUri: oci+native://{reference}")
