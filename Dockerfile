@@ -18,7 +18,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip \
     pip install --no-cache-dir --require-hashes -r requirements/build.txt
 COPY . .
-RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir /dist .
+RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir /dist . \
+    && cp -r tools/sbom.py requirements /dist
 
 
 # What every component needs, in a virtual environment without pip: the pip of the base fills it.
@@ -62,7 +63,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=bind,source=requirements/ingest.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-ingest /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline ingest" \
     org.opencontainers.image.version="${VERSION}" \
@@ -74,7 +76,8 @@ ENTRYPOINT ["python3", "-m", "defectline.components.ingest"]
 
 FROM data AS preprocess
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-preprocess /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline preprocess" \
     org.opencontainers.image.version="${VERSION}" \
@@ -92,7 +95,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     # TensorFlow's C++ headers: 430 MB that only custom operators need.
     && rm -r /opt/defectline/lib/python3.*/site-packages/tensorflow/include
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-train /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ENV TF_CPP_MIN_LOG_LEVEL=2
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline train" \
@@ -111,7 +115,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     # TensorFlow's C++ headers: 430 MB that only custom operators need.
     && rm -r /opt/defectline/lib/python3.*/site-packages/tensorflow/include
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-train-gpu /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ENV TF_CPP_MIN_LOG_LEVEL=2 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline train-gpu" \
@@ -128,7 +133,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=bind,source=requirements/evaluate.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-evaluate /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline evaluate" \
     org.opencontainers.image.version="${VERSION}" \
@@ -144,7 +150,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=bind,source=requirements/deploy.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-deploy /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline deploy" \
     org.opencontainers.image.version="${VERSION}" \
@@ -162,7 +169,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     # 40 MB of tests.
     && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-serve /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 EXPOSE 8080
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline serve" \
@@ -181,7 +189,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     # 40 MB of tests.
     && rm -r /opt/defectline/lib/python3.*/site-packages/pandas/tests
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-serve-gpu /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 EXPOSE 8080
 ARG VERSION REVISION

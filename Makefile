@@ -64,9 +64,9 @@ test-cluster: setup  ## try the product on the cluster of KUBECONFIG and KFP_HOS
 	@mkdir -p build/test-cluster
 	$(BIN)/pytest tests/e2e -m e2e --junitxml=build/test-cluster/junit.xml
 
-images: setup  ## build the images: make images [REGISTRY=…] [PUSH=1] [GPU=1] [BUILD_ARGS="…"]
+images: setup  ## build the images: make images [REGISTRY=…] [PUSH=1] [SIGN=KEY] [GPU=1] [BUILD_ARGS="…"]
 	$(BIN)/python tools/build_images.py $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(GPU),--gpu) \
-	  $(if $(PUSH),--push) -- $(BUILD_ARGS)
+	  $(if $(PUSH),--push) $(if $(SIGN),--sign $(SIGN)) -- $(BUILD_ARGS)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import requests
-from registry import LOGIN, registry
+from registry import LOGIN, run_registry
 
 from defectline.components.common.bundle import copy_served
 from defectline.components.common.errors import ServingError, SettingsError
@@ -19,7 +19,7 @@ from defectline.components.deploy.oci import INDEX, MANIFEST, PLATFORMS, Reposit
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with registry(tmp_path_factory.mktemp("registry")) as address:
+    with run_registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
 
 
@@ -86,7 +86,7 @@ def test_a_registry_that_asks_who_is_there(judged, tmp_path, monkeypatch):
     folder = tmp_path / "docker"
     folder.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
-    with registry(tmp_path, login=True) as address:
+    with run_registry(tmp_path, login=True) as address:
         with pytest.raises(ServingError, match="does not take the image"):
             # Nobody vouches for its certificate.
             push(judged.folder, judged.bundle, Repository.parse(f"{address}/plates"))

@@ -17,7 +17,7 @@ _HASHED = "plant:$2y$05$aaaaaaaaaaaaaaaaaaaaaOscpG3LiIv8VbJ.Xo.NYfhRB9T5lwoHC\n"
 
 
 @contextmanager
-def registry(folder: Path, login: bool = False) -> Iterator[str]:
+def run_registry(folder: Path, login: bool = False) -> Iterator[str]:
     """Its host:port. It asks for LOGIN where `login` says so, over HTTPS with folder/certificate.pem."""
     if not shutil.which("docker-registry"):
         pytest.skip("the program docker-registry is not installed")

@@ -18,13 +18,17 @@ import numpy as np
 import pytest
 import requests
 from containers import BUILT, STRICT, docker, find_engine, make_images  # noqa: F401
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from paths import ROOT
 from pictures import encode
-from registry import registry
+from registry import run_registry
 from servers import free_port
 
 from defectline.client import Client
 from defectline.pipeline.images import GPU_TARGETS, TARGETS, Images, reference
+
+SBOM = "/usr/share/doc/defectline/sbom.cdx.json"
 
 
 def component(target: str) -> str:
@@ -218,6 +222,25 @@ def test_labels_say_what_it_is(registry, target):
 
 
 @pytest.mark.images
+def test_each_image_says_what_is_in_it(registry, target):
+    shown = docker(
+        "run", "--rm", "--network", "none", "--entrypoint", "cat", reference(target, registry), SBOM
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(shown.stdout) is None
+    document = json.loads(shown.stdout)
+    assert document["metadata"]["component"]["name"] == f"defectline-{target}"
+    found = {one["name"]: one for one in document["components"]}
+    assert found["defectline"]["version"] == version("defectline")
+    # Nothing is there that no lock names.
+    packages = {one["name"] for one in document["components"] if one["purl"].startswith("pkg:pypi/")}
+    assert packages - {*pins(target), *pins("kfp"), *pins("common"), *pins("preprocess")} == {"defectline"}
+    assert len(packages) > 20
+    assert "libc6" in found
+    assert ("tensorflow" in found) == (target == "train")
+
+
+@pytest.mark.images
 def test_every_package_brings_its_licence(run):
     script = """
 from importlib.metadata import distributions
@@ -297,7 +320,7 @@ def _status(url: str, token: str) -> int | None:
 @pytest.fixture
 def registry_server(tmp_path) -> Iterator[str]:
     """A real registry, as host:port."""
-    with registry(tmp_path) as address:
+    with run_registry(tmp_path) as address:
         yield address
 
 

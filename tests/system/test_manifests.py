@@ -55,7 +55,7 @@ def everything() -> Iterator[tuple[str, Manifest]]:
     """Every object of the base, of every overlay, and of the files that are applied by themselves."""
     for folder in ("base", "monitoring", *(f"overlays/{name}" for name in OVERLAYS)):
         yield from ((folder, found) for found in render(folder))
-    files = [*MANIFESTS.glob("secrets/*.yaml"), *MANIFESTS.glob("jobs/*.yaml")]
+    files = [path for name in ("secrets", "jobs", "policies") for path in MANIFESTS.glob(f"{name}/*.yaml")]
     for path in [*files, MANIFESTS / "overlays/kind/gateway.yaml"]:
         yield from ((path.name, found) for found in yaml.safe_load_all(path.read_text()))
 

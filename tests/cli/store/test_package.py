@@ -5,7 +5,7 @@ import re
 import pytest
 from bundles import make_bundle
 from commands import call
-from registry import registry
+from registry import run_registry
 
 from defectline.components.common.bundle import publish_folder
 from defectline.components.common.layout import model_folder
@@ -22,7 +22,7 @@ def published(tmp_path):
 
 def test_it_is_pushed_and_said_how_to_use_it(published, tmp_path):
     store, version = published
-    with registry(tmp_path) as address:
+    with run_registry(tmp_path) as address:
         done = call("package", version, f"oci://{address}/plates", "--store", store)
     assert done.returncode == 0, done.stderr
     named, uri = done.stdout.splitlines()

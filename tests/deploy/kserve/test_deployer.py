@@ -10,7 +10,7 @@ from bundles import make_bundle
 from cluster.api import Failure, Target
 from cluster.world import KNATIVE, NAME, NAMESPACE, SETTINGS, TWO, World, kserve
 from commands import call, defectline
-from registry import registry
+from registry import run_registry
 
 from defectline.components.common.errors import BundleError, ServingError, StoreError
 from defectline.components.common.records import GateRecord, Outcome, write_gate, write_outcome
@@ -41,7 +41,7 @@ def test_a_first_version_then_a_second(world: World, settings: KServeSettings) -
 
 def test_a_model_as_an_image_and_back(world: World, tmp_path: Path) -> None:
     """The service names each by its digest, and going back finds the same again."""
-    with registry(tmp_path) as address:
+    with run_registry(tmp_path) as address:
         settings = SETTINGS.model_copy(update={"registry": f"{address}/plates", "trust": "plates-trust"})
         uris = []
         for which in (0, 1):
