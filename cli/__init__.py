@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
-from defectline.cli.endpoint import inspect, review, rollback, serve, status
+from defectline.cli.endpoint import inspect, qualify, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, run, sample
 from defectline.cli.store import audit, lineage, metrics, models, package, prune, report, runs, snapshots
 from defectline.cli.trust import approve, keygen, reject, verify
@@ -30,6 +30,7 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     "Endpoint": {
         "serve": serve.serve,
         "inspect": inspect.inspect,
+        "qualify": qualify.qualify,
         "status": status.status,
         "rollback": rollback.rollback,
         "review": review.app,
