@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import httpx
 
-from defectline.client import Client
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, checksums
@@ -15,6 +14,7 @@ from defectline.components.common.storage.checksums import sha256_file
 from defectline.components.common.trust.keys import PublicKey
 from defectline.components.deploy.golden import Address, check
 from defectline.pipeline.catalog.chain import verify_version
+from defectline.pipeline.qualification.endpoint import Endpoint
 from defectline.pipeline.versions import versions
 
 REPEATS = 3
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def installation(
-    client: Client, version: str, storage: Storage, folder: Path | None, trusted: Sequence[PublicKey]
+    client: Endpoint, version: str, storage: Storage, folder: Path | None, trusted: Sequence[PublicKey]
 ) -> Iterator[Row]:
     """What serves, and whether its chain holds. `folder` has the bundle of `version`; None where the store
     has none."""
@@ -55,7 +55,7 @@ def installation(
     yield Row("chain", broken is None, says)
 
 
-def operation(client: Client, picture: bytes, folder: Path | None, bundle: Bundle | None) -> Iterator[Row]:
+def operation(client: Endpoint, picture: bytes, folder: Path | None, bundle: Bundle | None) -> Iterator[Row]:
     """Golden answers, the same answer again, and what must be refused."""
     if folder and bundle:
         yield _golden(client, folder, bundle)
@@ -79,7 +79,7 @@ def operation(client: Client, picture: bytes, folder: Path | None, bundle: Bundl
         yield Row(f"{what} is refused", status in wanted, f"HTTP {status}")
 
 
-def _golden(client: Client, folder: Path, bundle: Bundle) -> Row:
+def _golden(client: Endpoint, folder: Path, bundle: Bundle) -> Row:
     try:
         check(Address(client.url, client.headers), client.name, folder, bundle, settle_s=0)
     except DefectlineError as error:

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from itertools import combinations
 from typing import NamedTuple
 
-from defectline.client import Client
 from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.prediction import Prediction
@@ -15,6 +14,7 @@ from defectline.components.common.trust.keys import PublicKey
 from defectline.components.deploy.rollback import fetched
 from defectline.pipeline.qualification.agreement import Agreement, agree, cohen
 from defectline.pipeline.qualification.checks import Row, installation, operation
+from defectline.pipeline.qualification.endpoint import Endpoint
 from defectline.pipeline.qualification.robustness import Change, measure
 from defectline.pipeline.qualification.study import Picture, by_part
 
@@ -66,7 +66,7 @@ class Qualification(NamedTuple):
 
 
 def qualify(
-    client: Client,
+    client: Endpoint,
     storage: Storage,
     pictures: Sequence[Picture],
     trusted: Sequence[PublicKey],

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectline.client import Client
 from defectline.components.common.images.reading import decode_image
 from defectline.components.common.prediction import Prediction
+from defectline.pipeline.qualification.endpoint import Endpoint
 
 SHIFTS_PX = (1, 2, 4)
 EXPOSURES = (0.9, 0.95, 1.05, 1.1)
@@ -43,7 +43,7 @@ def variants(image: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.uint8]]
         yield f"exposure × {factor:g}", lit
 
 
-def measure(client: Client, pictures: list[bytes], advance: Callable[[], None]) -> list[Change]:
+def measure(client: Endpoint, pictures: list[bytes], advance: Callable[[], None]) -> list[Change]:
     """Judge each picture in all variants, against itself as a PNG. Raises as the client does."""
     found: dict[str, list[tuple[bool, float]]] = {}
     for data in pictures:
@@ -60,7 +60,7 @@ def measure(client: Client, pictures: list[bytes], advance: Callable[[], None]) 
     ]
 
 
-def _judge(client: Client, image: NDArray[np.uint8]) -> Prediction:
+def _judge(client: Endpoint, image: NDArray[np.uint8]) -> Prediction:
     png = io.BytesIO()
     Image.fromarray(image).save(png, "PNG", compress_level=1)
     return client.inspect(png.getvalue(), mask=False)
