@@ -180,7 +180,6 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                         model_name=model_name,
                         kserve=kserve,
                         settings_key=settings_key,
-                        approval=approval,
                         bundle=evaluated.outputs["bundle"],
                     )
                     deployed.set_caching_options(False)

@@ -26,6 +26,7 @@ from defectline.components.common.records import Outcome, read_outcome, write_ou
 from defectline.components.common.steps import MARK, REPORTS_ENV, Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.common.trust.keys import read_trust, signing_key
 from defectline.pipeline.parameters import Parameters, check_weights
 
 
@@ -60,6 +61,9 @@ def run_locally(parameters: Parameters, say: Say) -> LocalRun:
     from defectline.components.ingest.step import check_apart
 
     check_weights(parameters)
+    # Evaluate and deploy would find out after the training.
+    signing_key()
+    read_trust()
     store = open_storage(parameters.store)
     # Before the lock, which is a file in the store.
     check_apart(open_storage(parameters.source), store)

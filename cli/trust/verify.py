@@ -1,11 +1,14 @@
 """`defectline verify`"""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from defectline.cli.options import Json, Name, Store, Trust
+
+VERSION = re.compile(r"v\d{8}-\d{6}-[0-9a-f]{6}")
 
 
 def verify(
@@ -41,7 +44,15 @@ def verify(
     from defectline.pipeline.catalog.chain_page import write_page
 
     trusted = read_trust(trust or ())
-    if Path(what).is_dir():
+    answer = bool(log or request or image)
+    if request and not log:
+        raise typer.BadParameter("--request goes with --log")
+    if answer and not Path(what).is_file():
+        raise typer.BadParameter("--log and --image go with an answer, which is a file")
+    # A folder that is called as a version is named as a path.
+    if not what:
+        raise typer.BadParameter("name a version, a bundle's folder, or a file with an answer")
+    if Path(what).is_dir() and not VERSION.fullmatch(what):
         chain = verify_folder(Path(what), trusted)
     elif Path(what).is_file():
         from defectline.pipeline.catalog.answers import verify_answer
@@ -58,7 +69,8 @@ def verify(
     if json_:
         broken = chain.broken and chain.broken._asdict()
         links = [link._asdict() for link in chain.links]
-        ui.print_json({"proved": broken is None, "signed": chain.signed, "broken": broken, "links": links})
+        state = {"proved": broken is None, "signed": chain.signed, "missing": chain.missing, "broken": broken}
+        ui.print_json({**state, "links": links})
     else:
         rows = [(link.version, link.name, link.state, link.says) for link in chain.links]
         ui.table(("version", "link", "", "which"), rows, whole=("version", "link"))
@@ -68,7 +80,8 @@ def verify(
                 "make fit. --trust names public keys."
             )
         if not chain.broken:
-            ui.console.print("[green]proved[/]" if chain.signed else "every seal fits")
+            missing = f"; not there: {', '.join(chain.missing)}" if chain.missing else ""
+            ui.console.print(("[green]proved[/]" if chain.signed else "every seal fits") + missing)
     if chain.broken:
         ui.warn(f"broken: {chain.broken.name} of {chain.broken.version or 'the store'}", bad=True)
         raise typer.Exit(2)

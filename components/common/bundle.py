@@ -162,6 +162,8 @@ class Bundle(_Frozen):
     imaging: ImagingSettings
     classes: tuple[str, ...] = DEFAULT_CLASSES
     """The kinds of defects that the network tells apart."""
+    approval: Literal["", "none", "required", "two"] = ""
+    """How many people must approve it before it serves; "" in older bundles, which ask nobody."""
     supervision: Supervision | Literal[""] = ""
     """What it learned from."""
     threshold: float = Field(ge=0, le=1)

@@ -34,7 +34,9 @@ class DefectlineError(Exception):
     @property
     def reason(self) -> str:
         """What is wrong, and what was found where that does not say it: for a line of a table."""
-        return self.what if self.got.rstrip(".") in self.what else f"{self.what} Got {self.got.rstrip('.')}."
+        if self.got.rstrip(".") in self.what:
+            return self.what
+        return f"{self.what} Got {self.got.rstrip('.')}{'' if self.got.endswith('…') else '.'}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle would call the class with `what` alone; errors of worker processes must come through whole.

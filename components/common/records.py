@@ -6,12 +6,13 @@ models/<name>/current.json    a `ChampionRecord`: the champion of the local targ
 models/<name>/waiting.json    a `Waiting`: the challenger that a person must approve
 """
 
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from defectline.components.common import layout
-from defectline.components.common.errors import StoreError
+from defectline.components.common.errors import Conflict, StoreError
 from defectline.components.common.storage import Storage
 
 R = TypeVar("R", bound=BaseModel)
@@ -48,10 +49,11 @@ class ChampionRecord(_Record):
 class Waiting(_Record):
     version: str
     run: str
-    approval: Literal["required", "two"]
     settings_key: str
     kserve: dict[str, Any]
     """How it is to be deployed: fields of KServeSettings; empty for this machine."""
+    decided: Literal["", "approve", "reject"] = ""
+    """What enough people said, while that is carried out: nobody can say the other any more."""
 
 
 def _read(kind: type[R], store: Storage, key: str) -> R | None:
@@ -103,5 +105,23 @@ def read_waiting(store: Storage, model_name: str) -> Waiting | None:
     return _read(Waiting, store, layout.waiting_key(model_name))
 
 
+def decide_waiting(store: Storage, model_name: str, version: str, what: Literal["approve", "reject"]) -> bool:
+    """Note what was decided of the version that waits; whether nobody decided otherwise meanwhile."""
+    found = store.read_versioned(layout.waiting_key(model_name))
+    waiting = Waiting.model_validate_json(found[0]) if found else None
+    if not found or not waiting or waiting.version != version or waiting.decided not in ("", what):
+        return False
+    record = waiting.model_copy(update={"decided": what})
+    try:
+        store.compare_and_swap(
+            layout.waiting_key(model_name), record.model_dump_json(indent=2).encode(), found[1]
+        )
+    except Conflict:
+        return decide_waiting(store, model_name, version, what)
+    return True
+
+
 def clear_waiting(store: Storage, model_name: str) -> None:
-    store.delete(layout.waiting_key(model_name))
+    """Nothing waits any more; somebody else may have said so already."""
+    with suppress(KeyError):
+        store.delete(layout.waiting_key(model_name))

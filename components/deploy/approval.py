@@ -19,6 +19,7 @@ from defectline.components.common.records import (
     Outcome,
     Waiting,
     clear_waiting,
+    decide_waiting,
     read_waiting,
     write_gate,
     write_waiting,
@@ -27,10 +28,11 @@ from defectline.components.common.reporting.audit import HERE, by_run, note
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.storage import Storage
 from defectline.components.common.trust.approvals import (
-    NEEDED,
     PREDICATE_TYPE,
     Approval,
     Said,
+    check_approved,
+    needed,
     read_approvals,
 )
 from defectline.components.common.trust.keys import PublicKey, SigningKey, read_trust
@@ -40,7 +42,8 @@ from defectline.components.common.trust.statements import make_statement
 from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.rollback import fetched
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}")
+_REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,1000}")
 
 
 def hold(
@@ -58,7 +61,7 @@ def hold(
     if before and before.run != run:
         reason = f"nobody approved it before {bundle.version} passed the gate"
         end_run(storage, before.run, Outcome(state="refused", reason=reason))
-    people = {1: "a person", 2: "two people"}[NEEDED[waiting.approval]]
+    people = {1: "a person", 2: "two people"}[needed(bundle)]
     reason = f"every rule of the gate passed; {bundle.version} waits for {people} to approve it"
     advice = f"defectline approve {bundle.version} --name {name} --store {storage.uri} --as YOU --reason WHY"
     end_run(
@@ -70,22 +73,30 @@ def hold(
 def approve(storage: Storage, name: str, version: str, by: str, reason: str, key: SigningKey | None) -> str:
     """Approve the version that waits, and deploy it where that is enough; a sentence of what came of it.
 
-    Raises SettingsError where another version waits or none, or somebody approves twice, with the same name
-    or key; BundleError where DEFECTLINE_TRUST is set and what was signed is not, or not by those; and as a
-    deployment does. Nothing is deployed then.
+    Whose deployment was cut off may approve it again, which goes on. Raises SettingsError where another
+    version waits or none, or somebody approves twice, with the same name or key; BundleError where
+    DEFECTLINE_TRUST is set and what was signed is not, or not by those; and as a deployment does. Nothing is
+    deployed then.
     """
-    waiting = _waiting(storage, name, version)
-    trusted = read_trust()
-    with fetched(storage, name, version) as (folder, bundle):
+    waiting, trusted = _waiting(storage, name, version), read_trust()
+    with fetched(storage, name, version, approved=False) as (folder, bundle):
         earlier = read_approvals(storage, name, version, folder, bundle, trusted)
-        _check_person(by, key, earlier, folder, trusted)
-        _write(storage, folder, bundle, by, "approve", reason, key)
-        note(storage, "approve", name, version, by, reason)
-        said = [one for one in earlier if one.said == "approve"]
-        if missing := NEEDED[waiting.approval] - len(said) - 1:
+        _check_person(by, reason, key, folder, trusted)
+        same = _same_person(by, key, earlier)
+        if same is None:
+            _write(storage, folder, bundle, by, "approve", reason, key)
+            note(storage, "approve", name, version, by, reason)
+        elif same.said == "reject" or len(_yes(earlier)) < needed(bundle):
+            raise _twice(same, by)
+        # Others may have said something meanwhile.
+        said = _yes(read_approvals(storage, name, version, folder, bundle, trusted))
+        if (missing := needed(bundle) - len(said)) > 0:
             return f"{version} is approved by {by}; {missing} more person must approve it"
+        if not decide_waiting(storage, name, version, "approve"):
+            raise _decided(name, version, "rejected")
+        check_approved(storage, name, folder, bundle, trusted)
         done = open_deployer(storage.uri, name, waiting.kserve).deploy(folder, bundle, waiting.run)
-    names = " and ".join([*(one.by for one in said), by])
+    names = " and ".join(one.by for one in said)
     note(storage, "deploy", name, version, by_run(waiting.run), waiting.kserve.get("namespace") or HERE)
     clear_waiting(storage, name)
     warning = f". {done.warning}" if done.warning else ""
@@ -96,15 +107,23 @@ def approve(storage: Storage, name: str, version: str, by: str, reason: str, key
 
 def reject(storage: Storage, name: str, version: str, by: str, reason: str, key: SigningKey | None) -> str:
     """Let the version that waits wait no longer, and record why. Raises as `approve`."""
-    waiting = _waiting(storage, name, version)
-    with fetched(storage, name, version) as (folder, bundle):
-        _check_person(by, key, (), folder, read_trust())
+    waiting, trusted = _waiting(storage, name, version), read_trust()
+    with fetched(storage, name, version, approved=False) as (folder, bundle):
+        _check_person(by, reason, key, folder, trusted)
+        if same := _same_person(by, key, read_approvals(storage, name, version, folder, bundle, trusted)):
+            raise _twice(same, by)
+        if not decide_waiting(storage, name, version, "reject"):
+            raise _decided(name, version, "approved, and is being deployed")
         _write(storage, folder, bundle, by, "reject", reason, key)
     note(storage, "reject", name, version, by, reason)
     clear_waiting(storage, name)
     why = f"every rule of the gate passed, but {by} rejected it: {reason}"
     end_run(storage, waiting.run, Outcome(state="refused", reason=why))
     return f"{version} is rejected by {by}"
+
+
+def _yes(said: Sequence[Approval]) -> list[Approval]:
+    return [one for one in said if one.said == "approve"]
 
 
 def _waiting(storage: Storage, name: str, version: str) -> Waiting:
@@ -120,38 +139,59 @@ def _waiting(storage: Storage, name: str, version: str) -> Waiting:
 
 
 def _check_person(
-    by: str, key: SigningKey | None, earlier: Sequence[Approval], folder: Path, trusted: Sequence[PublicKey]
+    by: str, reason: str, key: SigningKey | None, folder: Path, trusted: Sequence[PublicKey]
 ) -> None:
-    if not _NAME.fullmatch(by.strip()):
-        raise SettingsError(
-            "A name is missing.",
-            got=repr(by),
-            expected="1 to 100 characters, without control characters",
-            fix="Say who you are with --as.",
-        )
+    for what, text, option, form in (("name", by, "--as", _NAME), ("reason", reason, "--reason", _REASON)):
+        if not text.strip() or not form.fullmatch(text.strip()):
+            raise SettingsError(
+                f"A {what} is missing." if not text.strip() else f"The {what} cannot be kept.",
+                got=repr(text[:100]),
+                expected=f"letters, in one line, at most {form.pattern.rpartition(',')[2].rstrip('}')}",
+                fix=f"Correct {option}.",
+            )
     if trusted and (key is None or key.public.fingerprint not in {one.fingerprint for one in trusted}):
         raise SettingsError(
-            "An approval must be signed here, since DEFECTLINE_TRUST is set.",
+            "A decision must be signed here, since DEFECTLINE_TRUST is set.",
             got=f"the key {key.public}" if key else "no key",
-            expected=f"the private key of {', '.join(map(str, trusted))}",
-            fix="Name it with --key.",
+            expected=f"a person's own, of which the public one is trusted: {', '.join(map(str, trusted))}",
+            fix="Name yours with --key, and have its .pub put to those that DEFECTLINE_TRUST names.",
         )
     if key and signer_of(folder) == key.public.fingerprint:
         raise SettingsError(
-            "Who signed the bundle cannot approve it as well.",
+            "Who signed the bundle cannot decide about it as well.",
             got=f"the key {key.public}, which the pipeline signs with",
             expected="a key of a person's own",
             fix="Make one with `defectline keygen`, and have its .pub trusted.",
         )
+
+
+def _same_person(by: str, key: SigningKey | None, earlier: Sequence[Approval]) -> Approval | None:
+    """What this person, or somebody with this key, said before."""
     for one in earlier:
         same_key = key and one.signer and one.signer.fingerprint == key.public.fingerprint
         if same_key or one.by.strip().casefold() == by.strip().casefold():
-            raise SettingsError(
-                f"{one.by} has approved it already.",
-                got="the same key" if same_key else "the same name",
-                expected="another person",
-                fix="Let somebody else approve it.",
-            )
+            return one
+    return None
+
+
+def _twice(same: Approval, by: str) -> SettingsError:
+    did = {"approve": "approved", "reject": "rejected"}[same.said]
+    other = same.by.strip().casefold() != by.strip().casefold()
+    return SettingsError(
+        f"{same.by} has {did} it already, and what was said stays.",
+        got=f"{by} with the key of {same.by}" if other else by,
+        expected="another person, with a key of their own" if other else "another person",
+        fix="Let somebody else decide.",
+    )
+
+
+def _decided(name: str, version: str, what: str) -> Conflict:
+    return Conflict(
+        f"{version} of {name} was {what} meanwhile.",
+        got="a decision of somebody else",
+        expected="a version that still waits",
+        fix="`defectline audit` tells who decided what.",
+    )
 
 
 def _write(

@@ -16,7 +16,6 @@ def deploy(
     model_name: str,
     kserve: dict,
     settings_key: str,
-    approval: str,
     bundle: Input[Model],
 ):
     """Deploys the sealed bundle or lets it wait for approval, or leaves the champion as it was and fails."""
@@ -24,7 +23,7 @@ def deploy(
 
     from defectline.components.deploy.step import deploy as run_step
 
-    run_step(Path(bundle.path), store, kserve, run, model_name, settings_key, approval)
+    run_step(Path(bundle.path), store, kserve, run, model_name, settings_key)
 
 
 def finish(status: PipelineTaskFinalStatus, store: str, run: str, model_name: str, kserve: dict):

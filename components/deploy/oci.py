@@ -55,9 +55,11 @@ class Repository(NamedTuple):
         ):
             raise SettingsError(
                 "That is not a place for an image.",
-                got=text,
+                got=text.rpartition("@")[2] + (", with a login before it" if "@" in text else ""),
                 expected="oci://registry.example.com/plates, with :TAG behind it or without",
-                fix="Correct it; names are in small letters.",
+                fix="Leave the login out: `docker login` keeps it."
+                if "@" in text
+                else "Correct it; names are in small letters.",
             )
         return cls(found["host"], found["name"], found["tag"] or "")
 

@@ -10,6 +10,7 @@ from defectline.components.common.reporting.audit import HERE, by_run, note
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import open_storage
+from defectline.components.common.trust.approvals import needed
 from defectline.components.common.trust.signatures import check_if_asked
 from defectline.components.deploy.approval import hold
 from defectline.components.deploy.deployer import open_deployer
@@ -34,11 +35,10 @@ def deploy(
     run: str = "manual",
     model_name: str = "defects",
     settings_key: str = "",
-    approval: str = "none",
 ) -> str:
     """Deploy the sealed `bundle` and record the outcome of the run; returns its version.
 
-    With `approval` required or two it is not deployed, but waits for people: see approval.py.
+    Where the bundle says that people must approve it, it is not deployed, but waits: see approval.py.
 
     Raises, with the previous champion still serving, when the bundle is not what was sealed, or not signed
     with a key that DEFECTLINE_TRUST names where that is set, when the
@@ -49,16 +49,8 @@ def deploy(
         sealed = read_bundle(bundle)
         if signer := check_if_asked(bundle):
             say(f"deploy: signed with the key {signer}")
-        if approval != "none":
-            waiting = Waiting.model_validate(
-                {
-                    "version": sealed.version,
-                    "run": run,
-                    "approval": approval,
-                    "settings_key": settings_key,
-                    "kserve": kserve,
-                }
-            )
+        if needed(sealed):
+            waiting = Waiting(version=sealed.version, run=run, settings_key=settings_key, kserve=kserve)
             report.summary = hold(bundle, sealed, storage, run, model_name, waiting, sealed.data.snapshot)
             return sealed.version
         done = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)

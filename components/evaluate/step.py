@@ -150,6 +150,7 @@ def evaluate(
             created="",
             imaging=network.imaging,
             classes=taken.classes,
+            approval=chosen.approval,
             supervision=content.get("supervision", ""),
             threshold=point.threshold,
             ng_from=point.ng_from,

@@ -20,6 +20,7 @@ from defectline.components.common.inference.engine import EngineName
 from defectline.components.common.inference.inspection import judge, to_prediction
 from defectline.components.common.inference.network import Network
 from defectline.components.common.inference.novelty import Novelty, read_novelty
+from defectline.components.common.trust.signatures import signer_of
 from defectline.components.serve.admission import Admission, processors, workers_for
 from defectline.components.serve.monitoring.drift import Drift
 from defectline.components.serve.monitoring.logs import Trace, log
@@ -31,7 +32,7 @@ from defectline.components.serve.protocol.requests import InferenceRequest, chec
 from defectline.components.serve.protocol.responses import ImageResult, InferenceResponse, encode, judge_part
 from defectline.components.serve.sdk import Model
 from defectline.components.serve.settings import ServeSettings
-from defectline.components.serve.sources import Folder, Source
+from defectline.components.serve.sources import Folder, Source, seal_of
 
 
 class LoadedModel(NamedTuple):
@@ -47,6 +48,8 @@ class LoadedModel(NamedTuple):
     novelty: Novelty | None
     roi: bytes
     """The region of interest, a 1-bit PNG; b"" where there is none."""
+    signer: str
+    """The fingerprint of the key that signed it; "" where it is not signed."""
 
 
 def load(folder: Path, settings: ServeSettings) -> LoadedModel:
@@ -55,7 +58,7 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     Raises BundleError where the files are not what was sealed, or there is no network for the engine;
     SettingsError where the engine cannot be used.
     """
-    seal = Folder(folder).state()
+    seal = seal_of(folder)
     bundle = read_bundle(folder)
     roi = bundle_roi(folder)
     height, width = roi.shape if roi is not None else (bundle.imaging.image_size,) * 2
@@ -73,7 +76,8 @@ def load(folder: Path, settings: ServeSettings) -> LoadedModel:
     precision = bundle.precision if settings.engine == "openvino" else "float32"
     drift = Drift.of_model(folder, settings.drift_window)
     mask = b"" if roi is None else encode_mask(roi)
-    return LoadedModel(bundle, network, precision, seal, drift, read_novelty(folder), mask)
+    novelty = read_novelty(folder)
+    return LoadedModel(bundle, network, precision, seal, drift, novelty, mask, signer_of(folder))
 
 
 def _network_file(folder: Path, bundle: Bundle, engine: EngineName) -> Path:
@@ -119,7 +123,7 @@ class DefectModel(Model):
         self.draining = False
         """The process is stopping: requests are still answered, but not ready."""
         self._switching = asyncio.Lock()
-        self._state = ""
+        self._state = self._distrusted = ""
         self.metrics.waiting.set_function(lambda: self.admission.waiting)
         self.metrics.running.set_function(lambda: self.admission.running)
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
@@ -163,6 +167,7 @@ class DefectModel(Model):
             self._state = await asyncio.to_thread(self.source.state)
             try:
                 folder = await asyncio.to_thread(self._fetch_other, seal)
+                self._distrusted = ""
                 if folder is None:
                     log("the model is the same as before", model_version=previous)
                     return
@@ -175,6 +180,8 @@ class DefectModel(Model):
                     model_version=previous,
                     **vars(error),
                 )
+                if not self.source.trusts(self.loaded.signer):
+                    self._distrusted = "The key that signed the model is not trusted any more."
                 if not isinstance(error, BundleError):
                     # A store that did not answer may do so next time.
                     self._state = ""
@@ -185,7 +192,7 @@ class DefectModel(Model):
     def _fetch_other(self, seal: str) -> Path | None:
         """The folder of what the source has now; None where that is what serves."""
         folder = self.source.fetch()
-        if Folder(folder).state() == seal:
+        if seal_of(folder) == seal:
             return None
         return folder
 
@@ -218,6 +225,8 @@ class DefectModel(Model):
             return "No model is loaded yet."
         if self.draining:
             return "The server is shutting down."
+        if self._distrusted:
+            return self._distrusted
         if self.admission.stuck:
             return "A thread hangs on a picture."
         return ""

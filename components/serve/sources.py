@@ -16,6 +16,8 @@ from defectline.components.common.records import ChampionRecord, read_champion, 
 from defectline.components.common.reporting.audit import last_deployed
 from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.common.trust.approvals import check_approved
+from defectline.components.common.trust.keys import read_trust
 from defectline.components.common.trust.signatures import check_if_asked
 
 
@@ -30,6 +32,36 @@ class Source(Protocol):
         """The folder of the bundle that should be served. Raises DefectlineError."""
         ...
 
+    def trusts(self, signer: str) -> bool:
+        """Whether a bundle that this key signed, by its fingerprint, may be served."""
+        ...
+
+
+def seal_of(folder: Path) -> str:
+    """SHA-256 of the list of files of the bundle in `folder`; "" where there is none."""
+    try:
+        return hashlib.sha256((folder / checksums.NAME).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _whom(places: Sequence[str]) -> str:
+    """Changes with the keys that are trusted, and where they cannot be read; "" where nobody asks."""
+    try:
+        keys = read_trust(places)
+    except SettingsError as error:
+        return f" {error.what}"
+    return "".join(f" {one}" for one in sorted(key.fingerprint for key in keys))
+
+
+def _is_trusted(signer: str, places: Sequence[str]) -> bool:
+    """Also where nobody asks, and where the keys cannot be read: then nobody took this one away."""
+    try:
+        keys = read_trust(places)
+    except SettingsError:
+        return True
+    return not keys or signer in {key.fingerprint for key in keys}
+
 
 class Folder:
     """A `Source`: the bundle in one folder, whichever is there when asked.
@@ -42,10 +74,10 @@ class Folder:
         self.folder, self.trust, self.version = folder, trust, version
 
     def state(self) -> str:
-        try:
-            return hashlib.sha256((self.folder / checksums.NAME).read_bytes()).hexdigest()
-        except OSError:
-            return ""
+        return seal_of(self.folder) + _whom(self.trust)
+
+    def trusts(self, signer: str) -> bool:
+        return _is_trusted(signer, self.trust)
 
     def fetch(self) -> Path:
         check_if_asked(self.folder, self.trust)
@@ -65,7 +97,8 @@ def fetch_champion(store: str, name: str, trust: Sequence[str] = ()) -> tuple[Pa
 
     Raises SettingsError where there is no champion yet, BundleError where it is not what was sealed. Where
     `trust`, or else the environment, names public keys, also where none of them signed it, where it is a
-    model of another name, and where the store's log does not say that this version was deployed last.
+    model of another name, where the store's log does not say that this version was deployed last, and where
+    people had to approve it and did not.
     """
     storage = open_storage(store)
     current = read_champion(storage, name)
@@ -94,6 +127,7 @@ def fetch_champion(store: str, name: str, trust: Sequence[str] = ()) -> tuple[Pa
     bundle = read_bundle(folder)
     if check_if_asked(folder, trust, storage.url(prefix)):
         _check_put_there(storage, name, current, bundle)
+        check_approved(storage, name, folder, bundle, read_trust(trust))
     return folder, current.version
 
 
@@ -119,9 +153,12 @@ class Champion:
         self.store, self.name, self.trust = store, name, trust
 
     def state(self) -> str:
-        """The champion's version. Raises StoreError."""
+        """The champion's version, and who is trusted. Raises StoreError."""
         current = read_champion(open_storage(self.store), self.name)
-        return current.version if current else ""
+        return (current.version if current else "") + _whom(self.trust)
+
+    def trusts(self, signer: str) -> bool:
+        return _is_trusted(signer, self.trust)
 
     def fetch(self) -> Path:
         """Its bundle, as `fetch_champion` does."""

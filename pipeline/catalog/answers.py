@@ -47,7 +47,12 @@ def verify_answer(
         says = "only its version is proved: --log or --image prove the verdict"
         links.append(Link(found.model_version, "answer", "not there", says))
     chain = verify_version(store, name, found.model_version, trusted)
-    return chain._replace(links=[*links, *chain.links])
+    # What answers was deployed.
+    served = [
+        link._replace(state="broken") if (link.name, link.state) == ("deployment", "not there") else link
+        for link in chain.links
+    ]
+    return chain._replace(links=[*links, *served])
 
 
 def _read(file: Path) -> tuple[Prediction, str]:

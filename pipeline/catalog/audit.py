@@ -74,7 +74,7 @@ def read_all(store: Storage) -> tuple[list[Row], list[str]]:
     """What the store's logs say, the oldest first, and what is wrong with them."""
     acts, broken = read_chain(store, AUDIT, Act)
     rows = [Row(one.at, one.by, one.act, one.model, one.subject, one.result) for one in acts]
-    wrong = [f"{AUDIT}: {broken}"] if broken else _unlike_champions(store, acts)
+    wrong = [f"{AUDIT}: {broken}"] if broken else unlike_champions(store, acts)
     for model in sorted({found.key.split("/")[1] for found in store.list(REVIEW)}):
         audit = read_audit(store, model)
         rows += [Row(one.at, one.by, DECIDE, model, one.frame, one.verdict) for one in audit.entries]
@@ -82,7 +82,7 @@ def read_all(store: Storage) -> tuple[list[Row], list[str]]:
     return sorted(rows), wrong
 
 
-def _unlike_champions(store: Storage, acts: Sequence[Act]) -> list[str]:
+def unlike_champions(store: Storage, acts: Sequence[Act]) -> list[str]:
     """Which model's champion on this machine is not what the last line about it says."""
     last = {one.model: one.subject for one in acts if is_deployed_here(one)}
     names = {found.key.split("/")[1] for found in store.list(MODELS)}

@@ -18,7 +18,7 @@ from defectline.components.common.errors import BundleError, DefectlineError, Se
 from defectline.components.common.reporting.audit import Act, read_chain
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.common.trust.approvals import NEEDED, read_approvals
+from defectline.components.common.trust.approvals import check_approved, needed, read_approvals
 from defectline.components.common.trust.keys import PublicKey
 from defectline.components.common.trust.provenance import (
     Provenance,
@@ -28,8 +28,11 @@ from defectline.components.common.trust.provenance import (
 )
 from defectline.components.common.trust.signatures import check_signature
 from defectline.components.common.trust.statements import open_statement
+from defectline.pipeline.catalog.audit import unlike_champions
 
 State = Literal["proved", "broken", "not there"]
+SERVES = ("deploy", "rollback")
+"""Acts after which a version serves."""
 READERS = 4
 """Bundles that are read at once."""
 
@@ -47,6 +50,11 @@ class Chain(NamedTuple):
     signed: bool
     """Whether keys were given to check signatures by: without, only seals and digests were compared, which
     whoever can write to the store can make fit."""
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of links that are not there."""
+        return list(dict.fromkeys(link.name for link in self.links if link.state == "not there"))
 
     @property
     def broken(self) -> Link | None:
@@ -67,7 +75,9 @@ def verify_version(store: Storage, name: str, version: str, trusted: Sequence[Pu
             fix="`defectline models` lists them; correct the version, --name or --store.",
         )
     acts, broken = read_chain(store, layout.AUDIT, Act)
-    log = Link("", "log", "broken" if broken else "proved", broken or f"{len(acts)} lines follow one another")
+    wrong = [broken] if broken else unlike_champions(store, acts)
+    follow = "1 line" if len(acts) == 1 else f"{len(acts)} lines follow one another"
+    log = Link("", "log", "broken" if wrong else "proved", wrong[0] if wrong else follow)
     # First who came before whom, which is quickly read, so that the bundles can be read at once.
     versions = _ancestry(store, name, version)
     with ThreadPoolExecutor(READERS) as readers:
@@ -121,14 +131,11 @@ def _links(
             return
         if provenance:
             made = provenance.run_details.byproducts
-            yield _same(store, version, "results", made, "are what evaluate wrote")
+            yield _same(store, version, "results", made, "the run's files are what evaluate wrote")
             yield from _inputs(store, version, provenance)
             yield _gate(acts, name, version, provenance.gate)
-        needed = NEEDED.get(provenance.build_definition.external_parameters.approval, 0) if provenance else 0
-        if needed or any(store.list(layout.approvals_prefix(name, version))):
-            yield _tried(
-                version, "approval", lambda: _approved(store, name, version, folder, bundle, needed, trusted)
-            )
+        if needed(bundle):
+            yield _approval(store, name, folder, bundle, trusted, acts)
 
 
 @contextmanager
@@ -148,7 +155,10 @@ def _of_bundle(folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]) -> It
     if trusted:
         yield _tried(version, "signature", lambda: f"signed with the key {check_signature(folder, trusted)}")
     if not (folder / checksums.PROVENANCE).exists():
-        yield Link(version, "provenance", "not there", "made by an earlier release, which wrote none")
+        # A bundle that says whether people must approve it was made with a provenance.
+        gone = bool(bundle.approval)
+        says = "was taken away" if gone else "made by an earlier release, which wrote none"
+        yield Link(version, "provenance", "broken" if gone else "not there", says)
         return
 
     def told() -> str:
@@ -180,14 +190,14 @@ def _provenance(folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]) -> P
 def _inputs(store: Storage, version: str, provenance: Provenance) -> Iterator[Link]:
     source = provenance.used("source")
     taken = [one for name in (layout.INDEX, layout.SNAPSHOT) if (one := provenance.used(name))]
-    says = f"is the one that it learned from, fingerprint {source.sha256[:12] if source else '?'}…"
+    says = f"what it learned from is as it was, fingerprint {source.sha256[:12] if source else '?'}…"
     yield _same(store, version, "snapshot", taken, says)
     if reviews := provenance.used("reviews"):
         yield _reviews(store, version, reviews)
     before = [one for name in ("champion", "reference") if (one := provenance.used(name))]
     # What prune removed is told where its own turn comes.
     if there := [one for one in before if store.exists(one.uri)]:
-        yield _same(store, version, "champion", there, "before it is the one that it was compared with")
+        yield _same(store, version, "champion", there, "what it was compared with is as it was")
 
 
 def _reviews(store: Storage, version: str, noted: Resource) -> Link:
@@ -216,31 +226,31 @@ def _gate(acts: Sequence[Act], name: str, version: str, state: str) -> Link:
     return Link(version, "gate", "proved", f"{state}, {said[-1].at} by {said[-1].by}")
 
 
-def _approved(
+def _approval(
     store: Storage,
     name: str,
-    version: str,
     folder: Path,
     bundle: Bundle,
-    needed: int,
     trusted: Sequence[PublicKey],
-) -> str:
-    said = read_approvals(store, name, version, folder, bundle, trusted)
-    yes = [one for one in said if one.said == "approve"]
-    deployed = read_chain(store, layout.AUDIT, Act)[0]
-    if len(yes) < needed and any((one.act, one.subject) == ("deploy", version) for one in deployed):
-        raise BundleError(
-            "It was deployed before enough people approved it.",
-            got=f"{len(yes)} approved it",
-            expected=f"{needed}",
-            fix="Find out who deployed it.",
-        )
-    told = (f"{one.said} by {one.by}, {one.at[:19]}: {one.reason}" for one in said)
-    return "; ".join(told) or f"waits for {needed} to approve it"
+    acts: Sequence[Act],
+) -> Link:
+    """What people said. That nobody said yes breaks the chain of what was deployed, and of nothing else."""
+    version = bundle.version
+    served = any((one.model, one.subject) == (name, version) and one.act in SERVES for one in acts)
+    try:
+        said = read_approvals(store, name, version, folder, bundle, trusted)
+        told = "; ".join(f"{one.said} by {one.by}, {one.at[:19]}: {one.reason}" for one in said)
+        if served:
+            check_approved(store, name, folder, bundle, trusted)
+    except DefectlineError as error:
+        return Link(version, "approval", "broken", error.reason)
+    if served:
+        return Link(version, "approval", "proved", told)
+    return Link(version, "approval", "not there", told or f"waits for {needed(bundle)} to approve it")
 
 
 def _deployed(acts: Iterable[Act], name: str, version: str) -> Iterator[Link]:
-    lines = [one for one in acts if one.model == name and one.act in ("deploy", "rollback")]
+    lines = [one for one in acts if one.model == name and one.act in SERVES]
     its = [one for one in lines if one.subject == version]
     if its:
         yield Link(version, "deployment", "proved", f"{its[-1].at} to {its[-1].result} by {its[-1].by}")

@@ -43,6 +43,7 @@ def write_page(what: str, chain: Chain) -> str:
         said = f"Broken: {broken.name} of {broken.version or 'the store'}. {broken.says}"
     elif chain.signed:
         said = "Proved: every link that is there, and every signature."
+        said += f" Not there: {', '.join(chain.missing)}." if chain.missing else ""
     else:
         said = (
             "Every seal fits. No key was given, so no signature was checked: whoever can write to the store "

@@ -100,6 +100,8 @@ def read_models(store: Storage, runs: Iterable[Run], say: Say) -> list[Model]:
                 if not whole
                 else "waiting for approval"
                 if (one.name, one.version) in waiting
+                else "rejected"
+                if run and run.state == "refused"
                 else "published",
                 bundle.created if bundle else "",
                 bundle.data.snapshot if bundle else "",

@@ -2,21 +2,21 @@
 
 import base64
 import json
-import shutil
 
 import pytest
-from signed import write_keys
+from signed import asking, write_keys
 
-from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.errors import BundleError, Conflict, SettingsError
 from defectline.components.common.layout import AUDIT, approvals_prefix
 from defectline.components.common.records import read_champion, read_gate, read_outcome, read_waiting
 from defectline.components.common.reporting.audit import Act, read_chain
 from defectline.components.common.trust.approvals import PREDICATE_TYPE, read_approvals
-from defectline.components.common.trust.keys import SIGN_KEY_ENV, TRUST_ENV, signing_key
+from defectline.components.common.trust.keys import TRUST_ENV
 from defectline.components.common.trust.statements import Subject, make_statement
+from defectline.components.deploy import approval
 from defectline.components.deploy.approval import approve, reject
+from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.step import deploy
-from defectline.components.evaluate.sealing import _sign
 
 
 def acts(store) -> list[tuple[str, str, str]]:
@@ -27,8 +27,9 @@ def acts(store) -> list[tuple[str, str, str]]:
 def wait(judged, store, tmp_path):
     """Let the judged bundle wait for so many people."""
 
-    def deploys(approval: str, run: str = "run") -> str:
-        return deploy(judged.folder, store.uri, {}, run, "defects", "a=1", approval)
+    def deploys(asks: str, run: str = "run") -> str:
+        folder = asking(judged.folder, tmp_path / f"asks-{run}", asks)
+        return deploy(folder, store.uri, {}, run, "defects", "a=1")
 
     return deploys
 
@@ -90,14 +91,15 @@ def test_a_changed_approval_is_nobodys(judged, store, wait, tmp_path):
     version = wait("two")
     approve(store, "defects", version, "Ada", "fine", ada)
     (place,) = store.list(approvals_prefix("defects", version))
-    found = read_approvals(store, "defects", version, judged.folder, judged.bundle, [ada.public])
+    folder = tmp_path / "asks-run"
+    found = read_approvals(store, "defects", version, folder, judged.bundle, [ada.public])
     assert [(one.by, one.said, one.signer) for one in found] == [("Ada", "approve", ada.public)]
     envelope = json.loads(store.read(place.key))
     payload = base64.b64decode(envelope["payload"]).replace(b"Ada", b"Eve")
     envelope["payload"] = base64.b64encode(payload).decode()
     store.write(place.key, json.dumps(envelope).encode())
     with pytest.raises(BundleError, match="or was changed since"):
-        read_approvals(store, "defects", version, judged.folder, judged.bundle, [ada.public])
+        read_approvals(store, "defects", version, folder, judged.bundle, [ada.public])
 
 
 @pytest.fixture
@@ -105,14 +107,9 @@ def signed(judged, store, tmp_path, monkeypatch):
     """The judged bundle, signed by the pipeline, in a store where keys are trusted; the people's keys."""
     keys = tmp_path / "keys"
     people = {name: write_keys(keys, name) for name in ("pipeline", "ada", "grace")}
-    monkeypatch.setenv(SIGN_KEY_ENV, str(keys / "pipeline.key"))
-    folder = tmp_path / "signed"
-    shutil.copytree(judged.folder, folder)
-    key = signing_key()
-    assert key
-    _sign(folder, key)
+    folder = asking(judged.folder, tmp_path / "signed", "two", people["pipeline"])
     monkeypatch.setenv(TRUST_ENV, str(keys))
-    version = deploy(folder, store.uri, {}, "run", "defects", "", "two")
+    version = deploy(folder, store.uri, {}, "run")
     return version, people
 
 
@@ -122,7 +119,7 @@ def test_where_keys_are_trusted_approvals_are_signed_by_two_of_them(store, signe
         approve(store, "defects", version, "Ada", "fine", None)
     with pytest.raises(SettingsError, match="must be signed here"):
         approve(store, "defects", version, "Eve", "fine", write_keys(tmp_path / "other", "eve"))
-    with pytest.raises(SettingsError, match="Who signed the bundle cannot approve it"):
+    with pytest.raises(SettingsError, match="Who signed the bundle cannot decide"):
         approve(store, "defects", version, "Robot", "fine", people["pipeline"])
     approve(store, "defects", version, "Ada", "fine", people["ada"])
     with pytest.raises(SettingsError, match="has approved it already"):
@@ -173,11 +170,13 @@ def test_a_later_one_takes_its_place(store, wait):
     assert waiting.run == "second"
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])
-def test_a_name_that_is_none(store, wait, name):
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "\x1b[31mred", "x" * 1001])
+def test_names_and_reasons_that_cannot_be_kept(store, wait, text):
     version = wait("required")
-    with pytest.raises(SettingsError, match="A name is missing"):
-        approve(store, "defects", version, name, "fine", None)
+    for name, reason in ((text, "fine"), ("Ada", text)):
+        with pytest.raises(SettingsError, match=r"is missing|cannot be kept"):
+            approve(store, "defects", version, name, reason, None)
+    assert acts(store) == []
 
 
 def test_one_that_does_not_wait(store, wait):
@@ -188,3 +187,61 @@ def test_one_that_does_not_wait(store, wait):
     with pytest.raises(SettingsError) as caught:
         approve(store, "plates", version, "Ada", "yes", None)
     assert caught.value.got == "none waits"
+
+
+def test_a_deployment_that_was_cut_off_goes_on(store, wait, monkeypatch):
+    """By the same person, who has approved it already."""
+    version = wait("required")
+    with monkeypatch.context() as patch:
+        patch.setattr(approval, "open_deployer", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            approve(store, "defects", version, "Ada", "fine", None)
+    assert read_champion(store, "defects") is None
+    # Nobody can say no any more, since it may be under way.
+    with pytest.raises(Conflict, match="was approved, and is being deployed"):
+        reject(store, "defects", version, "Bob", "no", None)
+    assert approve(store, "defects", version, "Ada", "fine", None).startswith(
+        f"{version} is approved by Ada, and"
+    )
+    champion = read_champion(store, "defects")
+    assert champion
+    assert champion.version == version
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_two_at_once_are_both_counted(store, wait, monkeypatch):
+    """Each has read that nobody said anything yet."""
+    version = wait("two")
+    read = approval.read_approvals
+    approve(store, "defects", version, "Ada", "fine", None)
+    seen = []
+
+    def first_sees_nobody(*given):
+        seen.append(given)
+        return [] if len(seen) == 1 else read(*given)
+
+    monkeypatch.setattr(approval, "read_approvals", first_sees_nobody)
+    said = approve(store, "defects", version, "Bob", "fine", None)
+    assert said.startswith(f"{version} is approved by Ada and Bob, and the champion")
+
+
+def test_what_was_not_approved_is_not_gone_back_to(judged, store, wait):
+    version = wait("two")
+    approve(store, "defects", version, "Ada", "fine", None)
+    with pytest.raises(BundleError, match="was not approved") as caught:
+        open_deployer(store.uri, "defects", {}).roll_back(version)
+    assert caught.value.got == "approved by 1"
+    reject(store, "defects", version, "Bob", "escapes a scratch", None)
+    with pytest.raises(BundleError, match="was rejected"):
+        open_deployer(store.uri, "defects", {}).roll_back(version)
+    assert read_champion(store, "defects") is None
+
+
+def test_the_bundle_says_how_many_and_not_what_waits(store, wait):
+    """waiting.json is nobody's word."""
+    version = wait("two")
+    assert b"two" not in store.read("models/defects/waiting.json")
+    assert "1 more person" in approve(store, "defects", version, "Ada", "fine", None)

@@ -18,7 +18,6 @@ def test_the_component_deploys_and_records_the_outcome(judged, store, tmp_path, 
         model_name="defects",
         kserve={},
         settings_key="s",
-        approval="none",
         bundle=artifact,
     )
     version = judged.bundle.version

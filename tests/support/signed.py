@@ -1,5 +1,6 @@
 """Keys, and a store in which signed versions follow one another."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +9,10 @@ import pytest
 from networks import Judged, judge_model, run_evaluate
 
 from defectline.components.common.bundle import Bundle
-from defectline.components.common.storage import Storage, open_storage
+from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.trust.keys import SIGN_KEY_ENV, SigningKey, new_key
 from defectline.components.deploy.step import deploy
+from defectline.components.evaluate.sealing import _sign
 
 
 class Signed(NamedTuple):
@@ -46,6 +48,18 @@ def write_keys(folder: Path, name: str) -> SigningKey:
     (folder / f"{name}.key").write_bytes(key.pem)
     (folder / f"{name}.pub").write_bytes(key.public.pem)
     return key
+
+
+def asking(folder: Path, target: Path, approval: str, key: SigningKey | None = None) -> Path:
+    """A copy of a sealed bundle that asks for people to approve it, signed where there is a key."""
+    left = shutil.ignore_patterns(checksums.PROVENANCE, checksums.SIGNATURE, "served.sig")
+    shutil.copytree(folder, target, ignore=left)
+    content = json.loads((target / "bundle.json").read_text())
+    (target / "bundle.json").write_text(json.dumps(content | {"approval": approval}))
+    checksums.seal(target)
+    if key:
+        _sign(target, key)
+    return target
 
 
 def make_signed(folder: Path, monkeypatch: pytest.MonkeyPatch, versions: int = 2) -> Signed:

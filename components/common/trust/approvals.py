@@ -34,6 +34,29 @@ class Approval(NamedTuple):
     """None where it is not signed, or nobody asked."""
 
 
+def needed(bundle: Bundle) -> int:
+    """So many people must approve it. The bundle says so itself, sealed and, where there is a key, signed."""
+    return NEEDED.get(bundle.approval, 0)
+
+
+def check_approved(
+    storage: Storage, name: str, folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]
+) -> None:
+    """Raise BundleError for a version that needs people and was not approved by enough, or was rejected."""
+    if not needed(bundle):
+        return
+    said = read_approvals(storage, name, bundle.version, folder, bundle, trusted)
+    rejected = [one.by for one in said if one.said == "reject"]
+    approved = [one.by for one in said if one.said == "approve"]
+    if rejected or len(approved) < needed(bundle):
+        raise BundleError(
+            f"{bundle.version} of {name} was {'rejected' if rejected else 'not approved'}.",
+            got=f"rejected by {rejected[0]}" if rejected else f"approved by {len(approved)}",
+            expected=f"approved by {needed(bundle)}, and rejected by nobody",
+            fix="Name another version, or let people approve this one while it waits.",
+        )
+
+
 def read_approvals(
     storage: Storage,
     name: str,

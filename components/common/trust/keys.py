@@ -19,6 +19,8 @@ TRUST_ENV = "DEFECTLINE_TRUST"
 """Files and folders of public keys, with : between them."""
 PUBLIC = (".pub", ".pem")
 """How files of public keys in a folder end."""
+LONGEST_SHOWN = 100
+"""Letters of the name of a private key's file that an error shows; a key itself is longer."""
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 MAKE_ONE = "`defectline keygen FILE` makes a pair."
 
@@ -79,9 +81,10 @@ def read_signing_key(where: str) -> SigningKey:
     """The private key in a file, or that `where` is itself; its password is in the environment, if it has
     one. Raises SettingsError where there is none, the password is wrong, or it is of another kind."""
     inline = where.lstrip().startswith("-----BEGIN")
-    # An error shows neither the key nor what a wrong variable may hold.
-    origin = f"the environment variable {SIGN_KEY_ENV}" if inline else where
-    data = where.encode() if inline else _read(where, "private key")
+    # An error shows neither the key nor what a wrong variable may hold: a key that lost its first line.
+    shown = len(where) <= LONGEST_SHOWN and where.isprintable() and "PRIVATE" not in where
+    origin = f"the environment variable {SIGN_KEY_ENV}" if inline else where if shown else "what was named"
+    data = where.encode() if inline else _read(where, "private key", origin)
     password = os.environ.get(PASSWORD_ENV, "").encode() or None
     try:
         key = serialization.load_pem_private_key(data, password)
@@ -108,9 +111,18 @@ def read_trust(places: Sequence[str] = ()) -> tuple[PublicKey, ...]:
     """The public keys in these files and folders, or else in those that the environment names.
 
     None where nothing is named: then no signature is asked for. Raises SettingsError where a place has no
-    key, and for a file that is something else.
+    key, or no name, and for a file that is something else.
     """
-    places = places or [place for place in os.environ.get(TRUST_ENV, "").split(os.pathsep) if place]
+    if not places and (named := os.environ.get(TRUST_ENV, "")):
+        places = named.split(os.pathsep)
+    if "" in places:
+        # What two variables make that are not set would else turn every check off.
+        raise SettingsError(
+            "A place of public keys has no name.",
+            got=f"{TRUST_ENV}={os.environ.get(TRUST_ENV, '')}",
+            expected="files and folders of public keys, with : between them",
+            fix=f"Correct {TRUST_ENV} or --trust; unset it where nothing need be signed.",
+        )
     keys: dict[str, PublicKey] = {}
     for place in places:
         folder = Path(place)
@@ -151,15 +163,17 @@ def _public_key(file: Path) -> PublicKey:
     return PublicKey(file.stem, _public_pem(key))
 
 
-def _read(file: str, what: str) -> bytes:
+def _read(file: str, what: str, origin: str = "") -> bytes:
     try:
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"The {what} {file} cannot be read.",
-            got=getattr(error, "strerror", None) or str(error),
-            expected="a file in PEM",
-            fix=f"Correct the name. {MAKE_ONE}",
+            f"The {what} {origin or file} cannot be read.",
+            got=getattr(error, "strerror", None) or "no name of a file",
+            expected="a file in PEM" if what == "public key" else "a file in PEM, or the PEM itself",
+            fix="Correct the name, or ask its owner for it."
+            if what == "public key"
+            else f"Correct the name. {MAKE_ONE}",
         ) from None
 
 

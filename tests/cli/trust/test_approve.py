@@ -3,6 +3,7 @@
 import pytest
 from commands import call
 from networks import judge_model
+from signed import asking
 
 from defectline.components.common.storage import open_storage
 from defectline.components.deploy.step import deploy
@@ -11,7 +12,7 @@ from defectline.components.deploy.step import deploy
 @pytest.fixture
 def waiting(tmp_path):
     judged = judge_model(tmp_path / "one")
-    version = deploy(judged.folder, str(judged.store), {}, "one", approval="required")
+    version = deploy(asking(judged.folder, tmp_path / "asks", "required"), str(judged.store), {}, "one")
     return judged.store, version
 
 

@@ -2,6 +2,7 @@
 
 import stat
 
+import pytest
 from commands import call
 
 from defectline.components.common.trust.keys import read_signing_key, read_trust
@@ -34,7 +35,18 @@ def test_half_a_pair_is_not_left(tmp_path):
     assert (tmp_path / "plates.pub").read_text() == "mine"
 
 
-def test_no_such_folder(tmp_path):
-    made = call("keygen", tmp_path / "none" / "plates")
+def test_a_folder_is_made_and_either_file_may_be_named(tmp_path):
+    made = call("keygen", tmp_path / "my keys" / "plates.key")
+    assert made.returncode == 0, made.stderr
+    assert sorted(path.name for path in (tmp_path / "my keys").iterdir()) == ["plates.key", "plates.pub"]
+    # As a shell takes it.
+    assert f"DEFECTLINE_SIGN_KEY='{tmp_path}/my keys/plates.key'" in made.stdout
+
+
+@pytest.mark.parametrize("name", ["", ".key", "keys/"])
+def test_a_pair_without_a_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    made = call("keygen", name)
     assert made.returncode == 2
-    assert "Traceback" not in made.stderr
+    assert "needs a name" in made.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -2,13 +2,14 @@
 
 from commands import call
 from networks import judge_model
+from signed import asking
 
 from defectline.components.deploy.step import deploy
 
 
 def test_no(tmp_path):
     judged = judge_model(tmp_path / "one")
-    version = deploy(judged.folder, str(judged.store), {}, "one", approval="two")
+    version = deploy(asking(judged.folder, tmp_path / "asks", "two"), str(judged.store), {}, "one")
     done = call("reject", version, "--store", judged.store, "--as", "Ada", "--reason", "escapes a scratch")
     assert done.returncode == 0, done.stderr
     assert f"{version} is rejected by Ada" in done.stdout

@@ -58,3 +58,21 @@ def test_neither_version_nor_file(signed):
     done = verify(signed, "v20200101-000000-000000")
     assert done.returncode == 2
     assert "There is no version v20200101-000000-000000" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--request", "x"], "--request goes with --log"),
+        (["--log", "x"], "go with an answer"),
+        (["--image", "x"], "go with an answer"),
+    ],
+)
+def test_options_that_say_nothing_about_a_version(signed, options, says):
+    done = verify(signed, signed.version, *options)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())
+
+
+def test_nothing_named(signed):
+    assert verify(signed, "").returncode == 2

@@ -131,3 +131,22 @@ def test_an_empty_folder_trusts_nobody_by_mistake(tmp_path):
     (tmp_path / "plates.key").write_bytes(new_key("x").pem)
     with pytest.raises(SettingsError, match="has no public key"):
         read_trust([str(tmp_path)])
+
+
+@pytest.mark.parametrize("lines", [slice(1, None), slice(1, -1), slice(0, 1)])
+def test_a_key_that_lost_its_first_line_is_not_printed(monkeypatch, lines):
+    pem = new_key("x").pem.decode().splitlines()
+    for text in ("\n".join(pem[lines]), "".join(pem[lines])):
+        monkeypatch.setenv(SIGN_KEY_ENV, text)
+        with pytest.raises(SettingsError) as caught:
+            signing_key()
+        assert not any(line in str(caught.value) for line in pem[1:-1])
+
+
+@pytest.mark.parametrize("value", [":", "keys:", ":keys"])
+def test_a_place_without_a_name_turns_nothing_off(monkeypatch, value):
+    monkeypatch.setenv(TRUST_ENV, value)
+    with pytest.raises(SettingsError, match="has no name"):
+        read_trust()
+    with pytest.raises(SettingsError, match="has no name"):
+        read_trust([""])

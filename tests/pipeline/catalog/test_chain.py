@@ -5,15 +5,19 @@ import json
 import shutil
 
 import pytest
+from networks import Judged, run_evaluate
 from signed import make_signed
 
-from defectline.components.common.errors import SettingsError
-from defectline.components.common.layout import AUDIT, audit_key
-from defectline.components.common.reporting.audit import note
+from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.layout import AUDIT, audit_key, champion_key
+from defectline.components.common.records import read_champion
+from defectline.components.common.reporting.audit import HERE, Act, note, read_chain
 from defectline.components.common.storage import checksums
 from defectline.components.common.trust.keys import new_key
 from defectline.components.common.trust.provenance import Resource
 from defectline.components.common.trust.statements import Subject, make_statement
+from defectline.components.deploy.step import deploy
+from defectline.components.serve.sources import fetch_champion
 from defectline.pipeline.catalog.audit import note_decision
 from defectline.pipeline.catalog.chain import _reviews, verify_folder, verify_version
 
@@ -92,6 +96,11 @@ def spoil(signed, what: str) -> None:
     elif what == "provenance":
         subject = Subject(f"defects/{version}", checksums.sha256_file(folder / checksums.NAME))
         (folder / "provenance.json").write_bytes(make_statement(subject, "x", {}, new_key("eve")))
+    elif what == "provenance gone":
+        (folder / "provenance.json").unlink()
+    elif what == "the end of the log":
+        lines = store.read(AUDIT).splitlines(keepends=True)
+        store.write(AUDIT, b"".join(lines[:-1]))
     elif what == "results":
         key = "runs/run2/gate.json"
         store.write(key, store.read(key).replace(b"true", b"false"))
@@ -102,8 +111,12 @@ def spoil(signed, what: str) -> None:
         found = next(one.key for one in store.list("snapshots/") if one.key.endswith(f"{key}/index.parquet"))
         store.write(found, store.read(found) + b"x")
     elif what == "gate":
-        lines = store.read(AUDIT).splitlines(keepends=True)
-        store.write(AUDIT, b"".join(lines[:2]))
+        # Written again as a whole, so that it fits.
+        acts, _ = read_chain(store, AUDIT, Act)
+        store.delete(AUDIT)
+        for one in acts:
+            if (one.act, one.subject) != ("gate", version):
+                note(store, one.act, one.model, one.subject, one.by, one.result)
     elif what == "a line of the log":
         lines = store.read(AUDIT).splitlines(keepends=True)
         store.write(AUDIT, b"".join(lines[:1] + lines[2:]))
@@ -119,6 +132,8 @@ def spoil(signed, what: str) -> None:
         ("bundle.json, resealed", "signature", "is not what was signed. Got another"),
         ("the old one in its place", "bundle", "put in its place"),
         ("provenance", "provenance", "not signed by anybody who is trusted"),
+        ("provenance gone", "provenance", "was taken away"),
+        ("the end of the log", "log", "a line was taken out"),
         ("results", "results", "runs/run2/gate.json was changed"),
         ("results gone", "results", "runs/run2/report.html is gone"),
         ("snapshot", "snapshot", "index.parquet was changed"),
@@ -178,6 +193,48 @@ def test_a_bundle_of_an_earlier_release(original, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(original.store.root / "models/defects" / original.version, folder)
     (folder / "provenance.json").unlink()
+    content = json.loads((folder / "bundle.json").read_text())
+    del content["approval"]
+    (folder / "bundle.json").write_text(json.dumps(content))
+    checksums.seal(folder)
     chain = verify_folder(folder, ())
     assert chain.broken is None
-    assert chain.links[-1].state == "not there"
+    assert chain.missing == ["provenance"]
+
+
+def test_people_who_had_to_approve_it(tmp_path, monkeypatch):
+    signed = make_signed(tmp_path / "all", monkeypatch, versions=1)
+    store, keys = signed.store, [signed.key.public]
+    judged = Judged(signed.folder / "one/store", *[None] * 7)._replace(
+        snapshot=signed.bundles[0].data.snapshot
+    )
+    bundle, _ = run_evaluate(
+        judged,
+        tmp_path / "two",
+        "two",
+        cut=42,
+        champion=signed.version,
+        replace="not_worse",
+        approval="required",
+    )
+    deploy(tmp_path / "two/bundle", store.uri, {}, "two")
+    approvals = [
+        link
+        for link in verify_version(store, "defects", bundle.version, keys).links
+        if link.name == "approval"
+    ]
+    assert [(one.state, one.says) for one in approvals] == [("not there", "waits for 1 to approve it")]
+    # Somebody who may write there makes it the champion, and a line that says so.
+    note(store, "rollback", "defects", bundle.version, "eve", HERE)
+    champion = read_champion(store, "defects")
+    assert champion
+    record = champion.model_copy(update={"version": bundle.version})
+    store.write(champion_key("defects"), record.model_dump_json().encode())
+    broken = verify_version(store, "defects", bundle.version, keys).broken
+    assert broken
+    assert (broken.name, broken.says) == (
+        "approval",
+        f"{bundle.version} of defects was not approved. Got approved by 0.",
+    )
+    with pytest.raises(BundleError, match="was not approved"):
+        fetch_champion(store.uri, "defects", [str(signed.public)])
