@@ -10,9 +10,11 @@ import pytest
 from bundles import make_bundle
 from endpoints import expected, other_version, plate
 from prometheus_client import generate_latest
+from signed import write_keys
 
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.storage import checksums
+from defectline.components.common.trust.signatures import sign
 from defectline.components.serve.model import DefectModel, load
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.requests import read_raw
@@ -113,3 +115,27 @@ def test_only_its_own_names_and_version_are_served_and_only_while_it_is_ready(pr
     assert not asyncio.run(predictor.healthy())
     # What has arrived is answered all the same.
     assert predictor.check("plates") is predictor.loaded
+
+
+def test_a_key_that_is_taken_away_takes_its_model_along(model, tmp_path):
+    """What it signed serves no more, and serves again once the key is back."""
+    folder, keys = tmp_path / "model", tmp_path / "keys"
+    shutil.copytree(model, folder)
+    sign(folder, write_keys(keys, "old"))
+    write_keys(keys, "new")
+    served = DefectModel("plates", Folder(folder, [str(keys)]), ServeSettings(threads=2))
+    served.load()
+    state = served.source.state()
+    assert served.not_ready_reason() == ""
+    taken = (keys / "old.pub").rename(tmp_path / "old.pub")
+    # Which a look for another model sees.
+    assert served.source.state() != state
+    asyncio.run(served.switch())
+    assert served.not_ready_reason() == "The key that signed the model is not trusted any more."
+    taken.rename(keys / "old.pub")
+    asyncio.run(served.switch())
+    assert served.not_ready_reason() == ""
+    # Where no key can be read, nobody took this one away.
+    shutil.rmtree(keys)
+    asyncio.run(served.switch())
+    assert served.not_ready_reason() == ""
