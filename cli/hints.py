@@ -27,7 +27,7 @@ WORDS = {
     **dict.fromkeys(("label", "annotate", "export", "accept"), ("review",)),
     **dict.fromkeys(("trace", "provenance", "origin"), ("lineage",)),
     **dict.fromkeys(("demo", "example", "examples", "generate", "draw"), ("sample",)),
-    **dict.fromkeys(("build", "package"), ("compile",)),
+    "build": ("compile",),
     **dict.fromkeys(("upload", "kfp"), ("submit",)),
     **dict.fromkeys(("cron", "recurring"), ("schedule",)),
     **dict.fromkeys(("check", "diagnose", "debug"), ("doctor",)),

@@ -203,6 +203,8 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         s3_endpoint=s3_server.url,
         s3_region="us-east-1",
         gcs_secret="gcs",
+        sign_secret="sign",
+        push_secret="push",
         pull_secret="registry",
         run_as_user=12345,
         tolerations=({"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
