@@ -76,8 +76,8 @@ def verify(
         ui.table(("version", "link", "", "which"), rows, whole=("version", "link"))
         if not chain.signed:
             ui.note(
-                "No key was given: seals and digests were compared, which whoever can write to the store can "
-                "make fit. --trust names public keys."
+                "No key was given: seals and digests were compared, which anybody who can write to the store "
+                "can make fit. --trust names public keys."
             )
         if not chain.broken:
             missing = f"; not there: {', '.join(chain.missing)}" if chain.missing else ""

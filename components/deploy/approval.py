@@ -46,9 +46,7 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}")
 _REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,1000}")
 
 
-def hold(
-    folder: Path, bundle: Bundle, storage: Storage, run: str, name: str, waiting: Waiting, snapshot: str
-) -> str:
+def hold(folder: Path, bundle: Bundle, storage: Storage, name: str, waiting: Waiting) -> str:
     """Publish the bundle and let it wait for people; the reason that the run's outcome gives.
 
     A version that waited before waits no longer.
@@ -57,6 +55,7 @@ def hold(
     before = read_waiting(storage, name)
     write_waiting(storage, name, waiting)
     # The same pictures make no second challenger while this one waits.
+    run, snapshot = waiting.run, bundle.data.snapshot
     write_gate(storage, name, GateRecord(run=run, snapshot=snapshot, settings_key=waiting.settings_key))
     if before and before.run != run:
         reason = f"nobody approved it before {bundle.version} passed the gate"

@@ -51,7 +51,7 @@ def deploy(
             say(f"deploy: signed with the key {signer}")
         if needed(sealed):
             waiting = Waiting(version=sealed.version, run=run, settings_key=settings_key, kserve=kserve)
-            report.summary = hold(bundle, sealed, storage, run, model_name, waiting, sealed.data.snapshot)
+            report.summary = hold(bundle, sealed, storage, model_name, waiting)
             return sealed.version
         done = open_deployer(store, model_name, kserve).deploy(bundle, sealed, run)
         warning = f". {done.warning}" if done.warning else ""

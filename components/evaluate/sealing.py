@@ -74,11 +74,11 @@ def seal(
             )
     sealed = seal_bundle(bundle, draft.model_copy(update={"golden": golden}))
     if key:
-        _sign(bundle, key)
+        sign_bundle(bundle, key)
     return sealed
 
 
-def _sign(bundle: Path, key: SigningKey) -> None:
+def sign_bundle(bundle: Path, key: SigningKey) -> None:
     """Sign the sealed bundle, and what the predictor gets of it, which is another folder with other files."""
     # Imports slowly, and few have a key.
     from defectline.components.common.trust.signatures import sign

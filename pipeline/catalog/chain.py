@@ -49,7 +49,7 @@ class Chain(NamedTuple):
     links: list[Link]
     signed: bool
     """Whether keys were given to check signatures by: without, only seals and digests were compared, which
-    whoever can write to the store can make fit."""
+    anybody who can write to the store can make fit."""
 
     @property
     def missing(self) -> list[str]:

@@ -46,7 +46,7 @@ def write_page(what: str, chain: Chain) -> str:
         said += f" Not there: {', '.join(chain.missing)}." if chain.missing else ""
     else:
         said = (
-            "Every seal fits. No key was given, so no signature was checked: whoever can write to the store "
+            "Every seal fits. No key was given, so no signature was checked: who can write to the store "
             "can make seals fit."
         )
     parts = [

@@ -12,7 +12,7 @@ from defectline.components.common.bundle import Bundle
 from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.trust.keys import SIGN_KEY_ENV, SigningKey, new_key
 from defectline.components.deploy.step import deploy
-from defectline.components.evaluate.sealing import _sign
+from defectline.components.evaluate.sealing import sign_bundle
 
 
 class Signed(NamedTuple):
@@ -58,7 +58,7 @@ def asking(folder: Path, target: Path, approval: str, key: SigningKey | None = N
     (target / "bundle.json").write_text(json.dumps(content | {"approval": approval}))
     checksums.seal(target)
     if key:
-        _sign(target, key)
+        sign_bundle(target, key)
     return target
 
 

@@ -26,7 +26,7 @@ from defectline.components.common.storage import checksums, open_storage
 from defectline.components.common.trust.keys import SIGN_KEY_ENV, TRUST_ENV
 from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.step import deploy
-from defectline.components.evaluate.sealing import _sign
+from defectline.components.evaluate.sealing import sign_bundle
 from defectline.components.serve.sources import Champion, Folder
 
 
@@ -79,7 +79,7 @@ def no_signature(signed: Signed, folder: Path) -> None:
 
 
 def key_of_another(signed: Signed, folder: Path) -> None:
-    _sign(folder, write_keys(signed.folder / "eve", "eve"))
+    sign_bundle(folder, write_keys(signed.folder / "eve", "eve"))
 
 
 TAMPERED = {

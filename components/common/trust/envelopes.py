@@ -27,7 +27,7 @@ def make_envelope(payload: bytes, key: SigningKey | None) -> dict[str, Any]:
 
 
 def payload_of(envelope: Any) -> bytes:
-    """The statement in an envelope, whoever signed it. Raises ValueError, KeyError or TypeError for none."""
+    """The statement in an envelope, unchecked. Raises ValueError, KeyError or TypeError for none."""
     if envelope["payloadType"] != PAYLOAD_TYPE:
         raise ValueError(envelope["payloadType"])
     return base64.b64decode(envelope["payload"], validate=True)
