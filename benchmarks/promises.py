@@ -3,7 +3,8 @@
     python benchmarks/promises.py BUNDLE --store store --max-escape 0.05 --max-overkill 0.1
 
 The pictures that a sealed bundle was not trained on, validation and test, are split by groups in two halves,
-again and again: one half chooses the levels, on the other verdicts are counted.
+again and again: one half chooses the levels, on the other verdicts are counted. A part is wrong by the share
+of its pictures that is.
 """
 
 import argparse
@@ -16,12 +17,12 @@ from defectline.components.common.classes import defect_mask
 from defectline.components.common.inference.inspection import LEVELS, judge_score
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
-from defectline.components.common.snapshot import Pair, read_files, read_pairs, read_snapshot
+from defectline.components.common.snapshot import read_files, read_pairs, read_snapshot
 from defectline.components.common.storage import open_storage
-from defectline.components.evaluate.validation.calibration import AREAS_PX, Calibrator, certain_rate
+from defectline.components.evaluate.validation.calibration import AREAS_PX, Calibrator
 
 
-def see_all(bundle_folder: Path, store: str) -> tuple[Calibrator, list[Pair]]:
+def see_all(bundle_folder: Path, store: str) -> Calibrator:
     """Every picture that the bundle was not trained on, scored."""
     bundle, storage = read_bundle(bundle_folder), open_storage(store)
     pairs = [
@@ -42,18 +43,26 @@ def see_all(bundle_folder: Path, store: str) -> tuple[Calibrator, list[Pair]]:
         score_map = network.score_map(image)
         known = pair.label == "NG" and pair.masked
         truth = names.truth(mask, score_map.shape, pair) if known else None
-        calibrator.see(pair.label, score_map, truth=truth if known and defect_mask(truth).any() else None)
-    return calibrator, pairs
+        found = truth if known and defect_mask(truth).any() else None
+        calibrator.see(pair.label, score_map, truth=found, part=pair.group)
+    return calibrator
 
 
 def part_of(whole: Calibrator, chosen: np.ndarray) -> Calibrator:
     part = Calibrator(whole.classes)
     for index in np.flatnonzero(chosen).tolist():
         part.labels.append(whole.labels[index])
+        part.parts.append(whole.parts[index])
         part.scores.append(whole.scores[index])
         part.costs.append(whole.costs[index])
         part.kinds.append(whole.kinds[index])
     return part
+
+
+def rate(wrong: np.ndarray, parts: np.ndarray) -> float:
+    """Of parts, each of which is wrong by the share of its pictures (N,) that is."""
+    _, part, pictures = np.unique(parts, return_inverse=True, return_counts=True)
+    return float(np.sum(wrong / pictures[part]) / len(pictures))
 
 
 def main() -> None:
@@ -64,9 +73,9 @@ def main() -> None:
     parser.add_argument("--max-overkill", type=float, default=0.1)
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args()
-    whole, pairs = see_all(options.bundle, options.store)
+    whole = see_all(options.bundle, options.store)
     labels = np.array(whole.labels)
-    groups = np.unique([pair.group or pair.id for pair in pairs], return_inverse=True)[1]
+    groups = np.unique(whole.parts, return_inverse=True)[1]
     random = np.random.default_rng(0)
     kinds: dict[str, list[float]] = {"escape": [], "overkill": [], "look": []}
     certain: dict[str, list[bool]] = {"escape": [], "overkill": []}
@@ -82,12 +91,14 @@ def main() -> None:
         column = AREAS_PX.index(point.min_area_px)
         scores = np.array(whole.scores)[~chosen, column] / LEVELS
         verdicts = np.array([judge_score(score, point.threshold, point.ng_from) for score in scores])
-        bad = labels[~chosen]
-        found = {"escape": np.mean(verdicts[bad] == "OK"), "overkill": np.mean(verdicts[~bad] == "NG")}
-        for rate, at_most in (("escape", options.max_escape), ("overkill", options.max_overkill)):
-            kinds[rate].append(float(found[rate]))
-            those = int(labels[chosen].sum() if rate == "escape" else (~labels[chosen]).sum())
-            certain[rate].append(bool(found[rate] <= (certain_rate(those, at_most) or 1.0)))
+        bad, others = labels[~chosen], groups[~chosen]
+        found = {
+            "escape": rate(verdicts[bad] == "OK", others[bad]),
+            "overkill": rate(verdicts[~bad] == "NG", others[~bad]),
+        }
+        for promise in point.promises:
+            kinds[promise.rate].append(found[promise.rate])
+            certain[promise.rate].append(found[promise.rate] <= (promise.certain or 1.0))
         kinds["look"].append(float(np.mean(verdicts == "LOOK")))
     print(
         f"{labels.sum()} defective and {(~labels).sum()} good pictures in {groups.max() + 1} groups; "
@@ -95,12 +106,12 @@ def main() -> None:
     )
     if not promised:
         return
-    for rate, at_most in (("escape", options.max_escape), ("overkill", options.max_overkill)):
-        values = np.array(kinds[rate])
+    for name, at_most in (("escape", options.max_escape), ("overkill", options.max_overkill)):
+        values = np.array(kinds[name])
         print(
-            f"{rate}: promised {at_most:.3f}, mean {values.mean():.3f}, 95 % of splits up to "
+            f"{name}: promised {at_most:.3f}, mean {values.mean():.3f}, 95 % of splits up to "
             f"{np.quantile(values, 0.95):.3f}; within the promise in {np.mean(values <= at_most):.3f} of "
-            f"splits, within the rate of 95 % certainty in {np.mean(certain[rate]):.3f}"
+            f"splits, within the rate of 95 % certainty in {np.mean(certain[name]):.3f}"
         )
     print(f"LOOK: {np.mean(kinds['look']):.3f} of the pictures on average")
 

@@ -99,6 +99,8 @@ class Promise(_Frozen):
     pictures: int
     """Validation pictures of the label, or with the class: the rate among so many says something of all
     others."""
+    parts: int | None = None
+    """How many parts they show, of which each counts as one; None where each shows another."""
     level: float | None
     """A threshold up to it (escape) or from it on (overkill) holds the promise; None where the pictures are
     too few for any."""
@@ -115,6 +117,7 @@ class Promise(_Frozen):
         parts = f"parts with {self.of}" if self.of else f"{kind} parts"
         what = f"at most {100 * self.at_most:.3g} % of {parts} are called {called}"
         those = f"{self.pictures} {kind} validation pictures" + (f" with {self.of}" if self.of else "")
+        those += f" of {self.parts} parts" if self.parts else ""
         if self.holds:
             if self.certain is not None:
                 what += f" (with 95 % certainty at most {100 * self.certain:.3g} %)"
@@ -122,9 +125,10 @@ class Promise(_Frozen):
         if not self.pictures:
             return f"Not promised that {what}: no validation picture has it."
         if self.level is None:
-            least = 100 / (self.pictures + 1)
+            count = self.parts or self.pictures
+            least = 100 / (count + 1)
             needed = math.ceil(1 / self.at_most - 1) if self.at_most else 0
-            more = f"; {needed} or more are needed" if needed > self.pictures else ""
+            more = f"; {needed} or more are needed" if needed > count else ""
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be{more}."
         low, high = TOLD_FROM_NOISE
         if not low <= self.level <= high:

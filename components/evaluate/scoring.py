@@ -106,7 +106,7 @@ def _see(
             truth = names.truth(mask, score_map.shape, pair)
             cost = escape_costs(names.classes, truth, settings)
             score_map, truth = disregard(score_map, truth, EVEN)
-        calibrator.see(pair.label, score_map, cost, truth if marked else None)
+        calibrator.see(pair.label, score_map, cost, truth if marked else None, pair.group)
 
 
 def escape_costs(

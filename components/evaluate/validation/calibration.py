@@ -1,27 +1,25 @@
 """The operating point, which is threshold and min_area_px, from the validation split."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, floor, log
+from math import exp, log
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from defectline.components.common.bundle import TOLD_FROM_NOISE, Promise
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.errors import SourceError
 from defectline.components.common.inference.inspection import LEVELS, image_score
 from defectline.components.evaluate.pixels import Pixels
+from defectline.components.evaluate.validation.conformal import Limit
 
 AREAS_PX = (5, 10, 20, 40)
 LOWEST, HIGHEST = (round(level * LEVELS) for level in TOLD_FROM_NOISE)
 """Levels between which the threshold may lie: beyond, a little noise of the network decides."""
 MARGIN = 50
 """Levels between the threshold and the nearest score, where there are pictures of one label only."""
-ROUNDING = 1e-9
-"""Of 0.1 * 10, which is a little less than 1 as well."""
 EVEN = 500
 """Where a network that weighs both classes alike changes its mind."""
 
@@ -79,6 +77,8 @@ class Calibrator:
         self.kinds: list[frozenset[str]] = []
         """Classes of the defects that each picture is known to have."""
         self.labels: list[bool] = []
+        self.parts: list[str] = []
+        """What each picture shows; pictures of one part count together as one."""
         self.scores: list[tuple[int, ...]] = []
         self.costs: list[float | None] = []
         self.pixels = Pixels()
@@ -90,11 +90,14 @@ class Calibrator:
         score_map: NDArray[np.uint16],
         cost: float | None = None,
         truth: NDArray[np.uint8] | None = None,
+        part: str = "",
     ) -> None:
         """Score one validation picture by its score map (H, W), 0 where nothing counts. `cost` is that of its
         escape where it is not the usual one. Where its defects are known, from `truth` (H, W), the numbers of
-        classes, only a region that touches one finds them: for another, the threshold is not lowered."""
+        classes, only a region that touches one finds them: for another, the threshold is not lowered. `part`
+        names what others show as well."""
         self.costs.append(cost)
+        self.parts.append(part or f"{len(self.parts)} alone")
         self.labels.append(label == "NG")
         touching = None
         here = () if truth is None else np.unique(truth[defect_mask(truth)])
@@ -157,11 +160,12 @@ class Calibrator:
         bad = np.array(self.labels)
         column = np.array(self.scores)[:, AREAS_PX.index(point.min_area_px)]
         cheapest = round(point.threshold * LEVELS)
-        limits = [_Limit("escape", max_escape, column[bad])]
+        parts = np.unique(self.parts, return_inverse=True)[1]
+        limits = [Limit("escape", max_escape, column[bad], parts[bad])]
         for name, at_most in max_escape_of.items():
             has = np.array([name in kinds for kinds in self.kinds])
-            limits.append(_Limit("escape", at_most, column[bad & has], name))
-        overkill = _Limit("overkill", max_overkill, column[~bad])
+            limits.append(Limit("escape", at_most, column[bad & has], parts[bad & has], name))
+        overkill = Limit("overkill", max_overkill, column[~bad], parts[~bad])
         highest = [level for limit in limits if (level := limit.level) is not None]
         ok_below, ng_least = min(highest, default=None), overkill.level
         level, ng_from = cheapest, None
@@ -214,78 +218,6 @@ class Calibrator:
             below=OF_NOISE if ends[0] == LOWEST else "",
         )
         return OperatingPoint(level / LEVELS, area, why=why, decided_by=(low, high))
-
-
-def highest_ok(bad: NDArray[np.int64], at_most: float) -> int | None:
-    """The highest level up to which a threshold lets at most a share of `at_most` of defective parts escape.
-
-    That is to be expected of parts like those with the scores `bad` (N,); None where these are too few.
-
-    Conformal risk control (A. Angelopoulos and others, 2022, theorem 1): of N exchangeable parts of which k
-    lie below a level, the next one does with a probability of at most (k + 1) / (N + 1).
-    """
-    allowed = _allowed(len(bad), at_most)
-    if allowed < 0:
-        return None
-    return LEVELS if allowed >= len(bad) else int(np.sort(bad)[allowed])
-
-
-def lowest_ng(good: NDArray[np.int64], at_most: float) -> int | None:
-    """The lowest level from which on a threshold rejects at most a share of `at_most` of good parts; the rest
-    as in `highest_ok`."""
-    allowed = _allowed(len(good), at_most)
-    if allowed < 0:
-        return None
-    return 0 if allowed >= len(good) else int(np.sort(good)[::-1][allowed]) + 1
-
-
-def _allowed(pictures: int, at_most: float) -> int:
-    """How many of so many pictures may be called wrong; -1 where that is too few to promise anything."""
-    return floor(at_most * (pictures + 1) + ROUNDING) - 1
-
-
-def certain_rate(pictures: int, at_most: float) -> float | None:
-    """The rate that is exceeded with a probability of 5 % at most where `at_most` is promised on so many
-    pictures; None where it cannot be.
-
-    The share of all parts below the k-th lowest of N scores has the distribution Beta(k, N - k + 1), whatever
-    that of the scores is (S. Wilks, Determination of sample sizes for setting tolerance limits, 1941).
-    """
-    allowed = _allowed(pictures, at_most)
-    if allowed < 0:
-        return None
-    return 1.0 if allowed >= pictures else float(beta.ppf(0.95, allowed + 1, pictures - allowed))
-
-
-class _Limit(NamedTuple):
-    """A rate that is to be promised."""
-
-    rate: Literal["escape", "overkill"]
-    at_most: float
-    scores: NDArray[np.int64]
-    """(N,), of the validation pictures that it is about."""
-    of: str = ""
-    """The class, where it is about one."""
-
-    @property
-    def level(self) -> int | None:
-        choose = highest_ok if self.rate == "escape" else lowest_ng
-        return choose(self.scores, self.at_most)
-
-    def promise(self, at: int, parts_per_day: int) -> Promise:
-        """Whether it is kept by a verdict that changes at the level `at`."""
-        level = self.level
-        kept = level is not None and (at <= level if self.rate == "escape" else at >= level)
-        return Promise(
-            rate=self.rate,
-            of=self.of,
-            at_most=self.at_most,
-            pictures=len(self.scores),
-            level=None if level is None else min(level, LEVELS) / LEVELS,
-            holds=kept,
-            certain=certain_rate(len(self.scores), self.at_most),
-            parts_per_day=parts_per_day,
-        )
 
 
 def _between(ok_below: int | None, ng_from: int | None) -> tuple[int, int] | None:

@@ -17,9 +17,6 @@ from defectline.components.evaluate.validation.calibration import (
     ONLY_GOOD,
     Calibrator,
     OperatingPoint,
-    certain_rate,
-    highest_ok,
-    lowest_ng,
 )
 
 ESCAPE_COST = 3.0
@@ -216,48 +213,6 @@ def test_no_other_constants_cost_less(drawn):
 # What can be promised
 
 
-@pytest.mark.parametrize("count", [10, 30, 100, 1000])
-@pytest.mark.parametrize("at_most", [0.02, 0.05, 0.1, 0.3])
-def test_what_is_promised_holds_in_a_thousand_factories(count: int, at_most: float):
-    """Each calibrates with other parts, and then makes many more: on average no more of those are wrong."""
-    random = np.random.default_rng([count, int(100 * at_most)])
-    escapes, overkills, promised = [], [], 0
-    certain = certain_rate(count, at_most)
-    for _ in range(1000):
-        defective = np.clip(random.normal(700, 200, count + 1000), 0, LEVELS).astype(np.int64)
-        good = np.clip(random.gamma(1.5, 120, count + 1000), 0, LEVELS).astype(np.int64)
-        ok_below, ng_from = highest_ok(defective[:count], at_most), lowest_ng(good[:count], at_most)
-        assert (ok_below is None) == (ng_from is None) == (certain is None) == (at_most < 1 / (count + 1))
-        if ok_below is None or ng_from is None:
-            continue
-        promised += 1
-        escapes.append(np.mean(defective[count:] < ok_below))
-        overkills.append(np.mean(good[count:] >= ng_from))
-    if promised:
-        # The mean of 1,000 factories is known to a few thousandths.
-        assert np.mean(escapes) <= at_most + 0.005
-        assert np.mean(overkills) <= at_most + 0.005
-        # With the certainty that is stated: of 1,000 draws, 5 % give or take three standard deviations.
-        assert np.mean(np.array(escapes) > certain + 0.02) <= 0.05 + 0.021
-        assert np.mean(np.array(overkills) > certain + 0.02) <= 0.05 + 0.021
-        # And not by promising next to nothing.
-        assert np.mean(escapes) >= at_most - 1 / (count + 1) - 0.02
-
-
-def test_too_few_pictures_promise_nothing():
-    scores = np.arange(10) * 100
-    assert highest_ok(scores, 0.09) is None
-    assert highest_ok(scores, 1 / 11) == 0
-    assert highest_ok(scores, 0.2) == 100
-    assert highest_ok(scores, 1.0) == LEVELS
-    assert lowest_ng(scores, 0.09) is None
-    assert lowest_ng(scores, 1 / 11) == 901
-    assert lowest_ng(scores, 0.2) == 801
-    assert lowest_ng(scores, 1.0) == 0
-    # 0.1 * 10 in floating point is no reason to promise less.
-    assert highest_ok(np.arange(9), 0.1) == 0
-
-
 def _levels(label: str, *levels: int) -> list[tuple[str, np.ndarray]]:
     return [(label, score_map((5, 5, 5, 5, level))) for level in levels]
 
@@ -289,6 +244,25 @@ def test_a_promise_that_cannot_be_made_says_why():
     )
     assert (overkill.holds, overkill.level) == (False, 0.901)
     assert str(overkill).endswith("it would be with a threshold from 0.901.")
+
+
+def test_pictures_of_one_part_count_as_one():
+    calibrator = Calibrator()
+    for part in range(9):
+        for picture in range(4):
+            calibrator.see("OK", score_map((5, 5, 5, 5, 100)), part=f"part {part}")
+            calibrator.see("NG", score_map((5, 5, 5, 5, 700 + picture)), part=f"part {part}")
+    enough = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1)
+    assert [str(promise) for promise in enough.promises] == [
+        "Promised: at most 10 % of defective parts are called OK (with 95 % certainty at most 35.9 %), "
+        "judged by 36 defective validation pictures of 9 parts.",
+        "Promised: at most 10 % of good parts are called NG (with 95 % certainty at most 35.9 %), "
+        "judged by 36 good validation pictures of 9 parts.",
+    ]
+    too_few = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.05).promises[0]
+    assert str(too_few).endswith(
+        "with 36 defective validation pictures of 9 parts no rate under 10 % can be; 19 or more are needed."
+    )
 
 
 def test_no_threshold_is_named_where_none_would_do():
