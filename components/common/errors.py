@@ -18,7 +18,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+E = TypeVar("E", bound="DefectlineError")
 
 
 class DefectlineError(Exception):
@@ -43,21 +45,26 @@ class DefectlineError(Exception):
         return _restored, (type(self), vars(self))
 
     def to_json(self) -> str:
-        """The four sentences as a JSON object, the content of an `error.json`."""
-        return json.dumps(
-            {"what": self.what, "got": self.got, "expected": self.expected, "fix": self.fix},
-            ensure_ascii=False,
-            indent=2,
-        )
+        """The four sentences and the kind of error as a JSON object, the content of an `error.json`."""
+        sentences = {"what": self.what, "got": self.got, "expected": self.expected, "fix": self.fix}
+        return json.dumps({"kind": type(self).__name__, **sentences}, ensure_ascii=False, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The error that `to_json` wrote."""
+        """The error that `to_json` wrote, of its kind where that is known here."""
         fields = json.loads(text)
-        return cls(fields["what"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
+        name = fields.pop("kind", "")
+        return _restored(next((one for one in _kinds(cls) if one.__name__ == name), cls), fields)
 
 
-def _restored(kind: type[DefectlineError], fields: dict[str, Any]) -> DefectlineError:
+def _kinds(kind: type[E]) -> Iterator[type[E]]:
+    """The kind itself, and all below it."""
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _kinds(one)
+
+
+def _restored(kind: type[E], fields: dict[str, Any]) -> E:
     error = kind.__new__(kind, fields["what"])
     vars(error).update(fields)
     return error

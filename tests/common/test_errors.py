@@ -41,6 +41,15 @@ def test_json_holds_the_four_sentences():
     assert "größere" in ERROR.to_json()
 
 
+def test_an_error_of_a_file_is_of_its_kind_where_that_is_known():
+    assert type(DefectlineError.from_json(ERROR.to_json())) is StoreError
+    picture = UnreadableImage("It is damaged.", got="b'x'", fix="Copy it again.")
+    assert type(SourceError.from_json(picture.to_json())) is UnreadableImage
+    assert type(StoreError.from_json(picture.to_json())) is StoreError
+    older = '{"what": "a", "got": "b", "expected": "c", "fix": "d"}'
+    assert type(DefectlineError.from_json(older)) is DefectlineError
+
+
 @pytest.mark.parametrize(
     "error", [ERROR, UnreadableImage("It is damaged.", got="b'x'", fix="Copy it again.")]
 )
