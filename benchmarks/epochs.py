@@ -28,6 +28,7 @@ from defectline.components.common.classes import defect_probability
 from defectline.components.common.dataset import Split, open_dataset
 from defectline.components.common.snapshot import publish_snapshot, read_head, read_pairs
 from defectline.components.common.storage import open_storage
+from defectline.components.ingest.grouping.folds import deal
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.preprocess.step import preprocess
@@ -37,7 +38,6 @@ from defectline.components.train.optimizer import make_optimizer
 from defectline.components.train.settings import TrainSettings
 from defectline.components.train.trainer import Trainer
 from defectline.components.train.weights import load_network
-from defectline.pipeline.crossval import deal
 
 matplotlib.use("Agg")
 

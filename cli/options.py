@@ -122,6 +122,9 @@ FailOnGate = Annotated[
     bool, typer.Option("--fail-on-gate", help="Exit with 3 where the gate refuses the model.")
 ]
 Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Folds at the same time on this machine, which share its processors.")
+]
 Experiment = Annotated[str, typer.Option(help="KFP experiment; made where it is missing.")]
 
 

@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kfp.compiler import Compiler, KubernetesManifestOptions
 
@@ -12,6 +14,7 @@ from defectline.components.common.settings import checked, parse_pairs
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.config import KSERVE
+from defectline.pipeline.crossval.definition import build_crossval
 from defectline.pipeline.definition import build
 from defectline.pipeline.images import Images, reference
 from defectline.pipeline.targets import Target
@@ -28,7 +31,14 @@ def compile_pipeline(output: Path, lock: Path | None, target: Target) -> Images:
     Raises SettingsError.
     """
     images = _images(lock, target)
-    _write(output, images, target, None)
+    _write(output, build(images, target), None)
+    return images
+
+
+def compile_crossval(output: Path, lock: Path | None, target: Target, parallel: int) -> Images:
+    """The same for the pipeline of a cross-validation, which judges so many folds at the same time."""
+    images = _images(lock, target)
+    _write(output, build_crossval(images, target, parallel), None)
     return images
 
 
@@ -47,7 +57,7 @@ def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: T
         namespace=namespace,
         include_pipeline_manifest=True,
     )
-    _write(output, _images(lock, target), target, options)
+    _write(output, build(_images(lock, target), target), options)
     return version
 
 
@@ -60,7 +70,7 @@ def _images(lock: Path | None, target: Target) -> Images:
     return Images.load(lock, on_gpu)
 
 
-def _write(output: Path, images: Images, target: Target, manifests: KubernetesManifestOptions | None) -> None:
+def _write(output: Path, pipeline: Callable[..., Any], manifests: KubernetesManifestOptions | None) -> None:
     expected = "a file's name in a folder that this user may write to"
     # KFP's compiler insists on the suffix.
     with (
@@ -69,7 +79,7 @@ def _write(output: Path, images: Images, target: Target, manifests: KubernetesMa
     ):
         compiled = Path(folder, "pipeline.yaml")
         Compiler().compile(
-            build(images, target),
+            pipeline,
             str(compiled),
             kubernetes_manifest_format=manifests is not None,
             kubernetes_manifest_options=manifests,

@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
@@ -162,11 +163,20 @@ def _arguments(parameters: Parameters) -> dict[str, object]:
     return values
 
 
-def run_subprocess(command: Sequence[str], stdin: str, reports: Path, log: Path, say: Say) -> int:
+def run_subprocess(
+    command: Sequence[str],
+    stdin: str,
+    reports: Path,
+    log: Path,
+    say: Say,
+    env: Mapping[str, str] = MappingProxyType({}),
+    started: Callable[[subprocess.Popen], None] = lambda process: None,
+) -> int:
     """Run a command that gets the line `stdin`, and whose steps report into `reports`; its exit status.
 
-    What it prints goes into `log`, the lines for people to `say` too. However this ends, the command and all
-    that it started have ended.
+    What it prints goes into `log`, the lines for people to `say` too. It has the variables `env` besides
+    those of this process, and `started` is told of it. However this ends, the command and all that it started
+    have ended.
     """
     process = subprocess.Popen(
         command,
@@ -175,12 +185,13 @@ def run_subprocess(command: Sequence[str], stdin: str, reports: Path, log: Path,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, REPORTS_ENV: str(reports), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **env, REPORTS_ENV: str(reports), "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
+        started(process)
         process.stdin.write(stdin + "\n")
         process.stdin.flush()
         with log.open("w") as output:
@@ -191,10 +202,11 @@ def run_subprocess(command: Sequence[str], stdin: str, reports: Path, log: Path,
                     say(line.strip().removeprefix(MARK))
         return process.wait()
     finally:
-        _end_group(process)
+        end_group(process)
 
 
-def _end_group(process: subprocess.Popen) -> None:
+def end_group(process: subprocess.Popen) -> None:
+    """End a process that leads a group, and all of the group; nothing where they have ended."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

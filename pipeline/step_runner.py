@@ -14,6 +14,7 @@ from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.settings import TrainParameters
 from defectline.pipeline.local import RunFailed, run_subprocess
 from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.workers import Worker
 
 SETTINGS: dict[str, type[BaseModel]] = {
     "ingest": IngestSettings,
@@ -25,20 +26,38 @@ SETTINGS: dict[str, type[BaseModel]] = {
 
 
 class StepRunner:
-    """Runs steps with the same parameters; `work` is a temporary folder, `say` gets the lines for people."""
+    """Runs steps with the same parameters; `work` is a temporary folder, `say` gets the lines for people.
 
-    def __init__(self, parameters: Parameters, work: Path, say: Say):
-        self.parameters, self.say = parameters, say
+    A `worker` says which part of the machine they get, and may end them.
+    """
+
+    def __init__(self, parameters: Parameters, work: Path, say: Say, worker: Worker | None = None):
+        self.parameters, self.say, self.worker = parameters, say, worker
         self.reports, self.log = work / "reports", work / "log.txt"
         self.reports.mkdir(exist_ok=True)
 
     def run(self, name: str, *arguments: str | Path) -> None:
         """Run `python -m defectline.components.<name> ARGUMENTS` in a process of its own.
 
-        Raises the DefectlineError that it reports, and RunFailed for anything else.
+        Raises the DefectlineError that it reports, Stopped where the worker was told to end, and RunFailed
+        for anything else.
         """
-        command = [sys.executable, "-m", f"defectline.components.{name}", *map(str, arguments)]
-        status = run_subprocess(command + self._options(name), "", self.reports, self.log, self.say)
+        self.run_module(f"defectline.components.{name}", *map(str, arguments), *self._options(name))
+
+    def run_module(self, name: str, *arguments: str) -> None:
+        """The same for any module."""
+        command = [sys.executable, "-m", name, *arguments]
+        if self.worker is None:
+            status = run_subprocess(command, "", self.reports, self.log, self.say)
+        else:
+            self.worker.check()
+            try:
+                status = run_subprocess(
+                    command, "", self.reports, self.log, self.say, self.worker.env, self.worker.started
+                )
+            finally:
+                self.worker.ended()
+            self.worker.check()
         error = self.reports / "error.json"
         if error.exists():
             raise DefectlineError.from_json(error.read_text())

@@ -12,6 +12,14 @@ def compile_(
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
         "pipeline.yaml"
     ),
+    what: Annotated[
+        Literal["run", "crossval"],
+        typer.Option(help="The pipeline of runs, or that of `crossval --host`."),
+    ] = "run",
+    parallel: Annotated[
+        int,
+        typer.Option(min=1, help="With --what crossval: folds at the same time, each in pods of its own."),
+    ] = 4,
     images: Annotated[
         Path | None, typer.Option(help="Lock file with digests; default images.lock.json, if there.")
     ] = None,
@@ -53,10 +61,16 @@ def compile_(
     pipeline_namespace: Annotated[str, typer.Option(help="Of those objects: where KFP looks.")] = "kubeflow",
 ) -> None:
     """Compile the pipeline for a cluster."""
+    from defectline.components.common.errors import SettingsError
     from defectline.components.common.settings import checked, select
     from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, KServeSettings, is_namespace
     from defectline.components.train.settings import TrainParameters
-    from defectline.pipeline.compiling import compile_manifests, compile_pipeline, parse_kserve
+    from defectline.pipeline.compiling import (
+        compile_crossval,
+        compile_manifests,
+        compile_pipeline,
+        parse_kserve,
+    )
     from defectline.pipeline.config import read_config
     from defectline.pipeline.images import LOCK
     from defectline.pipeline.needs import check_name
@@ -93,7 +107,17 @@ def compile_(
         run_as_user=run_as_user,
     )
     check_option("pipeline_namespace", pipeline_namespace, is_namespace, NAMESPACE_FORM)
-    named = compile_pipeline(output, images, target)
+    if what == "crossval" and gitops:
+        raise SettingsError(
+            "A cross-validation is not written as Kubernetes objects.",
+            got=f"--what crossval --gitops {gitops}",
+            expected="one of them",
+            fix="Leave out --gitops: `defectline crossval --host` starts the compiled pipeline itself.",
+        )
+    if what == "crossval":
+        named = compile_crossval(output, images, target, parallel)
+    else:
+        named = compile_pipeline(output, images, target)
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")

@@ -1,18 +1,25 @@
 """`defectline crossval`"""
 
-from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, stdev
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from defectline.cli.options import SOURCE_HELP, Config, Set
+from defectline.cli.options import (
+    SOURCE_HELP,
+    Config,
+    Experiment,
+    Namespace,
+    Set,
+    Workers,
+    token,
+)
 from defectline.components.common.errors import SettingsError
 
 if TYPE_CHECKING:
-    from defectline.pipeline.crossval import Judged
-
-METRICS = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape", "overkill")
+    from defectline.components.evaluate.collecting import Judged
+    from defectline.pipeline.parameters import Parameters
 
 
 def crossval(
@@ -23,56 +30,107 @@ def crossval(
     ),
     folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
+    workers: Workers = 1,
     config: Config = None,
     set_: Set = None,
+    host: Annotated[
+        str, typer.Option(help="Judge them on this Kubeflow Pipelines server instead, and wait for it.")
+    ] = "",
+    package: Annotated[
+        Path, typer.Option(help="With --host: what `compile --what crossval` has written.")
+    ] = Path("crossval.yaml"),
+    experiment: Experiment = "defectline",
+    namespace: Namespace = "",
+    timeout: Annotated[float, typer.Option(help="With --host: seconds to wait.")] = 86_400.0,
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.cli import ui
-    from defectline.pipeline.crossval import cross_validate
+    from defectline.pipeline.crossval.validate import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
 
-    if source and source_ and source != source_:
+    parameters = parse(one_source(source, source_), store, set_ or [])
+    numbers = range(parameters.seed, parameters.seed + seeds)
+    if host:
+        on_cluster = OnCluster(host, package, experiment, namespace, timeout)
+        return show_cross_validation(_on_cluster(on_cluster, parameters, folds, numbers))
+    try:
+        judged = cross_validate(parameters, folds, numbers, ui.say, workers)
+    except RunFailed as error:
+        ui.end_failed(error)
+    except (KeyboardInterrupt, SystemExit):
+        ui.say("interrupted: what is done is kept, and the same command goes on from there")
+        raise
+    show_cross_validation(judged)
+
+
+class OnCluster(NamedTuple):
+    """Where and how a server is asked."""
+
+    host: str
+    package: Path
+    experiment: str
+    namespace: str
+    timeout_s: float
+
+
+def _on_cluster(on: OnCluster, parameters: "Parameters", folds: int, seeds: Sequence[int]) -> "list[Judged]":
+    """Run the compiled cross-validation to its end, and read from the store what it came to."""
+    from datetime import UTC, datetime
+
+    from defectline.cli import ui
+    from defectline.cli.cluster.submit import live_steps, show_end
+    from defectline.components.common.storage import open_storage
+    from defectline.components.evaluate.collecting import read_judged
+    from defectline.pipeline.crossval.validate import folds_of_head
+    from defectline.pipeline.kfp_server import runs
+    from defectline.pipeline.kfp_server.following import look_at_pods
+    from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
+    from defectline.pipeline.parameters import check_reachable
+
+    check_reachable(parameters)
+    with live_steps() as watch:
+        done = runs.submit(
+            on.package,
+            host=on.host,
+            name=f"crossval {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+            parameters={**parameters.model_dump(), "folds": folds, "seeds": len(seeds)},
+            experiment=on.experiment,
+            namespace=on.namespace,
+            token=token(),
+            wait=True,
+            timeout_s=on.timeout_s,
+            say=ui.say,
+            watch=watch,
+            look=look_at_pods(on.namespace or STEPS_RUN_IN),
+        )
+    show_end(done)
+    store = open_storage(parameters.store)
+    return read_judged(store, folds_of_head(store, parameters, folds, seeds, ui.say))
+
+
+def one_source(argument: str, option: str) -> str:
+    """The source, which may be typed as an argument or as an option. Raises SettingsError for two."""
+    if argument and option and argument != option:
         raise SettingsError(
             "There are two sources.",
-            got=f"{source} and {source_}",
+            got=f"{argument} and {option}",
             expected="one",
             fix="Leave one of them out.",
         )
-    parameters = parse(source or source_, store, set_ or [])
-    numbers = range(parameters.seed, parameters.seed + seeds)
-    try:
-        judged = cross_validate(parameters, folds, numbers, ui.say)
-    except RunFailed as error:
-        ui.end_failed(error)
-    show_cross_validation(judged)
+    return argument or option
 
 
 def show_cross_validation(judged: Sequence["Judged"]) -> None:
     """One line a seed, their mean and spread, and the pictures that were judged wrong."""
     from defectline.cli import ui
+    from defectline.components.evaluate.collecting import COLUMNS, rows
 
-    metrics = [one.metrics for one in judged]
-    rows = [
-        (str(one.seed), *(found[name] for name in METRICS))
-        for one, found in zip(judged, metrics, strict=True)
-    ]
-    if len(judged) > 1:
-        rows += [
-            (title, *(_over(of, metrics, name) for name in METRICS))
-            for title, of in (("mean", mean), ("spread", stdev))
-        ]
-    titles = [name.replace("_", " ") for name in METRICS]
-    ui.table(("seed", *titles), rows, numbers=titles)
+    found = [(title, *(of[name] for name in COLUMNS)) for title, of in rows(judged)]
+    titles = [name.replace("_", " ") for name in COLUMNS]
+    ui.table(("seed", *titles), found, numbers=titles)
     for one in judged:
         wrong = [f"{c.id} ({c.score:.2f})" for c in one.counts if c.missed]
         pictures = f"{len(one.counts)} pictures: {', '.join(wrong) or 'none'}"
         ui.facts([(f"seed {one.seed}, wrong or missed of", pictures)])
     ui.note("spread is the standard deviation over seeds; in brackets the score")
-
-
-def _over(
-    of: Callable[[list[float]], float], metrics: Sequence[Mapping[str, Any]], name: str
-) -> float | None:
-    values = [found[name] for found in metrics]
-    return None if None in values else float(of(values))

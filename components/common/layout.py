@@ -14,6 +14,8 @@ serving/<name>/<version>/        what KServe loads of a bundle
 serving/<name>/deployed/<namespace>/<version>.json     how a version was deployed
 serving/<name>/unfinished/<namespace>/<spec>.json      what a rollout goes back to
 runs/<run>/                      the names below
+tuning/<study>/                  what `defectline tune` tried: see pipeline/tuning/study.py
+crossval/<id>.json               what `defectline crossval` came to
 index.html                       the front page
 audit.jsonl                      who changed what serves or what is learned: see common/reporting/audit.py
 checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
@@ -23,12 +25,14 @@ review/<name>/audit.jsonl        who decided what
 """
 
 import hashlib
+import json
 import re
 from typing import NamedTuple
 
 SNAPSHOTS, MODELS, SERVING, RUNS = "snapshots/", "models/", "serving/", "runs/"
 CHECKPOINTS, PRETRAINED, REVIEW = "checkpoints/", "pretrained/", "review/"
 APPROVALS = "approvals/"
+TUNING, CROSSVALS = "tuning/", "crossval/"
 
 HEAD, PACKS, JOURNAL = f"{SNAPSHOTS}head.json", f"{SNAPSHOTS}packs/", f"{SNAPSHOTS}journal/"
 INDEX, SNAPSHOT, PICTURES = "index.parquet", "snapshot.json", "pictures.html"
@@ -116,12 +120,46 @@ def run_key(run: str, name: str) -> str:
     return f"{RUNS}{run}/{name}"
 
 
+def canonical(settings: str) -> str:
+    """A text `key=value key=value …` that is the same for the same settings, in whatever order they come and
+    however numbers and truths are written: Kubeflow writes 60 as 60.0. Pure.
+
+    >>> canonical("tile=False epochs=60.0 masks=all")
+    'epochs=60 masks=all tile=false'
+    """
+    return " ".join(sorted(map(_plain, settings.split())))
+
+
+def _plain(pair: str) -> str:
+    name, equals, text = pair.partition("=")
+    try:
+        value = json.loads(text.lower())
+    except ValueError:
+        return pair
+    whole = isinstance(value, float) and value.is_integer()
+    return f"{name}{equals}{json.dumps(int(value) if whole else value)}"
+
+
+def fold_run(snapshot: str, settings: str) -> str:
+    """The name of the run that judges a fold's snapshot with these settings."""
+    key = f"{snapshot} {canonical(settings)}"
+    return f"{CROSSVAL}{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
 def checkpoint_prefix(training: str) -> str:
     return f"{CHECKPOINTS}{training}/"
 
 
 def pretrained_key(digest: str) -> str:
     return f"{PRETRAINED}{digest}.keras"
+
+
+def tuning_key(study: str, name: str) -> str:
+    return f"{TUNING}{study}/{name}"
+
+
+def crossval_key(id: str) -> str:
+    return f"{CROSSVALS}{id}.json"
 
 
 def review_prefix(name: str, date: str = "") -> str:

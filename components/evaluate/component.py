@@ -61,3 +61,30 @@ def evaluate(
         roc.log_roc_curve(*result.roc)
     roc.log_confusion_matrix(list(result.called), result.confusion)
     return result.state
+
+
+def collect(
+    store: str,
+    folds: list,
+    judged: list,
+    settings: str,
+    metrics: Output[Metrics],
+    summary: Output[Markdown],
+):
+    """Brings together what the folds of a cross-validation came to; `judged` is what each returned."""
+    from math import isfinite
+    from pathlib import Path
+
+    from defectline.components.evaluate.collecting import FoldRun, as_markdown, rows
+    from defectline.components.evaluate.collecting import collect as run_step
+
+    assert len(judged) == len(folds), f"{len(judged)} of {len(folds)} folds"
+    # KFP writes every number as a float.
+    found = run_step(store, [FoldRun(int(f["seed"]), f["snapshot"], f["run"]) for f in folds], settings)
+    for title, of in rows(found):
+        for name, value in of.items():
+            # Of several seeds their mean and spread.
+            told = len(found) == 1 or title in ("mean", "spread")
+            if told and value is not None and isfinite(value):
+                metrics.log_metric(f"{name}_spread" if title == "spread" else name, float(value))
+    Path(summary.path).write_text(as_markdown(found), encoding="utf-8")

@@ -210,9 +210,13 @@ def evaluate(
             storage.write(layout.run_key(run, name), data)
         if key:
             say(f"evaluate: signed with the key {key.public}")
-        audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)
+        # A fold of a cross-validation judges settings: nothing of it is ever served.
+        if not (is_fold := run.startswith(layout.CROSSVAL)):
+            audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)
         if state != "passed":
-            write_gate(storage, model_name, GateRecord(run=run, snapshot=snapshot, settings_key=settings_key))
+            if not is_fold:
+                gate = GateRecord(run=run, snapshot=snapshot, settings_key=settings_key)
+                write_gate(storage, model_name, gate)
             reason, advice = _why_not(rules, state), content.get("advice", "")
             end_run(storage, run, Outcome(state=state, reason=reason, version=champion, advice=advice))
         iou = metrics["test"]["iou"]

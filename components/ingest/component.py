@@ -38,3 +38,14 @@ def ingest(
         settings_key,
         Path(pictures.path),
     )
+
+
+def deal(store: str, snapshot: str, folds: int, first_seed: int, seeds: int, settings: str) -> list:
+    """Deals a snapshot out to folds; returns what is to be judged, the folds of each seed in order.
+
+    The only returned value, for it steers the flow. `settings` are all that the results depend on but the
+    seed, as `key=value key=value …`.
+    """
+    from defectline.components.ingest.grouping.dealing import deal as run_step
+
+    return run_step(store, snapshot, folds, range(first_seed, first_seed + seeds), settings)

@@ -37,3 +37,24 @@ def train(
     )
     for name, value in best.items():
         metrics.log_metric(name, float(value))
+
+
+def train_fold(
+    store: str,
+    seed: int,
+    settings: dict,
+    dataset: Input[Dataset],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    history: Output[HTML],
+):
+    """Trains on a dataset of one shard; `settings` are those of TrainParameters but the seed."""
+    from pathlib import Path
+
+    from defectline.components.train.step import train as run_step
+
+    best = run_step(
+        Path(dataset.path), Path(model.path), Path(history.path), {**settings, "seed": seed}, store=store
+    )
+    for name, value in best.items():
+        metrics.log_metric(name, float(value))

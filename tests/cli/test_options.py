@@ -9,6 +9,7 @@ TEXTS = ("help", "envvar")
 VARIABLES = {"host": "KFP_HOST", "store": "DEFECTLINE_STORE"}
 OWN = {
     ("crossval", "store"): "keeps its folds apart from a store that serves",
+    ("crossval", "host"): "judges on this machine unless a server is typed",
     ("schedule delete", "force"): "kills a run, where others train without new images",
 }
 """Options of a shared name and another meaning → why."""

@@ -8,7 +8,7 @@ import pytest
 from paths import ROOT
 
 from defectline.components.common import layout
-from defectline.components.common.layout import FrameKey
+from defectline.components.common.layout import FrameKey, fold_run
 
 PLACES = re.compile("(snapshots|models|serving|runs|checkpoints|pretrained|review)/")
 NAMES = re.compile(r"/?((head|snapshot|current|gated|outcome|gate|metrics|counts)\.json|index\.parquet)")
@@ -113,3 +113,11 @@ def test_snapshots_of_keys(key, snapshot):
 def test_frames_of_keys(key, frame):
     assert layout.parse_frame_key(key) == frame
     assert frame is None or frame.frame == key
+
+
+def test_a_run_is_named_by_what_is_judged_however_it_is_written():
+    run = fold_run("snapshot", "epochs=60 tile=False escape_cost=3.0 training=learning_rate=1e-3")
+    assert run == fold_run("snapshot", "tile=false training=learning_rate=1e-3 epochs=60.0 escape_cost=3")
+    others = [("other", "epochs=60"), ("snapshot", "epochs=61"), ("snapshot", "epochs=60")]
+    assert len({run, *(fold_run(*one) for one in others)}) == 4
+    assert run.startswith("crossval-")

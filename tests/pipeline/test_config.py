@@ -164,7 +164,7 @@ def test_crossval_takes_source_and_parameters_and_keeps_its_own_store(
         found.append(parameters)
         raise SystemExit(0)
 
-    monkeypatch.setattr("defectline.pipeline.crossval.cross_validate", stop)
+    monkeypatch.setattr("defectline.pipeline.crossval.validate.cross_validate", stop)
     file.write_text("source: here\nstore: there\nparameters: {epochs: 7}\n")
     assert call("crossval", "--config", file).returncode == 0
     assert found == [parse("here", "./crossval", ["epochs=7"])]

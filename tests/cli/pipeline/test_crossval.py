@@ -1,12 +1,22 @@
-"""`defectline crossval`: its table. The folds are tested in tests/pipeline/test_crossval.py."""
+"""`defectline crossval`: its table. The folds are tested in tests/pipeline/crossval/."""
+
+import json
 
 import pytest
 from commands import call
 from counts import answers
+from kfp_api import KfpApi, running
+from pictures import write_source
 
-from defectline.pipeline import crossval
-from defectline.pipeline.crossval import Judged
+from defectline.components.common.layout import COUNTS, run_key
+from defectline.components.common.storage import open_storage
+from defectline.components.evaluate.collecting import Judged
+from defectline.components.ingest.step import ingest
+from defectline.pipeline.crossval import validate
+from defectline.pipeline.crossval.validate import folds_of_head
+from defectline.pipeline.kfp_server import following
 from defectline.pipeline.local import RunFailed
+from defectline.pipeline.parameters import parse
 
 
 def judged(*seeds: int) -> list[Judged]:
@@ -19,22 +29,22 @@ def judged(*seeds: int) -> list[Judged]:
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[int, list[int]]]:
-    """Folds and seeds of each call."""
+def asked(monkeypatch) -> list[tuple[int, list[int], int]]:
+    """Folds, seeds and workers of each call."""
     found = []
 
-    def cross_validate(parameters, folds, seeds, say):
-        found.append((folds, list(seeds)))
+    def cross_validate(parameters, folds, seeds, say, workers):
+        found.append((folds, list(seeds), workers))
         return judged(*seeds)
 
-    monkeypatch.setattr(crossval, "cross_validate", cross_validate)
+    monkeypatch.setattr(validate, "cross_validate", cross_validate)
     return found
 
 
 def test_a_line_a_seed_with_mean_and_spread(tmp_path, asked):
-    done = call("crossval", tmp_path, "--folds", "2", "--seeds", "2", "--set", "seed=5")
+    done = call("crossval", tmp_path, "--folds", "2", "--seeds", "2", "--set", "seed=5", "--workers", "3")
     assert done.returncode == 0, done.stderr
-    assert asked == [(2, [5, 6])]
+    assert asked == [(2, [5, 6], 3)]
     lines = [line.split() for line in done.stdout.splitlines()]
     rows = {line[0]: line for line in lines[:5] if line[0] in ("5", "6", "mean", "spread")}
     assert [len(row) for row in rows.values()] == [8] * 4
@@ -57,7 +67,7 @@ def test_a_source_is_an_argument_or_an_option(tmp_path, asked):
 def test_one_seed_has_no_spread(tmp_path, asked):
     done = call("crossval", tmp_path)
     assert "spread  " not in done.stdout
-    assert asked == [(4, [0])]
+    assert asked == [(4, [0], 1)]
 
 
 def test_an_internal_error_is_told_with_its_log(tmp_path, monkeypatch):
@@ -67,7 +77,39 @@ def test_an_internal_error_is_told_with_its_log(tmp_path, monkeypatch):
     def fails(*_):
         raise RunFailed(log, tmp_path / "fault.txt")
 
-    monkeypatch.setattr(crossval, "cross_validate", fails)
+    monkeypatch.setattr(validate, "cross_validate", fails)
     done = call("crossval", tmp_path)
     assert done.returncode == 1
     assert "KeyError: 'a'" in done.stdout
+
+
+def test_on_a_server_the_table_is_of_what_the_store_has(tmp_path, s3_server, monkeypatch):
+    # A run of the stand-in ends with the next look.
+    monkeypatch.setattr(following.time, "sleep", lambda seconds: None)
+    for key, value in s3_server.env.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.chdir(tmp_path)
+    store = open_storage(f"s3://{s3_server.new_bucket()}/store")
+    ingest(str(write_source(tmp_path / "source", range(14))), store.uri)
+    options = ["--source", "s3://plates/a", "--store", store.uri, "--folds", "2", "--set", "epochs=3"]
+    parameters = parse("s3://plates/a", store.uri, ["epochs=3"])
+    for fold in folds_of_head(store, parameters, 2, range(1), print):
+        counts = [*answers("OK", "rrrr"), *answers("NG", "rrrw")]
+        store.write(run_key(fold.run, COUNTS), json.dumps([one._asdict() for one in counts]).encode())
+    done = call("compile", "--what", "crossval", "--gpus", "0", "-o", "crossval.yaml", "--parallel", "2")
+    assert done.returncode == 0, done.stderr
+    with running(KfpApi()) as server:
+        done = call("crossval", "--host", server.host, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (body,) = server.bodies("/runs")
+        assert "seed 0, wrong or missed of 16 pictures: NG/3 (0.50), NG/3 (0.50)" in done.stdout
+        given = body["runtime_config"]["parameters"]
+        assert (given["folds"], given["seeds"], given["epochs"]) == (2, 1, 3)
+        here = call("crossval", "--host", server.host, "--source", tmp_path / "source", "--store", store.uri)
+        assert (here.returncode, "cannot reach the source" in here.stderr) == (2, True)
+        wrong = call("crossval", "--host", server.host, *options, "--package", "nosuch.yaml")
+        assert (wrong.returncode, "no compiled pipeline" in wrong.stderr) == (2, True)
+        server.script = (("RUNNING", {"ingest": "RUNNING"}), ("FAILED", {"ingest": "FAILED"}))
+        failed = call("crossval", "--host", server.host, *options)
+        assert failed.returncode == 1
+        assert "ended, failed" in failed.stdout

@@ -1,22 +1,19 @@
-"""Cross-validation, with a network too small to learn anything."""
+"""Which pictures are judged in which fold."""
 
-import json
-import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from commands import SMALL_NETWORK, contents, defectline
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import write_source
 
 from defectline.components.common.classes import LABELS
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.images.sample import generate_samples
-from defectline.components.common.snapshot import Pair
-from defectline.pipeline.crossval import deal, deal_all
-
-TINY = ("--set", "image_size=32", "--set", "quantize=false", "--set", "epochs=1", "--set", "pretraining=none")
+from defectline.components.common.snapshot import SPLITS, Pair, read_pairs
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.components.ingest.grouping.folds import deal, deal_all, publish_folds
+from defectline.components.ingest.step import ingest
 
 
 def pairs(ok: int, ng: int) -> list[Pair]:
@@ -92,33 +89,13 @@ def test_looks_alone_leave_enough_parts_for_the_folds():
         deal_all([pair._replace(group="1") if pair.label == "NG" else pair for pair in alike], 4, said.append)
 
 
-@pytest.mark.slow
-def test_the_command_keeps_its_folds_and_goes_on(tmp_path: Path):
-    generate_samples(tmp_path / "source", pairs=24, size=32)
-    store = tmp_path / "store"
-    command = ("crossval", tmp_path / "source", "--store", store, "--folds", "2", *TINY)
-    done = defectline(*command, env=SMALL_NETWORK)
-    assert (done.returncode, done.stderr) == (0, "")
-    judged = sorted(store.glob("runs/crossval-*/counts.json"))
-    rows = [row for path in judged for row in json.loads(path.read_text())]
-    assert len(judged) == 2
-    assert len({row["id"] for row in rows}) == len(rows) == 24
-    wrong = sum(row["verdict"] != row["label"] for row in rows if row["label"] == "NG")
-    table = dict(zip(*[re.split(r"\s{2,}", line.strip()) for line in table_of(done.stdout)], strict=True))
-    assert table["seed"] == "0"
-    assert float(table["escape"]) == pytest.approx(wrong / 12, abs=0.001)
-    assert not contents(store / "checkpoints")
-
-    judged[0].unlink()
-    before = contents(store / "runs" / judged[1].parent.name)
-    again = defectline(*command, env=SMALL_NETWORK)
-    assert again.returncode == 0
-    assert again.stdout.count("train: exporting") == 1
-    assert contents(store / "runs" / judged[1].parent.name) == before
-    assert table_of(again.stdout) == table_of(done.stdout)
-
-
-def table_of(output: str) -> list[str]:
-    lines = output.splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("seed "))
-    return lines[start : start + 2]
+def test_each_fold_is_a_snapshot_of_the_splits_that_are_asked_for(tmp_path: Path):
+    store = FolderStorage(tmp_path / "store")
+    source = write_source(tmp_path / "source", range(30))
+    whole = ingest(str(source), store.uri)
+    of = {pair.id: pair.split for pair in read_pairs(store, whole)}
+    for splits in (SPLITS, ("train", "validation")):
+        folds = [read_pairs(store, id) for id in publish_folds(store, whole, 3, print, splits)]
+        used = sorted(id for id, split in of.items() if split in splits)
+        assert [[pair.id for pair in rows] for rows in folds] == [used] * 3
+        assert sorted(pair.id for rows in folds for pair in rows if pair.split == "test") == used
