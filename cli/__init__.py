@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, qualify, review, rollback, serve, status
-from defectline.cli.pipeline import config, crossval, run, sample
+from defectline.cli.pipeline import config, crossval, run, sample, tune
 from defectline.cli.store import audit, lineage, metrics, models, package, prune, report, runs, snapshots
 from defectline.cli.trust import approve, keygen, reject, verify
 from defectline.components.common.errors import DefectlineError
@@ -25,6 +25,7 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
         "run": run.run,
         "config": config.config,
         "crossval": crossval.crossval,
+        "tune": tune.tune,
         "sample": sample.sample,
     },
     "Endpoint": {

@@ -32,6 +32,7 @@ WORDS = {
     **dict.fromkeys(("cron", "recurring"), ("schedule",)),
     **dict.fromkeys(("check", "diagnose", "debug"), ("doctor",)),
     "cv": ("crossval",),
+    **dict.fromkeys(("optimize", "optimise", "search", "sweep", "hpo", "optuna", "katib"), ("tune",)),
     "version": ("--version",),
     "help": ("--help",),
 }
@@ -47,6 +48,7 @@ LOCAL = (
 SERVER = (*COMMON, "kfp_server_api", "yaml")
 NEEDED = {
     **dict.fromkeys(("run", "crossval"), LOCAL),
+    "tune": (*LOCAL, "optuna"),
     **dict.fromkeys(("status", "models", "runs", "metrics", "report", "lineage", "snapshots"), COMMON),
     **dict.fromkeys(("review", "prune", "sample", "rollback"), COMMON),
     **dict.fromkeys(("submit", "schedule"), SERVER),

@@ -1,0 +1,135 @@
+"""`defectline tune`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from defectline.cli.options import SOURCE_HELP, Config, Set, Store, Workers
+
+if TYPE_CHECKING:
+    from defectline.pipeline.parameters import Parameters
+    from defectline.pipeline.tuning.options import Tuned
+
+
+def tune(
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
+    source_: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "",
+    store: Store = "./store",
+    trials: Annotated[int, typer.Option(min=1, help="In all, with those that are there already.")] = 20,
+    folds: Annotated[int, typer.Option(min=2, help="Each trial trains and is judged so many times.")] = 4,
+    objective: Annotated[
+        Literal["cost", "iou"],
+        typer.Option(help="The cost of escapes and overkills, by escape_cost; or the defect IoU."),
+    ] = "cost",
+    max_latency: Annotated[
+        float, typer.Option(min=0, metavar="MS", help="Longest inspection of an image on this machine.")
+    ] = 0.0,
+    max_memory: Annotated[
+        float, typer.Option(min=0, metavar="MB", help="Most memory of the process that inspects.")
+    ] = 0.0,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LOW..HIGH|A,B",
+            help="What to search, instead of all: a range, choices, or a name alone; repeatable.",
+        ),
+    ] = None,
+    all_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--all-pictures", help="Also use the test split, which the gate then has not to itself."
+        ),
+    ] = False,
+    workers: Workers = 1,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the best settings to this file, too.")
+    ] = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Search settings by cross-validation: the best become a file for `run --config`.
+
+    Trial 0 are the settings as they are. What --set and --config name is not searched, unless --search names
+    it. The same command goes on where it was cut off.
+    """
+    from defectline.cli import ui
+    from defectline.cli.pipeline.crossval import one_source
+    from defectline.components.common.errors import SettingsError
+    from defectline.components.common.files import explained, replaced
+    from defectline.components.common.layout import tuning_key
+    from defectline.components.common.storage import open_storage
+    from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.parameters import parse
+    from defectline.pipeline.tuning.options import Options
+    from defectline.pipeline.tuning.page import CONFIG, PAGE, write_result
+    from defectline.pipeline.tuning.tuner import tune
+
+    pairs = set_ or []
+    parameters = parse(one_source(source, source_), store, pairs)
+    options = Options(
+        trials,
+        folds,
+        objective,
+        max_latency,
+        max_memory,
+        search or (),
+        named(pairs),
+        all_pictures,
+        workers,
+    )
+    try:
+        tuned = tune(parameters, options, ui.say)
+    except RunFailed as error:
+        ui.end_failed(error)
+    except (KeyboardInterrupt, SystemExit):
+        ui.say("interrupted: what is done is kept, and the same command goes on from there")
+        raise
+    text = write_result(open_storage(parameters.store), tuned, parameters, all_pictures)
+    show_tuned(tuned, parameters)
+    opened = open_storage(parameters.store)
+    if tuned.best is None:
+        raise SettingsError(
+            "No trial keeps the limits.",
+            got=f"{len(tuned.trials)} trials: {opened.url(tuning_key(tuned.study.id, PAGE))}",
+            expected="at least one within --max-latency and --max-memory",
+            fix="Allow more, or search settings that make a smaller network: decoder=light, image_size.",
+        )
+    if output:
+        with (
+            explained(
+                f"{output} cannot be written.", expected="a file's name", fix="Choose another --output."
+            ),
+            replaced(output.absolute()) as partial,
+        ):
+            partial.write_text(text, encoding="utf-8")
+    ui.facts(
+        [
+            ("best", f"trial {tuned.best.number}"),
+            ("settings", output or opened.url(tuning_key(tuned.study.id, CONFIG))),
+            ("page", opened.url(tuning_key(tuned.study.id, PAGE))),
+        ]
+    )
+    ui.note(
+        "the best of many was lucky, too: judge it again with crossval and another seed, and by a run's gate"
+    )
+
+
+def named(pairs: list[str]) -> set[str]:
+    """The settings that `key=value` texts set, with those in the text of training."""
+    found = {pair.partition("=")[0].strip() for pair in pairs}
+    for pair in pairs:
+        if pair.strip().startswith("training="):
+            text = pair.partition("=")[2].replace(",", " ")
+            found |= {one.partition("=")[0] for one in text.split()}
+    return found
+
+
+def show_tuned(tuned: "Tuned", parameters: "Parameters") -> None:
+    """A line a trial, the best first."""
+    from defectline.cli import ui
+    from defectline.pipeline.tuning.page import COLUMNS, NUMBERS, rows
+
+    ui.console.print()
+    ui.table(COLUMNS, rows(tuned, parameters), numbers=NUMBERS, below=("settings",))
+    ui.console.print()

@@ -1,0 +1,90 @@
+"""What a tune came to, for people: the rows of its table, and a page with table, plot and settings."""
+
+import html
+import json
+
+from defectline.components.common.layout import tuning_key
+from defectline.components.common.storage import Storage
+from defectline.pipeline.parameters import Parameters
+from defectline.pipeline.tuning.config_file import config_text
+from defectline.pipeline.tuning.options import STATES, Tuned, differences
+from defectline.pipeline.tuning.plot import plot
+from defectline.pipeline.tuning.space import values_in
+from defectline.pipeline.tuning.trials import ranked
+
+CONFIG, PAGE = "config.yaml", "index.html"
+COLUMNS = ("trial", "", "cost", "±", "IoU", "ms", "MB", "settings")
+NUMBERS = ("trial", "cost", "±", "IoU", "ms", "MB")
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884; }
+.n { text-align: right; }
+.best td { font-weight: 600; }
+svg { max-width: 100%; height: auto; }
+pre { overflow-x: auto; }
+"""
+
+
+def write_result(store: Storage, tuned: Tuned, parameters: Parameters, every_picture: bool) -> str:
+    """Write the page and, where there is a best trial, its settings; returns these, or ""."""
+    config = config_text(tuned, parameters, every_picture) if tuned.best else ""
+    if config:
+        store.write(tuning_key(tuned.study.id, CONFIG), config.encode())
+    store.write(tuning_key(tuned.study.id, PAGE), page(tuned, parameters, config).encode())
+    return config
+
+
+def rows(tuned: Tuned, parameters: Parameters) -> list[tuple[object, ...]]:
+    """A row a trial of COLUMNS, the best first. Pure."""
+    usual = values_in(parameters, tuned.space)
+    return [
+        (
+            trial.number,
+            STATES[trial.state],
+            trial.cost,
+            trial.spread("cost"),
+            trial.iou,
+            trial.footprint and round(trial.footprint.latency_ms, 1),
+            trial.footprint and round(trial.footprint.memory_mb),
+            (differences(trial.values, usual) if trial.number else "as they are")
+            + (f" – {trial.reason}" if trial.state in ("infeasible", "failed") else ""),
+        )
+        for trial in ranked(tuned.trials, tuned.study.objective)
+    ]
+
+
+def page(tuned: Tuned, parameters: Parameters, config: str) -> str:
+    """A page without scripts, in light and in dark. Pure."""
+    head = "".join(f"<th{_right(name)}>{html.escape(name)}</th>" for name in COLUMNS)
+    lines = []
+    for row in rows(tuned, parameters):
+        best = ' class="best"' if tuned.best and row[0] == tuned.best.number else ""
+        cells = "".join(
+            f"<td{_right(name)}>{html.escape(_cell(value))}</td>"
+            for name, value in zip(COLUMNS, row, strict=True)
+        )
+        lines.append(f"<tr{best}>{cells}</tr>")
+    told = (
+        f"<h2>config.yaml</h2><pre>{html.escape(config)}</pre>"
+        if config
+        else "<p>No trial keeps the limits.</p>"
+    )
+    study = html.escape(json.dumps(tuned.study.model_dump(mode="json"), indent=2))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Tune {tuned.study.id}</title>'
+        f"<style>{STYLE}</style><h1>Tune {tuned.study.id}</h1>{plot(tuned)}"
+        f"<table><tr>{head}</tr>{''.join(lines)}</table>{told}"
+        f"<details><summary>What was asked</summary><pre>{study}</pre></details></html>"
+    )
+
+
+def _right(name: str) -> str:
+    return ' class="n"' if name in NUMBERS else ""
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
