@@ -12,6 +12,8 @@ CLASSES = 2
 """Outputs of a network for DEFAULT_CLASSES."""
 ANY_CLASS = 254
 """In a mask to train on: a defect that is of none of several classes, such as a synthetic one."""
+FILLER = 253
+"""In all of a mask to train on: fills up a batch, and is not a picture of it."""
 IGNORE = 255
 """In a mask: does not count, in training as in judging."""
 MOST_CLASSES = 32

@@ -10,6 +10,7 @@ from defectline.components.common.installing import explained
 
 with explained("train", "train"):
     from defectline.components.common.settings import list_settings, parse_pairs
+    from defectline.components.train.backend.distributed import joined
     from defectline.components.train.settings import TrainParameters
 
 HELP = f"A setting: {list_settings(TrainParameters)}"
@@ -25,14 +26,16 @@ def main(
     """Train on all shards of the prepared DATASET; write the exported network into the folder MODEL.
 
     With --store, checkpoints are kept there, and training goes on from one that was cut off. With --logs,
-    event files for TensorBoard are written there.
+    event files for TensorBoard are written there. Several processes train together where each is told so by
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; the first of them writes.
     """
     settings = parse_pairs(set_ or [], TrainParameters.model_fields)
     # TensorFlow takes seconds to import, which --help need not wait for.
-    with explained("train", "train"):
-        from defectline.components.train.step import train
+    with joined():
+        with explained("train", "train"):
+            from defectline.components.train.step import train
 
-    train(dataset, model, model.with_name(f"{model.name}.html"), settings, store=store, logs=logs)
+        train(dataset, model, model.with_name(f"{model.name}.html"), settings, store=store, logs=logs)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from defectline.components.common.classes import ANY_CLASS, DEFECT
+from defectline.components.common.classes import ANY_CLASS, DEFECT, FILLER
 from defectline.components.common.dataset import Split
 from defectline.components.common.synthetic.generator import paint_defects
 
@@ -24,6 +24,21 @@ class Painting(NamedTuple):
     """Whether there are several classes, none of which a synthetic defect has."""
 
 
+class Share(NamedTuple):
+    """Which part of each batch is read here."""
+
+    process: int = 0
+    processes: int = 1
+    """They take parts of one size, one after another."""
+    devices: int = 1
+    """Of all processes: a batch that they cannot share evenly is filled up with what does not count."""
+
+
+WHOLE = Share()
+FILLERS = (0, FILLER, 0)
+"""What an image, a mask and `unmasked` hold that only fill up a batch."""
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of (images uint8 (N, S, S, C), masks uint8 (N, S, S)) of one split; where some of its dataset
     have no mask, bool (N,) follows: True for those.
@@ -32,6 +47,8 @@ class Batches(keras.utils.PyDataset):
     pictures: batches of one size compile once and keep batch statistics honest. Keras reads ahead in a
     thread while the device computes. With `painting` each epoch shows other synthetic defects; without a
     seed they are always the same. Below 100, `jpeg` is the lowest quality to which each is compressed.
+
+    Order and random numbers are those of the whole batch, of which only the `share` is read and given.
     """
 
     def __init__(
@@ -41,10 +58,11 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         painting: Painting | None = None,
         jpeg: int = 100,
+        share: Share = WHOLE,
     ):
         super().__init__()
         self.split, self.batch_size, self.seed, self.painting = split, batch_size, seed, painting
-        self.jpeg = jpeg
+        self.jpeg, self.share = jpeg, share
         self.good = frozenset(painting.good.tolist()) if painting else frozenset()
         self.order = split.rows
         self.shuffle(0)
@@ -57,16 +75,22 @@ class Batches(keras.utils.PyDataset):
         rows = self.order[first : first + self.batch_size]
         if self.seed is not None:
             rows = np.resize(np.concatenate([rows, self.order]), self.batch_size)
-        images, masks = self.split.images[rows], self.split.masks[rows]
-        for place, row in enumerate(rows.tolist()):
+        count = -(-len(rows) // self.share.devices) * self.share.devices // self.share.processes
+        start = self.share.process * count
+        here = rows[start : start + count]
+        images, masks = self.split.images[here], self.split.masks[here]
+        for place, row in enumerate(here.tolist()):
             if row in self.good:
-                self._paint(images[place], masks[place], first + place)
+                self._paint(images[place], masks[place], first + start + place)
         if self.jpeg < 100:
             random = np.random.default_rng([self.seed or 0, self.epoch, index])
-            for image, quality in zip(images, random.integers(self.jpeg, 101, len(images)), strict=True):
+            qualities = random.integers(self.jpeg, 101, len(rows))[start : start + count]
+            for image, quality in zip(images, qualities, strict=True):
                 image[...] = _compressed(image, int(quality))
-        unmasked = () if self.split.unmasked is None else (self.split.unmasked[rows],)
-        return ((images, masks, *unmasked),)
+        given = [images, masks] if self.split.unmasked is None else [images, masks, self.split.unmasked[here]]
+        if len(here) < count:
+            given = [_fill(array, count, value) for array, value in zip(given, FILLERS, strict=False)]
+        return (tuple(given),)
 
     def shuffle(self, epoch: int) -> None:
         """Put the pictures into the order of an epoch, which no epoch before it takes part in."""
@@ -87,6 +111,11 @@ class Batches(keras.utils.PyDataset):
             if self.painting.several:
                 marked = np.where(marked == DEFECT, ANY_CLASS, marked).astype(np.uint8)
             mask[...] = np.where(counts, marked, mask)
+
+
+def _fill(array: NDArray[Any], count: int, value: int) -> NDArray[Any]:
+    """The array, with rows of a `value` after it, `count` in all."""
+    return np.concatenate([array, np.full((count - len(array), *array.shape[1:]), value, array.dtype)])
 
 
 def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

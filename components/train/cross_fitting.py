@@ -14,6 +14,7 @@ from defectline.components.common.bundle import CROSS_FIT, FOLDS
 from defectline.components.common.dataset import Prepared, Split
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
+from defectline.components.train.backend.distributed import place
 from defectline.components.train.formats.export import FILES, write_float32
 from defectline.components.train.learning import learn
 from defectline.components.train.progress.checkpoints import Checkpoints, digest
@@ -36,7 +37,7 @@ def cross_fit(
     in FOLDS, which pictures each may judge, below CROSS_FIT in the folder `model`.
 
     The arguments are those of `learn`, and so are the errors. Each goes on from its last checkpoint; returns
-    those, to be removed when the step has succeeded.
+    those, to be removed when the step has succeeded. Of several processes the first alone writes.
     """
     folds = deal(prepared, settings.cross_fit)
     used = []
@@ -62,11 +63,14 @@ def cross_fit(
         )
         if checkpoints:
             used.append(checkpoints)
+        if not place().first:
+            continue
         with tempfile.TemporaryDirectory() as temporary:
             write_float32(learned.network, Path(temporary), prepared.classes)
             exported = Path(temporary, FILES["openvino"]).parent
             shutil.copytree(exported, model / CROSS_FIT / str(fold))
-    (model / CROSS_FIT / FOLDS).write_text(json.dumps(folds))
+    if place().first:
+        (model / CROSS_FIT / FOLDS).write_text(json.dumps(folds))
     return used
 
 

@@ -15,6 +15,7 @@ from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.steps import say
 from defectline.components.train.backend.devices import enable_determinism, replicate
+from defectline.components.train.backend.distributed import explained, gather, place
 from defectline.components.train.backend.fused import fuse
 from defectline.components.train.batches import Batches, Painting
 from defectline.components.train.network import build_network, freeze_encoder
@@ -102,7 +103,7 @@ class TrainingState(keras.callbacks.Callback):
         network, rest = _variables(self.model)
         if best_epoch(self.history) is self.history[-1]:
             self.best = [np.array(variable) for variable in network]
-        if self.checkpoints:
+        if self.checkpoints and place().first:
             self.checkpoints.save(self.history, network, rest)
         for tracker in self.trackers:
             tracker.log(self.history[-1])
@@ -187,22 +188,24 @@ def fit(
 
     `ignores` says whether the masks may hold what does not count, `stage` where it starts and what it paints.
 
-    Returns it with its best weights, in float32, and one row of values an epoch. Raises SettingsError where
-    the loss is not a number any more, and StoreError where a checkpoint cannot be written.
+    Returns it with its best weights, in float32, and one row of values an epoch; in each of the processes
+    that train together the same. Raises SettingsError where the loss is not a number any more, StoreError
+    where a checkpoint cannot be written, and ProcessLost where another process ended.
     """
     keras.utils.set_random_seed(settings.seed)
     enable_determinism()
-    batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train, settings.jpeg)
-    validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation)
+    replicas = replicate(settings.batch_size)
+    share = replicas.share
+    batches = Batches(splits["train"], settings.batch_size, settings.seed, stage.train, settings.jpeg, share)
+    validation = Batches(splits["validation"], settings.batch_size, painting=stage.validation, share=share)
     ious = (("iou", splits["train"], stage.train), ("val_iou", splits["validation"], stage.validation))
     unknown = {name for name, split, painting in ious if not (split.outlined or painting)}
     state = TrainingState(settings, batches, checkpoints, trackers, unknown, stage)
-    replicas = replicate(settings.batch_size)
-    with _dtype_policy(policy), replicas.scope:
+    with explained(), _dtype_policy(policy), replicas.scope:
         network = fuse(_start(imaging, settings, classes, stage.start))
         ignores = ignores or stage.train is not None
-        trainer = Trainer(network, settings.seed, replicas.number, ignores, settings)
-        saved = checkpoints.load() if checkpoints else None
+        trainer = Trainer(network, settings.seed, replicas.number, ignores, settings, share.devices > 1)
+        saved = _load(checkpoints) if checkpoints else None
         # The layout of a checkpoint is that of the last epoch before it.
         _compile(trainer, settings, len(batches), epoch=len(saved.history) - 1 if saved else 0)
         state.set_model(trainer)
@@ -236,6 +239,13 @@ def fit(
     )
     network.set_weights(state.best)
     return network, state.history
+
+
+def _load(checkpoints: Checkpoints) -> Checkpoint | None:
+    """The checkpoint that all processes go on from: the last one that the first of them can read."""
+    saved = checkpoints.load() if place().first else None
+    epoch = gather(len(saved.history) if saved else 0)[0]
+    return saved if place().first else checkpoints.read(epoch) if epoch else None
 
 
 def _start(

@@ -54,19 +54,21 @@ TOP = 0.001
 """Share of a picture's pixels by which its label is judged."""
 
 
-def label_loss(probability, seen):
-    """What the label of the pictures costs that are defective somewhere, a scalar: the mean over the batch of
-    -log p, where p is the mean of the TOP highest probabilities of a picture.
+def label_loss(probability, seen, pictures=None):
+    """What the label of the pictures costs that are defective somewhere, a scalar: the mean over the batch
+    of -log p, where p is the mean of the TOP highest probabilities of a picture.
 
     `probability`, of a defect, is float32 (N, S, S); `seen`, of the same shape, is 1 in those pictures where
-    a defect would count, and 0 elsewhere and in all others.
+    a defect would count, and 0 elsewhere and in all others. `pictures` says how many there are, where others
+    fill up the batch.
     """
+    pictures = ops.cast(ops.shape(seen)[0], "float32") if pictures is None else pictures
     pixels = probability.shape[1] * probability.shape[2]
     unmasked = ops.cast(ops.sum(seen, axis=(1, 2)) > 0, "float32")
     flat = ops.reshape(probability * seen, (-1, pixels))
     highest, _ = ops.top_k(flat, max(1, round(TOP * pixels)), sorted=False)
     pooled = ops.clip(ops.mean(highest, axis=1), keras.config.epsilon(), 1.0)
-    return -ops.sum(ops.log(pooled) * unmasked) / ops.maximum(1.0, ops.cast(ops.size(unmasked), "float32"))
+    return -ops.sum(ops.log(pooled) * unmasked) / ops.maximum(1.0, pictures)
 
 
 def _dice(mask, probability, axis=None):

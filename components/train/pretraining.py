@@ -22,6 +22,8 @@ from defectline.components.common.dataset import Prepared, Split
 from defectline.components.common.layout import pretrained_key
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
+from defectline.components.train.backend.devices import device_count, even
+from defectline.components.train.backend.distributed import gather, place
 from defectline.components.train.batches import Painting
 from defectline.components.train.loop import Stage, fit
 from defectline.components.train.progress.checkpoints import Arrays, Checkpoints, digest
@@ -29,6 +31,7 @@ from defectline.components.train.settings import FEW_DEFECTS, TrainSettings
 
 NAME = "pretraining"
 BATCH = 8
+"""Or the next multiple of the devices that share it."""
 STEPS = 50
 """Between two looks at how it goes, at most."""
 PATIENCE = 4
@@ -73,12 +76,12 @@ def pretrain(
     Raises what `fit` raises.
     """
     images, masks = splits["train"][:2]
-    steps = min(STEPS, settings.pretraining_steps)
+    steps, batch = min(STEPS, settings.pretraining_steps), even(BATCH, device_count())
     if len(good) > MOST:
         good = np.sort(np.random.default_rng(0).permutation(good)[:MOST])
     chosen = settings.model_copy(
         update={
-            "batch_size": BATCH,
+            "batch_size": batch,
             "epochs": -(-settings.pretraining_steps // steps),
             "patience": PATIENCE,
             "pretraining": "always",
@@ -101,11 +104,13 @@ def pretrain(
     alike = prepared.model_copy(update={**update, "supervision": "good_only", "ignores": True})
     name = digest(alike, chosen, policy, replicas)
     key = pretrained_key(name[:12])
-    if store and (found := _read(store, key)):
+    found = _read(store, key) if store else None
+    # One that another of the processes could not read is learned again by all.
+    if all(gather(int(found is not None))) and found:
         return found
     say(f"{NAME}: synthetic defects in {len(good)} good pictures, {settings.pretraining_steps} steps at most")
     feeds = {
-        "train": Split(images, masks, np.resize(learned, BATCH * steps)),
+        "train": Split(images, masks, np.resize(learned, batch * steps)),
         "validation": Split(images, masks, np.resize(held_out, JUDGED)),
     }
     painting = Painting(learned, PAINTED, chosen.seed, several=False)
@@ -120,7 +125,7 @@ def pretrain(
         ignores=True,
         stage=Stage(NAME, painting, judged),
     )
-    if store:
+    if store and place().first:
         _write(store, key, network, history)
         Checkpoints(store, name).remove()
     return Pretrained(network.get_weights(), history, key)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from defectline.components.common.dataset import open_dataset
 from defectline.components.common.images.statistics import read_statistics
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import checksums, open_storage
-from defectline.components.train.backend.devices import policy, replicate
+from defectline.components.train.backend.devices import device_count, policy, replicate
+from defectline.components.train.backend.distributed import leave, place
 from defectline.components.train.cross_fitting import cross_fit
-from defectline.components.train.formats.export import export
+from defectline.components.train.formats.export import check_exporter, export
 from defectline.components.train.learning import learn
 from defectline.components.train.progress.checkpoints import Checkpoints, digest
 from defectline.components.train.progress.history import (
@@ -52,26 +54,39 @@ def train(
     `settings` are fields of TrainParameters. With a `store`, training goes on from the checkpoint of a run
     that was cut off; with `logs`, event files for TensorBoard are written there. Returns the values of the
     best epoch. The folder holds model.keras, openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json,
-    history.json, history.png, statistics.json, model.json and SHA256SUMS, which is written last.
+    history.json, history.png, statistics.json, model.json and SHA256SUMS, which is written last. Of several
+    processes that train together the first alone writes, but all need the dataset and the store.
     """
     with step("train", store) as report:
         chosen = read_settings(**settings)
+        check_exporter()
         folders = [dataset] if isinstance(dataset, Path) else dataset
         prepared, splits = open_dataset(folders)
         precision, replicas = policy(chosen.precision), replicate(chosen.batch_size).number
         name = digest(prepared, chosen, precision, replicas)
         checkpoints = Checkpoints(open_storage(store), name) if store else None
         what = "tiles" if prepared.imaging.tile else "pictures"
-        on = f", on {replicas} GPUs" if replicas > 1 else ""
+        here, devices = place(), device_count()
+        on = f", on {devices} {'devices' if here.processes > 1 else 'GPUs'}" if devices > 1 else ""
         count = len(splits["train"].rows)
         epochs = "1 epoch" if chosen.epochs == 1 else f"{chosen.epochs} epochs"
         say(f"train: {count} {what}, {epochs} at most, in {precision}{on}")
         if len(prepared.classes) > 1:
             say(f"train: classes {', '.join(prepared.classes)}")
-        with tracked(name[:12], chosen.model_dump(), logs) as trackers:
+        followed = tracked(name[:12], chosen.model_dump(), logs) if here.first else nullcontext([])
+        with followed as trackers:
             kept = open_storage(store) if store else None
             learned = learn(splits, prepared, chosen, precision, replicas, kept, checkpoints, trackers)
             network, history = learned.network, learned.history
+        best = best_epoch(history)
+        if not here.first:
+            if chosen.cross_fit:
+                cross_fit(model, splits, prepared, chosen, precision, replicas, kept)
+            leave()
+            report.summary = f"{len(history)} epochs, as the first of {here.processes} processes says"
+            return best
+        if not chosen.cross_fit:
+            leave()
         model.mkdir(parents=True, exist_ok=True)
         (model / checksums.NAME).unlink(missing_ok=True)
         shutil.rmtree(model / CROSS_FIT, ignore_errors=True)
@@ -80,6 +95,7 @@ def train(
         used = [checkpoints] if checkpoints else []
         if chosen.cross_fit:
             used += cross_fit(model, splits, prepared, chosen, precision, replicas, kept)
+            leave()
         (model / "history.json").write_text(json.dumps(history))
         plot_history(history, model / "history.png", len(prepared.classes))
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +120,6 @@ def train(
             each.remove()
         if content["advice"]:
             say(f"train: WARNING: {content['advice']}")
-        best = best_epoch(history)
         iou = f"IoU {best['val_iou']:.2f}, " if "val_iou" in best else ""
         report.summary = (
             f"{len(history)} epochs, best at {best['epoch']}: validation {iou}loss {best['val_loss']:.3f}"

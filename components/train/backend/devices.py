@@ -6,6 +6,8 @@ from typing import NamedTuple
 import keras
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.train.backend.distributed import place
+from defectline.components.train.batches import WHOLE, Share
 
 
 class GPU(NamedTuple):
@@ -59,26 +61,63 @@ class Replicas(NamedTuple):
     """Copies of the network that train together, each on its part of every batch."""
 
     number: int
+    """Of those that take the loss of their own part. With JAX one: the loss is that of the whole batch, and
+    so is whatever else is computed of it, however many devices share it."""
     scope: AbstractContextManager
-    """Variables are made in it."""
+    """Variables are made in it, and trained."""
+    share: Share = WHOLE
+    """What this process reads of each batch."""
 
 
 def replicate(batch_size: int, names: list[str] | None = None) -> Replicas:
-    """One replica for each of the GPUs `names` (default: all that are visible), or one in all.
+    """A replica for each of the GPUs `names` (default: all that are visible), or one in all; with JAX, for
+    each device of all processes that train together.
 
-    Several need TensorFlow; JAX trains on one. Raises SettingsError where they cannot share a batch evenly.
+    Raises SettingsError where they cannot share a batch evenly.
     """
+    if keras.backend.backend() == "jax":
+        return _distribute(batch_size)
     names = [gpu.name for gpu in visible_gpus()] if names is None else names
-    if len(names) < 2 or keras.backend.backend() != "tensorflow":
+    if len(names) < 2:
         return Replicas(1, nullcontext())
-    if batch_size % len(names):
-        raise SettingsError(
-            "The GPUs cannot share a batch evenly.",
-            got=f"batch_size={batch_size} for {len(names)} GPUs",
-            expected=f"a multiple of {len(names)}",
-            fix=f"Set batch_size to {-(-batch_size // len(names)) * len(names)}, or show fewer GPUs with "
-            "CUDA_VISIBLE_DEVICES.",
-        )
+    _check_even(batch_size, len(names), "GPUs", "or show fewer GPUs with CUDA_VISIBLE_DEVICES")
     import tensorflow as tf
 
     return Replicas(len(names), tf.distribute.MirroredStrategy(names).scope())
+
+
+def _distribute(batch_size: int) -> Replicas:
+    import jax
+
+    here, devices = place(), jax.device_count()
+    if devices == 1:
+        return Replicas(1, nullcontext())
+    _check_even(batch_size, devices, "devices", "or train on fewer")
+    parallel = keras.distribution.DataParallel(
+        devices=keras.distribution.list_devices(), auto_shard_dataset=False
+    )
+    return Replicas(1, parallel.scope(), Share(here.process, here.processes, devices))
+
+
+def _check_even(batch_size: int, devices: int, what: str, otherwise: str) -> None:
+    if batch_size % devices:
+        raise SettingsError(
+            f"The {what} cannot share a batch evenly.",
+            got=f"batch_size={batch_size} for {devices} {what}",
+            expected=f"a multiple of {devices}",
+            fix=f"Set batch_size to {even(batch_size, devices)}, {otherwise}.",
+        )
+
+
+def device_count() -> int:
+    """How many share each batch: GPUs or, with JAX, devices of all processes; 1 where there is no choice."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.device_count()
+    return max(1, len(visible_gpus()))
+
+
+def even(batch_size: int, devices: int) -> int:
+    """The batch size, or the next one that so many devices can share."""
+    return -(-batch_size // devices) * devices

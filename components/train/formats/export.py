@@ -1,6 +1,14 @@
-"""One trained network, in every format to serve or to train on."""
+"""One trained network, in every format to serve or to train on.
+
+TensorFlow alone writes all formats. What JAX trained it exports in a process of its own, of model.keras:
+
+    KERAS_BACKEND=tensorflow python -m defectline.components.train.formats.export MODEL
+"""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +18,10 @@ import numpy as np
 from defectline.components.common.bundle import NETWORKS
 from defectline.components.common.classes import DEFAULT_CLASSES
 from defectline.components.common.dataset import Split
+from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.engine import import_openvino
+from defectline.components.common.installing import how_to_install, is_installed
 from defectline.components.common.steps import say
 from defectline.components.train.formats import parity
 from defectline.components.train.formats.quantize import PICTURES, quantize
@@ -67,29 +77,46 @@ def write_float32(network: keras.Model, folder: Path, classes: Sequence[str] = D
     `network` must be in float32: files exported under mixed precision do not load. The exported files
     take any batch size.
     """
-    import_openvino()
-    for name in ("openvino", "onnx", "saved_model"):
-        (folder / FILES[name]).parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save_network(network, folder / "model.keras", classes)
-    saved = str(folder / FILES["saved_model"])
-    network.export(saved, format="tf_saved_model", verbose=False)
     if keras.backend.backend() == "tensorflow":
-        _convert(saved, network, folder)
+        _write_others(network, folder)
         return
-    for name in ("onnx", "openvino"):
-        network.export(str(folder / FILES[name]), format=name, verbose=False)
+    # Without a GPU, whose memory the process that trained still holds.
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    subprocess.run([sys.executable, "-m", __name__, str(folder)], env=environment, check=True)
 
 
-def _convert(saved: str, network: keras.Model, folder: Path) -> None:
-    """Make the ONNX and OpenVINO files from the SavedModel: Keras would trace the network again for each, and
-    tracing takes longer than converting."""
-    import openvino
+def check_exporter() -> None:
+    """Raises SettingsError where TensorFlow, which every export needs, is not installed."""
+    if not is_installed("tensorflow"):
+        raise SettingsError(
+            "Without TensorFlow nothing can be exported.",
+            got="no package tensorflow",
+            expected="TensorFlow beside JAX, which trains",
+            fix=how_to_install("train-jax"),
+        )
+
+
+def _write_others(network: keras.Model, folder: Path) -> None:
+    """Make SavedModel, ONNX and OpenVINO files; the latter two from the first: Keras would trace the network
+    again for each, and tracing takes longer than converting."""
+    openvino = import_openvino()
     import tensorflow as tf
     import tf2onnx
 
+    for name in ("openvino", "onnx", "saved_model"):
+        (folder / FILES[name]).parent.mkdir(parents=True, exist_ok=True)
+    saved = str(folder / FILES["saved_model"])
+    network.export(saved, format="tf_saved_model", verbose=False)
     say("train: converting the SavedModel to ONNX and OpenVINO")
     (image,) = network.inputs
     inputs = [tf.TensorSpec((None, *image.shape[1:]), tf.float32, name=image.name)]
     loaded = tf.saved_model.load(saved)  # which owns the variables of its function
     tf2onnx.convert.from_function(loaded.serve, inputs, output_path=str(folder / FILES["onnx"]))
     openvino.serialize(openvino.convert_model(saved), str(folder / FILES["openvino"]))
+
+
+if __name__ == "__main__":
+    trained = Path(sys.argv[1])
+    _write_others(keras.models.load_model(trained / "model.keras", compile=False), trained)

@@ -97,7 +97,7 @@ class Checkpoints:
         """The last state that can be read, or None. Says which files are damaged."""
         for epoch in self._epochs():
             try:
-                return self._read(epoch)
+                return self.read(epoch)
             except (Corrupt, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
                 said = str(error).splitlines()[0]
                 say(f"train: {self.store.url(self._key(epoch))} is damaged and not used ({said})")
@@ -107,7 +107,8 @@ class Checkpoints:
         for epoch in self._epochs():
             self._forget(epoch)
 
-    def _read(self, epoch: int) -> Checkpoint:
+    def read(self, epoch: int) -> Checkpoint:
+        """The state after an epoch. Raises what tells that it is not there, or damaged."""
         history, network, rest = _unpack(self.store.read(self._key(epoch)))
         best = int(best_epoch(history)["epoch"])
         kept = network if best == epoch else _unpack(self.store.read(self._key(best)))[1]

@@ -1,0 +1,170 @@
+"""Several processes that train one network together, each on its part of every batch. Of JAX alone.
+
+Each is started with three variables, which Kubeflow Trainer's JAX runtime sets as well:
+
+    JAX_COORDINATOR_ADDRESS    host:port of the first process, where the others find it
+    JAX_NUM_PROCESSES          how many there are
+    JAX_PROCESS_ID             which of them this one is, from 0
+
+All compute the same numbers, so that all go the same way. The first alone writes: checkpoints, trackers and
+the model. One that ends early takes the others with it, for they wait for its part of the next step.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple, NoReturn
+
+from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.components.common.steps import say
+
+ADDRESS, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+START_S = 900
+"""So long a process waits for the others to start: an image of several GB may have to be pulled first."""
+END_S = 3600
+"""So long one that is done waits for the others."""
+
+
+class Place(NamedTuple):
+    """Which process this is, of how many."""
+
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.process == 0
+
+
+class ProcessLost(RuntimeError):
+    """Another process ended before training did. All must be started again, and go on together."""
+
+
+def place() -> Place:
+    """Where this process is among those that train together; alone it is the first of one."""
+    if "jax" not in sys.modules:
+        return Place()
+    import jax
+
+    # Of a process that has not joined others nothing is asked, which would start the devices.
+    joined = jax.distributed.is_initialized()
+    return Place(jax.process_index(), jax.process_count()) if joined else Place()
+
+
+def gather(value: int) -> list[int]:
+    """What each process has, in their order: all call this at the same point."""
+    if place().processes == 1:
+        return [value]
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    with explained():
+        return [int(each) for each in multihost_utils.process_allgather(np.int32(value))]
+
+
+@contextmanager
+def joined(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Within the block this process is one of those that its `environment` speaks of, or alone.
+
+    Nothing of JAX may have been computed before. Where the block fails the process ends here, without
+    waiting for others: they wait for it, and learn of its end by that. Its status is that of SystemExit, 2
+    for an error that the user can fix, and else 1. Raises SettingsError for an environment that is wrong.
+    """
+    found = read_environment(environment)
+    if found is None or found[1].processes == 1:
+        yield
+        return
+    import jax
+
+    address, here = found
+    say(f"train: process {here.process + 1} of {here.processes}, which meet at {address}")
+    try:
+        jax.distributed.initialize(
+            address,
+            here.processes,
+            here.process,
+            initialization_timeout=START_S,
+            shutdown_timeout_seconds=END_S,
+        )
+        yield
+        leave()
+    except BaseException as error:
+        _end(error)
+
+
+def leave() -> None:
+    """There is nothing more to compute together: wait for the others to say so too.
+
+    From then on the end of one does not matter to the others.
+    """
+    if place().processes > 1:
+        import jax
+
+        with explained():
+            jax.distributed.shutdown()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Where processes train together, raise ProcessLost for what JAX raises when one is lost."""
+    here = place()
+    if here.processes == 1:
+        yield
+        return
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        # Nothing tells a lost process from another failure of a step but its text, which is not fixed.
+        raise ProcessLost(
+            f"Process {here.process + 1} of {here.processes} cannot go on without the others: one of them "
+            "ended, and its own log says why. Started again, all go on from the last checkpoint. "
+            f"JAX says: {str(error).splitlines()[0][:300]}"
+        ) from error
+
+
+def read_environment(environment: Mapping[str, str]) -> tuple[str, Place] | None:
+    """The address where processes meet, and which this one is; None where nothing is said of others.
+
+    Raises SettingsError where something is missing or wrong.
+    """
+    values = {name: environment.get(name, "") for name in (ADDRESS, PROCESSES, PROCESS)}
+    if not any(values.values()):
+        return None
+    told = ", ".join(f"{name}={value}" for name, value in values.items())
+    address, number, index = values.values()
+    if not (number.isdigit() and index.isdigit() and int(index) < int(number) and address.rpartition(":")[0]):
+        raise SettingsError(
+            "The variables that let processes train together do not fit.",
+            got=told,
+            expected=f"{ADDRESS} host:port, {PROCESSES} 1 or more, and {PROCESS} from 0 to one less",
+            fix="Set all three for each process, or none to train in one.",
+        )
+    if int(number) > 1 and environment.get("KERAS_BACKEND") != "jax":
+        raise SettingsError(
+            "Only JAX trains in several processes.",
+            got=f"{told}, KERAS_BACKEND={environment.get('KERAS_BACKEND', '')}",
+            expected="KERAS_BACKEND=jax",
+            fix=f"Set KERAS_BACKEND to jax, or unset {PROCESSES}.",
+        )
+    return address, Place(int(index), int(number))
+
+
+def _end(error: BaseException) -> NoReturn:
+    """End the process at once: what Python does at its end would wait for the other processes."""
+    status = 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif isinstance(error, DefectlineError):
+        print(error, file=sys.stderr)
+        status = 2
+    elif isinstance(error, ProcessLost):
+        say(f"train: {error}")
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
