@@ -1,4 +1,5 @@
-# One target a component: ingest, preprocess, train, evaluate, deploy, serve; train-gpu and serve-gpu for GPUs.
+# One target a component: ingest, preprocess, train, evaluate, deploy, serve; train-gpu and serve-gpu for GPUs,
+# train-jax for training on several nodes.
 #
 #   docker build --target serve --tag defectline-serve .
 #
@@ -120,6 +121,26 @@ RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
 ENV TF_CPP_MIN_LOG_LEVEL=2 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline train-gpu" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+USER 1000
+ENTRYPOINT ["python3", "-m", "defectline.components.train"]
+
+
+FROM data AS train-jax
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/train-jax.txt,target=/run/requirements.txt \
+    pip install --require-hashes -r /run/requirements.txt \
+    # TensorFlow's C++ headers: 430 MB that only custom operators need.
+    && rm -r /opt/defectline/lib/python3.*/site-packages/tensorflow/include
+RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-train-jax /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
+ENV KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=2 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ARG VERSION REVISION
+LABEL org.opencontainers.image.title="defectline train-jax" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.licenses="Apache-2.0"

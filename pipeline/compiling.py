@@ -63,11 +63,11 @@ def compile_manifests(output: Path, compiled: Path, lock: Path | None, target: T
 
 def _images(lock: Path | None, target: Target) -> Images:
     """The images for the target, whose settings of KServe are checked as well."""
-    on_gpu = ["train"] if target.gpus else []
+    on_gpu = ["train"] if target.gpus and target.nodes == 1 else []
     # Which image serves depends on `gpu`; every image that can be loaded suits the other settings.
     if target.kserve and checked(KServeSettings, image=reference("serve"), **target.kserve).gpu:
         on_gpu.append("serve")
-    return Images.load(lock, on_gpu)
+    return Images.load(lock, on_gpu, target.nodes > 1)
 
 
 def _write(output: Path, pipeline: Callable[..., Any], manifests: KubernetesManifestOptions | None) -> None:

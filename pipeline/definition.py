@@ -15,10 +15,11 @@ from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.evaluate.component import evaluate
 from defectline.components.ingest.component import ingest
 from defectline.components.preprocess.component import preprocess
+from defectline.components.train.cluster import component as on_nodes
 from defectline.components.train.component import train
 from defectline.pipeline import PIPELINE
 from defectline.pipeline.images import Images
-from defectline.pipeline.targets import LOCAL, Target
+from defectline.pipeline.targets import LOCAL, TRAIN_S, Target
 
 HOUR_S = 3600
 
@@ -31,7 +32,12 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     component = partial(dsl.component, install_kfp_package=False)
     ingest_op = component(ingest, base_image=images.ingest)
     preprocess_op = component(preprocess, base_image=images.preprocess)
-    train_op = component(train, base_image=images.train)
+    nodes = target.on_nodes(images.train)
+    if nodes:
+        # A step without TensorFlow starts the pods that train, and waits for them.
+        train_op = partial(component(on_nodes.train, base_image=images.deploy), nodes=nodes)
+    else:
+        train_op = component(train, base_image=images.train)
     find_champion_op = component(deploying.find_champion, base_image=images.deploy)
     evaluate_op = component(evaluate, base_image=images.evaluate)
     deploy_op = component(deploying.deploy, base_image=images.deploy)
@@ -154,7 +160,7 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                     datasets=dsl.Collected(prepared.outputs["dataset"]),
                     **learning,
                 )
-                target.configure(trained, "train", timeout_s=24 * HOUR_S, gpu=True)
+                target.configure(trained, "train", timeout_s=TRAIN_S, gpu=True)
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
                 champion.set_caching_options(False)
                 target.configure(champion, "find-champion", timeout_s=HOUR_S)

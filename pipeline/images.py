@@ -13,10 +13,13 @@ from defectline.components.common.errors import SettingsError
 
 REGISTRY = "ghcr.io/defectline"
 LOCK = Path("images.lock.json")
-GPU_TARGETS = ("train-gpu", "serve-gpu")
+NODES_TARGET = "train-jax"
+"""Stands in for `train` where several nodes train, with GPUs or without."""
+GPU_TARGETS = ("train-gpu", "serve-gpu", NODES_TARGET)
 """Stand in for `train` and `serve` where there is a GPU."""
 WITHOUT = {
     "train-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --gpus 0.",
+    NODES_TARGET: "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --nodes 1.",
     "serve-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
 }
 """What to do where a lock file names no such image."""
@@ -49,11 +52,12 @@ class Images:
     serve: str
 
     @classmethod
-    def load(cls, lock: Path | None = None, on_gpu: Collection[str] = ()) -> Self:
+    def load(cls, lock: Path | None = None, on_gpu: Collection[str] = (), on_nodes: bool = False) -> Self:
         """The images of this version, unless the lock file or, above it, the environment names others.
 
         `lock` is a JSON object from target to reference; without it, `images.lock.json` is read where
-        there is one. Of `train` and `serve`, those in `on_gpu` take the images for GPUs.
+        there is one. Of `train` and `serve`, those in `on_gpu` take the images for GPUs; `on_nodes`
+        says that several nodes train.
 
         Raises SettingsError: no such lock file, one that cannot be read, a name that is not a target, a
         target that it lacks, a reference that is not pinned.
@@ -65,6 +69,8 @@ class Images:
                 images[target] = _pinned(named, f"The environment variable {variable(target)}")
         source = {target: target for target in TARGETS if target not in GPU_TARGETS}
         source |= {component: f"{component}-gpu" for component in on_gpu}
+        if on_nodes:
+            source["train"] = NODES_TARGET
         for target in source.values():
             if target not in images:
                 raise SettingsError(

@@ -20,6 +20,8 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "A
 SIGN_KEY, SIGN_PASSWORD = {"sign.key": SIGN_KEY_ENV}, {"password": PASSWORD_ENV}
 """The same, of the secret with a private key; where that has no password, there need be none."""
 LOGIN_MOUNT = "/var/secrets/registry"
+TRAIN_S = 24 * 3600
+"""The longest that training may take."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Target:
     """Of every step."""
     shards: int = 1
     """Parts of the dataset that are prepared at the same time, each in a pod of its own; at least 1."""
+    nodes: int = 1
+    """Pods that train one network together; above 1 as a TrainJob of Kubeflow Trainer."""
 
     def __post_init__(self) -> None:
         """Raises SettingsError for a secret or an address that no pod could use."""
@@ -72,7 +76,9 @@ class Target:
             return task
         from kfp import kubernetes
 
-        resources = self.resources[step]
+        # The pods that train on several nodes have the resources and GPUs; the step starts them.
+        starts = step == "train" and self.nodes > 1
+        resources, gpu = self.resources["find-champion" if starts else step], gpu and not starts
         task.set_cpu_request(resources.cpu).set_memory_request(resources.memory)
         task.set_memory_limit(resources.memory_limit)
         if resources.cpu_limit:
@@ -107,6 +113,31 @@ class Target:
         if self.pull_secret:
             kubernetes.set_image_pull_secrets(task, [self.pull_secret])
         return task
+
+    def on_nodes(self, image: str) -> dict[str, Any]:
+        """Fields of NodesSettings, for pods of an `image`; empty where one pod trains."""
+        if self.nodes == 1 or not self.on_cluster:
+            return {}
+        resources = self.resources["train"]
+        requests = {"cpu": resources.cpu, "memory": resources.memory}
+        limits = {"memory": resources.memory_limit}
+        if resources.cpu_limit:
+            limits["cpu"] = resources.cpu_limit
+        if self.gpus:
+            requests[self.gpu_type] = limits[self.gpu_type] = str(self.gpus)
+        env = {"AWS_ENDPOINT_URL_S3": self.s3_endpoint, "AWS_REGION": self.s3_region}
+        return {
+            "nodes": self.nodes,
+            "image": image,
+            "resources": {"requests": requests, "limits": limits},
+            "timeout_s": TRAIN_S,
+            "env": {name: value for name, value in env.items() if value},
+            "secret_env": {self.s3_secret: S3_KEYS} if self.s3_secret else {},
+            "gcs_secret": self.gcs_secret,
+            "pull_secret": self.pull_secret,
+            "node_selector": self.node_selector if self.gpus else {},
+            "tolerations": list(self.tolerations) if self.gpus else [],
+        }
 
     def _storage_access(self, task: PipelineTask) -> None:
         from kfp import kubernetes

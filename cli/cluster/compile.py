@@ -48,6 +48,9 @@ def compile_(
     toleration: Toleration = None,
     retries: Annotated[int, typer.Option(min=0, help="For a step whose pod is lost.")] = 2,
     shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Pods that train one network together, with Kubeflow Trainer.")
+    ] = 1,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over an InferenceService that another tool made.")
     ] = False,
@@ -104,6 +107,7 @@ def compile_(
         tolerations=parse_tolerations(toleration or ()),
         retries=retries,
         shards=shards,
+        nodes=nodes,
         run_as_user=run_as_user,
     )
     check_option("pipeline_namespace", pipeline_namespace, is_namespace, NAMESPACE_FORM)
@@ -118,7 +122,8 @@ def compile_(
         named = compile_crossval(output, images, target, parallel)
     else:
         named = compile_pipeline(output, images, target)
-    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training, with the images")
+    each = f" on each of {nodes} nodes" if nodes > 1 else ""
+    typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training{each}, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
     if not gpus and (target.node_selector or target.tolerations):

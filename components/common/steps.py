@@ -48,6 +48,8 @@ class Step:
     """A running step; `summary` is the sentence that the final table shows."""
 
     summary = ""
+    on_stop: Callable[[], None] | None = None
+    """What must be done first where the process of a step on a cluster is told to end; quick."""
 
 
 @contextmanager
@@ -65,6 +67,8 @@ def step(name: str, store: str = "", *, shard: int = 0, shards: int = 1) -> Iter
 
     def stopped() -> None:
         print(f"{title}: stopped by SIGTERM", flush=True)
+        if current.on_stop:
+            current.on_stop()
         if recorder:
             recorder.end(Recorder.STOP_S, state="stopped")
 

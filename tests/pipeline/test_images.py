@@ -21,6 +21,9 @@ def test_the_default_is_this_version():
     on_gpu = Images.load(on_gpu=["train", "serve"])
     assert on_gpu.serve == f"ghcr.io/defectline/defectline-serve-gpu:{version('defectline')}"
     assert on_gpu.train == f"ghcr.io/defectline/defectline-train-gpu:{version('defectline')}"
+    on_nodes = Images.load(on_nodes=True)
+    assert on_nodes.train == f"ghcr.io/defectline/defectline-train-jax:{version('defectline')}"
+    assert on_nodes.serve == Images.load().serve
 
 
 @pytest.mark.usefixtures("clean")

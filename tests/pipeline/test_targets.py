@@ -9,7 +9,9 @@ from compiled import CLUSTER, STEPS, executors, tasks
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.reporting.pod import RUN_ENV
+from defectline.components.train.cluster.settings import NodesSettings
 from defectline.pipeline.compiling import compile_pipeline
+from defectline.pipeline.targets import S3_KEYS
 
 
 def test_secrets_are_named_never_held(documents, compiled):
@@ -46,6 +48,25 @@ def test_only_training_takes_a_gpu(documents):
         assert bool(accelerator) == (step == "train"), step
         assert bool(platform[f"exec-{step}"].get("tolerations")) == (step == "train")
     assert executors(spec)["train"]["image"].count("train-gpu") == 1
+
+
+def test_on_several_nodes_the_step_starts_pods_that_train(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, nodes=4))
+    spec, platform = yaml.safe_load_all(path.read_text())
+    inputs = dict(tasks(spec))["train"]["inputs"]["parameters"]
+    given = inputs["nodes"]["runtimeValue"]["constant"]
+    nodes = NodesSettings(**given)
+    assert nodes.nodes == 4
+    assert "/defectline-train-jax:" in nodes.image
+    assert nodes.resources["limits"][CLUSTER.gpu_type] == str(CLUSTER.gpus)
+    assert nodes.node_selector == CLUSTER.node_selector
+    assert nodes.secret_env == {CLUSTER.s3_secret: S3_KEYS}
+    # The step itself needs neither a GPU nor an image of several GB.
+    assert executors(spec)["train"]["image"] == executors(spec)["deploy"]["image"]
+    assert "accelerator" not in executors(spec)["train"]["resources"]
+    config = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert "tolerations" not in config
 
 
 def test_every_step_has_limits_and_a_timeout(documents):

@@ -213,7 +213,9 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         resources=SMALL_NODE,
         shards=3,
     )
-    assert not [key for key, value in vars(Target()).items() if getattr(target, key) == value]
+    # Several nodes train as a TrainJob, which this machine does not have: see tests/train/cluster.
+    same = [key for key, value in vars(Target()).items() if getattr(target, key) == value]
+    assert same == ["nodes"]
     package, root = tmp_path / "pipeline.yaml", tmp_path / "root"
     compile_pipeline(package, None, target)
     spec, platform = yaml.safe_load_all(package.read_text())

@@ -32,7 +32,7 @@ SBOM = "/usr/share/doc/defectline/sbom.cdx.json"
 
 
 def component(target: str) -> str:
-    return target.removesuffix("-gpu")
+    return target.removesuffix("-gpu").removesuffix("-jax")
 
 
 # What the Dockerfile and the requirements promise
@@ -89,7 +89,7 @@ def test_an_image_holds_the_versions_that_were_tested(name):
     other = {package: pin for package, pin in pins(name).items() if tested.get(package) != pin}
     if name in GPU_TARGETS:
         # Where there is no GPU they cannot be tested.
-        untested = ("nvidia-", "onnxruntime-gpu")
+        untested = ("nvidia-", "jax-cuda", "onnxruntime-gpu")
         other = {package: pin for package, pin in other.items() if not package.startswith(untested)}
     assert other == {}
 

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from cluster.admission import ENFORCE, refusal
 from commands import call
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime
 from paths import ROOT
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +27,7 @@ KUBERNETES = ("1.32", "1.37")
 """The oldest that KServe 0.21 runs on, and the newest whose schemas are there."""
 OVERLAYS = sorted(path.parent.name for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
 CUSTOM: dict[tuple[str, str], type[BaseModel]] = {
+    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): TrainerV1alpha1TrainingRuntime,
     ("monitoring.coreos.com/v1", "PodMonitor"): prometheus.PodMonitor,
     ("monitoring.coreos.com/v1", "PrometheusRule"): prometheus.PrometheusRule,
     ("security.istio.io/v1", "RequestAuthentication"): istio.RequestAuthentication,
@@ -53,7 +55,7 @@ def render(folder: str) -> tuple[Manifest, ...]:
 
 def everything() -> Iterator[tuple[str, Manifest]]:
     """Every object of the base, of every overlay, and of the files that are applied by themselves."""
-    for folder in ("base", "monitoring", *(f"overlays/{name}" for name in OVERLAYS)):
+    for folder in ("base", "monitoring", "training", *(f"overlays/{name}" for name in OVERLAYS)):
         yield from ((folder, found) for found in render(folder))
     files = [path for name in ("secrets", "jobs", "policies") for path in MANIFESTS.glob(f"{name}/*.yaml")]
     for path in [*files, MANIFESTS / "overlays/kind/gateway.yaml"]:
