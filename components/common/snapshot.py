@@ -7,7 +7,6 @@ snapshots/head.json             {"snapshot": id} of the newest
 """
 
 import hashlib
-import io
 import json
 import tarfile
 import tempfile
@@ -20,9 +19,6 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectline.components.common.classes import DEFAULT_CLASSES
@@ -36,11 +32,23 @@ from defectline.components.common.layout import (
 )
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.checksums import sha256_file
+from defectline.components.common.storage.rows import NONE, parse_rows, write_rows
 
 SPLITS = ("train", "validation", "test")
 NO_MAP: Mapping[str, str] = MappingProxyType({})
+LINES = 10_000
+"""Lines of a digest, at a time."""
 ANNOTATIONS = (".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv", ".zip")
 """What files are called that masks are drawn from."""
+
+
+DISTINCT = frozenset(
+    (
+        *("id", "image_key", "mask_key", "image_version", "mask_version"),
+        *("image_sha256", "mask_sha256", "pixel_sha256", "look"),
+    )
+)
+"""Columns of the index that hold another value in nearly every row."""
 
 
 class Pair(NamedTuple):
@@ -152,8 +160,9 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
     Nothing else enters, so the same files give the same fingerprint from a folder, S3 and GCS.
     """
-    lines = sorted(f"{p.label}\t{p.id}\t{p.image_sha256}\t{p.mask_sha256}" for p in pairs if p.accepted)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return _digest(
+        sorted(f"{p.label}\t{p.id}\t{p.image_sha256}\t{p.mask_sha256}" for p in pairs if p.accepted)
+    )
 
 
 def snapshot_id(
@@ -164,51 +173,37 @@ def snapshot_id(
     lines = sorted("\t".join(row if any(row[-2:]) else row[:-2]) for row in rows)
     if class_map or tuple(classes) != DEFAULT_CLASSES:
         lines += [json.dumps([list(classes), dict(class_map)], sort_keys=True)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return _digest(lines)[:16]
+
+
+def _digest(lines: Sequence[str]) -> str:
+    """SHA-256 over the lines with a line feed between each two."""
+    digest = hashlib.sha256()
+    # A million lines at once would be in memory three times.
+    for start in range(0, len(lines), LINES):
+        digest.update((("\n" if start else "") + "\n".join(lines[start : start + LINES])).encode())
+    return digest.hexdigest()
 
 
 def write_index(path: Path, pairs: Iterable[Pair]) -> None:
     """Write the rows as Parquet, sorted by id."""
-    rows = sorted(pairs)
-    columns = {
-        name: _column(kind, [row[index] for row in rows])
-        for index, (name, kind) in enumerate(Pair.__annotations__.items())
-    }
-    pq.write_table(pa.table(columns), path)
+    write_rows(path, Pair, sorted(pairs))
 
 
-def _column(kind: type, values: Sequence[int | str]) -> pa.Array:
-    # From Python objects Arrow would import pandas, wherever that is installed, for seconds.
-    if kind is int:
-        numbers = pa.py_buffer(np.array(values, np.int64))
-        return pa.Array.from_buffers(pa.int64(), len(values), [None, numbers])
-    texts = [str(value).encode() for value in values]
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
-    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+def read_pairs(store: Storage, snapshot: str, there_already: Mapping[str, str] = NONE) -> list[Pair]:
+    """Every row of a snapshot, sorted by id. Raises StoreError where there is none, or a damaged one.
 
-
-def read_pairs(store: Storage, snapshot: str) -> list[Pair]:
-    """Every row of a snapshot, sorted by id. Raises StoreError where there is none, or a damaged one."""
+    `there_already` is as for `parse_rows`.
+    """
     try:
-        return parse_index(_read(store, snapshot, INDEX))
+        return parse_index(_read(store, snapshot, INDEX), there_already)
     except ValueError as error:
         raise _damaged(store, snapshot, INDEX, error) from error
 
 
-def parse_index(data: bytes) -> list[Pair]:
+def parse_index(data: bytes, there_already: Mapping[str, str] = NONE) -> list[Pair]:
     """The rows that `write_index` wrote. Raises ValueError for anything else."""
-    try:
-        table = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False)
-        columns = {name: table[name].to_pylist() for name in table.column_names}
-        if unknown := columns.keys() - set(Pair._fields):
-            raise TypeError(f"columns that are not known: {', '.join(sorted(unknown))}")
-        # A dictionary a row would take three times as long. An older index has fewer columns.
-        left_out = {name: Pair._field_defaults[name] for name in Pair._fields if name not in columns}
-        filled = [columns.get(name) or [left_out.get(name)] * len(table) for name in Pair._fields]
-        return list(map(Pair._make, zip(*filled, strict=True)))
-    except (pa.ArrowException, OSError, TypeError, KeyError) as error:
-        raise ValueError(f"{len(data)} bytes that are not an index: {str(error).splitlines()[0]}") from error
+    return parse_rows(data, Pair, DISTINCT, there_already)
 
 
 def read_snapshot(store: Storage, snapshot: str) -> Snapshot:
@@ -239,7 +234,7 @@ def publish_snapshot(
 ) -> Snapshot:
     """Write a snapshot whole; `move_head` then makes it the newest one.
 
-    Where all rows are those of the `newest` snapshot, sorted by id, it is there already.
+    Where all rows are those of the `newest` snapshot it is there already.
     """
     snapshot = Snapshot(
         id=snapshot_id(rows, classes, class_map),
@@ -257,7 +252,7 @@ def publish_snapshot(
         before = read_snapshot(store, snapshot.id)
         earlier = tuple(one for one in before.sources if one != source)
         snapshot = snapshot.model_copy(update={"created": before.created, "earlier_sources": earlier})
-        if snapshot == before and sorted(rows) == list(newest):
+        if snapshot == before and sorted(rows) == sorted(newest):
             return snapshot
     with tempfile.TemporaryDirectory() as temporary:
         index = Path(temporary, INDEX)

@@ -119,6 +119,9 @@ def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, draw
     Pure. With the label "" the mask decides it. `numbered` says whether other masks of the source that
     nothing names hold numbers of classes, `drawn` whether the mask comes from an annotation.
     """
+    if pair.defect_px == 0 and pair.areas in ("", "0", "{}") and pair.label == "OK" and pair.id[:3] == "OK/":
+        # Nearly all pairs of most sources: nothing is marked, and nothing need be.
+        return pair
     areas = read_areas(pair)
     named = pair._replace(legend=NUMBERS) if numbered and not pair.legend else pair
     count = sum(counted(named, class_map).values())
@@ -136,7 +139,8 @@ def judge(pair: Pair, class_map: Mapping[str, str], numbered: bool = False, draw
         # The folder of a class that does not count says nothing else about its pictures.
         label = ""
     label = label or ("NG" if count else "OK")
-    pair = pair._replace(id=f"{label}/{stem}", label=label)
+    if (pair.id, pair.label) != (f"{label}/{stem}", label):
+        pair = pair._replace(id=f"{label}/{stem}", label=label)
     if not pair.masked:
         return _without_mask(pair, class_map)
     if label == "NG" and not areas:
@@ -175,7 +179,7 @@ def reason_kind(pair: Pair) -> str:
 
 
 def reject(pair: Pair, reason: str, fix: str) -> Pair:
-    return pair._replace(status="rejected", reason=reason, fix=fix)
+    return pair._replace(status="rejected", reason=reason, fix=fix, split="")
 
 
 def reject_duplicates(pairs: Iterable[Pair], earlier: Mapping[str, str]) -> list[Pair]:

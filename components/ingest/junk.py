@@ -36,6 +36,7 @@ FILE_ENDINGS = _by_lower(
 )
 """Markers of folders in S3, marks of downloads, catalogs, links, and files that are not whole yet."""
 FILE_STARTS = _by_lower("~$*", "_started_*", "_committed_*", "SYNOPHOTO_*", "SYNOINDEX_*", "_NAS_Recycle_*")
+_ENDS, _STARTS = tuple(FILE_ENDINGS), tuple(FILE_STARTS)
 SIDECARS = frozenset(
     (
         *(".json", ".jsonl", ".ndjson", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini"),
@@ -119,7 +120,9 @@ def _kind(name: str, names: dict[str, str], endings: dict[str, str], starts: dic
     if hidden_name(name):
         return "._*" if name.startswith("._") else ".DS_Store" if lower == ".ds_store" else ".*"
     # The first look is quick, and nearly all names end with it.
-    if lower.endswith(tuple(endings)) or (starts and lower.startswith(tuple(starts))):
+    if lower.endswith(_ENDS if endings is FILE_ENDINGS else tuple(endings)) or (
+        starts and lower.startswith(_STARTS)
+    ):
         return next(
             kind
             for text, kind in (*endings.items(), *starts.items())

@@ -7,8 +7,9 @@ the next run goes on from there. A snapshot that is published takes the journal 
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -17,6 +18,7 @@ from defectline.components.common.snapshot import Pair, pack_name, parse_index, 
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.common.storage.base import local_file
+from defectline.components.common.storage.rows import NONE
 
 PACK_BYTES = 64_000_000
 """Of files in a pack: as much as a run that is cut off loses."""
@@ -91,23 +93,26 @@ class Packer:
         self.rows += done
 
 
-def read_journal(store: Storage, source: str) -> list[Pair]:
-    """What runs on this source packed that were cut off before they published a snapshot."""
+def read_journal(store: Storage, source: str, there_already: Mapping[str, str] = NONE) -> list[Pair]:
+    """What runs on this source packed that were cut off before they published a snapshot.
+
+    `there_already` is as for `parse_rows`.
+    """
     rows = []
     for found in store.list(journal_prefix(source)):
         try:
-            rows += parse_index(store.read(found.key))
+            rows += parse_index(store.read(found.key), there_already)
         except ValueError as error:
             # It only saves time: what it would have told is read again.
             say(f"{store.url(found.key)} is damaged and ignored: {error}")
     return rows
 
 
-def lost_packs(store: Storage, rows: Iterable[Pair]) -> set[str]:
+def lost_packs(store: Storage, *several: Iterable[Pair]) -> set[str]:
     """The packs of these rows that are missing in the store, or smaller than the files that they hold."""
     there = {PurePosixPath(found.key).stem: found.size for found in store.list(PACKS)}
     needed: Counter[str] = Counter()
-    for row in rows:
+    for row in chain(*several):
         if row.pack:
             needed[row.pack] += row.image_bytes + row.mask_bytes
     return {pack for pack, size in needed.items() if there.get(pack, 0) < size}

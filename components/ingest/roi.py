@@ -45,9 +45,10 @@ def part_regions(objects: Iterable[Object]) -> tuple[Regions, list[Object]]:
     """The regions of what was listed, and the other objects. Pure."""
     everywhere, own, others = None, {}, []
     for item in objects:
-        if item.key.startswith(FOLDER) and item.key.lower().endswith(SUFFIXES):
-            own[str(PurePosixPath(item.key).with_suffix("")).removeprefix(FOLDER)] = item
-        elif item.key.lower() in EVERYWHERE:
+        key = item.key
+        if key.startswith(FOLDER) and key.lower().endswith(SUFFIXES):
+            own[str(PurePosixPath(key).with_suffix("")).removeprefix(FOLDER)] = item
+        elif key[:4].lower() == "roi." and key.lower() in EVERYWHERE:
             everywhere = item
         else:
             others.append(item)

@@ -99,14 +99,18 @@ def assign_splits(
     # Those that were learned from while they were few may leave too few of the later ones to judge by.
     early = parts_have["NG", "train"] < ENOUGH and there["NG"] < 2 * ENOUGH
     _check_shares([label for label in labels_there if label == "OK" or not early], have, parts_have)
-    return [p._replace(split=split[p.pixel_sha256]) if p.accepted else p for p in pairs]
+    return [
+        p._replace(split=split[p.pixel_sha256]) if p.accepted and p.split != split[p.pixel_sha256] else p
+        for p in pairs
+    ]
 
 
 class _Classes:
     """The classes of the pictures, as far as they tell pictures of a label apart, and where they went."""
 
     def __init__(self, pairs: Sequence[Pair], class_map: Mapping[str, str]):
-        self._of = {p.pixel_sha256: list(counted(p, class_map)) for p in pairs if p.accepted}
+        # Those of all good pictures are one.
+        self._of = {p.pixel_sha256: tuple(counted(p, class_map)) for p in pairs if p.accepted}
         self._sizes = Counter(name for names in self._of.values() for name in names)
         bad = sum(p.accepted and p.label == "NG" for p in pairs)
         # A class that every picture has says no more than its label.

@@ -15,6 +15,7 @@ from defectline.components.common.snapshot import Pair, Snapshot, read_pairs
 from defectline.components.common.storage import open_storage
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.ingest import snapshotter
+from defectline.components.ingest.reading import pictures
 from defectline.components.ingest.step import ingest
 
 JUNK = (
@@ -143,7 +144,7 @@ def test_an_object_that_is_not_given_out_rejects_its_pair_and_is_on_the_page(
 def test_objects_that_all_cannot_be_read_stop_the_run_early(
     uri: str, proxy: Faults, store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(snapshotter, "ALIKE", 3)
+    monkeypatch.setattr(pictures, "ALIKE", 3)
     proxy.rules = [Rule(answer(403, "AccessDenied"), "GET", "png")]
     with pytest.raises(Unreadable, match="AccessDenied") as caught:
         taken(uri, store)

@@ -29,7 +29,7 @@ from PIL import Image
 from defectline.components.common.errors import Conflict, SourceError, StoreError
 from defectline.components.common.snapshot import Snapshot, read_files, read_head, read_pairs, read_snapshot
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.ingest import snapshotter
+from defectline.components.ingest.reading import known
 from defectline.components.ingest.snapshotter import take_snapshot
 
 
@@ -280,7 +280,7 @@ def test_rejected_files_are_not_read_again_by_the_same_software(
     counting = CountingFolder(source)
     assert take_snapshot(counting, store, QUARANTINE).snapshot.id == first.id
     assert counting.keys_read == []
-    monkeypatch.setattr(snapshotter, "software", lambda: "another")
+    monkeypatch.setattr(known, "software", lambda: "another")
     take_snapshot(counting, store, QUARANTINE)
     assert len(counting.keys_read) == 2
 

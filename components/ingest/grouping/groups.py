@@ -50,7 +50,8 @@ def name_groups(pairs: Iterable[Pair], listed: Sequence[Listed], pattern: str) -
             found = re.search(pattern, pair.id)
             group = (found and found[1]) or ""
         row = given.get(pair.pixel_sha256, NOT_LISTED)
-        named.append(pair._replace(group=row.group or group))
+        group = row.group or group
+        named.append(pair if pair.group == group else pair._replace(group=group))
     ids = [pair.id for pair in named if pair.accepted and pattern != NO_PATTERN]
     unmatched = [pair.id for pair in named if pair.accepted and pattern != NO_PATTERN and not pair.group]
     if unmatched and len(unmatched) == len(ids):

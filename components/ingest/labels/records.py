@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defectline.components.common.classes import IGNORE
 from defectline.components.common.errors import DefectlineError
-from defectline.components.common.legend import is_black_white, is_numbered, read_areas
+from defectline.components.common.legend import is_black_white, read_areas
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.storage import Object, check_key
 from defectline.components.ingest.junk import describe
@@ -101,7 +101,7 @@ def mask_key(record: Record) -> str:
 def to_pair(record: Record) -> Pair:
     """What is known of a record before it is read. Without a label its id has none either."""
     return Pair(
-        f"{record.label}/{record.stem}" if record.label else record.stem,
+        id_of(record),
         record.label,
         "accepted",
         image_key=record.image.key,
@@ -111,6 +111,21 @@ def to_pair(record: Record) -> Pair:
         legend=record.legend,
         group=record.group,
     )
+
+
+State = tuple[str, str, str, str]
+"""Key and version of a picture, and of its mask: while it is the same, nothing needs to be read again."""
+
+
+def state_of(one: Record | Pair) -> State:
+    if isinstance(one, Pair):
+        return one.image_key, one.image_version, one.mask_key, one.mask_version
+    return one.image.key, one.image.version, mask_key(one), _mask_version(one)
+
+
+def id_of(record: Record) -> str:
+    """Of the pair, as far as it is known before it is read."""
+    return f"{record.label}/{record.stem}" if record.label else record.stem
 
 
 def _mask_version(record: Record) -> str:
@@ -166,8 +181,9 @@ def reads_alike(old: Pair, record: Record, numbered: bool) -> bool:
     if record.mask and not isinstance(record.mask, Object):
         return record.legend in ("", old.legend)
     # Of a mask in an index of before classes nothing says whether white or 1 marks its defects.
-    if (numbered or is_numbered(to_pair(record))) and old.defect_px and not old.areas:
+    names_numbers = record.legend.startswith("[")
+    if (numbered or names_numbers) and old.defect_px and not old.areas:
         return False
-    if is_numbered(to_pair(record)):
+    if names_numbers:
         return not is_black_white(old)
-    return set(read_areas(old)) != {IGNORE}
+    return old.areas == "0" or set(read_areas(old)) != {IGNORE}
