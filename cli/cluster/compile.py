@@ -118,6 +118,13 @@ def compile_(
             expected="one of them",
             fix="Leave out --gitops: `defectline crossval --host` starts the compiled pipeline itself.",
         )
+    if what == "crossval" and nodes > 1:
+        raise SettingsError(
+            "The folds of a cross-validation train on one node each.",
+            got=f"--what crossval --nodes {nodes}",
+            expected="--nodes 1",
+            fix="Leave out --nodes; --parallel says how many folds run at the same time.",
+        )
     if what == "crossval":
         named = compile_crossval(output, images, target, parallel)
     else:

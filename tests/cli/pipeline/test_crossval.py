@@ -113,3 +113,17 @@ def test_on_a_server_the_table_is_of_what_the_store_has(tmp_path, s3_server, mon
         failed = call("crossval", "--host", server.host, *options)
         assert failed.returncode == 1
         assert "ended, failed" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        (("--gitops", "objects.yaml"), "not written as Kubernetes objects"),
+        (("--nodes", "2"), "train on one node each"),
+    ],
+)
+def test_what_a_compiled_cross_validation_cannot_do(tmp_path, monkeypatch, option, what):
+    monkeypatch.chdir(tmp_path)
+    done = call("compile", "--what", "crossval", "-o", "crossval.yaml", *option)
+    assert (done.returncode, what in done.stderr) == (2, True)
+    assert not any(tmp_path.iterdir())
