@@ -9,7 +9,8 @@ from defectline.cli.options import SOURCE_HELP, Config, Set, Store, Workers
 
 if TYPE_CHECKING:
     from defectline.pipeline.parameters import Parameters
-    from defectline.pipeline.tuning.options import Tuned
+    from defectline.pipeline.tuning.options import Options, Pods, Tuned
+    from defectline.pipeline.tuning.study import Trial
 
 
 def tune(
@@ -45,6 +46,23 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the best settings to this file, too.")
     ] = None,
+    try_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--try",
+            metavar="NAME=VALUE",
+            help="Judge these values alone, and print what they come to; repeatable.",
+        ),
+    ] = None,
+    katib: Annotated[
+        Path | None, typer.Option(help="Write a Katib Experiment that does it, to this YAML, and do nothing.")
+    ] = None,
+    image: Annotated[str, typer.Option(help="With --katib: a container image with defectline[local].")] = "",
+    namespace: Annotated[str, typer.Option(help="With --katib: where the trials run.")] = "",
+    s3_secret: Annotated[
+        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    ] = "",
+    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
     config: Config = None,
     set_: Set = None,
 ) -> None:
@@ -61,9 +79,10 @@ def tune(
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.tuning.options import Options
+    from defectline.pipeline.tuning.options import Options, Pods
     from defectline.pipeline.tuning.page import CONFIG, PAGE, write_result
-    from defectline.pipeline.tuning.tuner import tune
+    from defectline.pipeline.tuning.search import parse_values
+    from defectline.pipeline.tuning.tuner import try_values, tune
 
     pairs = set_ or []
     parameters = parse(one_source(source, source_), store, pairs)
@@ -78,7 +97,12 @@ def tune(
         all_pictures,
         workers,
     )
+    if katib:
+        pods = Pods(image, namespace, s3_secret, s3_endpoint)
+        return _write_katib(katib, parameters, options, pods)
     try:
+        if try_:
+            return _print_trial(try_values(parameters, options, parse_values(try_), ui.say))
         tuned = tune(parameters, options, ui.say)
     except RunFailed as error:
         ui.end_failed(error)
@@ -112,6 +136,40 @@ def tune(
     )
     ui.note(
         "the best of many was lucky, too: judge it again with crossval and another seed, and by a run's gate"
+    )
+
+
+def _print_trial(trial: "Trial") -> None:
+    """A line a figure, as Katib's collector reads it; exit with 1 where the trial does not keep a limit."""
+    found = {"cost": trial.cost, "iou": trial.iou}
+    if trial.footprint:
+        found |= {"latency_ms": trial.footprint.latency_ms, "memory_mb": trial.footprint.memory_mb}
+    if trial.state != "complete":
+        typer.echo(f"{trial.state}: {trial.reason}")
+        raise typer.Exit(1)
+    for name, value in found.items():
+        if value is not None:
+            typer.echo(f"{name}={value:.6f}")
+
+
+def _write_katib(file: Path, parameters: "Parameters", options: "Options", pods: "Pods") -> None:
+    from defectline.components.common.errors import SettingsError
+    from defectline.pipeline.parameters import check_reachable
+    from defectline.pipeline.tuning.katib import write_experiment
+    from defectline.pipeline.tuning.search import make_space
+
+    check_reachable(parameters)
+    if not pods.image:
+        raise SettingsError(
+            "The image of the trials is missing.",
+            got="no --image",
+            expected="a container image with the command `defectline` and its extra local",
+            fix="Name it with --image: `pip install 'defectline[local]'` makes one of any Python image.",
+        )
+    space = make_space(options.search, options.given)
+    write_experiment(file, parameters, options, space, pods)
+    typer.echo(
+        f"{file}: {options.trials} trials of {len(space)} settings; `kubectl create -f {file}` starts it"
     )
 
 

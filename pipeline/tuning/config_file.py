@@ -48,7 +48,7 @@ def config_text(tuned: Tuned, parameters: Parameters, every_picture: bool) -> st
         "source": parameters.source,
         "store": parameters.store,
         **({} if parameters.model_name == _default("model_name") else {"name": parameters.model_name}),
-        "parameters": _parameters(apply(parameters, best.values) if best.number else parameters),
+        "parameters": _as_mapping(apply(parameters, best.values) if best.number else parameters),
     }
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
@@ -57,14 +57,19 @@ def _default(name: str) -> Any:
     return Parameters.model_fields[name].default
 
 
-def _parameters(parameters: Parameters) -> dict[str, Any]:
-    """What differs from the defaults, with the settings of training as a mapping."""
-    others = ("source", "store", "model_name", "training", "force")
-    found = {
+def changed(parameters: Parameters) -> dict[str, Any]:
+    """What differs from the defaults. Pure."""
+    others = ("source", "store", "force")
+    return {
         name: value
         for name, value in parameters.model_dump().items()
         if name not in others and value != _default(name)
     }
+
+
+def _as_mapping(parameters: Parameters) -> dict[str, Any]:
+    """What differs from the defaults, with the settings of training as a mapping."""
+    found = {k: v for k, v in changed(parameters).items() if k not in ("model_name", "training")}
     chosen = select(TrainParameters, parameters)
     usual = TrainSettings(**{name: value for name, value in chosen.items() if name != "training"})
     training = {

@@ -27,6 +27,16 @@ class Options(NamedTuple):
     workers: int = 1
 
 
+class Pods(NamedTuple):
+    """Where the trials of a Katib Experiment run."""
+
+    image: str
+    """With the command `defectline` and the extra `local`."""
+    namespace: str = ""
+    s3_secret: str = ""
+    s3_endpoint: str = ""
+
+
 class Tuned(NamedTuple):
     study: Study
     space: Space

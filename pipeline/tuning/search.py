@@ -13,7 +13,7 @@ from optuna.distributions import (
 from pydantic import TypeAdapter, ValidationError
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.settings import unknown
+from defectline.components.common.settings import parse_pairs, unknown
 from defectline.pipeline.tuning.space import FIELDS, SPACE, Space, Value
 
 FORM = "NAME=LOW..HIGH, NAME=A,B,C, or a NAME alone"
@@ -39,6 +39,12 @@ def make_space(texts: Iterable[str], given: Collection[str] = (), large_pictures
         return found
     left_out = {*given, *(() if large_pictures else ("tile",))}
     return {name: one for name, one in SPACE.items() if name not in left_out}
+
+
+def parse_values(pairs: Iterable[str]) -> dict[str, Value]:
+    """Texts `name=value` as values of settings that can be searched. Raises SettingsError."""
+    found = parse_pairs(pairs, FIELDS, written="--try ", what="setting {} to try")
+    return {name: _value(f"{name}={text}", name, text) for name, text in found.items()}
 
 
 def _parse(text: str, name: str, amounts: str) -> BaseDistribution:

@@ -1,6 +1,6 @@
 """Which settings a tune may change, and how far."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from optuna.distributions import (
@@ -66,13 +66,13 @@ def apply(parameters: Parameters, values: Mapping[str, Value]) -> Parameters:
     return made.model_copy(update={"training": write_options(whole)})
 
 
-def values_in(parameters: Parameters, space: Space) -> dict[str, Value]:
-    """What the settings that are searched are in the parameters."""
+def values_in(parameters: Parameters, names: Iterable[str]) -> dict[str, Value]:
+    """What these settings are in the parameters."""
     settings: dict[str, Any] = {
         **read_settings(**select(TrainParameters, parameters)).model_dump(),
         **select(PreprocessSettings, parameters),
     }
-    return {name: settings[name] for name in space}
+    return {name: settings[name] for name in names}
 
 
 def rounded(values: Mapping[str, Any], space: Space) -> dict[str, Value]:

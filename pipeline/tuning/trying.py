@@ -18,7 +18,7 @@ from defectline.pipeline.step_runner import StepRunner
 from defectline.pipeline.tuning.claims import Claims
 from defectline.pipeline.tuning.options import STATES, Options, differences
 from defectline.pipeline.tuning.proposing import beyond, is_hopeless, propose
-from defectline.pipeline.tuning.space import Space, Value, apply, values_in
+from defectline.pipeline.tuning.space import FIELDS, Space, Value, apply, values_in
 from defectline.pipeline.tuning.study import FoldResult, Footprint, Study, Trial
 from defectline.pipeline.tuning.trials import Trials, best_of
 from defectline.pipeline.workers import Worker
@@ -62,18 +62,21 @@ class Tuner:
         with claims.kept(number) as lost:
             if number in self.trials.ended():
                 return
-            trial = self._try(number, worker, lost)
+            before = self.trials.read()
+            values = (
+                propose(number, self.study, self.space, before)
+                if number
+                else values_in(self.parameters, self.space)
+            )
+            trial = self.judge(number, values, before, worker, lost)
             if trial is not None:
                 self._tell(self.trials.write(trial))
 
-    def _try(self, number: int, worker: Worker, lost: Event) -> Trial | None:
-        """None where another worker has taken the trial over."""
-        before = self.trials.read()
-        values = (
-            propose(number, self.study, self.space, before)
-            if number
-            else values_in(self.parameters, self.space)
-        )
+    def judge(
+        self, number: int, values: Mapping[str, Value], before: Sequence[Trial], worker: Worker, lost: Event
+    ) -> Trial | None:
+        """A trial with these values, compared with the best of those before; None where it was lost to
+        another worker."""
         self.say(f"trial {number}: {self.title(values)}")
         folds: list[FoldResult] = []
         footprint: Footprint | None = None
@@ -82,7 +85,7 @@ class Tuner:
 
         def ended(**changes: object) -> Trial:
             found = Trial(
-                number=number, state="complete", values=values, folds=tuple(folds), footprint=footprint
+                number=number, state="complete", values=dict(values), folds=tuple(folds), footprint=footprint
             )
             return found.model_copy(update=changes)
 
@@ -162,8 +165,8 @@ class Tuner:
 
     def title(self, values: Mapping[str, Value]) -> str:
         """What differs from the settings as they are."""
-        usual = values_in(self.parameters, self.space)
-        return differences(values, usual) or "the settings as they are"
+        usual = values_in(self.parameters, FIELDS)
+        return differences({**usual, **values}, usual) or "the settings as they are"
 
     def _tell(self, trial: Trial) -> None:
         cost = "" if trial.cost is None else f": cost {trial.cost:.3f} a picture"

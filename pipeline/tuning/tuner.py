@@ -6,7 +6,10 @@ never worse than these on the folds. Pictures of the source's test split take no
 they are the gate's.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from threading import Event
 
 from defectline.components.common.settings import select
 from defectline.components.common.snapshot import SPLITS, read_pairs, read_snapshot
@@ -21,9 +24,9 @@ from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.tuning.claims import Claims
 from defectline.pipeline.tuning.options import Options, Tuned
 from defectline.pipeline.tuning.search import describe, make_space
-from defectline.pipeline.tuning.space import Space, apply
-from defectline.pipeline.tuning.study import Study
-from defectline.pipeline.tuning.trials import Trials, best_of, write_study
+from defectline.pipeline.tuning.space import Space, Value, apply
+from defectline.pipeline.tuning.study import Study, Trial
+from defectline.pipeline.tuning.trials import best_of, write_study
 from defectline.pipeline.tuning.trying import Tuner
 from defectline.pipeline.workers import run_all
 
@@ -37,9 +40,39 @@ def tune(parameters: Parameters, options: Options, say: Say) -> Tuned:
     Raises SettingsError for a source that is too small, for what cannot be searched and where the default
     settings fail, and whatever a step raises that has nothing to do with the settings.
     """
-    check_weights(parameters)
     # What was typed wrong is told before anything is read.
     _check(parameters, make_space(options.search))
+    with _prepared(parameters, options, say) as tuner:
+        study, trials = tuner.study, tuner.trials
+        write_study(tuner.store, study)
+        if before := len(trials.ended()):
+            say(f"study {study.id}: {before} of {options.trials} trials are there already")
+        else:
+            say(f"study {study.id}: {options.trials} trials of {options.folds} folds")
+        run_all(
+            [partial(tuner.work_off, Claims(tuner.store, study.id)) for _ in range(options.workers)],
+            options.workers,
+        )
+        ended = trials.read()
+        return Tuned(study, tuner.space, ended, best_of(ended, study.objective))
+
+
+def try_values(parameters: Parameters, options: Options, values: Mapping[str, Value], say: Say) -> Trial:
+    """Judge these values alone, in all folds: for others who search. No trial of a study; folds are kept.
+
+    Raises as `tune`, and SettingsError or BundleError for values that do not go together.
+    """
+    apply(parameters, values)
+    with _prepared(parameters, options, say) as tuner:
+        (trial,) = run_all([lambda worker: tuner.judge(1, values, [], worker, Event())], workers=1)
+        assert trial is not None
+        return trial
+
+
+@contextmanager
+def _prepared(parameters: Parameters, options: Options, say: Say) -> Iterator[Tuner]:
+    """The folds of the source, dealt out; the store is locked."""
+    check_weights(parameters)
     store = open_storage(parameters.store)
     with run_lock(store), temporary_workdir() as work:
         snapshot = take_snapshot(parameters, store, work, say)
@@ -57,20 +90,8 @@ def tune(parameters: Parameters, options: Options, say: Say) -> Tuned:
             settings=settings_of(parameters),
             space=describe(space),
         )
-        write_study(store, study)
-        trials = Trials(store, study.id)
-        if before := len(trials.ended()):
-            say(f"study {study.id}: {before} of {options.trials} trials are there already")
-        else:
-            say(f"study {study.id}: {options.trials} trials of {options.folds} folds")
         costs = _costs(parameters, store, snapshot)
-        tuner = Tuner(store, parameters, study, space, costs, work, say, options)
-        run_all(
-            [partial(tuner.work_off, Claims(store, study.id)) for _ in range(options.workers)],
-            options.workers,
-        )
-        ended = trials.read()
-        return Tuned(study, space, ended, best_of(ended, study.objective))
+        yield Tuner(store, parameters, study, space, costs, work, say, options)
 
 
 def _check(parameters: Parameters, space: Space) -> None:

@@ -45,7 +45,8 @@ def judge(
             right = hard <= quality(task.parameters)
             verdict = pair.label if right else {"OK": "NG", "NG": "OK"}[pair.label]
             hit = int(40 * quality(task.parameters)) if pair.label == "NG" else 0
-            found.append(Count(pair.id, pair.label, verdict, 0.5, hit, 0, 40 - hit, NO_REGIONS, NO_REGIONS))
+            left = 40 - hit if pair.label == "NG" else 0
+            found.append(Count(pair.id, pair.label, verdict, 0.5, hit, 0, left, NO_REGIONS, NO_REGIONS))
     light = read_settings(task.parameters.training).decoder == "light"
     footprint = Footprint(latency_ms=10.0 if light else 30.0, memory_mb=300)
     store.write(run_key(task.run, FOOTPRINT), footprint.model_dump_json().encode())
