@@ -124,7 +124,13 @@ def _json(store: Storage, run: str, name: str, otherwise: Any, say: Say) -> Any:
 
 def list_runs(store: Storage, limit: int, say: Say) -> list[RunRow]:
     """The last `limit` runs of a store, the newest first."""
-    return [_row(run) for run in reversed(read_runs(store, say)[-limit:])]
+    return [_row(run) for run in reversed(without_folds(read_runs(store, say))[-limit:])]
+
+
+def without_folds(runs: Sequence[Run]) -> Sequence[Run]:
+    """Those that judge a model, for a tune makes hundreds that judge settings; all where there are no others.
+    Pure."""
+    return [run for run in runs if not run.is_fold] or runs
 
 
 def _row(run: Run) -> RunRow:
@@ -144,10 +150,10 @@ def find_judged(store: Storage, starts: Sequence[str], say: Say) -> list[Run]:
     Raises SettingsError for another name, and for a run that did not reach its gate.
     """
     runs = {run.id: run for run in read_runs(store, say)}
-    judged = [run for run in runs.values() if run.metrics]
+    judged = without_folds([run for run in runs.values() if run.metrics])
     if not starts:
         if judged:
-            return judged[-5:]
+            return [*judged[-5:]]
         raise SettingsError(
             "No run has metrics yet.",
             got=f"{len(runs)} runs in {store.uri}",
@@ -226,7 +232,7 @@ def fetch_report(store: Storage, start: str, output: Path | None, say: Say) -> P
     or it has none.
     """
     runs = {run.id: run for run in read_runs(store, say)}
-    reported = [run.id for run in runs.values() if layout.REPORT in run.files]
+    reported = [run.id for run in without_folds([*runs.values()]) if layout.REPORT in run.files]
     if not start:
         if not reported:
             raise SettingsError(

@@ -17,7 +17,7 @@ from defectline.components.preprocess.component import preprocess
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.component import train_fold
 from defectline.components.train.settings import TrainParameters
-from defectline.pipeline.crossval.judging import MODEL_NAME, UNLIKE
+from defectline.pipeline.crossval.judging import INGEST_RUN, MODEL_NAME, UNLIKE
 from defectline.pipeline.images import Images
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.targets import LOCAL, Target
@@ -57,7 +57,7 @@ def build_crossval(images: Images, target: Target = LOCAL, parallel: int = PARAL
         ingested = ingest_op(
             source=given["source"],
             store=store,
-            run="manual",
+            run=INGEST_RUN,
             model_name=MODEL_NAME,
             settings_key="",
             **{**of(IngestSettings), "force": True},

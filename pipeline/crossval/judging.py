@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common.layout import fold_run
+from defectline.components.common.layout import CROSSVAL, fold_run
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.collecting import read_counts
@@ -17,6 +17,8 @@ from defectline.pipeline.workers import Worker
 
 UNLIKE = frozenset({"source", "store", "force", "min_new_images", "max_rejected", "group_by"})
 """Parameters that change nothing in what is judged, once there is a snapshot."""
+INGEST_RUN = f"{CROSSVAL}ingest"
+"""Of no fold: what ingest shows of the source."""
 MODEL_NAME = "crossval"
 """Another name than any model's, whose gate must not take a fold for one of its runs."""
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from defectline.components.common.layout import run_key
 from defectline.components.common.snapshot import read_head
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.collecting import FoldRun, Judged, read_judged, write_crossval
 from defectline.components.ingest.grouping.dealing import deal_out
-from defectline.pipeline.crossval.judging import Task, judge, settings_of
+from defectline.pipeline.crossval.judging import INGEST_RUN, Task, judge, settings_of
 from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.step_runner import StepRunner
@@ -66,7 +67,11 @@ def folds_of_head(
 def take_snapshot(parameters: Parameters, store: Storage, work: Path, say: Say) -> str:
     """The id of the source's present snapshot, which ingest takes where the store does not have it."""
     whatever_is_new = parameters.model_copy(update={"force": True})
-    StepRunner(whatever_is_new, work, say).run("ingest", parameters.source, parameters.store)
+    named = ("--run", INGEST_RUN)
+    StepRunner(whatever_is_new, work, say).run("ingest", parameters.source, parameters.store, *named)
+    # A run that has no outcome would count as under way.
+    for left in [*store.list(run_key(INGEST_RUN, ""))]:
+        store.delete(left.key)
     snapshot = read_head(store)
     assert snapshot is not None
     return snapshot

@@ -46,6 +46,19 @@ def test_a_run_under_way_and_one_that_failed(tmp_path: Path):
     assert call("report", "now", "--store", store.root).returncode == 2
 
 
+def test_folds_are_listed_where_there_are_no_other_runs(tmp_path: Path):
+    store = FolderStorage(tmp_path / "store")
+    for name in ("one", "two"):
+        store.write(f"runs/crossval-{name}/metrics.json", b'{"version": "v"}')
+
+    def listed() -> list[str]:
+        return [row["run"] for row in json.loads(call("runs", "--store", store.root, "--json").stdout)]
+
+    assert sorted(listed()) == ["crossval-one", "crossval-two"]
+    store.write("runs/now/quarantine.csv", b"")
+    assert listed() == ["now"]
+
+
 def test_metrics_side_by_side(factory: Factory, tmp_path: Path):
     found = json.loads(call("metrics", "run-1", "run-3", "--store", factory.store.root, "--json").stdout)
     assert [one["version"] for one in found] == [factory.versions[0], factory.versions[2]]

@@ -17,6 +17,7 @@ from compiled import CLUSTER
 from defectline.components.common.images.sample import generate_samples
 from defectline.pipeline.compiling import compile_crossval
 from defectline.pipeline.parameters import parse
+from defectline.pipeline.tuning.study import Trial
 
 pytestmark = pytest.mark.slow
 SETTINGS = ("image_size=32", "quantize=false", "epochs=1", "pretraining=none")
@@ -32,10 +33,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(source: Path) -> tuple[Path, str]:
-    """The store and the output of a cross-validation by one worker."""
+    """The store and the output of a cross-validation by two workers."""
     store = source.with_name("store")
-    done = defectline("crossval", source, "--store", store, "--folds", "2", *TINY, env=SMALL_NETWORK)
+    command = ("crossval", source, "--store", store, "--folds", "2", "--workers", "2", *TINY)
+    done = defectline(*command, env=SMALL_NETWORK)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "seed 0, fold 2 of 2: train: exporting" in done.stdout
     return store, done.stdout
 
 
@@ -67,26 +70,19 @@ def test_the_command_keeps_its_folds_and_goes_on(here, source, tmp_path):
     assert {run["run"] for run in kept["runs"]} == {path.parent.name for path in judged}
     assert "epochs=1" in kept["settings"]
     assert not contents(store / "checkpoints")
-    # Folds judge settings: nothing of them is in the log of what serves.
+    # Folds judge settings: nothing of them is in the log of what serves, and no run is under way.
     assert not (store / "audit.jsonl").exists()
+    assert {path.name for path in store.glob("runs/*")} == {path.parent.name for path in judged}
 
     other = tmp_path / "store"
     shutil.copytree(store, other)
     (other / "runs" / judged[0].parent.name / "counts.json").unlink()
+    # One worker comes to what two have come to.
     again = defectline("crossval", source, "--store", other, "--folds", "2", *TINY, env=SMALL_NETWORK)
     assert again.returncode == 0
     assert again.stdout.count("train: exporting") == 1
     assert came_to(other) == came_to(store)
     assert table_of(again.stdout) == table_of(output)
-
-
-def test_two_workers_come_to_the_same(here, source, tmp_path):
-    command = ("crossval", source, "--store", tmp_path / "store", "--folds", "2", "--workers", "2", *TINY)
-    done = defectline(*command, env=SMALL_NETWORK)
-    assert done.returncode == 0, done.stderr
-    assert "seed 0, fold 2 of 2: train: exporting" in done.stdout
-    assert table_of(done.stdout) == table_of(here[1])
-    assert came_to(tmp_path / "store") == came_to(here[0])
 
 
 def test_compiled_and_run_by_kfp_it_comes_to_the_same(here, source, tmp_path):
@@ -109,6 +105,27 @@ def test_compiled_and_run_by_kfp_it_comes_to_the_same(here, source, tmp_path):
     assert came_to(store) == came_to(here[0])
     (summary,) = root.glob("*/collect/summary")
     assert " | ".join(table_of(here[1])[1].split()) in summary.read_text()
+
+
+def test_a_tune_takes_the_folds_that_are_there_and_measures(here, source, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(here[0], store)
+    command = ["tune", source, "--store", store, "--trials", "1", "--folds", "2", "--all-pictures", *TINY]
+    done = defectline(*command, "--max-latency", "1000", env=SMALL_NETWORK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Of the first fold, what its network takes was not known yet.
+    assert done.stdout.count("train: exporting") == 1
+    (path,) = store.glob("tuning/*/trials/*.json")
+    trial = Trial.model_validate_json(path.read_text())
+    assert trial.footprint is not None
+    assert 0.05 < trial.footprint.latency_ms < 1000
+    assert 50 < trial.footprint.memory_mb < 2000
+    assert [fold.pictures for fold in trial.folds] == [12, 12]
+    assert came_to(store) == came_to(here[0])
+    limited = defectline(*command, "--max-latency", "0.001", env=SMALL_NETWORK)
+    assert limited.returncode == 2
+    assert "No trial keeps the limits" in limited.stderr
+    assert "train: exporting" not in limited.stdout
 
 
 def test_a_worker_that_is_killed_ends_the_others_and_what_is_done_is_kept(source, tmp_path):

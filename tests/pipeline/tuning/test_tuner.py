@@ -10,11 +10,10 @@ from pathlib import Path
 
 import fake_folds
 import pytest
-from commands import SMALL_NETWORK, defectline
+from commands import defectline
 from pictures import write_source
 
 from defectline.components.common.errors import BundleError, SettingsError, StoreError
-from defectline.components.common.images.sample import generate_samples
 from defectline.components.common.layout import COUNTS, run_key, tuning_key
 from defectline.components.common.snapshot import read_head, read_pairs
 from defectline.components.common.storage.folder import FolderStorage
@@ -184,25 +183,3 @@ def test_killed_twice_it_ends_as_if_nothing_had_happened(source, tmp_path):
     assert undisturbed.best is not None
     assert f"best     trial {undisturbed.best.number}" in done.stdout
     assert f"trial {undisturbed.best.number} of" in (tmp_path / "a.yaml").read_text()
-
-
-@pytest.mark.slow
-def test_with_real_networks(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    generate_samples(tmp_path / "source", pairs=40, size=32)
-    tiny = ["image_size=32", "quantize=false", "epochs=1", "pretraining=none"]
-    command = ["tune", tmp_path / "source", "--store", tmp_path / "store", "--trials", "1", "--folds", "2"]
-    command += [text for pair in tiny for text in ("--set", pair)]
-    done = defectline(*command, env=SMALL_NETWORK)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = tmp_path.glob("store/tuning/*/trials/*.json")
-    trial = Trial.model_validate_json(path.read_text())
-    assert trial.footprint is not None
-    assert 0.05 < trial.footprint.latency_ms < 1000
-    assert 50 < trial.footprint.memory_mb < 2000
-    assert [fold.pictures for fold in trial.folds] == [16, 16]
-    # The folds are there: what they take is known.
-    limited = defectline(*command, "--max-latency", "0.001", env=SMALL_NETWORK)
-    assert limited.returncode == 2
-    assert "No trial keeps the limits" in limited.stderr
-    assert "train: exporting" not in limited.stdout
