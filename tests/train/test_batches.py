@@ -1,10 +1,12 @@
 """The order of the pictures, and what is painted into them."""
 
 import numpy as np
+import pytest
 from small_network import make_splits
 
+from defectline.components.common.classes import FILLER
 from defectline.components.common.dataset import Split
-from defectline.components.train.batches import Batches, Painting
+from defectline.components.train.batches import WHOLE, Batches, Painting, Share
 
 GOOD = np.array([1, 3, 5])
 
@@ -114,3 +116,29 @@ def test_colours_stay_what_they_are_under_jpeg():
     split = Split(red, np.zeros((8, 32, 32), np.uint8), np.arange(8))
     image = Batches(split, 4, seed=0, jpeg=50)[0][0][0][0]
     assert abs(image.astype(int) - red[0]).max() < 8
+
+
+@pytest.mark.parametrize("seed", [1, None])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_parts_of_processes_are_the_whole_batch(seed, processes):
+    """Six pictures in batches of 4: the second is filled up from the start, or with what does not count."""
+    split = make_splits()["train"]._replace(unmasked=np.arange(9) == 2)
+    batch_size = 4 if processes == 2 else 6
+    split = split._replace(rows=split.rows[:5])
+
+    def read(share: Share = WHOLE) -> list[tuple[np.ndarray, ...]]:
+        painting = Painting(GOOD, 1.0, 7, False)
+        batches = Batches(split, batch_size, seed, painting, jpeg=50, share=share)
+        batches.shuffle(3)
+        return [batches[index][0] for index in range(len(batches))]
+
+    parts = [read(Share(process, processes, processes)) for process in range(processes)]
+    for index, whole in enumerate(read()):
+        found = [np.concatenate(arrays) for arrays in zip(*(part[index] for part in parts), strict=True)]
+        count = len(whole[0])
+        assert {len(part[index][0]) for part in parts} == {-(-count // processes)}
+        assert all(np.array_equal(array[:count], other) for array, other in zip(found, whole, strict=True))
+        assert np.all(found[1][count:] == FILLER)
+        assert not found[2][count:].any()
+    # Without a seed the last batch of 4 has one picture, that of 6 has five.
+    assert len(found[0]) == (batch_size if seed or processes == 3 else 2)

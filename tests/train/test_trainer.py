@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 from small_network import build_small
 
+from defectline.components.common.classes import FILLER, IGNORE
 from defectline.components.train import loop
 from defectline.components.train.loss import cross_entropy_and_dice
 from defectline.components.train.settings import TrainSettings
@@ -92,3 +93,29 @@ def test_of_a_picture_without_a_mask_nothing_counts_but_its_label_where_a_defect
     assert (np.array(mask[1]) == 255).all()
     assert not np.array(seen)[0].any()
     assert np.array_equal(seen[1], masks[1] == 0)
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_what_fills_up_a_batch_has_no_part_in_anything(kinds):
+    random = np.random.default_rng(0)
+    shape = (3, 4, 4) if kinds == 1 else (3, 4, 4, 3)
+    probability = random.uniform(0.1, 0.9, shape).astype(np.float32)
+    mask = random.integers(0, kinds + 1, (3, 4, 4)).astype(np.float32)
+    seen = np.zeros((3, 4, 4), np.float32)
+    seen[1] = 1
+    mask[1] = IGNORE
+    filler = [np.concatenate([array, array[:1]]) for array in (probability, mask, seen)]
+    filler[1][3], filler[2][3] = FILLER, 0
+
+    def judged(arrays: list[np.ndarray], fills: bool) -> list[float]:
+        classes = ("defect",) if kinds == 1 else ("bright", "dark")
+        trainer = Trainer(build_small(32, classes=classes), seed=0, ignores=True, fills=fills)
+        given = tuple(map(ops.array, arrays))
+        loss = float(trainer.compute_loss(y_pred=given))
+        metrics = trainer.compute_metrics(None, None, given)
+        return [loss, float(metrics["loss"]), float(metrics["iou"]), float(trainer.loss_mean.count)]
+
+    whole = judged([probability, mask, seen], False)
+    assert whole[-1] == 3
+    assert judged(filler, True) == pytest.approx(whole, rel=1e-6)
+    assert judged([probability, mask, seen], True) == pytest.approx(whole, rel=1e-6)

@@ -11,6 +11,7 @@ the model. One that ends early takes the others with it, for they wait for its p
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -38,19 +39,20 @@ class Place(NamedTuple):
         return self.process == 0
 
 
+LOST = re.compile(r"Gloo|NCCL|[Cc]oordination service|[Hh]eartbeat|Connection (reset|closed|refused)")
+"""In what JAX says, as errors of several kinds, where another process does not answer."""
+
+
 class ProcessLost(RuntimeError):
     """Another process ended before training did. All must be started again, and go on together."""
 
 
+_here = Place()
+
+
 def place() -> Place:
     """Where this process is among those that train together; alone it is the first of one."""
-    if "jax" not in sys.modules:
-        return Place()
-    import jax
-
-    # Of a process that has not joined others nothing is asked, which would start the devices.
-    joined = jax.distributed.is_initialized()
-    return Place(jax.process_index(), jax.process_count()) if joined else Place()
+    return _here
 
 
 def gather(value: int) -> list[int]:
@@ -78,6 +80,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
         return
     import jax
 
+    global _here
     address, here = found
     say(f"train: process {here.process + 1} of {here.processes}, which meet at {address}")
     try:
@@ -88,6 +91,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
             initialization_timeout=START_S,
             shutdown_timeout_seconds=END_S,
         )
+        _here = here
         yield
         leave()
     except BaseException as error:
@@ -103,7 +107,8 @@ def leave() -> None:
         import jax
 
         with explained():
-            jax.distributed.shutdown()
+            if jax.distributed.is_initialized():
+                jax.distributed.shutdown()
 
 
 @contextmanager
@@ -113,12 +118,11 @@ def explained() -> Iterator[None]:
     if here.processes == 1:
         yield
         return
-    import jax
-
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        # Nothing tells a lost process from another failure of a step but its text, which is not fixed.
+    except (RuntimeError, ValueError) as error:
+        if not LOST.search(str(error)):
+            raise
         raise ProcessLost(
             f"Process {here.process + 1} of {here.processes} cannot go on without the others: one of them "
             "ended, and its own log says why. Started again, all go on from the last checkpoint. "
