@@ -72,7 +72,12 @@ def check(manifest: Manifest) -> None:
     key = manifest["apiVersion"], manifest["kind"]
     if model := CUSTOM.get(key):
         try:
-            kept = model.model_validate(manifest).model_dump(mode="json", by_alias=True, exclude_unset=True)
+            if issubclass(model, TrainerV1alpha1TrainingRuntime):
+                # Only so the models of Kubernetes' OpenAPI take amounts such as 2Gi.
+                kept = model.from_dict(manifest).to_dict()
+            else:
+                valid = model.model_validate(manifest)
+                kept = valid.model_dump(mode="json", by_alias=True, exclude_unset=True)
         except ValidationError as error:
             raise ValueError(str(error)) from error
         if unknown := list(lost(manifest, kept)):
