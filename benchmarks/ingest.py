@@ -32,7 +32,7 @@ from botocore.config import Config
 from measuring import INGEST, measure
 
 from defectline.components.common.classes import LABELS
-from defectline.components.ingest.snapshotter import READERS
+from defectline.components.ingest.reading.pictures import READERS
 
 BUCKET = "source"
 ENV = {

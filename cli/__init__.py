@@ -16,6 +16,7 @@ from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, qualify, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, run, sample, tune
+from defectline.cli.products import EachProduct
 from defectline.cli.store import audit, lineage, metrics, models, package, prune, report, runs, snapshots
 from defectline.cli.trust import approve, keygen, reject, verify
 from defectline.components.common.errors import DefectlineError
@@ -61,6 +62,8 @@ PANELS: dict[str, dict[str, Callable[..., Any] | typer.Typer]] = {
     },
 }
 """Every command, by its panel in --help."""
+EACH_PRODUCT = ("submit",)
+"""Commands that are called for each of several files of --config."""
 SUBCOMMANDS = {
     name: [one.name or "" for one in command.registered_commands] if isinstance(command, typer.Typer) else []
     for commands in PANELS.values()
@@ -99,7 +102,8 @@ for panel, commands in PANELS.items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            app.command(name, rich_help_panel=panel)(command)
+            each = EachProduct if name in EACH_PRODUCT else None
+            app.command(name, cls=each, rich_help_panel=panel)(command)
 
 
 @app.callback()

@@ -56,6 +56,12 @@ Config = Annotated[
         help="A file of settings, as `defectline config` prints one; options, variables and --set win.",
     ),
 ]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config", help="A product's file of settings, or a folder of them; repeatable: one table over all."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -71,7 +71,8 @@ class Cluster(BaseModel):
         default=(), description="Taint KEY[=VALUE][:EFFECT] that such nodes may have; repeatable."
     )
     retries: int = Field(default=2, ge=0, description="For a step whose pod is lost.")
-    shards: int = Field(default=1, ge=1, description="Pods that prepare the dataset at the same time.")
+    shards: int = Field(default=1, ge=1, description="Pods that read the source and prepare the dataset.")
+    at_once: int = Field(default=0, ge=0, description="Of these pods at the same time, at most; 0: all.")
     adopt: bool = Field(default=False, description="Take over an InferenceService that another tool made.")
     kserve: dict[str, Any] = {}
     run_as_user: int = Field(

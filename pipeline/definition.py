@@ -13,7 +13,7 @@ from defectline.components.common.trust.provenance import IMAGES_ENV
 from defectline.components.deploy import component as deploying
 from defectline.components.deploy.kserve.settings import KServeSettings
 from defectline.components.evaluate.component import evaluate
-from defectline.components.ingest.component import ingest
+from defectline.components.ingest import component as ingesting
 from defectline.components.preprocess.component import preprocess
 from defectline.components.train.cluster import component as on_nodes
 from defectline.components.train.component import train
@@ -30,7 +30,9 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     ingest → anything new? → preprocess → train → evaluate → passed? → deploy; `finish` always.
     """
     component = partial(dsl.component, install_kfp_package=False)
-    ingest_op = component(ingest, base_image=images.ingest)
+    plan_op = component(ingesting.plan, base_image=images.ingest)
+    read_op = component(ingesting.read, base_image=images.ingest)
+    ingest_op = component(ingesting.ingest, base_image=images.ingest)
     preprocess_op = component(preprocess, base_image=images.preprocess)
     nodes = target.on_nodes(images.train)
     if nodes:
@@ -128,25 +130,38 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
         finished = finish_op(store=store, run=run, model_name=model_name, kserve=kserve)
         target.configure(finished, "finish", timeout_s=undo_s)
         with dsl.ExitHandler(finished, name="run"):
-            ingested = ingest_op(
-                source=source,
-                store=store,
-                run=run,
-                model_name=model_name,
-                settings_key=settings_key,
-                min_new_images=min_new_images,
-                max_rejected=max_rejected,
-                force=force,
-                masks=masks,
-                group_by=group_by,
-                layout=layout,
-                class_map=class_map,
-            )
+            taking = {
+                "source": source,
+                "store": store,
+                "run": run,
+                "min_new_images": min_new_images,
+                "max_rejected": max_rejected,
+                "force": force,
+                "masks": masks,
+                "group_by": group_by,
+                "layout": layout,
+                "class_map": class_map,
+            }
+            parts = {}
+            if target.shards > 1:
+                planned = plan_op(**taking, shards=target.shards)
+                planned.set_caching_options(False)
+                target.configure(planned, "ingest", timeout_s=HOUR_S)
+                with dsl.ParallelFor(
+                    planned.output, name="parts", parallelism=target.at_once or None
+                ) as part:
+                    was_read = read_op(**taking, part=part)
+                    was_read.set_caching_options(False)
+                    target.configure(was_read, "ingest", timeout_s=6 * HOUR_S)
+                parts = {"parts": dsl.Collected(was_read.output)}
+            ingested = ingest_op(**taking, model_name=model_name, settings_key=settings_key, **parts)
             # The source changes without its URI changing.
             ingested.set_caching_options(False)
             target.configure(ingested, "ingest", timeout_s=6 * HOUR_S)
             with dsl.If(ingested.outputs["Output"] != "", name="anything-new"):
-                with dsl.ParallelFor(list(range(target.shards)), name="shards") as shard:
+                with dsl.ParallelFor(
+                    list(range(target.shards)), name="shards", parallelism=target.at_once or None
+                ) as shard:
                     prepared = preprocess_op(
                         store=store,
                         snapshot=ingested.outputs["Output"],

@@ -47,7 +47,10 @@ def compile_(
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
     retries: Annotated[int, typer.Option(min=0, help="For a step whose pod is lost.")] = 2,
-    shards: Annotated[int, typer.Option(min=1, help="Pods that prepare the dataset at the same time.")] = 1,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Pods that read the source and prepare the dataset.")
+    ] = 1,
+    at_once: Annotated[int, typer.Option(min=0, help="Of these pods at the same time, at most; 0: all.")] = 0,
     nodes: Annotated[
         int, typer.Option(min=1, help="Pods that train one network together, with Kubeflow Trainer.")
     ] = 1,
@@ -107,6 +110,7 @@ def compile_(
         tolerations=parse_tolerations(toleration or ()),
         retries=retries,
         shards=shards,
+        at_once=at_once,
         nodes=nodes,
         run_as_user=run_as_user,
     )

@@ -22,6 +22,7 @@ from defectline.cli.options import (
     Store,
     token,
 )
+from defectline.cli.products import EachProduct, is_one_of_several
 
 if TYPE_CHECKING:
     from defectline.pipeline.kfp_server.schedules import Schedule
@@ -32,8 +33,9 @@ Zone = Annotated[
 ]
 
 
-@app.command("apply")
+@app.command("apply", cls=EachProduct)
 def apply(
+    context: typer.Context,
     host: Host,
     store: Store,
     cron: Annotated[str, typer.Option(help="Five fields, in the time zone of KFP's controller.")],
@@ -46,13 +48,25 @@ def apply(
         bool, typer.Option("--latest", help="Run the newest version of the pipeline at each time.")
     ] = False,
     time_zone: Zone = "UTC",
+    spread: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1440, help="Minutes over which several products start, each at a time by its name."
+        ),
+    ] = 180,
     experiment: Experiment = "defectline",
     namespace: Namespace = "",
     json_: Json = False,
 ) -> None:
-    """Make or change the recurring run of a model: no catch-up, one at a time."""
+    """Make or change the recurring run of a model: no catch-up, one at a time.
+
+    Several --config files, or a folder of them, are a schedule each, spread over --spread minutes from the
+    time that --cron says.
+    """
     from defectline.cli import ui
     from defectline.pipeline.kfp_server import schedules
+    from defectline.pipeline.kfp_server.cron import normalise_cron
+    from defectline.pipeline.kfp_server.spreading import spread_cron
     from defectline.pipeline.needs import check_name, read_needs
     from defectline.pipeline.parameters import check_reachable, parse
 
@@ -60,6 +74,9 @@ def apply(
     parameters = parse(source, store, set_ or [], model_name=name)
     check_reachable(parameters)
     check_name(parameters.model_name, read_needs(package).kserve)
+    if is_one_of_several(context) and spread:
+        cron, told = spread_cron(normalise_cron(cron), name, spread)
+        ui.warn(told)
     made = schedules.apply_schedule(
         package,
         host=host,

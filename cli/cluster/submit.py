@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def submit(
+    context: typer.Context,
     host: Host,
     store: Store,
     source: Source = "",
@@ -47,11 +48,13 @@ def submit(
     """Start a run on a Kubeflow Pipelines server. KFP_TOKEN holds the bearer token, if one is needed.
 
     With --wait the exit status is 0 for a run that succeeded and 1 for one that failed or was cancelled;
-    with --fail-on-gate it waits too, and reads from the store what the gate said.
+    with --fail-on-gate it waits too, and reads from the store what the gate said. Several --config files, or
+    a folder of them, start a run for each; they are then waited for one after another.
     """
     from datetime import UTC, datetime
 
     from defectline.cli import ui
+    from defectline.cli.products import after_all, is_one_of_several
     from defectline.pipeline.kfp_server import runs
     from defectline.pipeline.kfp_server.following import look_at_pods
     from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
@@ -62,6 +65,8 @@ def submit(
     check_reachable(parameters)
     check_name(parameters.model_name, read_needs(package).kserve)
     wait = wait or fail_on_gate
+    # Of several, the next one starts before the first has ended.
+    at_once = wait and not is_one_of_several(context)
     with live_steps() as watch:
         done = runs.submit(
             package,
@@ -71,17 +76,34 @@ def submit(
             experiment=experiment,
             namespace=namespace,
             token=token(),
-            wait=wait,
+            wait=at_once,
             timeout_s=timeout,
             say=ui.say,
             watch=watch,
-            look=look_at_pods(namespace or STEPS_RUN_IN) if wait else None,
+            look=look_at_pods(namespace or STEPS_RUN_IN) if at_once else None,
         )
     if not wait:
         return
-    show_end(done)
-    if fail_on_gate:
-        _end_by_gate(store, done.run_id)
+
+    def end() -> None:
+        ended = done
+        if not at_once:
+            with live_steps() as watch:
+                ended = runs.follow(
+                    done.run_id,
+                    host=host,
+                    namespace=namespace,
+                    token=token(),
+                    timeout_s=timeout,
+                    say=ui.say,
+                    watch=watch,
+                    look=look_at_pods(namespace or STEPS_RUN_IN),
+                )
+        show_end(ended)
+        if fail_on_gate:
+            _end_by_gate(store, ended.run_id)
+
+    after_all(context, end)
 
 
 def show_end(done: "RunResult") -> None:

@@ -1,34 +1,63 @@
 """`defectline models`"""
 
-from typing import Annotated
+from collections.abc import Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from defectline.cli import completion
-from defectline.cli.options import Json, Store
+from defectline.cli.options import Configs, Json, Store
+
+if TYPE_CHECKING:
+    from defectline.pipeline.catalog.models import Model
 
 
 def models(
+    context: typer.Context,
     store: Store = "./store",
     name: Annotated[str, typer.Option(help="Only this model.", autocompletion=completion.models)] = "",
+    config: Configs = None,
     namespace: Annotated[str, typer.Option(help="Also ask KServe in this namespace what serves there.")] = "",
     json_: Json = False,
 ) -> None:
-    """List the versions of the models, with their test metrics and what became of them."""
+    """List the versions of the models, with their test metrics and what became of them; with --config those
+    of all products that it names."""
     from defectline.cli import ui
+    from defectline.cli.products import keep_going, read_products
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.catalog.models import ask_cluster, read_models
     from defectline.pipeline.catalog.runs import read_runs
 
-    opened = open_storage(store)
-    found = read_models(opened, read_runs(opened, ui.warn), ui.warn)
-    found = [one for one in found if name in ("", one.name)]
-    if namespace:
-        found = ask_cluster(found, namespace)
+    def read(place: str, wanted: Container[str]) -> list["Model"]:
+        opened = open_storage(place)
+        found = read_models(opened, read_runs(opened, ui.warn), ui.warn)
+        found = [one for one in found if not wanted or one.name in wanted]
+        return ask_cluster(found, namespace) if namespace else found
+
+    if config:
+        found = []
+        with keep_going() as told:
+            stores: dict[str, dict[str, Path]] = {}
+            for file, product in read_products(context, config, told).items():
+                stores.setdefault(product.store, {})[product.name] = file
+            for place, names in stores.items():
+                with told(next(iter(names.values()))):
+                    found += read(place, names.keys())
+            _show(found, "no models of these products", json_)
+    else:
+        told_name = f" called {name}" if name else ""
+        found = read(store, {name} if name else ())
+        _show(found, f"no models{told_name} in {open_storage(store).uri}", json_)
+
+
+def _show(found: list["Model"], none: str, json_: bool) -> None:
+    from defectline.cli import ui
+
     if json_:
         return ui.print_json([one._asdict() for one in found])
     if not found:
-        return typer.echo(f"no models{f' called {name}' if name else ''} in {opened.uri}")
+        return typer.echo(none)
     ui.table(
         ("model", "version", "state", "learned from", "IoU", "escape", "overkill", "snapshot"),
         [

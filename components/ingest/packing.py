@@ -33,12 +33,14 @@ class Packer:
     """Takes pairs in the order of their ids, and uploads each pack when it is full.
 
     A context manager: leaving it uploads the last pack, or leaves it away after an error. `rows` are then
-    all pairs that it was given, with their packs. `folder` holds the pack that is being filled.
+    all pairs that it was given, with their packs. `folder` holds the pack that is being filled. With
+    `to_the_end` the journal names pairs, too, after which no pack was begun.
     """
 
-    def __init__(self, store: Storage, source: str, folder: Path):
+    def __init__(self, store: Storage, source: str, folder: Path, to_the_end: bool = False):
         self.rows: list[Pair] = []
         self._store, self._source, self._folder = store, source, folder
+        self._to_the_end = to_the_end
         self._path = folder / "pack.tar"
         self._open()
 
@@ -86,11 +88,18 @@ class Packer:
             self._store.upload(self._path, pack_key(name))
             done = done + [pair._replace(pack=name) for pair in self._packed]
             # After the pack: what the journal names is there.
-            index = self._folder / "journal.parquet"
-            with local_file(index):
-                write_index(index, done)
-            self._store.upload(index, f"{journal_prefix(self._source)}{name}.parquet")
+            self._note(done, name)
+        elif done and self._to_the_end:
+            self._note(done, "")
         self.rows += done
+
+    def _note(self, rows: list[Pair], name: str) -> None:
+        """Write the rows into the journal, by the name of their pack; those without one by their own."""
+        index = self._folder / "journal.parquet"
+        with local_file(index):
+            write_index(index, rows)
+            name = name or pack_name(index)
+        self._store.upload(index, f"{journal_prefix(self._source)}{name}.parquet")
 
 
 def read_journal(store: Storage, source: str, there_already: Mapping[str, str] = NONE) -> list[Pair]:

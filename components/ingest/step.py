@@ -17,6 +17,7 @@ from defectline.components.common.storage import Object, Storage, open_storage
 from defectline.components.common.storage.base import local_file
 from defectline.components.ingest.labels.records import Labels
 from defectline.components.ingest.readers.folders import FOLDERS
+from defectline.components.ingest.reading.shards import forget_listing, read_listing
 from defectline.components.ingest.settings import IngestSettings
 from defectline.components.ingest.sheet import About, draw_sheet
 from defectline.components.ingest.snapshotter import TooManyRejected, take_snapshot
@@ -45,7 +46,9 @@ def ingest(
         origin, target = open_storage(source), open_storage(store)
         check_apart(origin, target)
         try:
-            snapshot, labels = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen)
+            # Listed before, where shards have read it.
+            objects = read_listing(target, run)
+            snapshot, labels = take_snapshot(origin, target, run_key(run, QUARANTINE), chosen, objects)
         except SourceError as error:
             if isinstance(error, TooManyRejected):
                 classes = class_names(error.rows, chosen.classes, ())
@@ -60,6 +63,8 @@ def ingest(
         new, reason = _news(target, model_name, snapshot, settings_key, chosen)
         report.summary = f"{snapshot.accepted} pairs, {snapshot.rejected} rejected, {reason}"
         say(f"ingest: snapshot {snapshot.id}")
+        if objects is not None:
+            forget_listing(target, run)
         if new:
             return snapshot.id
         current = read_champion(target, model_name)

@@ -79,3 +79,18 @@ def test_preprocess_fans_out_over_shards_and_train_takes_them_all(tmp_path, shar
 
 def test_the_yaml_is_small(compiled):
     assert compiled.stat().st_size < 100_000
+
+
+def test_ingest_in_shards_reads_parts_that_one_step_plans(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, shards=3, at_once=2))
+    spec, _ = yaml.safe_load_all(path.read_text())
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    (body,) = (c for c in parsed.components.values() if "plan" in c.dag.tasks)
+    (loop,) = (t for t in body.dag.tasks.values() if t.HasField("parameter_iterator"))
+    assert loop.parameter_iterator.items.input_parameter
+    assert loop.iterator_policy.parallelism_limit == 2
+    read = parsed.components[loop.component_ref.name].dag.tasks["read"]
+    assert not read.caching_options.enable_cache
+    parts = body.dag.tasks["ingest"].inputs.parameters["parts"].task_output_parameter
+    assert body.dag.tasks[parts.producer_task] == loop

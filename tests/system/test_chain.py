@@ -212,6 +212,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
         retries=1,
         resources=SMALL_NODE,
         shards=3,
+        at_once=2,
     )
     # Several nodes train as a TrainJob, which this machine does not have: see tests/train/cluster.
     same = [key for key, value in vars(Target()).items() if getattr(target, key) == value]
@@ -221,7 +222,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     spec, platform = yaml.safe_load_all(package.read_text())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert configs.keys() == {f"exec-{step}" for step in (*STEPS, "finish")}
+    assert configs.keys() == {f"exec-{step}" for step in (*STEPS, "plan", "read", "finish")}
     for config in configs.values():
         json_format.ParseDict(config, kubernetes_pb2.KubernetesExecutorConfig())
     source = f"{pods.store.uri.removesuffix('/store')}/labelled"
@@ -242,7 +243,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = root.iterdir()
     ran = {path.name for path in root.iterdir() if not path.name.startswith("for-loop")}
-    assert ran == {*STEPS, "finish"} - {"preprocess"}
+    assert ran == {*STEPS, "plan", "finish"} - {"preprocess"}
     shards = [
         json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
     ]

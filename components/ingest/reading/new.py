@@ -30,10 +30,13 @@ def read_new(
     earlier: list[Pair],
     class_map: Mapping[str, str],
     part: Part = everything,
+    to_the_end: bool = False,
 ) -> tuple[list[Pair], bool]:
     """Read and pack what is not known, as far as it is in the `part`.
 
     Returns all rows but those that are to be read elsewhere, and whether all files were as they were listed.
+    With `to_the_end` the journal has rejected pairs, too, after which no pack was begun: nobody else reads
+    them.
     """
     rows, unread, numbered = sort_known(layout, known, class_map)
     unread = [item for item in unread if part(item[1].id)]
@@ -41,7 +44,10 @@ def read_new(
         return rows, True
     packs = {packed_as(row): row.pack for of in (earlier, rows) for row in of if row.pack}
     complete = True
-    with tempfile.TemporaryDirectory() as folder, Packer(store, source.uri, Path(folder)) as packer:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Packer(store, source.uri, Path(folder), to_the_end) as packer,
+    ):
         reading = read_pictures(source, store, unread, class_map, numbered)
         for read, files, as_listed, _ in track(stop_early(reading), len(unread), "reading pairs"):
             complete &= as_listed
@@ -57,7 +63,9 @@ def read_new(
     if unnamed and not numbered and hold_numbers(row for row in packer.rows if not row.legend):
         # What was read before that was known is judged again.
         known = {**known, **{state_of(row): row for row in packer.rows if row.image_sha256}}
-        rows, as_listed = read_new(layout, source, store, known, [*earlier, *packer.rows], class_map, part)
+        rows, as_listed = read_new(
+            layout, source, store, known, [*earlier, *packer.rows], class_map, part, to_the_end
+        )
         return rows, complete and as_listed
     return rows + packer.rows, complete
 
