@@ -22,7 +22,7 @@ from statistics import median
 from training import write_dataset
 
 from defectline.components.common.ports import free_port
-from defectline.components.train.backend.distributed import ADDRESS, PROCESS, PROCESSES
+from defectline.components.train.backend.environment import ADDRESS, PROCESS, PROCESSES
 
 
 def work(folder: Path, batch: int, steps: int, decoder: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from paths import ROOT
 from servers import free_port
 
-from defectline.components.train.backend.distributed import ADDRESS, PROCESS, PROCESSES
+from defectline.components.train.backend.environment import ADDRESS, PROCESS, PROCESSES
 
 ENV = {"KERAS_BACKEND": "jax", "NPROC": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 

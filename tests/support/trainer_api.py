@@ -24,7 +24,7 @@ from kubeflow_trainer_api import models
 from paths import ROOT
 from servers import free_port
 
-from defectline.components.train.backend.distributed import ADDRESS, PROCESS, PROCESSES
+from defectline.components.train.backend.environment import ADDRESS, PROCESS, PROCESSES
 from defectline.components.train.cluster.trainjob import INDEX_LABEL, JOBSET_LABEL
 
 Json = dict[str, Any]

@@ -16,27 +16,16 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-from defectline.components.common.errors import DefectlineError, SettingsError
+from defectline.components.common.errors import DefectlineError
 from defectline.components.common.steps import say
+from defectline.components.train.backend.environment import Place, read_environment
 
-ADDRESS, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 START_S = 900
 """So long a process waits for the others to start: an image of several GB may have to be pulled first."""
 END_S = 3600
 """So long one that is done waits for the others."""
-
-
-class Place(NamedTuple):
-    """Which process this is, of how many."""
-
-    process: int = 0
-    processes: int = 1
-
-    @property
-    def first(self) -> bool:
-        return self.process == 0
 
 
 LOST = re.compile(r"Gloo|NCCL|[Cc]oordination service|[Hh]eartbeat|Connection (reset|closed|refused)")
@@ -128,33 +117,6 @@ def explained() -> Iterator[None]:
             "ended, and its own log says why. Started again, all go on from the last checkpoint. "
             f"JAX says: {str(error).splitlines()[0][:300]}"
         ) from error
-
-
-def read_environment(environment: Mapping[str, str]) -> tuple[str, Place] | None:
-    """The address where processes meet, and which this one is; None where nothing is said of others.
-
-    Raises SettingsError where something is missing or wrong.
-    """
-    values = {name: environment.get(name, "") for name in (ADDRESS, PROCESSES, PROCESS)}
-    if not any(values.values()):
-        return None
-    told = ", ".join(f"{name}={value}" for name, value in values.items())
-    address, number, index = values.values()
-    if not (number.isdigit() and index.isdigit() and int(index) < int(number) and address.rpartition(":")[0]):
-        raise SettingsError(
-            "The variables that let processes train together do not fit.",
-            got=told,
-            expected=f"{ADDRESS} host:port, {PROCESSES} 1 or more, and {PROCESS} from 0 to one less",
-            fix="Set all three for each process, or none to train in one.",
-        )
-    if int(number) > 1 and environment.get("KERAS_BACKEND") != "jax":
-        raise SettingsError(
-            "Only JAX trains in several processes.",
-            got=f"{told}, KERAS_BACKEND={environment.get('KERAS_BACKEND', '')}",
-            expected="KERAS_BACKEND=jax",
-            fix=f"Set KERAS_BACKEND to jax, or unset {PROCESSES}.",
-        )
-    return address, Place(int(index), int(number))
 
 
 def _end(error: BaseException) -> NoReturn:

@@ -11,11 +11,12 @@ import together
 from commands import SMALL_NETWORK
 from networks import write_source
 
-from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage import checksums
 from defectline.components.ingest.step import ingest
 from defectline.components.preprocess.step import preprocess
-from defectline.components.train.backend.distributed import Place, gather, place, read_environment
+from defectline.components.train.backend import distributed
+from defectline.components.train.backend.distributed import ProcessLost, explained, gather, place
+from defectline.components.train.backend.environment import Place
 
 CURVES = """
 import json, sys
@@ -96,33 +97,15 @@ def test_alone_there_is_nobody_to_ask():
     assert gather(7) == [7]
 
 
-WHOLE = {
-    "JAX_COORDINATOR_ADDRESS": "a:1",
-    "JAX_NUM_PROCESSES": "2",
-    "JAX_PROCESS_ID": "1",
-    "KERAS_BACKEND": "jax",
-}
-
-
-def test_the_environment_says_who_one_is():
-    assert read_environment(WHOLE) == ("a:1", Place(1, 2))
-    assert not Place(1, 2).first
-    assert read_environment({"KERAS_BACKEND": "jax"}) is None
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"JAX_PROCESS_ID": ""}, "do not fit"),
-        ({"JAX_PROCESS_ID": "2"}, "do not fit"),
-        ({"JAX_NUM_PROCESSES": "two"}, "do not fit"),
-        ({"JAX_COORDINATOR_ADDRESS": "a"}, "do not fit"),
-        ({"KERAS_BACKEND": "tensorflow"}, "Only JAX"),
-    ],
-)
-def test_an_environment_that_does_not_fit_is_refused(change, told):
-    with pytest.raises(SettingsError, match=told):
-        read_environment(WHOLE | change)
+def test_a_lost_process_is_told_from_another_error(monkeypatch):
+    monkeypatch.setattr(distributed, "_here", Place(1, 2))
+    with pytest.raises(ProcessLost, match="Process 2 of 2 .* Gloo AllReduce failed"), explained():
+        raise ValueError("UNKNOWN: Gloo AllReduce failed: Connection closed by peer\nand more")
+    with pytest.raises(ValueError, match="shapes"), explained():
+        raise ValueError("shapes do not fit")
+    monkeypatch.setattr(distributed, "_here", Place())
+    with pytest.raises(ValueError, match="Gloo"), explained():
+        raise ValueError("Gloo")
 
 
 def train(tmp_path: Path, number: int, turn: int) -> list[subprocess.Popen]:
