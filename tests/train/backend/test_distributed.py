@@ -99,7 +99,7 @@ def test_alone_there_is_nobody_to_ask():
 
 def test_a_lost_process_is_told_from_another_error(monkeypatch):
     monkeypatch.setattr(distributed, "_here", Place(1, 2))
-    with pytest.raises(ProcessLost, match="Process 2 of 2 .* Gloo AllReduce failed"), explained():
+    with pytest.raises(ProcessLost, match=r"Process 2 of 2 .* Gloo AllReduce failed"), explained():
         raise ValueError("UNKNOWN: Gloo AllReduce failed: Connection closed by peer\nand more")
     with pytest.raises(ValueError, match="shapes"), explained():
         raise ValueError("shapes do not fit")
