@@ -220,7 +220,7 @@ def running(folder: Path) -> Iterator[TrainerApi]:
             job.kill()
 
 
-def wait_for(what: Any, seconds: float = 300.0) -> Any:
+def wait_for(what: Any, seconds: float = 600.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end
