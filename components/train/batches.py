@@ -87,7 +87,9 @@ class Batches(keras.utils.PyDataset):
             qualities = random.integers(self.jpeg, 101, len(rows))[start : start + count]
             for image, quality in zip(images, qualities, strict=True):
                 image[...] = _compressed(image, int(quality))
-        given = [images, masks] if self.split.unmasked is None else [images, masks, self.split.unmasked[here]]
+        given: list[NDArray[Any]] = [images, masks]
+        if self.split.unmasked is not None:
+            given.append(self.split.unmasked[here])
         if len(here) < count:
             given = [_fill(array, count, value) for array, value in zip(given, FILLERS, strict=False)]
         return (tuple(given),)

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from defectline.components.train.progress.history import (
     history_page,
     plot_history,
 )
-from defectline.components.train.progress.tracking import tracked
+from defectline.components.train.progress.tracking import Tracker, tracked
 from defectline.components.train.settings import read_settings
 
 
@@ -73,7 +73,9 @@ def train(
         say(f"train: {count} {what}, {epochs} at most, in {precision}{on}")
         if len(prepared.classes) > 1:
             say(f"train: classes {', '.join(prepared.classes)}")
-        followed = tracked(name[:12], chosen.model_dump(), logs) if here.first else nullcontext([])
+        followed: AbstractContextManager[list[Tracker]] = nullcontext([])
+        if here.first:
+            followed = tracked(name[:12], chosen.model_dump(), logs)
         with followed as trackers:
             kept = open_storage(store) if store else None
             learned = learn(splits, prepared, chosen, precision, replicas, kept, checkpoints, trackers)
