@@ -14,8 +14,8 @@ from defectline.components.common.errors import DefectlineError, SettingsError
 
 OPTION = "--config"
 SUFFIXES = (".yaml", ".yml")
-SEVERAL, LATER = "defectline.several", "defectline.later"
-"""Keys of `context.meta`: whether the command is called once for each of several products; what is to be done
+FILES, SEVERAL, LATER = "defectline.files", "defectline.several", "defectline.later"
+"""Keys of `context.meta`: the files and the other arguments; whether the command is called once for each of several products; what is to be done
 after all of them."""
 
 
@@ -37,11 +37,11 @@ class EachProduct(TyperCommand):
         given, rest = _take_configs(args)
         if "--help" in args or (len(given) < 2 and not any(map(os.path.isdir, given))):
             return super().parse_args(ctx, args)
-        ctx.meta[self] = find_files([Path(text) for text in given]), rest
+        ctx.meta[FILES] = find_files([Path(text) for text in given]), rest
         return []
 
     def invoke(self, ctx: Any) -> Any:
-        files, rest = ctx.meta.pop(self, ((), ()))
+        files, rest = ctx.meta.pop(FILES, ((), ()))
         if not files:
             return super().invoke(ctx)
         if any(text == "--name" or text.startswith("--name=") for text in rest):
@@ -95,12 +95,12 @@ def keep_going() -> Iterator[Callable[[Path], AbstractContextManager[None]]]:
         raise typer.Exit(2 if 2 in failed.values() else max(failed.values()))
 
 
-def is_one_of_several(context: Any) -> bool:
+def is_one_of_several(context: typer.Context) -> bool:
     """Whether the command is being called for each of several products."""
     return bool(context.meta.get(SEVERAL))
 
 
-def after_all(context: Any, task: Callable[[], None]) -> None:
+def after_all(context: typer.Context, task: Callable[[], None]) -> None:
     """Do it now, or after all products of the command."""
     later = context.meta.get(LATER)
     if later is None:
