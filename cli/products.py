@@ -15,8 +15,8 @@ from defectline.components.common.errors import DefectlineError, SettingsError
 OPTION = "--config"
 SUFFIXES = (".yaml", ".yml")
 FILES, SEVERAL, LATER = "defectline.files", "defectline.several", "defectline.later"
-"""Keys of `context.meta`: the files and the other arguments; whether the command is called once for each of several products; what is to be done
-after all of them."""
+"""Keys of `context.meta`: the files and the other arguments; whether the command is called once for each of
+several products; what is to be done after all of them."""
 
 
 class Product(NamedTuple):
