@@ -76,7 +76,7 @@ class Trainer(keras.Model):
             loss = cross_entropy_and_dice(mask, probability, counts)
         if seen:
             defect = defect_probability(probability) if self.several else probability
-            loss = loss + label_loss(defect, *seen, pictures)
+            loss = loss + label_loss(defect, seen[0], pictures)
         self.loss_mean.update_state(loss, sample_weight=pictures)
         # Gradients of the replicas are summed.
         return loss / self.replicas
