@@ -21,7 +21,7 @@ from defectline.components.ingest.step import ingest
 from defectline.pipeline.parameters import Parameters, parse
 from defectline.pipeline.tuning import trying, tuner
 from defectline.pipeline.tuning.options import Options, Tuned
-from defectline.pipeline.tuning.study import Trial
+from defectline.pipeline.tuning.trials import Trials
 from defectline.pipeline.tuning.tuner import tune
 
 FAKE_FOLDS = {"PYTHONPATH": str(Path(fake_folds.__file__).parent / "small_tuning")}
@@ -176,10 +176,7 @@ def test_killed_twice_it_ends_as_if_nothing_had_happened(source, tmp_path):
         "tune", source, "--store", store.root, *options, "-o", tmp_path / "a.yaml", env=FAKE_FOLDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    there = [
-        Trial.model_validate_json(path.read_text()) for path in sorted(store.root.glob("tuning/*/trials/*"))
-    ]
-    assert there == undisturbed.trials
+    assert Trials(store, undisturbed.study.id).read() == undisturbed.trials
     assert undisturbed.best is not None
     assert f"best     trial {undisturbed.best.number}" in done.stdout
     assert f"trial {undisturbed.best.number} of" in (tmp_path / "a.yaml").read_text()
