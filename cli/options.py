@@ -15,6 +15,10 @@ Store = Annotated[
     str, typer.Option(envvar="DEFECTLINE_STORE", help="Where snapshots, models and runs are kept.")
 ]
 Name = Annotated[str, typer.Option(help="The model's name.", autocompletion=completion.models)]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", help="The model's name; repeatable.", autocompletion=completion.models),
+]
 
 
 OWN = {

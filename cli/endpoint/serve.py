@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from defectline.cli import hints
-from defectline.cli.options import Name, Store, Trust
+from defectline.cli.options import Names, Store, Trust
 
 
 def serve(
     store: Store = "./store",
-    name: Name = "defects",
+    name: Names = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
     address: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine's.")
@@ -40,7 +40,10 @@ def serve(
         bool, typer.Option("--page/--no-page", help="At /, a page on which people inspect pictures.")
     ] = True,
 ) -> None:
-    """Serve the champion on this machine, and the next one once there is one, until interrupted."""
+    """Serve the champion on this machine, and the next one once there is one, until interrupted.
+
+    With several names, the champion of each, by the same threads.
+    """
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.installing import how_to_install, is_installed
     from defectline.components.common.ports import check_certificate, check_port
@@ -53,18 +56,28 @@ def serve(
             expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
             fix=f"{how_to_install('serve-gpu')} Or leave --engine out.",
         )
-    _, version = fetch_champion(store, name, trust or ())
+    names = name or ["defects"]
+    versions = {one: fetch_champion(store, one, trust or ())[1] for one in names}
     check_port(port, address)
     check_certificate(ssl_certfile, ssl_keyfile)
     reached = "localhost" if address in ("0.0.0.0", "127.0.0.1") else address
     url = f"{'https' if ssl_certfile else 'http'}://{reached}:{port}"
-    typer.echo(f"Serving {name} {version} on {url} (ready in some seconds). Try:")
+    served = " and ".join(f"{one} {version}" for one, version in versions.items())
+    typer.echo(f"Serving {served} on {url} (ready in some seconds). Try:")
     more = f" --token-file {token_file}" if token_file else ""
-    typer.echo(f"  {hints.program()} inspect IMAGE --url {url} --name {name}{more}")
+    typer.echo(f"  {hints.program()} inspect IMAGE --url {url} --name {names[0]}{more}")
     if page:
         typer.echo(f"or open {url} in a browser.")
     sys.stdout.flush()
-    command = [sys.executable, "-m", "defectline.components.serve", "--store", store, "--model_name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "defectline.components.serve",
+        "--store",
+        store,
+        "--model_name",
+        names[0],
+    ]
     command += ["--http_port", str(port), "--watch", str(watch), "--engine", engine]
     command += ["--address", address, "--rate", str(rate)]
     for option, file in (
@@ -82,6 +95,8 @@ def serve(
         command += ["--enable_grpc", "true", "--grpc_port", str(grpc_port)]
     for place in trust or []:
         command += ["--trust", place]
+    for other in names[1:]:
+        command += ["--also", other]
     for other in alias or []:
         command += ["--alias", other]
     # The predictor takes this process over, so that a signal reaches it directly.

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,10 +41,12 @@ def workers_for(threads: int) -> int:
 class _Waiter(NamedTuple):
     turn: asyncio.Future[None]
     pixels: int
+    model: str
 
 
 class Admission:
-    """Runs work in threads, `workers` at once; at most `queue` requests wait, each at most `deadline_s`.
+    """Runs work in threads, `workers` at once; at most `queue` requests of a model wait, each at most
+    `deadline_s`. The next is the first of the model that has fewest at work, so none holds the others up.
 
     Large pictures are judged at once only as far as they have `room` pixels together, which bounds memory;
     those that wait for room are passed by small ones alone. Work once begun is always finished and answered.
@@ -57,27 +59,24 @@ class Admission:
         self._free, self._room = workers, room
         self._waiting: deque[_Waiter] = deque()
         self._begun: dict[asyncio.Future, float] = {}
+        self._at_work: Counter[str] = Counter()
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def waiting(self, model: str = "") -> int:
+        """How many requests of a model wait."""
+        return sum(waiter.model == model for waiter in self._waiting)
 
-    @property
-    def running(self) -> int:
-        return self.workers - self._free
-
-    @property
-    def full(self) -> bool:
-        return not self._free and len(self._waiting) >= self.queue
+    def running(self, model: str = "") -> int:
+        """How many of its requests are at work."""
+        return self._at_work[model]
 
     @property
     def stuck(self) -> bool:
         """Whether some work does not end."""
         return any(time.monotonic() - begun > STUCK_S for begun in self._begun.values())
 
-    def check(self) -> None:
-        """Raise ApiError where the queue is full."""
-        if self.full:
+    def check(self, model: str = "") -> None:
+        """Raise ApiError where the model's queue is full."""
+        if not self._free and self.waiting(model) >= self.queue:
             raise self._overloaded()
 
     def _overloaded(self) -> ApiError:
@@ -85,25 +84,25 @@ class Admission:
             "overloaded", f"{self.queue} requests wait already. Try again later, or at another replica."
         )
 
-    async def run(self, work: Callable[[], T], pixels: int = 0) -> T:
-        """What `work`, on a picture of so many pixels, returns or raises. Raises ApiError where its turn does
-        not come in time."""
+    async def run(self, work: Callable[[], T], pixels: int = 0, model: str = "") -> T:
+        """What `work` of a model, on a picture of so many pixels, returns or raises. Raises ApiError where
+        its turn does not come in time."""
         held = pixels if pixels > SMALL_PX else 0
-        await self._turn(held)
+        await self._turn(held, model)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._pool, work)
         self._begun[future] = time.monotonic()
-        future.add_done_callback(lambda ended: self._ended(ended, held))
+        future.add_done_callback(lambda ended: self._ended(ended, held, model))
         # A caller that goes away must not free a thread that is still at work.
         return await asyncio.shield(future)
 
-    async def _turn(self, pixels: int) -> None:
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), pixels)
+    async def _turn(self, pixels: int, model: str) -> None:
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), pixels, model)
         self._waiting.append(waiter)
         self._admit()
         if waiter.turn.done():
             return
-        if len(self._waiting) > self.queue:
+        if self.waiting(model) > self.queue:
             self._waiting.remove(waiter)
             raise self._overloaded()
         try:
@@ -112,7 +111,7 @@ class Admission:
             if waiter.turn.done():
                 if isinstance(error, TimeoutError):
                     return  # It came at the last moment.
-                self._release(pixels)
+                self._release(pixels, model)
             else:
                 self._waiting.remove(waiter)
                 self._admit()
@@ -124,27 +123,31 @@ class Admission:
             raise
 
     def _admit(self) -> None:
-        """Start waiting requests, in order, as far as there are threads and room."""
-        room = self._room
-        for waiter in list(self._waiting):
-            if not self._free:
-                return
-            if waiter.pixels > room:
-                room = 0  # No large one may overtake it.
-                continue
+        """Start waiting requests as far as there are threads and room."""
+        while self._free and (waiter := self._next()):
             self._waiting.remove(waiter)
             self._free -= 1
             self._room -= waiter.pixels
-            room -= waiter.pixels
+            self._at_work[waiter.model] += 1
             waiter.turn.set_result(None)
 
-    def _ended(self, future: asyncio.Future, pixels: int) -> None:
+    def _next(self) -> _Waiter | None:
+        room = self._room
+        # Sorting keeps the order of those of one model.
+        for waiter in sorted(self._waiting, key=lambda one: self._at_work[one.model]):
+            if waiter.pixels <= room:
+                return waiter
+            room = 0  # No large one may overtake it.
+        return None
+
+    def _ended(self, future: asyncio.Future, pixels: int, model: str) -> None:
         del self._begun[future]
         if not future.cancelled():
             future.exception()  # Retrieved, or asyncio would log it where the caller has gone.
-        self._release(pixels)
+        self._release(pixels, model)
 
-    def _release(self, pixels: int) -> None:
+    def _release(self, pixels: int, model: str) -> None:
         self._free += 1
         self._room += pixels
+        self._at_work[model] -= 1
         self._admit()

@@ -94,6 +94,12 @@ def _network_file(folder: Path, bundle: Bundle, engine: EngineName) -> Path:
     return file
 
 
+def make_admission(settings: ServeSettings) -> Admission:
+    """For all models of a process that have these settings."""
+    workers = workers_for(settings.threads or processors())
+    return Admission(workers, settings.queue, settings.deadline_ms / 1000)
+
+
 class DefectModel(Model):
     """Serves one published model, under its name and its aliases."""
 
@@ -103,15 +109,17 @@ class DefectModel(Model):
         source: Source | Path,
         settings: ServeSettings | None = None,
         aliases: Sequence[str] = (),
+        admission: Admission | None = None,
     ):
+        """`admission` is that of the process, where it serves several models."""
         super().__init__(name)
         self.names = (name, *aliases)
+        self.beside: tuple[str, ...] = ()
+        """Names of the other models that the process serves."""
         self.source = Folder(source) if isinstance(source, Path) else source
         settings = settings or ServeSettings()
         self.settings = settings.model_copy(update={"threads": settings.threads or processors()})
-        self.admission = Admission(
-            workers_for(self.settings.threads), settings.queue, settings.deadline_ms / 1000
-        )
+        self.admission = admission or make_admission(self.settings)
         self.metrics = Metrics()
         self.observers = Observers(self.metrics)
         self.observers.add(self._watch_drift)
@@ -124,8 +132,8 @@ class DefectModel(Model):
         """The process is stopping: requests are still answered, but not ready."""
         self._switching = asyncio.Lock()
         self._state = self._distrusted = ""
-        self.metrics.waiting.set_function(lambda: self.admission.waiting)
-        self.metrics.running.set_function(lambda: self.admission.running)
+        self.metrics.waiting.set_function(lambda: self.admission.waiting(name))
+        self.metrics.running.set_function(lambda: self.admission.running(name))
         self.metrics.ready.set_function(lambda: not self.not_ready_reason())
         for rate in get_args(Rate):
             self.metrics.guarantee.labels(rate).set_function(partial(self._guaranteed, rate))
@@ -245,7 +253,8 @@ class DefectModel(Model):
     def check(self, name: str, version: str | None = None) -> LoadedModel:
         """The model that serves under this name. Raises ApiError."""
         if name not in self.names:
-            raise ApiError("not_found", f"There is no model {name[:60]!r}. This server has {self.name}.")
+            there = ", ".join((self.name, *self.beside))
+            raise ApiError("not_found", f"There is no model {name[:60]!r}. This server has {there}.")
         if self.loaded is None:
             raise ApiError("not_ready", self.not_ready_reason())
         if version is not None and version != self.loaded.bundle.version:
@@ -274,7 +283,9 @@ class DefectModel(Model):
         # The pictures of a request are judged one after the other; once begun, a request runs to its end.
         pixels = max(check_sizes(payload.pictures, self.settings.max_pixels))
         asked_at = time.perf_counter()
-        results, bundle = await self.admission.run(lambda: self._judge_all(payload, trace, asked_at), pixels)
+        results, bundle = await self.admission.run(
+            lambda: self._judge_all(payload, trace, asked_at), pixels, self.name
+        )
         self._count(results, trace)
         part = None
         if how := payload.parameters.part:

@@ -5,28 +5,31 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
+
+from starlette.types import ASGIApp
 
 from defectline.components.common.errors import DefectlineError, SettingsError
 from defectline.components.common.ports import check_certificate, check_port
 from defectline.components.common.settings import checked
 from defectline.components.common.storage import open_storage
 from defectline.components.common.trust.keys import TRUST_ENV
-from defectline.components.serve.model import DefectModel
+from defectline.components.serve.model import DefectModel, make_admission
 from defectline.components.serve.monitoring import logs, review
 from defectline.components.serve.monitoring.review import Reviewer
 from defectline.components.serve.monitoring.spans import Spans, is_configured
 from defectline.components.serve.protocol import grpc as grpc_service
 from defectline.components.serve.protocol import rest
-from defectline.components.serve.protocol.body import Limits
+from defectline.components.serve.protocol.body import BodyBudget, Limits
 from defectline.components.serve.protocol.connection import Connection
 from defectline.components.serve.protocol.door import Door, Rates, Tokens
 from defectline.components.serve.sdk import RESTServer
 from defectline.components.serve.sdk import parser as kserve_parser
 from defectline.components.serve.settings import Guarded, ServeSettings
+from defectline.components.serve.several import Several
 from defectline.components.serve.sources import Champion, Folder
 
 EVERYWHERE = "0.0.0.0"
@@ -50,11 +53,12 @@ def main() -> None:
     logs.configure()
     try:
         settings = _settings(arguments)
-        model = _model(arguments, settings)
-        reviewer = _reviewer(arguments, settings, model)
+        models = _models(arguments, settings)
+        reviewers = _reviewers(arguments, settings, models)
         door = _door(arguments, settings)
-        model.spans = Spans(model.name) if is_configured() else None
-        model.load()
+        for model in models:
+            model.spans = Spans(model.name) if is_configured() else None
+            model.load()
     except DefectlineError as error:
         print(f"serve: {error}", file=sys.stderr, flush=True)
         with suppress(OSError):
@@ -66,16 +70,8 @@ def main() -> None:
     # second now and then.
     gc.collect()
     gc.freeze()
-    app = rest.make_app(
-        model,
-        Limits(settings.body_bytes),
-        lambda _: lifespan(model, reviewer, arguments, door),
-        not arguments.no_page,
-        arguments.cors,
-        door,
-    )
     server = Server(
-        app,  # type: ignore[arg-type]
+        _app(models, reviewers, arguments, settings, door),  # type: ignore[arg-type]
         None,
         None,
         arguments.http_port,
@@ -93,64 +89,97 @@ def main() -> None:
     asyncio.run(server.start())
 
 
+def _app(
+    models: Sequence[DefectModel],
+    reviewers: Sequence[Reviewer],
+    arguments: argparse.Namespace,
+    settings: ServeSettings,
+    door: Door,
+) -> ASGIApp:
+    budget = BodyBudget()
+    apps: dict[str, ASGIApp] = {}
+    for model in models:
+        app = rest.make_app(
+            model,
+            Limits(settings.body_bytes),
+            # Only the first app is told of start and end, which are those of the process.
+            lambda _: lifespan(models, reviewers, arguments, door),
+            not arguments.no_page,
+            arguments.cors,
+            door,
+            [other for other in models if other is not model],
+            budget,
+        )
+        apps |= dict.fromkeys(model.names, app)
+    return Several(apps) if len(models) > 1 else app
+
+
 @asynccontextmanager
 async def lifespan(
-    model: DefectModel, reviewer: Reviewer | None, arguments: argparse.Namespace, door: Door
+    models: Sequence[DefectModel],
+    reviewers: Sequence[Reviewer],
+    arguments: argparse.Namespace,
+    door: Door,
 ) -> AsyncIterator[None]:
     """From just before the first request until the last one over HTTP is answered."""
-    loop = asyncio.get_running_loop()
+    loop, settings = asyncio.get_running_loop(), models[0].settings
     tasks = set()
 
     def switch() -> None:
-        task = loop.create_task(model.switch())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        for model in models:
+            task = loop.create_task(model.switch())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     def drain(number: signal.Signals, after_s: float) -> None:
-        if not model.draining:
+        if not models[0].draining:
             logs.log("draining", signal=number.name)
-        model.draining = True
+        for model in models:
+            model.draining = True
         loop.call_later(after_s, close_port[number], number, None)
 
     # The HTTP server's own handlers.
     close_port: Any = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    loop.add_signal_handler(signal.SIGTERM, drain, signal.SIGTERM, model.settings.drain_ms / 1000)
+    loop.add_signal_handler(signal.SIGTERM, drain, signal.SIGTERM, settings.drain_ms / 1000)
     loop.add_signal_handler(signal.SIGINT, drain, signal.SIGINT, 0)
     loop.add_signal_handler(signal.SIGHUP, switch)
     server = None
     if arguments.enable_grpc:
         server = grpc_service.make_server(
-            model,
+            models,
             arguments.grpc_port,
-            model.settings.body_bytes,
+            settings.body_bytes,
             # Kubernetes' probes and KServe's clients may come over IPv6.
             "[::]" if arguments.address == EVERYWHERE else arguments.address,
             door,
         )
         await server.start()
-    if seconds := model.settings.watch:
-        tasks.add(loop.create_task(model.watch(seconds)))
-    assert model.loaded is not None
-    logs.log(
-        "serving",
-        model_name=model.name,
-        model_version=model.loaded.bundle.version,
-        engine=model.settings.engine,
-        precision=model.loaded.precision,
-        http_port=arguments.http_port,
-        grpc_port=arguments.grpc_port if server else None,
-        threads=model.settings.threads,
-    )
+    for model in models:
+        if settings.watch:
+            tasks.add(loop.create_task(model.watch(settings.watch)))
+        assert model.loaded is not None
+        logs.log(
+            "serving",
+            model_name=model.name,
+            model_version=model.loaded.bundle.version,
+            engine=settings.engine,
+            precision=model.loaded.precision,
+            http_port=arguments.http_port,
+            grpc_port=arguments.grpc_port if server else None,
+            threads=settings.threads,
+        )
     yield
     if server:
         await server.stop(GRACE_S)
     for task in tasks:
         task.cancel()
-    await asyncio.to_thread(model.observers.close)
-    if reviewer:
+    for model in models:
+        await asyncio.to_thread(model.observers.close)
+    for reviewer in reviewers:
         await asyncio.to_thread(reviewer.close, REVIEW_END_S)
-    if model.spans:
-        await asyncio.to_thread(model.spans.close)
+    for model in models:
+        if model.spans:
+            await asyncio.to_thread(model.spans.close)
     logs.log("ended")
 
 
@@ -164,6 +193,13 @@ def _arguments() -> argparse.Namespace:
     )
     source.add_argument("--store", help="serve this store's champion of --model_name instead")
     parser.add_argument("--alias", action="append", default=[], help="another name of the model; repeatable")
+    parser.add_argument(
+        "--also",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with --store: the champion of this name is served too, by the same threads; repeatable",
+    )
     parser.add_argument(
         "--cors",
         metavar="ORIGIN",
@@ -244,26 +280,47 @@ def _door(arguments: argparse.Namespace, settings: ServeSettings) -> Door:
     )
 
 
-def _model(arguments: argparse.Namespace, settings: ServeSettings) -> DefectModel:
-    name = arguments.model_name
-    trust = arguments.trust
-    source = (
-        Champion(arguments.store, name, trust)
-        if arguments.store
-        else Folder(arguments.model_dir, trust, arguments.version)
-    )
-    return DefectModel(name, source, settings, arguments.alias)
+def _models(arguments: argparse.Namespace, settings: ServeSettings) -> list[DefectModel]:
+    """Those of all names, which share threads. Raises SettingsError for names that cannot be served."""
+    names = [arguments.model_name, *arguments.also]
+    if arguments.also and (not arguments.store or arguments.alias or len(set(names)) < len(names)):
+        raise SettingsError(
+            "These models cannot be served together.",
+            got=" ".join(
+                [*([] if arguments.store else ["no --store"]), *(f"--alias {one}" for one in arguments.alias)]
+                or names
+            ),
+            expected="--store, a name once each, and no --alias",
+            fix="Name each model of the store once, and ask each by its own name.",
+        )
+    admission = make_admission(settings)
+    models = []
+    for name in names:
+        source = (
+            Champion(arguments.store, name, arguments.trust)
+            if arguments.store
+            else Folder(arguments.model_dir, arguments.trust, arguments.version)
+        )
+        model = DefectModel(name, source, settings, arguments.alias, admission)
+        model.beside = tuple(other for other in names if other != name)
+        models.append(model)
+    return models
 
 
-def _reviewer(arguments: argparse.Namespace, settings: ServeSettings, model: DefectModel) -> Reviewer | None:
-    """Keeps frames of the model where --review names a store."""
+def _reviewers(
+    arguments: argparse.Namespace, settings: ServeSettings, models: Sequence[DefectModel]
+) -> list[Reviewer]:
+    """Keep frames of each model where --review names a store."""
     if not arguments.review:
-        return None
-    reviewer = Reviewer(open_storage(arguments.review), model.name, settings)
-    review.expose(model.metrics.registry)
-    model.observers.add(reviewer.observe)
-    model.keeps_frames = True
-    return reviewer
+        return []
+    reviewers = []
+    for model in models:
+        reviewer = Reviewer(open_storage(arguments.review), model.name, settings)
+        review.expose(model.metrics.registry)
+        model.observers.add(reviewer.observe)
+        model.keeps_frames = True
+        reviewers.append(reviewer)
+    return reviewers
 
 
 if __name__ == "__main__":

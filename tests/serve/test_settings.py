@@ -56,4 +56,19 @@ def test_a_store_for_review_must_have_a_known_scheme(model, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["serve", "--model_dir", str(model), *options])
     arguments = server._arguments()
     with pytest.raises(SettingsError, match="scheme of ftp://elsewhere is unknown"):
-        server._reviewer(arguments, server._settings(arguments), DefectModel("plates", model))
+        server._reviewers(arguments, server._settings(arguments), [DefectModel("plates", model)])
+
+
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        (("--also", "rings"), "no --store"),
+        (("--store", "s", "--also", "plates", "--model_name", "plates"), "plates plates"),
+        (("--store", "s", "--also", "rings", "--alias", "r"), "--alias r"),
+    ],
+)
+def test_models_that_cannot_be_served_together(monkeypatch, options, got):
+    monkeypatch.setattr(sys, "argv", ["serve", *options])
+    with pytest.raises(SettingsError, match="cannot be served together") as refused:
+        server._models(server._arguments(), ServeSettings())
+    assert refused.value.got == got

@@ -114,11 +114,11 @@ def other_version(model: Path, target: Path, version: str) -> Path:
     return target
 
 
-def publish_champion(folder: Path, version: str, root: Path | str) -> str:
-    """Make the bundle in `folder` the champion of the store `root`; returns its URI."""
+def publish_champion(folder: Path, version: str, root: Path | str, name: str = "plates") -> str:
+    """Make the bundle in `folder` the champion of this name in the store `root`; returns its URI."""
     store = open_storage(str(root))
-    publish_folder(folder, store, model_folder("plates", version))
-    store.write(champion_key("plates"), ChampionRecord(version=version, run="one").model_dump_json().encode())
+    publish_folder(folder, store, model_folder(name, version))
+    store.write(champion_key(name), ChampionRecord(version=version, run="one").model_dump_json().encode())
     return str(root)
 
 

@@ -24,8 +24,8 @@ def infer_request(*pictures: bytes, raw: bool = False, **parameters: Any) -> mes
     return request
 
 
-def infer(address: str, *pictures: bytes) -> messages.ModelInferResponse:
-    request = messages.ModelInferRequest(model_name="plates")
+def infer(address: str, *pictures: bytes, name: str = "plates") -> messages.ModelInferResponse:
+    request = messages.ModelInferRequest(model_name=name)
     tensor = request.inputs.add(name="image", datatype="BYTES", shape=[len(pictures)])
     tensor.contents.bytes_contents.extend(pictures)
     with grpc.insecure_channel(address) as channel:

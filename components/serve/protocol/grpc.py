@@ -1,7 +1,7 @@
 """The endpoint over gRPC: inference.GRPCInferenceService, as V2 defines it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -24,14 +24,20 @@ WATCH_S = 0.5
 ENVELOPE_BYTES = 65536
 """For what a message has in addition to the picture."""
 
-Call = Callable[[Any, Trace], Awaitable[Message]]
+Call = Callable[[Any, Trace, DefectModel], Awaitable[Message]]
 
 
 class Service:
     """One method a call of the protocol; those that load and unload models are left out on purpose."""
 
-    def __init__(self, model: DefectModel, door: Door):
-        self.model, self.door = model, door
+    def __init__(self, models: Sequence[DefectModel], door: Door):
+        """A request that names none of the `models` is the first one's, which refuses it for all."""
+        self.models, self.door = models, door
+        self._by_name = {name: model for model in models for name in model.names}
+
+    def _named(self, request: Any) -> DefectModel:
+        name = getattr(request, "model_name", "") or getattr(request, "name", "")
+        return self._by_name.get(name, self.models[0])
 
     def handler(self) -> grpc.GenericRpcHandler:
         calls: dict[str, tuple[type, Call]] = {
@@ -62,12 +68,14 @@ class Service:
             trace.received_bytes = len(data)
             trace.traceparent = _text(given.get("traceparent")) or ""
             trace.tracestate = _text(given.get("tracestate")) or ""
-            status = "CANCELLED"
+            status, model = "CANCELLED", self.models[0]
             try:
                 address, authorization = context.peer().rpartition(":")[0], _text(given.get("authorization"))
                 wanted: Guarded | None = "health" if name in HEALTH else None
                 self.door.let_in(authorization, address, wanted, asks=name == "ModelInfer")
-                answer = await call(requests.parse_grpc(kind, data), trace)
+                request = requests.parse_grpc(kind, data)
+                model = self._named(request)
+                answer = await call(request, trace, model)
                 context.set_trailing_metadata((("x-request-id", trace.request_id),))
                 status = "OK"
                 return answer
@@ -83,45 +91,51 @@ class Service:
                 await _abort(context, status, errors.INTERNAL, {"x-request-id": trace.request_id})
             finally:
                 if name == "ModelInfer" or status not in ("OK", "UNAVAILABLE"):
-                    self.model.end(trace, status)
+                    model.end(trace, status)
             raise AssertionError  # abort has raised
 
         return method
 
-    async def _live(self, _: messages.ServerLiveRequest, __: Trace) -> Message:
+    async def _live(self, _: messages.ServerLiveRequest, __: Trace, ___: DefectModel) -> Message:
         return messages.ServerLiveResponse(live=True)
 
-    async def _ready(self, _: messages.ServerReadyRequest, __: Trace) -> Message:
-        return messages.ServerReadyResponse(ready=not self.model.not_ready_reason())
+    async def _ready(self, _: messages.ServerReadyRequest, __: Trace, ___: DefectModel) -> Message:
+        return messages.ServerReadyResponse(ready=all_ready(self.models))
 
-    async def _model_ready(self, request: messages.ModelReadyRequest, _: Trace) -> Message:
-        self.model.check(request.name, request.version or None)
-        return messages.ModelReadyResponse(ready=not self.model.not_ready_reason())
+    async def _model_ready(
+        self, request: messages.ModelReadyRequest, _: Trace, model: DefectModel
+    ) -> Message:
+        model.check(request.name, request.version or None)
+        return messages.ModelReadyResponse(ready=not model.not_ready_reason())
 
-    async def _server_metadata(self, _: messages.ServerMetadataRequest, __: Trace) -> Message:
+    async def _server_metadata(
+        self, _: messages.ServerMetadataRequest, __: Trace, ___: DefectModel
+    ) -> Message:
         return messages.ServerMetadataResponse(**openapi.server_metadata())
 
-    async def _model_metadata(self, request: messages.ModelMetadataRequest, _: Trace) -> Message:
-        bundle = self.model.check(request.name, request.version or None).bundle
-        described = openapi.model_metadata(request.name, bundle, self.model.settings.engine)
+    async def _model_metadata(
+        self, request: messages.ModelMetadataRequest, _: Trace, model: DefectModel
+    ) -> Message:
+        bundle = model.check(request.name, request.version or None).bundle
+        described = openapi.model_metadata(request.name, bundle, model.settings.engine)
         # The message of this version has no field for them.
         del described["properties"]
         return messages.ModelMetadataResponse(**described)
 
-    async def _infer(self, request: messages.ModelInferRequest, trace: Trace) -> Message:
-        self.model.check(request.model_name, request.model_version or None)
-        self.model.admission.check()
+    async def _infer(self, request: messages.ModelInferRequest, trace: Trace, model: DefectModel) -> Message:
+        model.check(request.model_name, request.model_version or None)
+        model.admission.check(model.name)
         parsed, id_ = requests.read_grpc(request)
         trace.request_id = parsed.parameters.request_id or id_ or trace.request_id
-        response = await self.model.predict(parsed, trace=trace, model_name=request.model_name)
+        response = await model.predict(parsed, trace=trace, model_name=request.model_name)
         return responses.to_grpc(parsed, response)
 
 
 class Health(health_pb2_grpc.HealthServicer):
     """grpc.health.v1: what Kubernetes' probes and load balancers ask."""
 
-    def __init__(self, model: DefectModel, door: Door):
-        self.model, self.door = model, door
+    def __init__(self, models: Sequence[DefectModel], door: Door):
+        self.models, self.door = models, door
 
     async def Check(self, request: Any, context: ServicerContext) -> Any:
         await self._let_in(context)
@@ -150,11 +164,15 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def _status(self) -> Any:
         kinds = health_pb2.HealthCheckResponse
-        return kinds(status=kinds.NOT_SERVING if self.model.not_ready_reason() else kinds.SERVING)
+        return kinds(status=kinds.SERVING if all_ready(self.models) else kinds.NOT_SERVING)
+
+
+def all_ready(models: Iterable[DefectModel]) -> bool:
+    return not any(model.not_ready_reason() for model in models)
 
 
 def make_server(
-    model: DefectModel, port: int, body_bytes: int, address: str = "[::]", door: Door = OPEN
+    models: Sequence[DefectModel], port: int, body_bytes: int, address: str = "[::]", door: Door = OPEN
 ) -> grpc.aio.Server:
     """A server at `address`, not yet started; messages of more than `body_bytes` are refused by gRPC itself,
     with RESOURCE_EXHAUSTED."""
@@ -168,8 +186,8 @@ def make_server(
         ("grpc.http2.max_ping_strikes", 0),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((Service(model, door).handler(),))
-    health_pb2_grpc.add_HealthServicer_to_server(Health(model, door), server)
+    server.add_generic_rpc_handlers((Service(models, door).handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(Health(models, door), server)
     server.add_insecure_port(f"{address}:{port}")
     return server
 

@@ -76,7 +76,8 @@ BEARER = {"type": "http", "scheme": "bearer"}
 
 def schema(model: "DefectModel", body_bytes: int, page: bool, guarded: bool = False) -> Schema:
     """The OpenAPI document; with the page for people at / or without, and with tokens or without."""
-    names = {"type": "string", "enum": list(model.names)}
+    all_names = [*model.names, *model.beside]
+    names = {"type": "string", "enum": all_names}
     name = {"name": "name", "in": "path", "required": True, "schema": names}
     query = [
         {"name": key, "in": "query", "required": False, **_described(value)}
@@ -89,7 +90,7 @@ def schema(model: "DefectModel", body_bytes: int, page: bool, guarded: bool = Fa
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": f"defectline: {model.name}",
+            "title": f"defectline: {', '.join((model.name, *model.beside))}",
             "version": version("defectline"),
             "description": limit,
         },
@@ -121,8 +122,8 @@ def schema(model: "DefectModel", body_bytes: int, page: bool, guarded: bool = Fa
             "/v2/health/ready": _get(
                 "Whether the model is ready for requests", "ready", {"ready": True}, 503
             ),
-            "/v1/models": _get("The model's names", "models_v1", {"models": list(model.names)}),
-            "/v2/models": _get("The model's names", "models_v2", {"models": list(model.names)}),
+            "/v1/models": _get("The models' names", "models_v1", {"models": all_names}),
+            "/v2/models": _get("The models' names", "models_v2", {"models": all_names}),
             "/v1/models/{name}": _get(
                 "Whether the model is ready", "ready_v1", {"name": model.name, "ready": True}, 503, [name]
             ),

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from defectline.components.common.images.colours import COLOURS
 
@@ -18,8 +20,9 @@ class Page(NamedTuple):
     """To send with it; among them a policy that allows only the page's own script and style."""
 
 
-def inspection_page(model: str, keeps_frames: bool = False) -> Page:
-    """The page for the model of this name; with a button to keep a picture for review where that is done.
+def inspection_page(model: str, keeps_frames: bool = False, beside: Sequence[str] = ()) -> Page:
+    """The page for the model of this name; with a button to keep a picture for review where that is done, and
+    with links to those `beside` it.
 
     Its script asks `v1/models/<model>:predict`, relative to the page's own address.
     """
@@ -27,7 +30,9 @@ def inspection_page(model: str, keeps_frames: bool = False) -> Page:
     template = TEMPLATE.read_text(encoding="utf-8").replace("{{colours}}", colours)
     headers = secure_headers(template)
     kept = "yes" if keeps_frames else ""
-    return Page(template.replace("{{model}}", html.escape(model)).replace("{{review}}", kept), headers)
+    links = "".join(f' · <a href="?model={quote(name)}">{html.escape(name)}</a>' for name in beside)
+    filled = template.replace("{{model}}", html.escape(model)).replace("{{review}}", kept)
+    return Page(filled.replace("{{beside}}", links), headers)
 
 
 def secure_headers(page: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from defectline.components.serve.protocol.door import OPEN, Door
 from defectline.components.serve.protocol.errors import ApiError
 from defectline.components.serve.protocol.page import inspection_page
 from defectline.components.serve.settings import Guarded
+from defectline.components.serve.several import OfAll
 
 PATH_CHARACTERS = 200
 """Of a path, in the log: a caller may send one of any length."""
@@ -122,10 +123,19 @@ class Json(Response):
 class Endpoint:
     """The handlers of all routes."""
 
-    def __init__(self, model: DefectModel, limits: Limits, page: bool, guarded: bool = False):
-        self.model, self.limits, self.budget = model, limits, BodyBudget()
+    def __init__(
+        self,
+        model: DefectModel,
+        limits: Limits,
+        page: bool,
+        guarded: bool = False,
+        beside: Sequence[DefectModel] = (),
+        budget: BodyBudget | None = None,
+    ):
+        self.model, self.limits, self.budget = model, limits, budget or BodyBudget()
+        self.all = (model, *beside)
         self.schema = openapi.schema(model, limits.body_bytes, page, guarded)
-        self._page = inspection_page(model.name, model.keeps_frames)
+        self._page = inspection_page(model.name, model.keeps_frames, model.beside)
 
     # Predictions
 
@@ -172,7 +182,7 @@ class Endpoint:
         try:
             self.model.check(name, request.path_params.get("version"))
             # Before the body takes memory.
-            self.model.admission.check()
+            self.model.admission.check(self.model.name)
             data = await body.read()
             trace.received_bytes = len(data)
             parsed = parse(data)
@@ -194,11 +204,12 @@ class Endpoint:
         return Json({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        self.model.check_ready(self.model.name)
+        for model in self.all:
+            model.check_ready(model.name)
         return Json({"ready": True})
 
     async def models(self, _: Request) -> Response:
-        return Json({"models": list(self.model.names)})
+        return Json({"models": [name for model in self.all for name in model.names]})
 
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -223,7 +234,9 @@ class Endpoint:
 
     async def metrics(self, request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(self.model.metrics.registry), headers={"content-type": content_type})
+        registries = {model.name: model.metrics.registry for model in self.all}
+        told = OfAll(registries) if len(registries) > 1 else self.model.metrics.registry
+        return Response(encoder(told), headers={"content-type": content_type})
 
     async def page(self, request: Request) -> Response:
         """For browsers; KServe's clients ask here as well whether the server is alive, with V1."""
@@ -245,10 +258,13 @@ def make_app(
     page: bool = True,
     origins: Sequence[str] = (),
     door: Door = OPEN,
+    beside: Sequence[DefectModel] = (),
+    budget: BodyBudget | None = None,
 ) -> ASGIApp:
     """The ASGI app; at / with the page for people, or with the status alone. Scripts of pages from `origins`
-    may ask it, "*" for any; the `door` lets clients in."""
-    endpoint = Endpoint(model, limits, page, door.tokens is not None)
+    may ask it, "*" for any; the `door` lets clients in. What is told of the server is told of the models
+    `beside` as well, whose bodies share the `budget`."""
+    endpoint = Endpoint(model, limits, page, door.tokens is not None, beside, budget)
     of_model = "/v2/models/{name}"
     of_version = of_model + "/versions/{version}"
     routes = {
