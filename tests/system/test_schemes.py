@@ -167,7 +167,7 @@ def refused(reports: Path, capsys: pytest.CaptureFixture[str]):
         printed = "".join(capsys.readouterr())
         assert "Traceback" not in printed
         error = json.loads((reports / "error.json").read_text())
-        assert set(error) == {"what", "got", "expected", "fix"}
+        assert set(error) == {"kind", "what", "got", "expected", "fix"}
         assert all(error.values())
         assert error["what"] in printed
         assert error["fix"] in printed
