@@ -124,7 +124,8 @@ def test_json_has_a_line_for_each_picture(url, pictures):
     done = _inspect(url, pictures, "OK/0.png", "NG/0.png", "--json", "--overlays", "drawn")
     assert done.returncode == 2
     first, second = map(json.loads, done.stdout.splitlines())
-    assert (first["image"], set(first["error"])) == ("OK/0.png", {"what", "got", "expected", "fix"})
+    assert first["image"] == "OK/0.png"
+    assert set(first["error"]) == {"kind", "what", "got", "expected", "fix"}
     assert (second["image"], second["prediction"]["verdict"]) == ("NG/0.png", "NG")
     assert done.stderr.splitlines()[0] == "2 images: 1 NG, 1 failed"
     assert [path.name for path in (pictures / "drawn").iterdir()] == ["NG-0.png"]
