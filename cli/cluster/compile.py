@@ -139,6 +139,8 @@ def compile_(
         typer.echo(f"  {image}")
     if not gpus and (target.node_selector or target.tolerations):
         typer.echo("--node-selector and --toleration are for training on GPUs: without one they do nothing.")
+    if push_secret and not kserve.get("registry"):
+        typer.echo("--push-secret is for --kserve registry=…: without one nothing is pushed.")
     quantize = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {})).quantize
     if quantize and KServeSettings(**kserve, image=named.serve).gpu:
         typer.echo(

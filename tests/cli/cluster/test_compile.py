@@ -62,6 +62,13 @@ def test_what_kubernetes_would_not_take_is_not_compiled(tmp_path, monkeypatch, o
     assert not list(tmp_path.iterdir())
 
 
+def test_a_login_without_a_registry_is_told_to_do_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    login = ("compile", "--gpus", "0", "--push-secret", "push")
+    assert "--push-secret is for --kserve registry=" in call(*login).stdout
+    assert "--push-secret" not in call(*login, "--kserve", "registry=registry.example.com/plates").stdout
+
+
 def test_the_mode_may_be_written_small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call("compile", "--gpus", "0", "--mode", "knative")
