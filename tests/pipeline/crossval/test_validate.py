@@ -72,7 +72,7 @@ def test_the_command_keeps_its_folds_and_goes_on(here, source, tmp_path):
     assert not contents(store / "checkpoints")
     # Folds judge settings: nothing of them is in the log of what serves, and no run is under way.
     assert not (store / "audit.jsonl").exists()
-    assert {path.name for path in store.glob("runs/*")} == {path.parent.name for path in judged}
+    assert {path.parent.name for path in store.glob("runs/*/*")} == {path.parent.name for path in judged}
 
     other = tmp_path / "store"
     shutil.copytree(store, other)
