@@ -120,8 +120,8 @@ class Promise(_Frozen):
         those += f" of {self.parts} parts" if self.parts else ""
         if self.holds:
             if self.certain is not None:
-                what += f" (with 95 % certainty at most {100 * self.certain:.3g} %)"
-            return f"Promised: {what}, judged by {those}{self._a_day(kind)}."
+                what += f", and with 95 % certainty at most {100 * self.certain:.3g} %"
+            return f"Promised on average: {what}, judged by {those}{self._a_day(kind)}."
         if not self.pictures:
             return f"Not promised that {what}: no validation picture has it."
         if self.level is None:

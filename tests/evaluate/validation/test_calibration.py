@@ -227,9 +227,11 @@ def test_of_the_thresholds_that_keep_both_promises_the_cheapest_is_taken():
     assert [promise.holds for promise in point.promises] == [True, True]
     said = [str(promise) for promise in point.promises]
     assert said == [
-        "Promised: at most 16.7 % of defective parts are called OK (with 95 % certainty at most 36.4 %), "
+        "Promised on average: at most 16.7 % of defective parts are called OK, and with 95 % certainty "
+        "at most 36.4 %, "
         "judged by 11 defective validation pictures.",
-        "Promised: at most 8.33 % of good parts are called NG (with 95 % certainty at most 23.8 %), "
+        "Promised on average: at most 8.33 % of good parts are called NG, and with 95 % certainty "
+        "at most 23.8 %, "
         "judged by 11 good validation pictures.",
     ]
 
@@ -254,9 +256,11 @@ def test_pictures_of_one_part_count_as_one():
             calibrator.see("NG", score_map((5, 5, 5, 5, 700 + picture)), part=f"part {part}")
     enough = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1)
     assert [str(promise) for promise in enough.promises] == [
-        "Promised: at most 10 % of defective parts are called OK (with 95 % certainty at most 35.9 %), "
+        "Promised on average: at most 10 % of defective parts are called OK, and with 95 % certainty "
+        "at most 35.9 %, "
         "judged by 36 defective validation pictures of 9 parts.",
-        "Promised: at most 10 % of good parts are called NG (with 95 % certainty at most 35.9 %), "
+        "Promised on average: at most 10 % of good parts are called NG, and with 95 % certainty "
+        "at most 35.9 %, "
         "judged by 36 good validation pictures of 9 parts.",
     ]
     too_few = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.05).promises[0]
@@ -357,7 +361,8 @@ def test_a_class_may_be_promised_more():
     assert (strict.threshold, strict.ng_from) == (0.5, 0.701)
     said = [str(promise) for promise in strict.promises]
     assert said[1] == (
-        "Promised: at most 10 % of parts with dent are called OK (with 95 % certainty at most 28.3 %), "
+        "Promised on average: at most 10 % of parts with dent are called OK, and with 95 % certainty "
+        "at most 28.3 %, "
         "judged by 9 defective validation pictures with dent."
     )
     assert said[2].endswith("of parts with crack are called OK: no validation picture has it.")
