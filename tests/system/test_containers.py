@@ -160,8 +160,8 @@ def test_the_whole_pipeline_in_containers(run: Run, pods: Pods, tmp_path: Path) 
     assert {(step.title, step.state) for step in done.steps} == {
         (title, "done")
         for title in (
-            *("ingest", "preprocess 1 of 2", "preprocess 2 of 2", "train"),
-            *("find-champion", "evaluate", "deploy"),
+            *("plan", "read", "ingest", "preprocess 1 of 2", "preprocess 2 of 2"),
+            *("train", "find-champion", "evaluate", "deploy"),
         )
     }
     service = pods.api.find("inferenceservices", NAMESPACE, NAME)
@@ -180,9 +180,9 @@ def test_a_wrong_source_is_the_reason_of_the_outcome(run: Run, pods: Pods) -> No
     assert done.returncode != 0
     assert done.outcome is not None, done.said
     assert done.outcome.state == "failed"
-    assert done.outcome.reason.startswith("failed in ingest: s3://no-such-bucket/labelled cannot be")
-    (ingest,) = done.steps
-    assert "create the bucket" in ingest.detail
+    assert done.outcome.reason.startswith("failed in plan: s3://no-such-bucket/labelled cannot be")
+    (planned,) = done.steps
+    assert "create the bucket" in planned.detail
 
 
 # A step alone, in its image
