@@ -109,6 +109,9 @@ class Promise(_Frozen):
     certain: float | None = None
     """The rate that is not exceeded with a probability of 95 %, whichever parts the validation pictures are;
     None where nothing can be promised."""
+    noise: int | None = None
+    """Of the pictures, those with a score that no threshold may call right, since a little noise of the
+    network moves it as far; None in older bundles."""
     parts_per_day: int = 0
     """Parts that the line makes a day; 0 where nobody said."""
 
@@ -132,12 +135,15 @@ class Promise(_Frozen):
             return f"Not promised that {what}: with {those} no rate under {least:.2g} % can be{more}."
         low, high = TOLD_FROM_NOISE
         if not low <= self.level <= high:
+            many = "too many" if self.noise is None else str(self.noise)
+            may = math.floor(self.at_most * ((self.parts or self.pictures) + 1) - 1 + 1e-9)
             more = {
-                "escape": "too many score no more than noise, so bring more images of defects like those",
-                "overkill": "too many look quite defective, so bring more good images like those",
+                "escape": f"score below {low}, where noise decides, and {may} may escape. "
+                "Bring more images of defects like those",
+                "overkill": f"score above {high}, where noise decides, and {may} may be rejected. "
+                "Bring more good images like those",
             }[self.rate]
-            more = f"of {those} {more}"
-            return f"Not promised that {what}: {more}."
+            return f"Not promised that {what}: of {those} {many} {more}."
         side = "up to" if self.rate == "escape" else "from"
         return f"Not promised that {what}: it would be with a threshold {side} {self.level:.3f}."
 

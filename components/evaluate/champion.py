@@ -118,7 +118,7 @@ def _score(
     storage: Storage, model_name: str, version: str, pairs: Sequence[Pair], names: Names, called: str
 ) -> ChampionResult:
     if not version:
-        return ChampionResult(None, f"there is no {called.removeprefix('the ')} yet")
+        return ChampionResult(None, f"there was no {called.removeprefix('the ')}")
     published = model_folder(model_name, version)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, version)

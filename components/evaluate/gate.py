@@ -99,7 +99,7 @@ def judge(
         *_of_classes(challenger, settings, classes),
     ]
     if opponent is None:
-        return [*rules, Rule("champion", None, "not worse", True, note or "there is no champion yet")]
+        return [*rules, Rule("champion", None, "not worse", True, note or "there was no champion")]
     if note:
         rules.append(
             Rule("champion_unseen", float(len(opponent.counts)), "pictures to compare on", True, note)
@@ -236,16 +236,20 @@ def _better(
         parts += [_several(new, f"new {what}"), _several(fixed, f"fixed {what}")]
     looks, before = (len(to_look_at(counts)) for counts in zip(*pairs, strict=True))
     parts.append(f"{looks} to look at for {before}" if looks != before else "")
-    reason, difference = ", ".join(filter(None, parts)) or "the same verdicts", got - other
+    same = f"the same verdicts as {opponent.name}"
+    if opponent.again:
+        same = f"this version learned from the same pictures with the same settings, and gives {same}"
+    reason, difference = ", ".join(filter(None, parts)), got - other
     if difference:
         than = f"{abs(difference):g} {'less' if difference < 0 else 'more'} than {opponent.name}"
-        return Rule(name, difference, needed, difference < 0, f"{reason}: costs {than}")
+        return Rule(name, difference, needed, difference < 0, f"{reason}, which costs {than}")
+    reason = f"{reason}, which costs as much as {opponent.name}" if reason else same
     if either:
-        return Rule(name, 0.0, needed, True, f"{reason}: costs as much as {opponent.name}")
+        return Rule(name, 0.0, needed, True, reason)
     rows = _outlines([pair for pair in pairs if pair[0].masked]) if opponent.same_classes else None
     sharper = rows is not None and lower_iou_difference(rows) > 0
     but = ", but outlines fit better by more than chance" if sharper else ""
-    return Rule(name, 0.0, needed, sharper, f"{reason}: costs as much as {opponent.name}{but}")
+    return Rule(name, 0.0, needed, sharper, reason + but)
 
 
 def _several(number: int, what: str) -> str:

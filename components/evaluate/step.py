@@ -13,15 +13,17 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from defectline.components.common import layout
-from defectline.components.common.bundle import Bundle, Data
+from defectline.components.common.bundle import TOLD_FROM_NOISE, Bundle, Data
 from defectline.components.common.classes import DEFAULT_CLASSES, LABELS, describe_supervision
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.images.roi import common_roi
+from defectline.components.common.inference.inspection import LEVELS
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.records import GateRecord, Outcome, write_gate
@@ -67,8 +69,10 @@ LEAST_TESTED = 2
 """Defective test pictures: an escape rate of one says nothing."""
 FEW = 12
 """Defective pictures of which so few may be tested: they are the first ones, which train."""
-DECIDING_EACH = 2
-"""Validation pictures that the report shows of each side of the threshold."""
+DECIDING_EACH = 4
+"""Validation pictures at most that the report shows of each reason for the threshold."""
+NEAR_EACH = 2
+"""Those of each label that it shows for being near."""
 
 
 State = Literal["passed", "kept", "refused"]
@@ -243,15 +247,19 @@ def _deciding(
     pairs: Sequence[Pair],
     names: Names,
 ) -> list[Example]:
-    """The validation pictures whose scores lie nearest to the ends of the range that the threshold was chosen
-    from, or of each label nearest to the threshold."""
-    ids = set()
+    """The validation pictures that end the range which the threshold was chosen from: the good ones just
+    below it, the defective ones just above; those that no threshold may call right; and of each label those
+    nearest to the threshold."""
+    low, high = TOLD_FROM_NOISE
+    lost = [c for c in validated.counts if (c.score < low if c.label == "NG" else c.score >= high)]
+    ids = {count.id for count in lost[:DECIDING_EACH]}
     for end in point.decided_by:
-        near = sorted(validated.counts, key=lambda count: abs(count.score - end))
-        ids |= {count.id for count in near[:DECIDING_EACH]}
-    if not ids:
-        near = sorted(validated.counts, key=lambda count: abs(count.score - point.threshold))
-        ids = {c.id for label in LABELS for c in [c for c in near if c.label == label][:DECIDING_EACH]}
+        for label, at in (("OK", end - 1 / LEVELS), ("NG", end)):
+            there = [c for c in validated.counts if c.label == label and isclose(c.score, at, abs_tol=1e-6)]
+            ids |= {count.id for count in there[:DECIDING_EACH]}
+    near = sorted(validated.counts, key=lambda count: abs(count.score - point.threshold))
+    for label in LABELS:
+        ids |= {count.id for count in [c for c in near if c.label == label][:NEAR_EACH]}
     collector = ExampleCollector(names.classes)
     chosen = [pair for pair in pairs if pair.id in ids]
     score(network, point, storage, chosen, names, "drawing what decided", collector.add)

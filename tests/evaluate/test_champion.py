@@ -52,7 +52,7 @@ def test_the_champion_is_scored_again_from_the_store(judged, tmp_path):
     assert metrics["champion_test"] == judged.bundle.metrics["test"]
     rules = gate_rows(judged, "second")
     assert list(rules)[3:] == ["champion_iou", "champion_cost"]
-    assert rules["champion_cost"]["reason"] == "the same verdicts: costs as much as the champion"
+    assert rules["champion_cost"]["reason"] == "the same verdicts as the champion"
     assert bundle.version != judged.bundle.version
     assert (bundle.reference, metrics["reference"]) == (champion, champion)
     assert f"may replace the champion {champion}" in result.summary
@@ -63,7 +63,7 @@ def test_a_challenger_that_is_better_replaces_the_champion(judged, tmp_path):
     _, result = run_evaluate(judged, tmp_path, "better", champion=blind)
     assert result.passed
     row = gate_rows(judged, "better")["champion_cost"]
-    assert row["reason"] == "4 fixed escapes: costs 12 less than the champion"
+    assert row["reason"] == "4 fixed escapes, which costs 12 less than the champion"
     page = (tmp_path / "report.html").read_text()
     assert "Escapes of the champion that this version finds (4)" in page
     assert page.count("The champion calls it OK.") == 4
@@ -77,7 +77,10 @@ def test_the_same_pictures_again_keep_the_champion(judged, tmp_path):
     assert result.state == "kept"
     assert gate_rows(judged, "same")["champion_better"]["got"] == 0
     outcome = read_outcome(open_storage(str(judged.store)), "same")
-    said = "the same verdicts: costs as much as the champion"
+    said = (
+        "this version learned from the same pictures with the same settings, and gives the same verdicts "
+        "as the champion"
+    )
     assert outcome == Outcome(state="kept", reason=f"not better: {said}", version=champion)
     page = (tmp_path / "report.html").read_text()
     assert "not better than the champion</h1>" in page
@@ -87,7 +90,9 @@ def test_the_same_pictures_again_keep_the_champion(judged, tmp_path):
     # Who asks for grades gets them from a model that is as good.
     _, graded = run_evaluate(judged, tmp_path / "grades", "grades", champion=champion, grade_b_px=50)
     assert graded.passed
-    assert gate_rows(judged, "grades")["champion_cost"]["reason"].endswith("costs as much as the champion")
+    assert gate_rows(judged, "grades")["champion_cost"]["reason"].endswith(
+        "the same verdicts as the champion"
+    )
 
 
 def test_a_worse_model_leaves_the_champion(judged, tmp_path):
@@ -101,7 +106,9 @@ def test_a_worse_model_leaves_the_champion(judged, tmp_path):
     assert "champion_iou" in outcome.reason
     assert "champion_cost" in outcome.reason
     assert f"the champion {champion} stays" in (tmp_path / "report.html").read_text()
-    assert gate_rows(judged, "worse")["champion_cost"]["reason"].startswith("4 new escapes: costs 12 more")
+    assert gate_rows(judged, "worse")["champion_cost"]["reason"].startswith(
+        "4 new escapes, which costs 12 more"
+    )
 
 
 def test_losses_do_not_add_up_the_best_before_is_compared_with(judged, tmp_path):
@@ -111,7 +118,7 @@ def test_losses_do_not_add_up_the_best_before_is_compared_with(judged, tmp_path)
     bundle, result = run_evaluate(judged, tmp_path, "after", champion=blind)
     assert (result.state, bundle.reference) == ("kept", best)
     reason = gate_rows(judged, "after")["champion_cost"]["reason"]
-    assert reason == f"the same verdicts: costs as much as {best}, the best before it"
+    assert reason == f"the same verdicts as {best}, the best before it"
     # Where that is gone, the champion alone is left.
     shutil.rmtree(judged.store / "models/defects" / best)
     bundle, result = run_evaluate(judged, tmp_path / "gone", "after-gone", champion=blind)

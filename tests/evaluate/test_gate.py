@@ -38,7 +38,7 @@ def test_a_good_first_model_passes_and_the_rows_say_so():
     assert passed(rules)
     assert [r.name for r in rules] == ["min_iou", "max_escape", "max_overkill", "champion"]
     assert [r.needed for r in rules] == ["≥ 0.500", "≤ 0.100", "≤ 0.100", "not worse"]
-    assert rules[-1].reason == "there is no champion yet"
+    assert rules[-1].reason == "there was no champion"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,8 @@ def test_new_overkills_against_fixed_ones(challenger, champion, ok, needed):
 
 # Few pictures, or the champion's: better, not just not worse
 
+SAME = "the same verdicts as the champion"
+
 
 @pytest.mark.parametrize(
     ("bad", "good", "got", "reason"),
@@ -132,7 +134,7 @@ def test_new_overkills_against_fixed_ones(challenger, champion, ok, needed):
         (("w" + "r" * 10, "r" * 11), ("r" * 11, "w" + "r" * 10), 2, "1 new escape, 1 fixed overkill"),
         (("r" * 11, "r" * 11), ("rr", "wr"), -1, "1 fixed overkill"),
         (("wr", "rw"), ("r", "r"), 0, "1 new escape, 1 fixed escape"),
-        (("r" * 11, "r" * 11), ("r" * 11, "r" * 11), 0, "the same verdicts"),
+        (("r" * 11, "r" * 11), ("r" * 11, "r" * 11), 0, SAME),
         # Enough bad ones alone say nothing of the good ones.
         (("r" * 30, "w" + "r" * 29), ("wrr", "rrr"), -2, "1 fixed escape, 1 new overkill"),
     ],
@@ -143,7 +145,7 @@ def test_with_few_pictures_the_cost_of_wrong_verdicts_decides(bad, good, got, re
     rule = rules["champion_cost"]
     assert {"champion_escape", "champion_overkill"}.isdisjoint(rules)
     assert (rule.got, rule.passed) == (got, got < 0)
-    assert rule.reason.startswith(f"{reason}: costs ")
+    assert rule.reason.startswith(f"{reason}, which costs " if reason != SAME else SAME)
     # As good ends with the champion kept, worse with a refusal.
     assert kept([rule]) == (got == 0)
 
@@ -184,7 +186,7 @@ def test_a_second_run_on_the_same_pictures_must_be_better():
         assert (passed(rules), kept(rules)) == (ok, not ok), (pictures, tp)
     rules = _again(_both("w" + "r" * 29, "r" * 30), _both("r" * 30, "r" * 30))
     assert kept(rules)
-    assert rules[-1].reason == "1 new escape: costs 3 more than the champion"
+    assert rules[-1].reason == "1 new escape, which costs 3 more than the champion"
     assert passed(_again(_both("r" * 30, "r" * 30), _both("w" + "r" * 29, "r" * 30)))
     # A find more does not make up for outlines that fit much worse.
     good = answers("OK", "r" * 30)
@@ -351,10 +353,10 @@ def test_a_model_that_sends_everything_to_a_person_is_refused():
     ("new", "old", "ok", "reason"),
     [
         # A part that a person looks at costs less than one that escapes, and more than none.
-        (["NG/0"], [], True, "1 fixed escape, 1 to look at for 0: costs 2.8 less than the champion"),
-        ([], ["NG/1"], False, "1 new escape, 0 to look at for 1: costs 2.8 more than the champion"),
-        (["OK/0"], [], False, "1 to look at for 0: costs 0.2 more than the champion"),
-        ([], ["OK/0", "OK/1"], True, "0 to look at for 2: costs 0.4 less than the champion"),
+        (["NG/0"], [], True, "1 fixed escape, 1 to look at for 0, which costs 2.8 less than the champion"),
+        ([], ["NG/1"], False, "1 new escape, 0 to look at for 1, which costs 2.8 more than the champion"),
+        (["OK/0"], [], False, "1 to look at for 0, which costs 0.2 more than the champion"),
+        ([], ["OK/0", "OK/1"], True, "0 to look at for 2, which costs 0.4 less than the champion"),
     ],
 )
 def test_what_people_have_to_look_at_costs_something(new, old, ok, reason):

@@ -85,7 +85,7 @@ def make_report(
     folder: Path,
     pictures: Sequence[Picture],
     champion: Sequence[Picture] | None = None,
-    note: str = "there is no champion yet",
+    note: str = "there was no champion",
     calibration: str = "",
     **settings,
 ) -> Report:

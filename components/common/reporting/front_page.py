@@ -48,7 +48,7 @@ th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var
   vertical-align: top; }
 th { color: var(--quiet); font-weight: 600; } .n { text-align: right; white-space: nowrap; }
 td.time, td.links { white-space: nowrap; } td.why { min-width: 220px; overflow-wrap: anywhere; }
-.deployed, .kept { color: var(--good); font-weight: 600; }
+.deployed { color: var(--good); font-weight: 600; } .kept { font-weight: 600; }
 .refused, .failed { color: var(--bad); font-weight: 600; }
 @media (max-width: 600px) {
   body { padding: 14px; } thead { display: none; } tr { display: block; padding: 8px 0;

@@ -85,7 +85,7 @@ class Report(NamedTuple):
     advice: str = ""
     """As in Outcome."""
     deciding: Sequence[Example] = ()
-    """Validation pictures whose scores lie nearest to the threshold."""
+    """Validation pictures that say why the threshold lies where it does."""
 
 
 def tell_masks(metrics: Metrics) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from defectline.components.common.bundle import Promise
+from defectline.components.common.bundle import TOLD_FROM_NOISE, Promise
 from defectline.components.common.inference.inspection import LEVELS
 
 UNSURE = 0.05
@@ -107,6 +107,8 @@ class Limit(NamedTuple):
         kept = level is not None and (at <= level if self.rate == "escape" else at >= level)
         count = len(np.unique(self.parts))
         several = count < len(self.scores)
+        low, high = (limit * LEVELS for limit in TOLD_FROM_NOISE)
+        noise = self.scores < low if self.rate == "escape" else self.scores >= high
         return Promise(
             rate=self.rate,
             of=self.of,
@@ -116,5 +118,6 @@ class Limit(NamedTuple):
             level=None if level is None else min(level, LEVELS) / LEVELS,
             holds=kept,
             certain=certain_rate(count, self.at_most, several),
+            noise=int(np.sum(noise)),
             parts_per_day=parts_per_day,
         )

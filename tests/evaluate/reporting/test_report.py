@@ -92,7 +92,7 @@ def test_a_perfect_split_of_one_label(tmp_path):
     # Without a defective picture there is nothing to say about escapes, and no ROC.
     assert "Only 0 defective" not in page
     assert "ROC" not in _text(page)
-    assert "Nothing to compare: there is no champion yet." in page
+    assert "Nothing to compare: there was no champion." in page
 
 
 def test_a_note_about_the_calibration_is_on_top(tmp_path):
