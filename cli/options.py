@@ -118,7 +118,8 @@ Version = Annotated[str, typer.Argument(metavar="VERSION", autocompletion=comple
 As = Annotated[str, typer.Option("--as", metavar="YOU", help="Who decides; it is kept.")]
 Reason = Annotated[str, typer.Option(help="Why; asked for on a terminal.")]
 Key = Annotated[
-    str, typer.Option(envvar="DEFECTLINE_SIGN_KEY", help="File of your private key, to sign with.")
+    str,
+    typer.Option(envvar="DEFECTLINE_SIGN_KEY", help="File of your private key, to sign with, or `sigstore`."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For other programs.")]
 Host = Annotated[str, typer.Option(envvar="KFP_HOST", help="URL of the Kubeflow Pipelines API.")]

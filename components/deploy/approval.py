@@ -35,7 +35,7 @@ from defectline.components.common.trust.approvals import (
     needed,
     read_approvals,
 )
-from defectline.components.common.trust.keys import PublicKey, SigningKey, read_trust
+from defectline.components.common.trust.keys import Signer, Trusted, read_trust
 from defectline.components.common.trust.provenance import bundle_subject
 from defectline.components.common.trust.signatures import signer_of
 from defectline.components.common.trust.statements import make_statement
@@ -69,7 +69,7 @@ def hold(folder: Path, bundle: Bundle, storage: Storage, name: str, waiting: Wai
     return reason
 
 
-def approve(storage: Storage, name: str, version: str, by: str, reason: str, key: SigningKey | None) -> str:
+def approve(storage: Storage, name: str, version: str, by: str, reason: str, key: Signer | None) -> str:
     """Approve the version that waits, and deploy it where that is enough; a sentence of what came of it.
 
     Whose deployment was cut off may approve it again, which goes on. Raises SettingsError where another
@@ -104,7 +104,7 @@ def approve(storage: Storage, name: str, version: str, by: str, reason: str, key
     return f"{version} is approved by {names}, and the champion {done.where}{warning}"
 
 
-def reject(storage: Storage, name: str, version: str, by: str, reason: str, key: SigningKey | None) -> str:
+def reject(storage: Storage, name: str, version: str, by: str, reason: str, key: Signer | None) -> str:
     """Let the version that waits wait no longer, and record why. Raises as `approve`."""
     waiting, trusted = _waiting(storage, name, version), read_trust()
     with fetched(storage, name, version, approved=False) as (folder, bundle):
@@ -137,9 +137,7 @@ def _waiting(storage: Storage, name: str, version: str) -> Waiting:
     return waiting
 
 
-def _check_person(
-    by: str, reason: str, key: SigningKey | None, folder: Path, trusted: Sequence[PublicKey]
-) -> None:
+def _check_person(by: str, reason: str, key: Signer | None, folder: Path, trusted: Sequence[Trusted]) -> None:
     for what, text, option, form in (("name", by, "--as", _NAME), ("reason", reason, "--reason", _REASON)):
         if not text.strip() or not form.fullmatch(text.strip()):
             raise SettingsError(
@@ -151,20 +149,20 @@ def _check_person(
     if trusted and (key is None or key.public.fingerprint not in {one.fingerprint for one in trusted}):
         raise SettingsError(
             "A decision must be signed here, since DEFECTLINE_TRUST is set.",
-            got=f"the key {key.public}" if key else "no key",
+            got=str(key.public) if key else "no key",
             expected=f"a person's own, of which the public one is trusted: {', '.join(map(str, trusted))}",
             fix="Name yours with --key, and have its .pub put to those that DEFECTLINE_TRUST names.",
         )
     if key and signer_of(folder) == key.public.fingerprint:
         raise SettingsError(
             "Who signed the bundle cannot decide about it as well.",
-            got=f"the key {key.public}, which the pipeline signs with",
-            expected="a key of a person's own",
+            got=f"{key.public}, which the pipeline signs with",
+            expected="a key or identity of a person's own",
             fix="Make one with `defectline keygen`, and have its .pub trusted.",
         )
 
 
-def _same_person(by: str, key: SigningKey | None, earlier: Sequence[Approval]) -> Approval | None:
+def _same_person(by: str, key: Signer | None, earlier: Sequence[Approval]) -> Approval | None:
     """What this person, or somebody with this key, said before."""
     for one in earlier:
         same_key = key and one.signer and one.signer.fingerprint == key.public.fingerprint
@@ -194,7 +192,7 @@ def _decided(name: str, version: str, what: str) -> Conflict:
 
 
 def _write(
-    storage: Storage, folder: Path, bundle: Bundle, by: str, said: Said, reason: str, key: SigningKey | None
+    storage: Storage, folder: Path, bundle: Bundle, by: str, said: Said, reason: str, key: Signer | None
 ) -> None:
     predicate: dict[str, Any] = {
         "decision": said,

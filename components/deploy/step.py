@@ -48,7 +48,7 @@ def deploy(
         storage = open_storage(store)
         sealed = read_bundle(bundle)
         if signer := check_if_asked(bundle):
-            say(f"deploy: signed with the key {signer}")
+            say(f"deploy: signed {signer.told}")
         if needed(sealed):
             waiting = Waiting(version=sealed.version, run=run, settings_key=settings_key, kserve=kserve)
             report.summary = hold(bundle, sealed, storage, model_name, waiting)

@@ -18,7 +18,7 @@ from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.snapshot import Snapshot
 from defectline.components.common.storage import Storage, checksums
-from defectline.components.common.trust.keys import SigningKey
+from defectline.components.common.trust.keys import Signer
 from defectline.components.common.trust.provenance import (
     BUILD_TYPE,
     BUILDER,
@@ -47,7 +47,7 @@ def attach(
     approval: str,
     state: str,
     results: Mapping[str, bytes],
-    key: SigningKey | None,
+    key: Signer | None,
 ) -> bytes:
     """Write provenance.json beside the seal of the bundle in `folder`; returns it.
 

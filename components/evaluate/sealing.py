@@ -1,7 +1,9 @@
 """Seal what was judged: the bundle with its golden pictures, which every deployment must answer alike."""
 
+import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +27,7 @@ from defectline.components.common.inference.novelty import NAME as NOVELTY
 from defectline.components.common.inference.novelty import Novelty
 from defectline.components.common.prediction import VERDICTS
 from defectline.components.common.storage import checksums
-from defectline.components.common.trust.keys import SigningKey
+from defectline.components.common.trust.keys import Signer
 from defectline.components.evaluate.reporting.examples import Example
 
 GOLDEN_EACH = 2
@@ -40,7 +42,7 @@ def seal(
     settings_file: bytes,
     roi: NDArray[np.uint8] | None,
     novelty: Novelty | None,
-    key: SigningKey | None = None,
+    key: Signer | None = None,
 ) -> Bundle:
     """Copy the model into `bundle`, add golden pictures and, where there are, the run's file of settings, the
     region of interest and what training pictures look like, seal it and, with a `key`, sign it."""
@@ -78,7 +80,7 @@ def seal(
     return sealed
 
 
-def sign_bundle(bundle: Path, key: SigningKey) -> None:
+def sign_bundle(bundle: Path, key: Signer) -> None:
     """Sign the sealed bundle, and what the predictor gets of it, which is another folder with other files."""
     # Imports slowly, and few have a key.
     from defectline.components.common.trust.signatures import sign
@@ -90,6 +92,17 @@ def sign_bundle(bundle: Path, key: SigningKey) -> None:
         shutil.copyfile(served / checksums.SIGNATURE, bundle / SERVED_SIGNATURE)
     checksums.seal(bundle)
     sign(bundle, key)
+
+
+def import_early() -> None:
+    """Import what signs in a thread: that takes longer than to sign, and pictures can be judged meanwhile."""
+    threading.Thread(target=_import, daemon=True).start()
+
+
+def _import() -> None:
+    # Whatever is wrong with it, to sign says so.
+    with contextlib.suppress(Exception):
+        import model_signing.signing  # noqa: F401
 
 
 def _content_type(image: bytes) -> str:

@@ -59,7 +59,7 @@ from defectline.components.evaluate.provenance import attach
 from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
 from defectline.components.evaluate.scoring import Scored, score, see_cross_fitted
-from defectline.components.evaluate.sealing import seal
+from defectline.components.evaluate.sealing import import_early, seal
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.evaluate.validation.calibration import OperatingPoint
 from defectline.components.evaluate.validation.candidates import choose_network
@@ -119,6 +119,8 @@ def evaluate(
     with step("evaluate", store) as progress:
         chosen = checked(EvaluateSettings, **settings)
         key = signing_key()
+        if key:
+            import_early()
         storage = open_storage(store)
         content = _read_model(model)
         rows = read_pairs(storage, snapshot)
@@ -213,7 +215,7 @@ def evaluate(
         for name, data in results.items():
             storage.write(layout.run_key(run, name), data)
         if key:
-            say(f"evaluate: signed with the key {key.public}")
+            say(f"evaluate: signed {key.public.told}")
         # A fold of a cross-validation judges settings: nothing of it is ever served.
         if not (is_fold := run.startswith(layout.CROSSVAL)):
             audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)

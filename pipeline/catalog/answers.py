@@ -15,7 +15,7 @@ from defectline.components.common.files import read_file
 from defectline.components.common.images.unreadable import UnreadableImage
 from defectline.components.common.prediction import Prediction
 from defectline.components.common.storage import Storage
-from defectline.components.common.trust.keys import PublicKey
+from defectline.components.common.trust.keys import Trusted
 from defectline.pipeline.catalog.chain import Chain, Link, verify_version
 
 SCORE, AREA, AREA_PX = 0.01, 0.02, 2
@@ -25,7 +25,7 @@ SCORE, AREA, AREA_PX = 0.01, 0.02, 2
 def verify_answer(
     store: Storage,
     file: Path,
-    trusted: Sequence[PublicKey],
+    trusted: Sequence[Trusted],
     log: Path | None,
     request: str,
     image: Path | None,

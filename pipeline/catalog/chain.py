@@ -19,7 +19,7 @@ from defectline.components.common.reporting.audit import Act, read_chain
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.common.trust.approvals import check_approved, needed, read_approvals
-from defectline.components.common.trust.keys import PublicKey
+from defectline.components.common.trust.keys import Trusted
 from defectline.components.common.trust.provenance import (
     Provenance,
     Resource,
@@ -62,7 +62,7 @@ class Chain(NamedTuple):
         return next((link for link in self.links if link.state == "broken"), None)
 
 
-def verify_version(store: Storage, name: str, version: str, trusted: Sequence[PublicKey]) -> Chain:
+def verify_version(store: Storage, name: str, version: str, trusted: Sequence[Trusted]) -> Chain:
     """The links of a version of a model and, one after the other, of those that served before it.
 
     Raises SettingsError where the store has no such version.
@@ -86,7 +86,7 @@ def verify_version(store: Storage, name: str, version: str, trusted: Sequence[Pu
     return Chain([log, *links, *_deployed(acts, name, version)], bool(trusted))
 
 
-def verify_folder(folder: Path, trusted: Sequence[PublicKey]) -> Chain:
+def verify_folder(folder: Path, trusted: Sequence[Trusted]) -> Chain:
     """The links of a bundle that lies in a folder, without its store. Raises BundleError."""
     bundle = read_description(folder)
     return Chain(list(_of_bundle(folder, bundle, trusted)), bool(trusted))
@@ -108,7 +108,7 @@ def _ancestry(store: Storage, name: str, version: str) -> list[str]:
 
 
 def _links(
-    store: Storage, name: str, version: str, trusted: Sequence[PublicKey], acts: Sequence[Act]
+    store: Storage, name: str, version: str, trusted: Sequence[Trusted], acts: Sequence[Act]
 ) -> Iterator[Link]:
     prefix = layout.model_folder(name, version)
     if not store.exists(f"{prefix}/{checksums.NAME}"):
@@ -148,12 +148,12 @@ def _here(store: Storage, prefix: str) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _of_bundle(folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]) -> Iterator[Link]:
+def _of_bundle(folder: Path, bundle: Bundle, trusted: Sequence[Trusted]) -> Iterator[Link]:
     """The links that a bundle alone can prove."""
     version = bundle.version
     yield _tried(version, "seal", lambda: checksums.verify(folder), "the files are those that were sealed")
     if trusted:
-        yield _tried(version, "signature", lambda: f"signed with the key {check_signature(folder, trusted)}")
+        yield _tried(version, "signature", lambda: f"signed {check_signature(folder, trusted).told}")
     if not (folder / checksums.PROVENANCE).exists():
         # A bundle that says whether people must approve it was made with a provenance.
         gone = bool(bundle.approval)
@@ -170,7 +170,7 @@ def _of_bundle(folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]) -> It
     yield _tried(version, "provenance", told)
 
 
-def _provenance(folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]) -> Provenance | None:
+def _provenance(folder: Path, bundle: Bundle, trusted: Sequence[Trusted]) -> Provenance | None:
     """What is said of the bundle in `folder`; None where nothing is. Raises BundleError as `open_statement`,
     and for a statement about something else."""
     file = folder / checksums.PROVENANCE
@@ -231,7 +231,7 @@ def _approval(
     name: str,
     folder: Path,
     bundle: Bundle,
-    trusted: Sequence[PublicKey],
+    trusted: Sequence[Trusted],
     acts: Sequence[Act],
 ) -> Link:
     """What people said. That nobody said yes breaks the chain of what was deployed, and of nothing else."""

@@ -11,7 +11,7 @@ from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.checksums import sha256_file
-from defectline.components.common.trust.keys import PublicKey
+from defectline.components.common.trust.keys import Trusted
 from defectline.components.deploy.golden import Address, check
 from defectline.pipeline.catalog.chain import verify_version
 from defectline.pipeline.qualification.endpoint import Endpoint
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def installation(
-    client: Endpoint, version: str, storage: Storage, folder: Path | None, trusted: Sequence[PublicKey]
+    client: Endpoint, version: str, storage: Storage, folder: Path | None, trusted: Sequence[Trusted]
 ) -> Iterator[Row]:
     """What serves, and whether its chain holds. `folder` has the bundle of `version`; None where the store
     has none."""

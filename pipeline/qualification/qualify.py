@@ -10,7 +10,7 @@ from defectline.components.common import layout
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.prediction import Prediction
 from defectline.components.common.storage import Storage, checksums
-from defectline.components.common.trust.keys import PublicKey
+from defectline.components.common.trust.keys import Trusted
 from defectline.components.deploy.rollback import fetched
 from defectline.pipeline.qualification.agreement import Agreement, agree, cohen
 from defectline.pipeline.qualification.checks import Row, installation, operation
@@ -69,7 +69,7 @@ def qualify(
     client: Endpoint,
     storage: Storage,
     pictures: Sequence[Picture],
-    trusted: Sequence[PublicKey],
+    trusted: Sequence[Trusted],
     claim: float,
     varied: int,
     advance: Callable[[], None],

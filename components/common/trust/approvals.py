@@ -12,7 +12,7 @@ from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.errors import BundleError
 from defectline.components.common.storage import Storage
-from defectline.components.common.trust.keys import PublicKey
+from defectline.components.common.trust.keys import Trusted
 from defectline.components.common.trust.provenance import bundle_subject
 from defectline.components.common.trust.statements import open_statement
 
@@ -30,7 +30,7 @@ class Approval(NamedTuple):
     said: Said
     reason: str
     at: str
-    signer: PublicKey | None
+    signer: Trusted | None
     """None where it is not signed, or nobody asked."""
 
 
@@ -40,7 +40,7 @@ def needed(bundle: Bundle) -> int:
 
 
 def check_approved(
-    storage: Storage, name: str, folder: Path, bundle: Bundle, trusted: Sequence[PublicKey]
+    storage: Storage, name: str, folder: Path, bundle: Bundle, trusted: Sequence[Trusted]
 ) -> None:
     """Raise BundleError for a version that needs people and was not approved by enough, or was rejected."""
     if not needed(bundle):
@@ -63,7 +63,7 @@ def read_approvals(
     version: str,
     folder: Path,
     bundle: Bundle,
-    trusted: Sequence[PublicKey],
+    trusted: Sequence[Trusted],
 ) -> list[Approval]:
     """What people said of a version, the first first. `folder` is that of its bundle.
 

@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from defectline.components.common.errors import SettingsError
+from defectline.components.common.trust.identities import ENDING, Identity, read_identity
+from defectline.components.common.trust.keyless import WORD, Keyless
 
 SIGN_KEY_ENV = "DEFECTLINE_SIGN_KEY"
-"""A private key: its file, or the PEM itself."""
+"""A private key: its file, the PEM itself, or the word sigstore."""
 PASSWORD_ENV = "DEFECTLINE_SIGN_KEY_PASSWORD"
 TRUST_ENV = "DEFECTLINE_TRUST"
-"""Files and folders of public keys, with : between them."""
+"""Files and folders of public keys and identities, with : between them."""
 PUBLIC = (".pub", ".pem")
 """How files of public keys in a folder end."""
 LONGEST_SHOWN = 100
@@ -40,6 +42,10 @@ class PublicKey(NamedTuple):
         key = serialization.load_pem_public_key(self.pem)
         assert isinstance(key, ec.EllipticCurvePublicKey)
         return key
+
+    @property
+    def told(self) -> str:
+        return f"with the key {self}"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.fingerprint[:12]}…)"
@@ -67,14 +73,24 @@ class SigningKey(NamedTuple):
         return f"SigningKey({self.public})"
 
 
+Signer = SigningKey | Keyless
+Trusted = PublicKey | Identity
+
+
 def new_key(name: str) -> SigningKey:
     return SigningKey(name, ec.generate_private_key(ec.SECP256R1()))
 
 
-def signing_key() -> SigningKey | None:
-    """The key that the environment names, or None. Raises SettingsError as `read_signing_key`."""
+def signing_key() -> Signer | None:
+    """The key that the environment names, or None. Raises SettingsError as `read_signer`."""
     where = os.environ.get(SIGN_KEY_ENV, "")
-    return read_signing_key(where) if where else None
+    return read_signer(where) if where else None
+
+
+def read_signer(where: str) -> Signer:
+    """The private key as `read_signing_key` finds it, or for the word sigstore whom a token names. Raises
+    SettingsError where either cannot be used now."""
+    return Keyless() if where == WORD else read_signing_key(where)
 
 
 def read_signing_key(where: str) -> SigningKey:
@@ -107,8 +123,8 @@ def read_signing_key(where: str) -> SigningKey:
     return SigningKey("" if inline else Path(where).stem, key)
 
 
-def read_trust(places: Sequence[str] = ()) -> tuple[PublicKey, ...]:
-    """The public keys in these files and folders, or else in those that the environment names.
+def read_trust(places: Sequence[str] = ()) -> tuple[Trusted, ...]:
+    """The public keys and identities in these files and folders, or else in those that the environment names.
 
     None where nothing is named: then no signature is asked for. Raises SettingsError where a place has no
     key, or no name, and for a file that is something else.
@@ -123,19 +139,23 @@ def read_trust(places: Sequence[str] = ()) -> tuple[PublicKey, ...]:
             expected="files and folders of public keys, with : between them",
             fix=f"Correct {TRUST_ENV} or --trust; unset it where nothing need be signed.",
         )
-    keys: dict[str, PublicKey] = {}
+    keys: dict[str, Trusted] = {}
     for place in places:
         folder = Path(place)
-        files = sorted(one for one in folder.glob("*") if one.suffix in PUBLIC) if folder.is_dir() else []
+        files = (
+            sorted(one for one in folder.glob("*") if one.name.endswith((*PUBLIC, ENDING)))
+            if folder.is_dir()
+            else []
+        )
         if folder.is_dir() and not files:
             raise SettingsError(
                 f"The folder {place} has no public key.",
-                got="no file that ends with " + " or ".join(PUBLIC),
+                got="no file that ends with " + " or ".join((*PUBLIC, ENDING)),
                 expected="the public keys of those who may sign",
                 fix=f"Put them there, or name another folder. {MAKE_ONE}",
             )
         for file in files or [folder]:
-            key = _public_key(file)
+            key = read_identity(file) if file.suffix == ".json" else _public_key(file)
             keys.setdefault(key.fingerprint, key)
     return tuple(keys.values())
 

@@ -16,32 +16,40 @@ from defectline.components.common.errors import BundleError
 from defectline.components.common.files import replaced
 from defectline.components.common.storage.checksums import ATTACHED, NAME, SIGNATURE, sealed, sha256_file
 from defectline.components.common.trust.envelopes import is_signed_by, payload_of
-from defectline.components.common.trust.keys import PublicKey, SigningKey, read_trust
+from defectline.components.common.trust.identities import Identity, claimed
+from defectline.components.common.trust.keyless import Keyless, prove
+from defectline.components.common.trust.keys import Signer, Trusted, new_key, read_trust
 
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
-FIX = "Deploy a bundle that a trusted key signed, or trust the key that signed this one with --trust."
+FIX = "Deploy a bundle that a trusted key signed, or trust who signed this one with --trust."
 
 
-def sign(folder: Path, key: SigningKey) -> None:
+def sign(folder: Path, key: Signer) -> None:
     """Write model.sig over all files below `folder` but those that are attached to it."""
     # Imports slowly, and few have a key.
     from model_signing import hashing, signing
 
+    # The library's own way to Sigstore asks for a certificate each time: it lists the files for a key that
+    # is thrown away, and the list is then signed.
+    listing = new_key("listing") if isinstance(key, Keyless) else key
     ignored = [folder / name for name in ATTACHED]
     with tempfile.TemporaryDirectory() as temporary:
         # The library takes files alone.
         file, signature = Path(temporary, "key"), Path(temporary, SIGNATURE)
         file.touch(0o600)
-        file.write_bytes(key.pem)
+        file.write_bytes(listing.pem)
         config = signing.Config().use_elliptic_key_signer(private_key=file)
         config.set_hashing_config(hashing.Config().set_ignored_paths(paths=ignored, ignore_git_paths=False))
         config.sign(folder, signature)
         with replaced(folder / SIGNATURE) as partial:
-            partial.write_bytes(signature.read_bytes())
+            data = signature.read_bytes()
+            if isinstance(key, Keyless):
+                data = key.sign(payload_of(json.loads(data)["dsseEnvelope"]))
+            partial.write_bytes(data)
 
 
-def check_if_asked(folder: Path, places: Sequence[str] = (), origin: str = "") -> PublicKey | None:
-    """The key that signed `folder`; None, unseen, where neither `places` nor the environment name keys.
+def check_if_asked(folder: Path, places: Sequence[str] = (), origin: str = "") -> Trusted | None:
+    """Who signed `folder`; None, unseen, where neither `places` nor the environment name anybody.
 
     Raises SettingsError as `read_trust`, BundleError as `check_signature`.
     """
@@ -49,8 +57,8 @@ def check_if_asked(folder: Path, places: Sequence[str] = (), origin: str = "") -
     return check_signature(folder, trusted, origin) if trusted else None
 
 
-def check_signature(folder: Path, trusted: Sequence[PublicKey], origin: str = "") -> PublicKey:
-    """The key that signed `folder` as it is now.
+def check_signature(folder: Path, trusted: Sequence[Trusted], origin: str = "") -> Trusted:
+    """The key or identity that signed `folder` as it is now.
 
     Raises BundleError where it is not signed, by none of the `trusted`, or holds other files than were
     signed; the error names `origin` where the folder was fetched from there.
@@ -58,11 +66,17 @@ def check_signature(folder: Path, trusted: Sequence[PublicKey], origin: str = ""
     where = origin or str(folder)
     names = ", ".join(map(str, trusted))
     try:
-        content = json.loads((folder / SIGNATURE).read_bytes())
+        data = (folder / SIGNATURE).read_bytes()
+        content = json.loads(data)
         hint, envelope = _hint(content), content["dsseEnvelope"]
         key = next((one for one in trusted if one.fingerprint == hint), None)
-        genuine = key is not None and is_signed_by(envelope, key)
-        listed = _listed(json.loads(payload_of(envelope)))
+        payload, genuine = payload_of(envelope), False
+        if isinstance(key, Identity):
+            # What was proved is read, and not what another reader of JSON may find in it.
+            payload, genuine = prove(data, key, where), True
+        elif key:
+            genuine = is_signed_by(envelope, key)
+        listed, identity = _listed(json.loads(payload)), claimed(content)
     except FileNotFoundError:
         raise BundleError(
             f"{where} is not signed.",
@@ -74,8 +88,8 @@ def check_signature(folder: Path, trusted: Sequence[PublicKey], origin: str = ""
         raise _unlike(where, f"a {SIGNATURE} that cannot be read as one") from None
     if key is None:
         raise BundleError(
-            f"{where} is signed with a key that is not trusted.",
-            got=f"the key {hint[:12]}…",
+            f"{where} is signed {'by an identity' if identity else 'with a key'} that is not trusted.",
+            got=str(identity or f"the key {hint[:12]}…"),
             expected=names,
             fix=FIX,
         )
@@ -87,15 +101,17 @@ def check_signature(folder: Path, trusted: Sequence[PublicKey], origin: str = ""
 
 
 def signer_of(folder: Path) -> str:
-    """The fingerprint of the key that `folder` says it was signed with, unchecked; "" where it says none."""
+    """The fingerprint of who signed `folder`, as it says, unchecked; "" where it says nobody."""
     try:
         return _hint(json.loads((folder / SIGNATURE).read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 
 def _hint(content: Any) -> str:
-    """The fingerprint of the key that a signature says it was made with."""
+    """The fingerprint of who a signature says made it."""
+    if identity := claimed(content):
+        return identity.fingerprint
     hint = content["verificationMaterial"]["publicKey"]["hint"]
     if not isinstance(hint, str):
         raise TypeError

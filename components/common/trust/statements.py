@@ -11,7 +11,9 @@ from defectline.components.common.trust.envelopes import (
     make_envelope,
     payload_of,
 )
-from defectline.components.common.trust.keys import PublicKey, SigningKey
+from defectline.components.common.trust.identities import claimed
+from defectline.components.common.trust.keyless import Keyless, prove
+from defectline.components.common.trust.keys import PublicKey, Signer, Trusted
 
 
 class Subject(NamedTuple):
@@ -25,35 +27,46 @@ class Opened(NamedTuple):
     subject: Subject
     predicate_type: str
     predicate: dict[str, Any]
-    signer: PublicKey | None
+    signer: Trusted | None
     """None where nobody signed it, or nobody asked."""
 
 
 def make_statement(
-    subject: Subject, predicate_type: str, predicate: dict[str, Any], key: SigningKey | None
+    subject: Subject, predicate_type: str, predicate: dict[str, Any], key: Signer | None
 ) -> bytes:
-    """The envelope as JSON."""
+    """The envelope as JSON; in a Sigstore bundle where an identity signed it."""
     statement = {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": subject.name, "digest": {"sha256": subject.sha256}}],
         "predicateType": predicate_type,
         "predicate": predicate,
     }
-    return json.dumps(
-        make_envelope(json.dumps(statement, ensure_ascii=False).encode(), key), indent=2
-    ).encode()
+    payload = json.dumps(statement, ensure_ascii=False).encode()
+    if isinstance(key, Keyless):
+        return key.sign(payload)
+    return json.dumps(make_envelope(payload, key), indent=2).encode()
 
 
-def open_statement(data: bytes, trusted: Sequence[PublicKey], where: str) -> Opened:
+def open_statement(data: bytes, trusted: Sequence[Trusted], where: str) -> Opened:
     """What an envelope says. `where` it lies is named in errors.
 
     Raises BundleError where it is not one, and where keys are `trusted` and none of them signed it.
     """
     try:
-        envelope = json.loads(data)
+        content = json.loads(data)
+        identity = claimed(content) if "dsseEnvelope" in content else None
+        envelope = content["dsseEnvelope"] if identity else content
         opened = _read(json.loads(payload_of(envelope)))
-        signer = next((key for key in trusted if is_signed_by(envelope, key)), None)
-        named = [str(one["keyid"]) for one in envelope["signatures"]]
+        signer: Trusted | None = None
+        if identity:
+            named = [str(identity)]
+            if identity in trusted:
+                # What was proved is read, and not what another reader of JSON may find in it.
+                opened, signer = _read(json.loads(prove(data, identity, where))), identity
+        else:
+            keys = [one for one in trusted if isinstance(one, PublicKey)]
+            signer = next((key for key in keys if is_signed_by(envelope, key)), None)
+            named = [f"{str(one['keyid'])[:12]}…" for one in envelope["signatures"]]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise BundleError(
             f"{where} is not a statement.",
@@ -72,9 +85,9 @@ def open_statement(data: bytes, trusted: Sequence[PublicKey], where: str) -> Ope
     if trusted and signer is None:
         raise BundleError(
             f"{where} is not signed by anybody who is trusted, or was changed since.",
-            got=f"a signature by {', '.join(f'{one[:12]}…' for one in named)}",
+            got=f"a signature by {', '.join(named)}",
             expected=f"one by {names} over what it says now",
-            fix="Trust the key that signed it with --trust; bring it back from a backup if it was changed.",
+            fix="Trust who signed it with --trust; bring it back from a backup if it was changed.",
         )
     return opened._replace(signer=signer)
 
