@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -143,6 +144,10 @@ def test_a_worker_that_is_killed_ends_the_others_and_what_is_done_is_kept(source
             begun.add(found[1])
         if len(begun) == 2:
             break
+    # An epoch is told before its checkpoint is written.
+    while len(list(store.glob("checkpoints/*/*.npz"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
     trainings = [child for child in children if "defectline.components.train" in child.cmdline()]
     assert len(trainings) == 2
