@@ -62,11 +62,14 @@ def asking(folder: Path, target: Path, approval: str, key: SigningKey | None = N
     return target
 
 
-def make_signed(folder: Path, monkeypatch: pytest.MonkeyPatch, versions: int = 2) -> Signed:
-    """A store with so many versions that were signed and deployed one after the other."""
+def make_signed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, versions: int = 2, sign_with: str = ""
+) -> Signed:
+    """A store with so many versions that were signed and deployed one after the other; with plates.key, or
+    as the environment variable would have it."""
     folder.mkdir(exist_ok=True)
     key = write_keys(folder / "keys", "plates")
-    monkeypatch.setenv(SIGN_KEY_ENV, str(folder / "keys" / "plates.key"))
+    monkeypatch.setenv(SIGN_KEY_ENV, sign_with or str(folder / "keys" / "plates.key"))
     judged: Judged = judge_model(folder / "one")
     bundles = [judged.bundle]
     deploy(judged.folder, str(judged.store), {}, "one")

@@ -1,8 +1,8 @@
 """What an attacker who may write to the store tries: each is found, named, and changes nothing.
 
 What is tried elsewhere: tokens and slow clients in tests/serve/protocol/test_door.py and test_connection.py,
-changed decisions in tests/pipeline/catalog/test_audit.py, forged answers in test_answers.py, each broken link
-of a chain in test_chain.py.
+changed decisions in tests/pipeline/catalog/test_audit.py, forged answers in test_answers.py, signatures of
+other identities in test_keyless.py, each broken link of a chain in tests/pipeline/catalog/test_chain.py.
 """
 
 import json
