@@ -111,7 +111,8 @@ Trust = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEYS",
-        help="A file or folder of public keys whose signatures count; repeatable. Default: DEFECTLINE_TRUST.",
+        help="A file or folder of public keys or identities whose signatures count; repeatable. "
+        "Default: DEFECTLINE_TRUST.",
     ),
 ]
 Version = Annotated[str, typer.Argument(metavar="VERSION", autocompletion=completion.versions)]

@@ -223,8 +223,8 @@ def _arguments() -> argparse.Namespace:
         metavar="KEYS",
         action="append",
         default=[],
-        help=f"a file or folder of public keys, one of which must have signed the model; repeatable "
-        f"(default: those in {TRUST_ENV})",
+        help="a file or folder of public keys or identities, one of which must have signed the model; "
+        f"repeatable (default: those in {TRUST_ENV})",
     )
     parser.add_argument("--version", default="", help="with --model_dir: serve this version alone")
     parser.add_argument("--no_page", action="store_true", help="no page for people at /")
