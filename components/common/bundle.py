@@ -138,10 +138,10 @@ class Promise(_Frozen):
             many = "too many" if self.noise is None else str(self.noise)
             may = math.floor(self.at_most * ((self.parts or self.pictures) + 1) - 1 + 1e-9)
             more = {
-                "escape": f"score below {low}, where noise decides, and {may} may escape. "
-                "Bring more images of defects like those",
-                "overkill": f"score above {high}, where noise decides, and {may} may be rejected. "
-                "Bring more good images like those",
+                "escape": f"score below {low}, where noise decides: they escape at every threshold, "
+                f"and {may} may. Bring more images of defects like those",
+                "overkill": f"score above {high}, where noise decides: they are rejected at every threshold, "
+                f"and {may} may be. Bring more good images like those",
             }[self.rate]
             return f"Not promised that {what}: of {those} {many} {more}."
         side = "up to" if self.rate == "escape" else "from"

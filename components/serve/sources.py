@@ -12,7 +12,7 @@ from filelock import FileLock
 from defectline.components.common.bundle import Bundle, read_bundle, read_description
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import AUDIT, model_folder
-from defectline.components.common.records import ChampionRecord, read_champion, read_gate
+from defectline.components.common.records import ChampionRecord, read_champion, read_gate, read_waiting
 from defectline.components.common.reporting.audit import last_deployed
 from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
@@ -103,6 +103,13 @@ def fetch_champion(store: str, name: str, trust: Sequence[str] = ()) -> tuple[Pa
     storage = open_storage(store)
     current = read_champion(storage, name)
     if current is None:
+        if waiting := read_waiting(storage, name):
+            raise SettingsError(
+                f"There is no model {name} to serve.",
+                got=f"no champion in {storage.uri}; {waiting.version} waits for approval",
+                expected="a model that passed the gate and was approved",
+                fix=f"Look at `defectline report`, then `defectline approve {waiting.version}`.",
+            )
         refused = read_gate(storage, name)
         raise SettingsError(
             f"There is no model {name} to serve.",

@@ -17,6 +17,7 @@ from defectline.components.deploy import approval
 from defectline.components.deploy.approval import approve, reject
 from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.step import deploy
+from defectline.components.serve.sources import fetch_champion
 
 
 def acts(store) -> list[tuple[str, str, str]]:
@@ -44,6 +45,10 @@ def test_it_waits_and_nothing_serves(judged, store, wait):
     waiting = read_waiting(store, "defects")
     assert waiting
     assert (waiting.version, waiting.run) == (version, "run")
+    with pytest.raises(SettingsError, match="There is no model defects to serve") as caught:
+        fetch_champion(store.uri, "defects")
+    assert f"{version} waits for approval" in caught.value.got
+    assert f"defectline approve {version}" in caught.value.fix
     # The same pictures would only make a second one that waits.
     gate = read_gate(store, "defects")
     assert gate

@@ -219,6 +219,8 @@ def verdict(report: Report) -> str:
         of = f"{len(failed)} of {len(report.rules)} rules"
         return f"This version failed {of} on {judged} ({names}), so {stays}."
     then = f"may replace the champion {report.champion}" if report.champion else "may be deployed"
+    if waits_for(report):
+        then = "waits for approval"
     said = [rule.reason for rule in report.rules if rule.name in (BETTER, COST)]
     return (
         f"This version passed all {len(report.rules)} rules on {judged}, and {then}"

@@ -277,8 +277,8 @@ def test_no_threshold_is_named_where_none_would_do():
         calibrator.see("OK", score_map((5, 5, 5, 5, 100)))
     escape, overkill = calibrator.calibrate(ESCAPE_COST, max_overkill=0.1, max_escape=0.1).promises
     assert str(escape).endswith(
-        "are called OK: of 15 defective validation pictures 5 score below 0.05, where noise decides, and 0 "
-        "may escape. Bring more images of defects like those."
+        "are called OK: of 15 defective validation pictures 5 score below 0.05, where noise decides: they "
+        "escape at every threshold, and 0 may. Bring more images of defects like those."
     )
     assert overkill.holds
 
