@@ -53,6 +53,14 @@ class Running(NamedTuple):
             time.sleep(0.02)
         return found[-1]
 
+    def request(self, request_id: str) -> dict[str, Any]:
+        """The line of a request, which follows its answer."""
+        deadline = time.monotonic() + START_S
+        while not (found := [line for line in self.lines() if line["request_id"] == request_id]):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        return found[-1]
+
 
 def command(folder: Path, port: int, *more: str, name: str = "plates") -> list[str]:
     start = [sys.executable, "-m", "defectline.components.serve", "--model_dir", str(folder)]

@@ -29,7 +29,7 @@ def asked(signed, tmp_path_factory):
         headers = {"Content-Type": "image/png", "X-Request-ID": "part-7"}
         url = f"{running.url}/v1/models/defects:predict"
         response = requests.post(url, plate(), headers=headers, timeout=60)
-        running.wait_for("request")
+        running.request("part-7")
     (folder / "answer.json").write_bytes(response.content)
     (folder / "frame.png").write_bytes(plate())
     return folder

@@ -156,8 +156,11 @@ def test_only_a_token_of_the_file_opens(guarded, authorization, status, code):
 
 def test_a_token_in_the_address_opens_nothing_and_is_not_logged(guarded):
     url = f"{guarded.running.url}{PREDICT}?access_token={LINE}&token={LINE}"
-    assert requests.post(url, PNG, headers={"content-type": "image/png"}, timeout=60).status_code == 401
-    requests.post(guarded.running.url + PREDICT, PNG, headers=bearer(LINE), timeout=60)
+    headers = {"content-type": "image/png", "x-request-id": "address"}
+    assert requests.post(url, PNG, headers=headers, timeout=60).status_code == 401
+    requests.post(guarded.running.url + PREDICT, PNG, headers=bearer(LINE) | {"x-request-id": "header"}, timeout=60)
+    assert guarded.running.request("address")
+    assert guarded.running.request("header")
     log = guarded.running.log.read_text()
     assert "unauthenticated" in log
     assert LINE not in log
@@ -166,9 +169,10 @@ def test_a_token_in_the_address_opens_nothing_and_is_not_logged(guarded):
 
 def test_a_large_body_is_not_read_for_a_stranger(guarded):
     """Its sender gets the answer all the same."""
-    answered = requests.post(guarded.running.url + PREDICT, bytes(30_000_000), timeout=60)
+    url = guarded.running.url + PREDICT
+    answered = requests.post(url, bytes(30_000_000), headers={"x-request-id": "large"}, timeout=60)
     assert answered.status_code == 401
-    assert "received_bytes" not in guarded.running.wait_for("request")
+    assert "received_bytes" not in guarded.running.request("large")
 
 
 def _call(address: str, name: str, token: str = "") -> grpc.StatusCode:
