@@ -58,17 +58,21 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
     ui.console.print()
     ui.table(("step", "seconds", "what it did"), rows, numbers=("seconds",))
     ui.console.print()
+    judged = done.outcome.version
     if done.outcome.state in ("deployed", "kept", "refused", "awaiting_approval"):
         ui.gate_table(json.loads(store.read(layout.run_key(done.run, layout.GATE))))
         ui.console.print()
-        _show_metrics(json.loads(store.read(layout.run_key(done.run, layout.METRICS))))
+        metrics = json.loads(store.read(layout.run_key(done.run, layout.METRICS)))
+        _show_metrics(metrics)
         ui.console.print()
+        judged = metrics["version"]
     ui.console.print(f"{STATES[done.outcome.state]}: {ui.coloured(done.outcome.reason)}", soft_wrap=True)
     if nothing_new := done.outcome.state == "nothing_new":
         ui.note("--force trains all the same")
     ui.facts(
         [
-            ("model", done.outcome.version and f"{parameters.model_name} {done.outcome.version}"),
+            ("judged", f"{parameters.model_name} {judged}" if judged != done.outcome.version else ""),
+            ("serves", done.outcome.version and f"{parameters.model_name} {done.outcome.version}"),
             ("store", store.uri),
             ("all runs", store.url(layout.FRONT_PAGE)),
             ("pictures", store.url(layout.run_key(done.run, layout.PICTURES))),
@@ -81,7 +85,7 @@ def show_run(done: "LocalRun", parameters: "Parameters") -> None:
 def _next_command(done: "LocalRun", parameters: "Parameters") -> str:
     if done.outcome.advice:
         return done.outcome.advice
-    if not done.outcome.version:
+    if not done.outcome.version or done.outcome.state == "refused":
         return "open the report, which shows what was judged wrong; more epochs or pictures may help"
     options = [] if parameters.store in ("./store", "store") else ["--store", parameters.store]
     options += [] if parameters.model_name == "defects" else ["--name", parameters.model_name]

@@ -17,7 +17,7 @@ from defectline.components.preprocess.component import preprocess
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.component import train_fold
 from defectline.components.train.settings import TrainParameters
-from defectline.pipeline.crossval.judging import INGEST_RUN, MODEL_NAME, UNLIKE
+from defectline.pipeline.crossval.naming import INGEST_RUN, MODEL_NAME, UNLIKE
 from defectline.pipeline.images import Images
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.targets import LOCAL, Target

@@ -6,21 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from defectline.components.common.layout import CROSSVAL, fold_run
+from defectline.components.common.layout import fold_run
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.collecting import read_counts
 from defectline.components.evaluate.metrics import Count
+from defectline.pipeline.crossval.naming import MODEL_NAME, settings_of
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.step_runner import StepRunner
 from defectline.pipeline.workers import Worker
-
-UNLIKE = frozenset({"source", "store", "force", "min_new_images", "max_rejected", "group_by"})
-"""Parameters that change nothing in what is judged, once there is a snapshot."""
-INGEST_RUN = f"{CROSSVAL}ingest"
-"""Of no fold: what ingest shows of the source."""
-MODEL_NAME = "crossval"
-"""Another name than any model's, whose gate must not take a fold for one of its runs."""
 
 
 class Task(NamedTuple):
@@ -33,12 +27,6 @@ class Task(NamedTuple):
     def run(self) -> str:
         """What the store calls it; the same for the same pictures and settings."""
         return fold_run(self.snapshot, settings_of(self.parameters))
-
-
-def settings_of(parameters: Parameters, *but: str) -> str:
-    """Those that a fold's result depends on, as `key=value key=value …`."""
-    values = parameters.model_dump(exclude={*UNLIKE, *but})
-    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def judge(

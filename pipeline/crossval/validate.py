@@ -13,7 +13,8 @@ from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.collecting import FoldRun, Judged, read_judged, write_crossval
 from defectline.components.ingest.grouping.dealing import deal_out
-from defectline.pipeline.crossval.judging import INGEST_RUN, Task, judge, settings_of
+from defectline.pipeline.crossval.judging import Task, judge
+from defectline.pipeline.crossval.naming import INGEST_RUN, settings_of
 from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights
 from defectline.pipeline.step_runner import StepRunner

@@ -17,7 +17,7 @@ from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.settings import Costs, EvaluateSettings
 from defectline.components.ingest.grouping.folds import publish_folds
-from defectline.pipeline.crossval.judging import settings_of
+from defectline.pipeline.crossval.naming import settings_of
 from defectline.pipeline.crossval.validate import take_snapshot
 from defectline.pipeline.local import run_lock, temporary_workdir
 from defectline.pipeline.parameters import Parameters, check_weights

@@ -40,7 +40,7 @@ h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 20px
 h3 { font-size: 15px; margin: 20px 0 4px; } p { margin: 4px 0; } .quiet { color: var(--quiet); }
 a { color: var(--mark); } code { font-size: 13px; overflow-wrap: anywhere; }
 .champion { border-left: 6px solid var(--good); background: var(--soft); padding: 10px 16px; margin: 12px 0; }
-.champion.none { border-color: var(--line); }
+.champion.none { border-color: var(--line); } .champion.unpromised { border-color: #c98a00; }
 .charts { display: flex; flex-wrap: wrap; gap: 12px 28px; } figure { margin: 0; }
 figcaption { font-size: 13px; color: var(--quiet); } svg { display: block; max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin: 8px 0; }
@@ -137,18 +137,20 @@ def _tell_champion(run: Ended) -> str:
     if test.get("iou") is not None:
         said.append(f"outlines overlap by {test['iou']:.2f} (IoU)")
     measured = escape("; ".join(said) or "nothing was measured")
-    promises = "".join(f"<p>{escape(one)}</p>\n" for one in _promises(run))
+    promised = _promises(run)
+    promises = "".join(f"<p>{escape(str(one))}</p>\n" for one in promised)
+    kind = "champion" if all(one.holds for one in promised) else "champion unpromised"
     return (
-        f'<div class="champion"><p><strong>Champion <code>{escape(run.version)}</code></strong>, judged '
+        f'<div class="{kind}"><p><strong>Champion <code>{escape(run.version)}</code></strong>, judged '
         f"{_time(run.ended)}</p>\n"
         f"<p>On test pictures: {measured}.</p>\n{promises}<p>{_links(run)}</p></div>"
     )
 
 
-def _promises(run: Ended) -> list[str]:
-    """In words; those of metrics.json of another version are left out."""
+def _promises(run: Ended) -> list[Promise]:
+    """Those of metrics.json of another version are left out."""
     try:
-        return [str(Promise.model_validate(one)) for one in run.metrics.get("promises", ())]
+        return [Promise.model_validate(one) for one in run.metrics.get("promises", ())]
     except (ValidationError, TypeError):
         return []
 

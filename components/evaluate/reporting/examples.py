@@ -42,6 +42,8 @@ LARGEST_RIGHT_PX = 448
 """The same where all went right, which are many."""
 QUALITY = 80
 """Of WebP. Enough to see a scratch."""
+AROUND = 8
+"""Pixels around a defect that it is compared with."""
 BEYOND = 9
 """Pixels outside of a picture, where a line is not seen."""
 
@@ -215,6 +217,8 @@ class RenderedExample(NamedTuple):
     """What lies outside of the region of interest, to be filled; "" where there is none."""
     masked: bool = True
     """Whether the truth is known."""
+    contrast: float | None = None
+    """Of the true defect, as `contrast` says."""
 
 
 def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | None = None) -> RenderedExample:
@@ -232,6 +236,7 @@ def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | No
         marked = marked * roi
     truth = defect_mask(marked).astype(np.uint8)
     truth_parts, found_parts = (_parts(mask, example.classes, width, height) for mask in (marked, found))
+    at_size = cv2.resize(truth, (width, height), interpolation=cv2.INTER_NEAREST)
     return RenderedExample(
         example.pair.id,
         headline,
@@ -250,7 +255,18 @@ def render_example(example: Example, bundle: Bundle, roi: NDArray[np.uint8] | No
         ignored=outline_path((marked == IGNORE).astype(np.uint8), width, height),
         outside="" if roi is None else outside_path(roi, width, height),
         masked=example.counted.masked,
+        contrast=contrast(image, at_size) if example.counted.masked else None,
     )
+
+
+def contrast(image: NDArray[np.uint8], defect: NDArray[np.uint8]) -> float | None:
+    """By how many grey levels of 255 the mean of a defect, (H, W) of 0 and 1, differs from that of a ring of
+    AROUND pixels in `image`, (H, W, 3) RGB; None without a defect or without anything around it."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    ring = cv2.dilate(defect, np.ones((2 * AROUND + 1,) * 2, np.uint8)) - defect
+    if not defect.any() or not ring.any():
+        return None
+    return abs(float(grey[defect > 0].mean()) - float(grey[ring > 0].mean()))
 
 
 def _unpack(mask: bytes) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ And its summary on one screen, as Markdown.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,7 +34,13 @@ from defectline.components.evaluate.metrics import (
     to_look_at,
 )
 from defectline.components.evaluate.reporting.curves import at_thresholds, draw_curves
-from defectline.components.evaluate.reporting.examples import Example, css_colour, kind_of, render_example
+from defectline.components.evaluate.reporting.examples import (
+    Example,
+    RenderedExample,
+    css_colour,
+    kind_of,
+    render_example,
+)
 from defectline.components.evaluate.scoring import Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 
@@ -60,6 +67,9 @@ SECTIONS = {
     "mislocalised": "Right verdict for the wrong place",
     "partly": "Right verdict, but a defect was missed",
 }
+
+MISSED = ("escape", "mislocalised")
+"""Kinds whose pictures have a defect of which nothing was found."""
 
 
 class Report(NamedTuple):
@@ -116,6 +126,9 @@ def render(report: Report) -> str:
         kind: [render_example(example, bundle, report.rois.get(example.pair.roi)) for example in examples]
         for kind, examples in report.kinds.items()
     }
+    if found := [example.contrast for example in kinds["NG"] if example.contrast is not None]:
+        for kind in MISSED:
+            kinds[kind] = [tell_contrast(example, median(found)) for example in kinds[kind]]
     return (
         _environment()
         .get_template("report.html")
@@ -162,6 +175,17 @@ def render(report: Report) -> str:
             learned_from=describe_supervision(bundle.supervision, bundle.classes),
         )
     )
+
+
+def tell_contrast(example: RenderedExample, found: float) -> RenderedExample:
+    """The same, which says how faint its defect is; `found` is the median contrast of those found."""
+    if example.contrast is None:
+        return example
+    says = (
+        f" Its mean brightness differs from what is around it by {example.contrast:.0f} of 255 grey levels; "
+        f"of defects that were found, half differ by {found:.0f} or more."
+    )
+    return example._replace(why=example.why + says)
 
 
 def summarize_run(report: Report) -> str:

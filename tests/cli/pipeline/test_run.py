@@ -33,7 +33,8 @@ def test_the_end_of_a_run(factory, parameters, capsys):
     named = [rule["name"] for rule in gate]
     assert [line[0] for line in lines if line and line[0] in named and "passed" in line] == named
     assert "deployed: every rule of the gate passed" in shown
-    assert ["model", "defects", ran.bundle.version] in lines
+    assert ["serves", "defects", ran.bundle.version] in lines
+    assert "judged " not in shown
     assert f"runs/{ran.run}/report.html" in shown
     assert f"{hints.program()} serve --store {parameters.store}" in shown
 
@@ -47,8 +48,11 @@ def test_the_end_of_a_run_that_the_gate_refused(factory, parameters, capsys):
     assert "refused by the gate: " in shown
     assert "failed" in shown
     assert "NG pictures" in shown
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["judged", "defects", ran.bundle.version] in lines
     # What served before still does.
-    assert ["model", "defects", factory.versions[1]] in [line.split() for line in shown.splitlines()]
+    assert ["serves", "defects", factory.versions[1]] in lines
+    assert "next     open the report" in shown
     advised = outcome.model_copy(update={"advice": "Try more steps."})
     show_run(LocalRun(ran.run, advised, STEPS), parameters)
     assert "next     Try more steps." in capsys.readouterr().out

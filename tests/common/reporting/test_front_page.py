@@ -72,6 +72,15 @@ def test_champion_promises_runs_and_links_are_there(used: FolderStorage):
     assert all((used.root / link).exists() for link in links)
 
 
+@pytest.mark.parametrize(("holds", "box"), [(True, "champion"), (False, "champion unpromised")])
+def test_a_champion_of_which_not_all_is_promised_is_marked_as_in_its_report(store, holds, box):
+    put(store, "one", "deployed", stored_counts("1"))
+    metrics = json.loads(store.read(run_key("one", METRICS)))
+    promise = {"rate": "escape", "at_most": 0.1, "pictures": 30, "level": 0.3, "holds": holds}
+    store.write(run_key("one", METRICS), json.dumps(metrics | {"promises": [promise]}).encode())
+    assert f'<div class="{box}">' in write_page(store, NOW)
+
+
 def test_champions_are_compared_on_the_pictures_that_all_have_seen(used: FolderStorage):
     page = write_page(used, NOW)
     assert "Champions on the same 3 defective and 3 good test pictures" in page

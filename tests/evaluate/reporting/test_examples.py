@@ -28,6 +28,7 @@ from defectline.components.evaluate.reporting.examples import (
     LEAST_SHOWN,
     SHOWN,
     ExampleCollector,
+    contrast,
     explain,
     outline_path,
     outside_path,
@@ -130,6 +131,36 @@ def test_what_does_not_count_is_outlined_within_the_region_alone(inside: bool, i
     )
     assert bool(shown.ignored) is ignored
     assert _bounds(shown.truth) == (59.5, 39.5, 90.5, 50.5)
+
+
+def test_a_missed_defect_is_told_to_be_faint_beside_those_that_were_found(tmp_path):
+    dim = make_picture("NG/dim", DEFECT, box(40, 60, 10, 30, 100))
+    id, image, truth, scores = dim
+    faint = image.copy()
+    # As its surroundings, but for 6 grey levels.
+    faint[truth > 0] = round(float(image[30:60, 50:100][truth[30:60, 50:100] == 0].mean())) + 6
+    found = [p for p in PICTURES if p[0].startswith("NG/found")]
+    page = render(make_report(tmp_path, [*found, (id, faint, truth, scores)]))
+    told = re.search(
+        r"differs from what is around it by (\d+) of 255 grey levels; of defects that were found, "
+        r"half differ by (\d+) or more",
+        page,
+    )
+    assert told
+    assert abs(int(told[1]) - 6) <= 3
+    assert int(told[2]) > 50
+    # With none found there is nothing to compare with.
+    assert "grey levels" not in render(make_report(tmp_path, [(id, faint, truth, scores)]))
+
+
+def test_contrast_is_that_of_the_ring_around(tmp_path):
+    image = np.full((60, 60, 3), 100, np.uint8)
+    image[20:30, 20:30] = 140
+    mask = np.zeros((60, 60), np.uint8)
+    assert contrast(image, mask) is None
+    mask[20:30, 20:30] = 1
+    assert contrast(image, mask) == 40
+    assert contrast(image, np.ones_like(mask)) is None
 
 
 def test_large_pictures_are_shrunken_and_thin_defects_survive_it():

@@ -158,7 +158,8 @@ def test_a_token_in_the_address_opens_nothing_and_is_not_logged(guarded):
     url = f"{guarded.running.url}{PREDICT}?access_token={LINE}&token={LINE}"
     headers = {"content-type": "image/png", "x-request-id": "address"}
     assert requests.post(url, PNG, headers=headers, timeout=60).status_code == 401
-    requests.post(guarded.running.url + PREDICT, PNG, headers=bearer(LINE) | {"x-request-id": "header"}, timeout=60)
+    headers = bearer(LINE) | {"x-request-id": "header"}
+    requests.post(guarded.running.url + PREDICT, PNG, headers=headers, timeout=60)
     assert guarded.running.request("address")
     assert guarded.running.request("header")
     log = guarded.running.log.read_text()
