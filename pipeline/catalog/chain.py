@@ -151,9 +151,15 @@ def _here(store: Storage, prefix: str) -> Iterator[Path]:
 def _of_bundle(folder: Path, bundle: Bundle, trusted: Sequence[Trusted]) -> Iterator[Link]:
     """The links that a bundle alone can prove."""
     version = bundle.version
-    yield _tried(version, "seal", lambda: checksums.verify(folder), "the files are those that were sealed")
+    found = checksums.digests(folder)
+    whole = "the files are those that were sealed"
+    yield _tried(version, "seal", lambda: checksums.verify(folder, found=found), whole)
+
+    def signed() -> str:
+        return f"signed {check_signature(folder, trusted, found=found).told}"
+
     if trusted:
-        yield _tried(version, "signature", lambda: f"signed {check_signature(folder, trusted).told}")
+        yield _tried(version, "signature", signed)
     if not (folder / checksums.PROVENANCE).exists():
         # A bundle that says whether people must approve it was made with a provenance.
         gone = bool(bundle.approval)

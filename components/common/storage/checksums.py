@@ -1,6 +1,7 @@
 """SHA256SUMS, in the format of `sha256sum -c`."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from defectline.components.common.errors import BundleError
@@ -22,6 +23,12 @@ def sealed(folder: Path) -> list[str]:
     return [name for name in names if name not in (NAME, *ATTACHED)]
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a seal or a signature covers, by its path below `folder`."""
+    names = [*sealed(folder), *([NAME] if (folder / NAME).is_file() else [])]
+    return {name: sha256_file(folder / name) for name in names}
+
+
 def seal(folder: Path) -> str:
     """Write SHA256SUMS over every file below `folder`, and return the SHA-256 of that list."""
     lines = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in sealed(folder))
@@ -29,10 +36,11 @@ def seal(folder: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def verify(folder: Path, origin: str = "") -> None:
+def verify(folder: Path, origin: str = "", found: Mapping[str, str] | None = None) -> None:
     """Raise BundleError unless `folder` holds just the files that its SHA256SUMS lists, unchanged.
 
-    `origin` is where it was fetched from, which errors name instead of `folder`.
+    `origin` is where it was fetched from, which errors name instead of `folder`. `found` are its `digests`,
+    where they are known already.
     """
     where = origin or str(folder)
     fix = "Publish it again from the run that made it; never edit it by hand."
@@ -47,11 +55,12 @@ def verify(folder: Path, origin: str = "") -> None:
         raise BundleError(
             f"{where}/{NAME} is damaged.", got=str(error), expected="lines as of sha256sum", fix=fix
         ) from error
-    present = {*sealed(folder)}
+    found = digests(folder) if found is None else found
+    present = found.keys() - {NAME}
     for name, digest in listed.items():
         if name not in present:
             got = "no such file"
-        elif (actual := sha256_file(folder / name)) != digest:
+        elif (actual := found[name]) != digest:
             got = f"SHA-256 {actual[:12]}…"
         else:
             continue

@@ -8,13 +8,13 @@ that library, and checked by the lines below: an endpoint need not hold the libr
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from defectline.components.common.errors import BundleError
 from defectline.components.common.files import replaced
-from defectline.components.common.storage.checksums import ATTACHED, NAME, SIGNATURE, sealed, sha256_file
+from defectline.components.common.storage.checksums import ATTACHED, SIGNATURE, digests
 from defectline.components.common.trust.envelopes import is_signed_by, payload_of
 from defectline.components.common.trust.identities import Identity, claimed
 from defectline.components.common.trust.keyless import Keyless, prove
@@ -57,8 +57,10 @@ def check_if_asked(folder: Path, places: Sequence[str] = (), origin: str = "") -
     return check_signature(folder, trusted, origin) if trusted else None
 
 
-def check_signature(folder: Path, trusted: Sequence[Trusted], origin: str = "") -> Trusted:
-    """The key or identity that signed `folder` as it is now.
+def check_signature(
+    folder: Path, trusted: Sequence[Trusted], origin: str = "", found: Mapping[str, str] | None = None
+) -> Trusted:
+    """The key or identity that signed `folder` as it is now, or as its `digests` were that were `found`.
 
     Raises BundleError where it is not signed, by none of the `trusted`, or holds other files than were
     signed; the error names `origin` where the folder was fetched from there.
@@ -95,7 +97,7 @@ def check_signature(folder: Path, trusted: Sequence[Trusted], origin: str = "") 
         )
     if not genuine:
         raise _unlike(where, f"a {SIGNATURE} that the key {key} did not make")
-    if wrong := _differs(folder, listed):
+    if wrong := _differs(folder, listed, digests(folder) if found is None else found):
         raise _unlike(where, wrong)
     return key
 
@@ -127,17 +129,15 @@ def _listed(statement: Any) -> dict[str, str]:
     return listed
 
 
-def _differs(folder: Path, listed: dict[str, str]) -> str:
+def _differs(folder: Path, listed: Mapping[str, str], found: Mapping[str, str]) -> str:
     """The first file that is not what was signed, or ""."""
-    present = {*sealed(folder), *([NAME] if (folder / NAME).exists() else [])}
-    for name in sorted(present | listed.keys()):
-        path = folder / name
+    for name in sorted(found.keys() | listed.keys()):
         if name not in listed:
             return f"{name}, which was not signed"
         # A link may lead anywhere, and elsewhere later.
-        if name not in present or path.is_symlink():
+        if name not in found or (folder / name).is_symlink():
             return f"no file {name}"
-        if sha256_file(path) != listed[name]:
+        if found[name] != listed[name]:
             return f"another {name}"
     return ""
 
