@@ -51,6 +51,8 @@ GPU_NETWORK = "onnx/model.onnx"
 """What ONNX Runtime loads, in float32."""
 
 
+ROUNDING = 1e-9
+"""Of 0.1 * 10, which is a little less than 1 as well."""
 TOLD_FROM_NOISE = 0.05, 0.95
 """Thresholds are chosen between these: beyond, a little noise of the network decides."""
 
@@ -85,6 +87,12 @@ class Data(_Frozen):
 
 
 Rate = Literal["escape", "overkill"]
+
+
+def allowed_wrong(count: int, at_most: float) -> float:
+    """How many of so many validation parts may be called wrong where the share `at_most` is promised of all
+    parts; below 0 where the parts are too few to promise anything. The rule is that of `highest_ok`."""
+    return at_most * (count + 1) - 1 + ROUNDING
 
 
 class Promise(_Frozen):
@@ -136,7 +144,7 @@ class Promise(_Frozen):
         low, high = TOLD_FROM_NOISE
         if not low <= self.level <= high:
             many = "too many" if self.noise is None else str(self.noise)
-            may = math.floor(self.at_most * ((self.parts or self.pictures) + 1) - 1 + 1e-9)
+            may = math.floor(allowed_wrong(self.parts or self.pictures, self.at_most))
             more = {
                 "escape": f"score below {low}, where noise decides: they escape at every threshold, "
                 f"and {may} may. Bring more images of defects like those",

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from defectline.components.common.bundle import TOLD_FROM_NOISE, Promise
+from defectline.components.common.bundle import ROUNDING, TOLD_FROM_NOISE, Promise, allowed_wrong
 from defectline.components.common.inference.inspection import LEVELS
 
 UNSURE = 0.05
 """The probability with which a rate of `certain_rate` is exceeded at most."""
-ROUNDING = 1e-9
-"""Of 0.1 * 10, which is a little less than 1 as well."""
 
 
 def highest_ok(bad: NDArray[np.int64], at_most: float, parts: NDArray[np.int64] | None = None) -> int | None:
@@ -30,7 +28,7 @@ def highest_ok(bad: NDArray[np.int64], at_most: float, parts: NDArray[np.int64] 
     parts, each from 0 to 1, add up to k below a level, that of the next one is expected to be at most
     (k + 1) / (N + 1).
     """
-    if _allowed(_count(bad, parts), at_most) < 0:
+    if allowed_wrong(_count(bad, parts), at_most) < 0:
         return None
     first = _first_beyond(bad, at_most, parts)
     return LEVELS if first is None else int(bad[first])
@@ -39,7 +37,7 @@ def highest_ok(bad: NDArray[np.int64], at_most: float, parts: NDArray[np.int64] 
 def lowest_ng(good: NDArray[np.int64], at_most: float, parts: NDArray[np.int64] | None = None) -> int | None:
     """The lowest level from which on a threshold rejects at most a share of `at_most` of good parts; the rest
     as in `highest_ok`."""
-    if _allowed(_count(good, parts), at_most) < 0:
+    if allowed_wrong(_count(good, parts), at_most) < 0:
         return None
     first = _first_beyond(-good, at_most, parts)
     return 0 if first is None else int(good[first]) + 1
@@ -55,17 +53,12 @@ def certain_rate(count: int, at_most: float, several: bool = False) -> float | N
     Hoeffding's inequalities, 2004; S. Bates and others, Distribution-free, risk-controlling prediction sets,
     2021).
     """
-    allowed = _allowed(count, at_most)
+    allowed = allowed_wrong(count, at_most)
     if allowed < 0:
         return None
     wrong = ceil(allowed - 2 * ROUNDING) if several else floor(allowed)
     unsure = UNSURE / e if several else UNSURE
     return 1.0 if wrong >= count else float(beta.ppf(1 - unsure, wrong + 1, count - wrong))
-
-
-def _allowed(count: int, at_most: float) -> float:
-    """How many of so many parts may be called wrong; below 0 where that is too few to promise anything."""
-    return at_most * (count + 1) - 1 + ROUNDING
 
 
 def _count(scores: NDArray[np.int64], parts: NDArray[np.int64] | None) -> int:
@@ -80,7 +73,7 @@ def _first_beyond(scores: NDArray[np.int64], at_most: float, parts: NDArray[np.i
         _, part, pictures = np.unique(parts, return_inverse=True, return_counts=True)
         weights = 1 / pictures[part]
     order = np.argsort(scores, kind="stable")
-    beyond = np.flatnonzero(np.cumsum(weights[order]) > _allowed(_count(scores, parts), at_most))
+    beyond = np.flatnonzero(np.cumsum(weights[order]) > allowed_wrong(_count(scores, parts), at_most))
     return int(order[beyond[0]]) if len(beyond) else None
 
 
