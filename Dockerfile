@@ -1,5 +1,5 @@
 # One target a component: ingest, preprocess, train, evaluate, deploy, serve; train-gpu and serve-gpu for GPUs,
-# train-jax for training on several nodes.
+# train-jax for training on several nodes; local has all of them, and the command line.
 #
 #   docker build --target serve --tag defectline-serve .
 #
@@ -106,6 +106,24 @@ LABEL org.opencontainers.image.title="defectline train" \
     org.opencontainers.image.licenses="Apache-2.0"
 USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.train"]
+
+
+FROM train AS local
+# Every command, for pods that do more than a step.
+USER root
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/local.txt,target=/run/requirements.txt \
+    pip install --require-hashes -r /run/requirements.txt
+RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
+    python3 /mnt/sbom.py defectline-local /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
+ARG VERSION REVISION
+LABEL org.opencontainers.image.title="defectline local" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+USER 1000
+ENTRYPOINT ["defectline"]
 
 
 FROM data AS train-gpu

@@ -23,7 +23,9 @@ WITHOUT = {
     "serve-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
 }
 """What to do where a lock file names no such image."""
-TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", *GPU_TARGETS)
+LOCAL_TARGET = "local"
+"""Has every command: for pods that do more than a step."""
+TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", LOCAL_TARGET, *GPU_TARGETS)
 """The targets of the Dockerfile."""
 
 _NAME = r"[^\s:@]+(:\d+/[^\s:@]+)?"
@@ -62,24 +64,30 @@ class Images:
         Raises SettingsError: no such lock file, one that cannot be read, a name that is not a target, a
         target that it lacks, a reference that is not pinned.
         """
-        locked = lock or LOCK.exists()
-        images = _read_lock(lock or LOCK) if locked else {target: reference(target) for target in TARGETS}
-        for target in TARGETS:
-            if named := os.environ.get(variable(target)):
-                images[target] = _pinned(named, f"The environment variable {variable(target)}")
-        source = {target: target for target in TARGETS if target not in GPU_TARGETS}
+        source = {target: target for target in TARGETS if target not in (LOCAL_TARGET, *GPU_TARGETS)}
         source |= {component: f"{component}-gpu" for component in on_gpu}
         if on_nodes:
             source["train"] = NODES_TARGET
-        for target in source.values():
-            if target not in images:
-                raise SettingsError(
-                    f"The lock file {lock or LOCK} names no image for {target}.",
-                    got=", ".join(sorted(images)) or "none at all",
-                    expected=", ".join(source.values()),
-                    fix=WITHOUT.get(target, "Build it in a clone with `make images PUSH=1`."),
-                )
+        images = load_images(source.values(), lock)
         return cls(**{component: images[target] for component, target in source.items()})
+
+
+def load_images(targets: Collection[str], lock: Path | None = None) -> dict[str, str]:
+    """The image of each of these targets: see `Images.load`, which says what is raised as well."""
+    locked = lock or LOCK.exists()
+    images = _read_lock(lock or LOCK) if locked else {target: reference(target) for target in TARGETS}
+    for target in TARGETS:
+        if named := os.environ.get(variable(target)):
+            images[target] = _pinned(named, f"The environment variable {variable(target)}")
+    for target in targets:
+        if target not in images:
+            raise SettingsError(
+                f"The lock file {lock or LOCK} names no image for {target}.",
+                got=", ".join(sorted(images)) or "none at all",
+                expected=", ".join(targets),
+                fix=WITHOUT.get(target, "Build it in a clone with `make images PUSH=1`."),
+            )
+    return {target: images[target] for target in targets}
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

@@ -57,8 +57,17 @@ def tune(
     katib: Annotated[
         Path | None, typer.Option(help="Write a Katib Experiment that does it, to this YAML, and do nothing.")
     ] = None,
-    image: Annotated[str, typer.Option(help="With --katib: a container image with defectline[local].")] = "",
-    namespace: Annotated[str, typer.Option(help="With --katib: where the trials run.")] = "",
+    job: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a Job whose pods are the --workers of the study, to this YAML, and do nothing."
+        ),
+    ] = None,
+    image: Annotated[
+        str,
+        typer.Option(help="With --job or --katib: another image than that of images.lock.json for local."),
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="With --job or --katib: where the pods run.")] = "",
     s3_secret: Annotated[
         str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     ] = "",
@@ -77,6 +86,7 @@ def tune(
     from defectline.components.common.files import explained, replaced
     from defectline.components.common.layout import tuning_key
     from defectline.components.common.storage import open_storage
+    from defectline.pipeline.images import LOCAL_TARGET, load_images
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
     from defectline.pipeline.tuning.options import Options, Pods
@@ -97,9 +107,9 @@ def tune(
         all_pictures,
         workers,
     )
-    if katib:
-        pods = Pods(image, namespace, s3_secret, s3_endpoint)
-        return _write_katib(katib, parameters, options, pods)
+    if katib or job:
+        pods = Pods(image or load_images([LOCAL_TARGET])[LOCAL_TARGET], namespace, s3_secret, s3_endpoint)
+        return _write_objects(katib, job, parameters, options, pods)
     try:
         if try_:
             return _print_trial(try_values(parameters, options, parse_values(try_), ui.say))
@@ -152,25 +162,24 @@ def _print_trial(trial: "Trial") -> None:
             typer.echo(f"{name}={value:.6f}")
 
 
-def _write_katib(file: Path, parameters: "Parameters", options: "Options", pods: "Pods") -> None:
-    from defectline.components.common.errors import SettingsError
+def _write_objects(
+    katib: Path | None, job: Path | None, parameters: "Parameters", options: "Options", pods: "Pods"
+) -> None:
     from defectline.pipeline.parameters import check_reachable
-    from defectline.pipeline.tuning.katib import write_experiment
+    from defectline.pipeline.tuning.jobs import workers, write_object
+    from defectline.pipeline.tuning.katib import experiment
     from defectline.pipeline.tuning.search import make_space
 
     check_reachable(parameters)
-    if not pods.image:
-        raise SettingsError(
-            "The image of the trials is missing.",
-            got="no --image",
-            expected="a container image with the command `defectline` and its extra local",
-            fix="Name it with --image: `pip install 'defectline[local]'` makes one of any Python image.",
-        )
     space = make_space(options.search, options.given)
-    write_experiment(file, parameters, options, space, pods)
-    typer.echo(
-        f"{file}: {options.trials} trials of {len(space)} settings; `kubectl create -f {file}` starts it"
-    )
+    said = f"{options.trials} trials of {len(space)} settings in {pods.image}"
+    if katib:
+        write_object(katib, experiment(parameters, options, space, pods), "--katib")
+        typer.echo(f"{katib}: {said}; `kubectl create -f {katib}` starts it")
+    if job:
+        write_object(job, workers(parameters, options, space, pods), "--job")
+        number = "1 worker" if options.workers == 1 else f"{options.workers} workers"
+        typer.echo(f"{job}: {said}, {number}; `kubectl create -f {job}` starts it")
 
 
 def named(pairs: list[str]) -> set[str]:

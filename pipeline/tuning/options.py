@@ -28,7 +28,7 @@ class Options(NamedTuple):
 
 
 class Pods(NamedTuple):
-    """Where the trials of a Katib Experiment run."""
+    """Where a study's workers run, or the trials of a Katib Experiment."""
 
     image: str
     """With the command `defectline` and the extra `local`."""

@@ -9,7 +9,7 @@ from compiled import executors
 from containers import BUILT
 
 from defectline.components.common.errors import SettingsError
-from defectline.pipeline.images import TARGETS, Images
+from defectline.pipeline.images import TARGETS, Images, load_images
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -24,6 +24,7 @@ def test_the_default_is_this_version():
     on_nodes = Images.load(on_nodes=True)
     assert on_nodes.train == f"ghcr.io/defectline/defectline-train-jax:{version('defectline')}"
     assert on_nodes.serve == Images.load().serve
+    assert load_images(["local"]) == {"local": f"ghcr.io/defectline/defectline-local:{version('defectline')}"}
 
 
 @pytest.mark.usefixtures("clean")
@@ -43,6 +44,11 @@ def test_the_lock_file_beats_the_default_and_the_environment_beats_both(monkeypa
     monkeypatch.delenv("DEFECTLINE_IMAGE_INGEST")
     with pytest.raises(SettingsError, match="names no image for ingest"):
         Images.load(other)
+    # A lock of an older clone, which nothing but a tune misses.
+    other.write_text(json.dumps({t: f"registry.local:5000/team/{t}:1.2.0" for t in BUILT if t != "local"}))
+    assert Images.load(other).ingest == "registry.local:5000/team/ingest:1.2.0"
+    with pytest.raises(SettingsError, match="names no image for local"):
+        load_images(["local"], other)
 
 
 @pytest.mark.usefixtures("clean")

@@ -1,0 +1,84 @@
+"""Pods that tune."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_folds
+import kubernetes_validate
+import pytest
+import yaml
+from commands import call
+from pictures import write_source
+
+from defectline.components.common.errors import SettingsError
+from defectline.components.common.storage.folder import FolderStorage
+from defectline.pipeline.parameters import parse
+from defectline.pipeline.tuning.jobs import workers, write_object
+from defectline.pipeline.tuning.options import Options, Pods
+from defectline.pipeline.tuning.search import make_space
+
+PODS = Pods("registry.example.com/local:1", "vision", "s3-keys", "https://s3.example.com")
+SEARCH = ("learning_rate=1e-4..1e-2", "decoder=pix2pix,light")
+
+
+def test_a_job_has_a_pod_a_worker_where_pods_are_restricted():
+    parameters = parse("s3://plates/a", "s3://plates/store", ["seed=4"], model_name="plates")
+    made = workers(parameters, Options(trials=9, workers=3, search=SEARCH), make_space(SEARCH), PODS)
+    kubernetes_validate.validate(made, "1.34", strict=True)
+    assert made["metadata"] == {"generateName": "plates-tune-", "namespace": "vision"}
+    assert (made["spec"]["parallelism"], made["spec"]["completions"]) == (3, 3)
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (pod["securityContext"]["runAsNonRoot"], pod["restartPolicy"]) == (True, "Never")
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {one["name"] for one in container["env"]} >= {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3"}
+    assert "--workers" not in container["command"]
+
+
+def test_what_a_pod_types_goes_on_with_the_study(tmp_path: Path):
+    source = write_source(tmp_path / "source", range(40))
+    # The usual value, named by somebody, is not searched.
+    given = {"decoder"}
+    parameters = parse(str(source), str(tmp_path / "store"), ["epochs=7"])
+    options = Options(trials=3, folds=2, given=given)
+    made = workers(parameters, options, make_space((), given), PODS)
+    command = made["spec"]["template"]["spec"]["containers"][0]["command"]
+    folder = Path(fake_folds.__file__).parent / "small_tuning"
+    for said in ("0 of 3", "3 of 3 trials are there already"):
+        done = subprocess.run(
+            [Path(sys.executable).with_name(command[0]), *command[1:]],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(folder)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert said in done.stdout or said == "0 of 3"
+    store = FolderStorage(tmp_path / "store")
+    assert len([one for one in store.list("tuning/") if "/trials/" in one.key]) == 3
+    (study,) = (tmp_path / "store/tuning").glob("*/study.json")
+    assert "learning_rate" in study.read_text()
+    assert "decoder" not in command
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_command_writes_a_job_and_an_experiment(tmp_path: Path):
+    command = ["tune", "--source", "s3://a/b", "--store", "s3://a/store", "--workers", "2", "--trials", "5"]
+    done = call(*command, "--job", tmp_path / "job.yaml", "--katib", tmp_path / "experiment.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "5 trials" in done.stdout
+    assert "2 workers" in done.stdout
+    assert yaml.safe_load((tmp_path / "job.yaml").read_text())["kind"] == "Job"
+    assert yaml.safe_load((tmp_path / "experiment.yaml").read_text())["kind"] == "Experiment"
+    local = call("tune", "--source", tmp_path, "--store", "s3://a/store", "--job", tmp_path / "other.yaml")
+    assert (local.returncode, "cannot reach the source" in local.stderr) == (2, True)
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_a_file_is_written_whole_or_the_option_is_named(tmp_path: Path):
+    write_object(tmp_path / "a.yaml", {"kind": "Job"}, "--job")
+    assert yaml.safe_load((tmp_path / "a.yaml").read_text()) == {"kind": "Job"}
+    with pytest.raises(SettingsError) as raised:
+        write_object(tmp_path / "none/a.yaml", {}, "--job")
+    assert "--job" in raised.value.fix
