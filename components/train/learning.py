@@ -70,7 +70,12 @@ def learn(
     if not len(labels.bad):
         assert pretrained is not None
         network = build_network(
-            imaging.image_size, imaging.channels, momentum, classes=classes, decoder=settings.decoder
+            imaging.image_size,
+            imaging.channels,
+            momentum,
+            classes=classes,
+            decoder=settings.decoder,
+            encoder_width=settings.encoder_width,
         )
         take_over(network, pretrained.weights)
         return Learned(network, pretrained.history, pretrained.key)

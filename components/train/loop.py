@@ -236,6 +236,7 @@ def fit(
         settings.batch_norm_momentum,
         classes=classes,
         decoder=settings.decoder,
+        encoder_width=settings.encoder_width,
     )
     network.set_weights(state.best)
     return network, state.history
@@ -258,6 +259,7 @@ def _start(
         settings.encoder_weights,
         classes,
         settings.decoder,
+        settings.encoder_width,
     )
     if settings.init_from != "none":
         load_network(network, settings.init_from, classes)

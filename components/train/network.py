@@ -27,17 +27,18 @@ def build_network(
     encoder_weights: str = "none",
     classes: Sequence[str] = DEFAULT_CLASSES,
     decoder: DecoderName = DECODER,
+    encoder_width: float = 1.0,
 ) -> keras.Model:
     """A network from pixel values to class probabilities.
 
     Takes float32 (N, image_size, image_size, channels) of 0 to 255, gives float32 (N, image_size, image_size,
-    K + 1), for good and each of the K `classes`. Raises SettingsError where the encoder's weights cannot be
-    had; it never starts from random ones.
+    K + 1), for good and each of the K `classes`. The encoder's width is one of WIDTHS. Raises SettingsError
+    where its weights cannot be had; it never starts from random ones.
     """
     inputs = keras.Input((image_size, image_size, channels), name="image")
     picture = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     x = layers.Concatenate()([picture] * 3) if channels == 1 else picture
-    encoder = _encoder(image_size, encoder_weights)
+    encoder = _encoder(image_size, encoder_weights, encoder_width)
     features = keras.Model(
         encoder.input, [encoder.get_layer(name).output for name in (*SKIPS, BOTTOM)], name="encoder"
     )
@@ -62,11 +63,11 @@ def _expect_little(bias: keras.Variable) -> None:
     bias.assign([math.log(1 - PRIOR)] + [math.log(PRIOR / classes)] * classes)
 
 
-def _encoder(image_size: int, weights: str) -> keras.Model:
+def _encoder(image_size: int, weights: str, width: float) -> keras.Model:
     shape = (image_size, image_size, 3)
     if weights == "imagenet":
         try:
-            return keras.applications.MobileNetV2(shape, include_top=False, weights="imagenet")
+            return keras.applications.MobileNetV2(shape, width, include_top=False, weights="imagenet")
         except Exception as error:  # Keras wraps every download error in a bare Exception
             raise SettingsError(
                 "The ImageNet weights cannot be fetched.",
@@ -74,7 +75,7 @@ def _encoder(image_size: int, weights: str) -> keras.Model:
                 expected="a connection to the place from which Keras downloads them",
                 fix="Put the file into the store and set encoder_weights to URI#sha256=…, or to none.",
             ) from error
-    encoder = keras.applications.MobileNetV2(shape, include_top=False, weights=None)
+    encoder = keras.applications.MobileNetV2(shape, width, include_top=False, weights=None)
     if weights != "none":
         load_encoder(encoder, weights)
     return encoder

@@ -25,6 +25,8 @@ docs/training.md."""
 DecoderName = Literal["pix2pix", "light"]
 DECODER: DecoderName = "pix2pix"
 """The one that a network has by default."""
+WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+"""Widths of MobileNetV2 of which Keras has weights."""
 FINE_TUNE_LEARNING_RATE = 5e-4
 """A learning rate at which weights that know the task already do not forget it."""
 
@@ -126,6 +128,10 @@ class TrainSettings(_WhatParametersSet, Augmentation):
         default=DECODER,
         description="What finds the pixels: pix2pix, or light, which takes a third of the work.",
     )
+    encoder_width: float = Field(
+        default=1.0,
+        description=f"Share of MobileNetV2's channels that the encoder has: {', '.join(map(str, WIDTHS))}.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
     )
@@ -184,6 +190,13 @@ class TrainSettings(_WhatParametersSet, Augmentation):
         description="So many networks more are trained, each without its share of the training images, which "
         "it judges: so they choose the threshold as well; 0, or 2 and more.",
     )
+
+    @field_validator("encoder_width")
+    @classmethod
+    def _known_width(cls, width: float) -> float:
+        if width not in WIDTHS:
+            raise ValueError(f"encoder_width={width:g} is not one of {', '.join(map(str, WIDTHS))}")
+        return width
 
     @field_validator("cross_fit")
     @classmethod

@@ -34,7 +34,7 @@ def load_encoder(encoder: keras.Model, reference: str) -> None:
 
     Raises SettingsError where the file is missing, is another one or does not fit.
     """
-    fix = "Save it from keras.applications.MobileNetV2(include_top=False)."
+    fix = "Save it from keras.applications.MobileNetV2(include_top=False, alpha=…), alpha as encoder_width."
     with _fetched("encoder_weights", reference) as path, _fitting("encoder_weights", fix):
         encoder.load_weights(path)
 
@@ -53,9 +53,12 @@ def load_network(network: keras.Model, reference: str, classes: Sequence[str] = 
 
     Where there are several classes, an output is taken by the name of its class, and those of classes that
     the file does not name stay as they are, which is said. Raises SettingsError where the file is missing, is
-    another one, or where a layer's name or shape differs, as with another decoder.
+    another one, or where a layer's name or shape differs, as with another decoder or width.
     """
-    fix = "Take the file from a bundle of this version of defectline, and set decoder as it was for that."
+    fix = (
+        "Take the file from a bundle of this version of defectline, and set decoder and encoder_width as "
+        "they were for that."
+    )
     with _fetched("init_from", reference) as path, _fitting("init_from", fix):
         last = network.get_layer(LAST)
         own, given, known = last.get_weights(), [], []

@@ -34,6 +34,7 @@ SPACE: Space = {
     "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
     "batch_size": CategoricalDistribution((2, 4, 8)),
     "decoder": CategoricalDistribution(get_args(DecoderName)),
+    "encoder_width": CategoricalDistribution((0.35, 0.5, 0.75, 1.0)),
     "image_size": IntDistribution(160, 320, step=32),
     "tile": CategoricalDistribution(BOTH),
     "enhance": CategoricalDistribution(BOTH),

@@ -20,12 +20,15 @@ def build_small(
     encoder_weights: str = "none",
     classes: Sequence[str] = DEFAULT_CLASSES,
     decoder: str = "small",
+    encoder_width: float = 1.0,
 ) -> keras.Model:
     """Takes and gives what build_network does; the decoder "transposed" ends with such a layer."""
     inputs = keras.Input((image_size, image_size, channels))
     x = layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     first = keras.Input((image_size, image_size, channels))
-    y = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False, name="Conv1")(first)
+    y = layers.Conv2D(round(4 * encoder_width), 3, strides=2, padding="same", use_bias=False, name="Conv1")(
+        first
+    )
     y = layers.BatchNormalization(momentum=batch_norm_momentum, name="bn_Conv1")(y)
     y = layers.ReLU(name="Conv1_relu")(y)
     y = layers.Conv2D(8, 3, padding="same", name="block_1_project")(y)

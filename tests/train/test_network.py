@@ -24,6 +24,12 @@ def test_each_pixel_gets_a_probability_for_each_class(channels):
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
 
 
+def test_a_narrow_encoder_has_fewer_weights_and_the_same_layers():
+    narrow, usual = (build_network(32, encoder_width=width).get_layer("encoder") for width in (0.35, 1.0))
+    assert 0 < narrow.count_params() < 0.3 * usual.count_params()
+    assert [layer.name for layer in narrow.layers[1:]] == [layer.name for layer in usual.layers[1:]]
+
+
 @pytest.mark.parametrize("decoder", ["pix2pix", "light"])
 @pytest.mark.parametrize("classes", [("defect",), ("crack", "dust", "dent")])
 def test_before_anything_is_learned_nearly_everything_is_good(decoder, classes):

@@ -35,6 +35,7 @@ def test_weights_that_know_the_task_learn_at_a_lower_rate():
         ("learning_rate=inf", "finite"),
         ("optimizer=adamx", "'adamw' or 'sgd'"),
         ("decoder=lite", "'pix2pix' or 'light'"),
+        ("encoder_width=0.6", "not one of 0.35, 0.5"),
         ("unfreeze_at_epoch=3", "nothing is frozen"),
         ("warmup=1", "less than 1"),
     ],
