@@ -46,11 +46,13 @@ def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 class SigstoreServer:
-    """`fault` is "" or what goes wrong next: "500", "401", "sct", "late" or "log 500"."""
+    """`fault` is "" or what goes wrong next: "500", "401", "sct", "late" or "log 500"; with "hang" and "log
+    hang" no answer comes before `close`."""
 
     def __init__(self) -> None:
         self.fault = ""
         self.certificates = 0
+        self._ended = threading.Event()
         self._ca, self._ct, self._rekor, self._other = (
             ec.generate_private_key(ec.SECP256R1()) for _ in range(4)
         )
@@ -60,6 +62,7 @@ class SigstoreServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -194,6 +197,9 @@ class SigstoreServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 certify = self.path == "/api/v2/signingCert"
+                if server.fault == "hang" or (server.fault == "log hang" and not certify):
+                    server._ended.wait()
+                    return
                 answer: dict[str, Any] = {"code": 500, "message": "no"}
                 status = 201
                 if server.fault in ("500", "401") or (server.fault == "log 500" and not certify):

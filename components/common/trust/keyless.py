@@ -9,10 +9,12 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.installing import how_to_install, is_installed
@@ -27,6 +29,9 @@ TOKEN_FILE_ENV = "DEFECTLINE_SIGSTORE_TOKEN_FILE"
 TOKEN_ENV = "SIGSTORE_ID_TOKEN"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 LONGEST_TOLD = 200
+TIMEOUT_S = 60.0
+"""For a certificate, and for each signature's entry in the log."""
+T = TypeVar("T")
 
 
 class Keyless:
@@ -59,10 +64,10 @@ class Keyless:
             if self._signer is None:
                 self._certify()
             try:
-                bundle = self._signer.sign_dsse(Statement(payload))
+                bundle = self._sign(Statement(payload))
             except ExpiredCertificate:
                 self._certify()
-                bundle = self._signer.sign_dsse(Statement(payload))
+                bundle = self._sign(Statement(payload))
             data = bundle.to_json().encode()
         try:
             prove(data, self.public, "What was just signed")
@@ -70,13 +75,18 @@ class Keyless:
             raise _no_signature(error.got) from None
         return data
 
+    def _sign(self, statement: Any) -> Any:
+        return _in_time(lambda: self._signer.sign_dsse(statement))
+
     def _certify(self) -> None:
         from sigstore.sign import SigningContext
 
-        context = SigningContext.from_trust_config(_trust_config(offline=False))
-        with context.signer(_token()) as signer:
-            self._signer = signer
-            self._identity = identity_of(signer._signing_cert())
+        def ask() -> tuple[Any, Identity]:
+            context = SigningContext.from_trust_config(_trust_config(offline=False))
+            with context.signer(_token()) as signer:
+                return signer, identity_of(signer._signing_cert())
+
+        self._signer, self._identity = _in_time(ask)
 
 
 def prove(data: bytes, identity: Identity, where: str) -> bytes:
@@ -217,6 +227,25 @@ def _refused() -> Iterator[None]:
         response = getattr(error.__cause__, "response", None)
         status = getattr(response, "status_code", None)
         raise _no_signature(f"HTTP {status}" if status else _short(error)) from None
+
+
+def _in_time(ask: Callable[[], T]) -> T:
+    """What `ask` comes to. Raises as it does, and SettingsError after TIMEOUT_S: the library itself waits for
+    ever, and reads as slowly as a server sends."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:
+            future.set_exception(error)
+
+    # A daemon, so that a server that hangs does not keep the process.
+    Thread(target=run, name="sigstore", daemon=True).start()
+    try:
+        return future.result(TIMEOUT_S)
+    except TimeoutError:
+        raise _no_signature(f"no answer within {TIMEOUT_S:g} s") from None
 
 
 def _short(error: Exception) -> str:

@@ -9,6 +9,7 @@ from signed import write_keys
 from sigstore_server import ADA, AT, LINE, SigstoreServer, token
 
 from defectline.components.common.errors import BundleError, SettingsError
+from defectline.components.common.trust import keyless
 from defectline.components.common.trust.identities import Identity
 from defectline.components.common.trust.keyless import CONFIG_ENV, TOKEN_ENV, TOKEN_FILE_ENV, Keyless
 from defectline.components.common.trust.keys import SIGN_KEY_ENV, read_trust, signing_key
@@ -80,6 +81,20 @@ def test_another_authority(folder, tmp_path, monkeypatch):
     other.close()
     with pytest.raises(BundleError, match="not so that it can be proved"):
         check_signature(folder, [WHO])
+
+
+@pytest.mark.parametrize("fault", ["hang", "log hang"])
+def test_a_server_that_hangs_is_waited_for_so_long(server, monkeypatch, tmp_path, fault):
+    make_bundle(tmp_path / "bundle")
+    server.fault = fault
+    with monkeypatch.context() as patch:
+        patch.setattr(keyless, "TIMEOUT_S", 1.0)
+        with pytest.raises(SettingsError, match="Sigstore gave no signature") as caught:
+            sign(tmp_path / "bundle", signing_key())
+    assert caught.value.got == "no answer within 1 s"
+    assert not (tmp_path / "bundle" / "model.sig").exists()
+    server.fault = ""
+    sign(tmp_path / "bundle", signing_key())
 
 
 @pytest.mark.parametrize("fault", ["401", "500", "sct", "late", "log 500", "gone", "token"])
