@@ -32,6 +32,8 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 LOGINS = ("config.json", ".dockerconfigjson")
 """Files with logins in the folder DOCKER_CONFIG, or ~/.docker; the second is a key of Kubernetes' secrets."""
 TIMEOUT_S = 60
+LONGEST_TOLD = 200
+"""Letters of what a registry or the system says."""
 _HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(rf"(?P<host>{_HOST})/(?P<name>{_PART}(?:/{_PART})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?")
@@ -198,16 +200,39 @@ def _kept(host: str) -> Iterator[str]:
 
 
 def _refused(place: Repository, error: Exception) -> ServingError:
+    import requests
+
     status = getattr(getattr(error, "response", None), "status_code", None)
+    silent = (requests.ConnectionError, requests.Timeout)
+    if isinstance(error, silent) and not isinstance(error, requests.exceptions.SSLError):
+        return ServingError(
+            f"The registry {place.host} does not answer.",
+            got=_innermost(error),
+            expected="a registry that this machine can reach",
+            fix="Start it, or correct the host and its port; look whether a proxy (HTTPS_PROXY, NO_PROXY), a "
+            "VPN or a firewall lies between.",
+        )
+    got = f"HTTP {status}" if status else _innermost(error)
     if type(error).__name__ == "DXFAuthInsecureError":
         fix = "Serve the registry over HTTPS: a login is not sent in the clear."
+    elif isinstance(error, requests.exceptions.SSLError):
+        fix = "Serve it over HTTPS with a certificate that is trusted here; REQUESTS_CA_BUNDLE names others."
     elif status in (401, 403) or (status is None and not isinstance(error, OSError)):
         fix = f"Run `docker login {place.host}` with an account that may push there."
     else:
-        fix = "Correct the place, or start the registry."
+        fix = "Correct the place, or look into the registry's log."
     return ServingError(
         f"{place.host}/{place.name} does not take the image.",
-        got=f"HTTP {status}" if status else " ".join(str(error).split())[:200] or type(error).__name__,
+        got=got,
         expected="a registry that takes it",
         fix=fix,
     )
+
+
+def _innermost(error: BaseException) -> str:
+    """What the operating system said, which libraries wrap several times."""
+    said: list[str] = []
+    while error is not None:
+        said += [text] if (text := getattr(error, "strerror", None) or str(error)) else []
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return " ".join(said[-1].split())[:LONGEST_TOLD] if said else "no answer"

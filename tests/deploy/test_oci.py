@@ -87,9 +87,10 @@ def test_a_registry_that_asks_who_is_there(judged, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
     with run_registry(tmp_path, login=True) as address:
-        with pytest.raises(ServingError, match="does not take the image"):
+        with pytest.raises(ServingError, match="does not take the image") as caught:
             # Nobody vouches for its certificate.
             push(judged.folder, judged.bundle, Repository.parse(f"{address}/plates"))
+        assert "REQUESTS_CA_BUNDLE" in caught.value.fix
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
         with pytest.raises(ServingError) as caught:
             push(judged.folder, judged.bundle, Repository.parse(f"{address}/plates"))
@@ -108,9 +109,14 @@ def test_a_registry_that_asks_who_is_there(judged, tmp_path, monkeypatch):
 
 
 def test_a_registry_that_is_not_there(judged):
-    with pytest.raises(ServingError, match="does not take the image") as caught:
+    with pytest.raises(ServingError, match=r"The registry 127\.0\.0\.1:9 does not answer") as caught:
         push(judged.folder, judged.bundle, Repository.parse("127.0.0.1:9/plates"))
+    assert caught.value.got == "Connection refused"
     assert "login" not in caught.value.fix
+    with pytest.raises(ServingError, match=r"The registry none\.invalid does not answer") as caught:
+        push(judged.folder, judged.bundle, Repository.parse("none.invalid/plates"))
+    # In a line, and not what libraries wrapped around it.
+    assert "HTTPSConnectionPool" not in caught.value.got
 
 
 @pytest.mark.parametrize(
