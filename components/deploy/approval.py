@@ -20,18 +20,20 @@ from defectline.components.common.records import (
     Waiting,
     clear_waiting,
     decide_waiting,
+    read_champion,
     read_waiting,
     write_gate,
     write_waiting,
 )
-from defectline.components.common.reporting.audit import HERE, by_run, note
+from defectline.components.common.reporting.audit import HERE, SERVES, Act, by_run, note, read_chain
 from defectline.components.common.reporting.front_page import end_run
-from defectline.components.common.storage import Storage
+from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.trust.approvals import (
     PREDICATE_TYPE,
     Approval,
     Said,
     check_approved,
+    how_to_approve,
     needed,
     read_approvals,
 )
@@ -42,6 +44,8 @@ from defectline.components.common.trust.statements import make_statement
 from defectline.components.deploy.deployer import open_deployer
 from defectline.components.deploy.rollback import fetched
 
+SAID = {"approve": "approved", "reject": "rejected"}
+"""What people say → how it is told."""
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,100}")
 _REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,1000}")
 
@@ -62,7 +66,7 @@ def hold(folder: Path, bundle: Bundle, storage: Storage, name: str, waiting: Wai
         end_run(storage, before.run, Outcome(state="refused", reason=reason))
     people = {1: "a person", 2: "two people"}[needed(bundle)]
     reason = f"every rule of the gate passed; {bundle.version} waits for {people} to approve it"
-    advice = f"defectline approve {bundle.version} --name {name} --store {storage.uri} --as YOU --reason WHY"
+    advice = how_to_approve(storage.uri, name, bundle.version, bool(read_trust()))
     end_run(
         storage, run, Outcome(state="awaiting_approval", reason=reason, version=bundle.version, advice=advice)
     )
@@ -72,8 +76,8 @@ def hold(folder: Path, bundle: Bundle, storage: Storage, name: str, waiting: Wai
 def approve(storage: Storage, name: str, version: str, by: str, reason: str, key: Signer | None) -> str:
     """Approve the version that waits, and deploy it where that is enough; a sentence of what came of it.
 
-    Whose deployment was cut off may approve it again, which goes on. Raises SettingsError where another
-    version waits or none, or somebody approves twice, with the same name or key; BundleError where
+    Whose deployment was cut off may approve it again, which goes on. Raises SettingsError where the
+    version does not wait, or somebody approves twice, with the same name or key; BundleError where
     DEFECTLINE_TRUST is set and what was signed is not, or not by those; and as a deployment does. Nothing is
     deployed then.
     """
@@ -126,15 +130,30 @@ def _yes(said: Sequence[Approval]) -> list[Approval]:
 
 
 def _waiting(storage: Storage, name: str, version: str) -> Waiting:
+    """How the version waits. Raises SettingsError, which says why there is nothing to decide about it."""
     waiting = read_waiting(storage, name)
-    if waiting is None or waiting.version != version:
-        raise SettingsError(
-            f"{version} of {name} does not wait for approval.",
-            got=f"{waiting.version} waits" if waiting else "none waits",
-            expected="the version that waits",
-            fix="Correct the version, --name or --store; `defectline runs` tells what waits.",
-        )
-    return waiting
+    if waiting and waiting.version == version:
+        return waiting
+    acts, _ = read_chain(storage, layout.AUDIT, Act)
+    its = [one for one in acts if (one.model, one.subject) == (name, version)]
+    serving = {one.result: one.subject for one in acts if one.model == name and one.act in SERVES}
+    said = [f"{SAID[one.act]} by {one.by}, {one.at[:10]}: {one.result}" for one in its if one.act in SAID]
+    waits = f"{waiting.version} waits" if waiting else "none waits"
+    champion = read_champion(storage, name)
+    fix = "`defectline audit` tells who decided what; `defectline runs` what waits."
+    if version in serving.values() or (champion and champion.version == version):
+        what = f"{version} of {name} is the champion already: there is nothing to decide."
+        fix = "`defectline rollback` goes back to the version before, if this one should not serve."
+    elif not storage.exists(f"{layout.model_folder(name, version)}/{checksums.NAME}"):
+        what = f"There is no version {version} of {name}."
+        fix = "Correct the version, --name or --store; `defectline models` lists them."
+    elif said:
+        what = f"{version} of {name} was decided already, and what was said stays."
+    else:
+        what = f"{version} of {name} does not wait for approval."
+    raise SettingsError(
+        what, got="; ".join([*said, waits]), expected="the version that waits for approval", fix=fix
+    )
 
 
 def _check_person(by: str, reason: str, key: Signer | None, folder: Path, trusted: Sequence[Trusted]) -> None:
@@ -172,7 +191,7 @@ def _same_person(by: str, key: Signer | None, earlier: Sequence[Approval]) -> Ap
 
 
 def _twice(same: Approval, by: str) -> SettingsError:
-    did = {"approve": "approved", "reject": "rejected"}[same.said]
+    did = SAID[same.said]
     other = same.by.strip().casefold() != by.strip().casefold()
     return SettingsError(
         f"{same.by} has {did} it already, and what was said stays.",

@@ -11,6 +11,7 @@
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isclose
@@ -33,7 +34,7 @@ from defectline.components.common.settings import checked
 from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
-from defectline.components.common.trust.keys import signing_key
+from defectline.components.common.trust.keys import TRUST_ENV, signing_key
 from defectline.components.evaluate.champion import (
     choose_opponent,
     describe_settings,
@@ -200,6 +201,9 @@ def evaluate(
             kinds=collector.kinds,
             rejected=sum(p.status == "rejected" for p in rows),
             history=(model / "history.png").read_bytes(),
+            store=storage.uri,
+            # Where bundles are signed, decisions most likely are as well: deploy knows, and says so too.
+            signed=key is not None or bool(os.environ.get(TRUST_ENV)),
             rois=names.rois,
             roi=roi,
             advice=content.get("advice", ""),

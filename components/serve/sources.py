@@ -16,7 +16,7 @@ from defectline.components.common.records import ChampionRecord, read_champion, 
 from defectline.components.common.reporting.audit import last_deployed
 from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.common.trust.approvals import check_approved
+from defectline.components.common.trust.approvals import check_approved, how_to_approve
 from defectline.components.common.trust.keys import read_trust
 from defectline.components.common.trust.signatures import check_if_asked
 
@@ -104,11 +104,12 @@ def fetch_champion(store: str, name: str, trust: Sequence[str] = ()) -> tuple[Pa
     current = read_champion(storage, name)
     if current is None:
         if waiting := read_waiting(storage, name):
+            command = how_to_approve(storage.uri, name, waiting.version, bool(read_trust(trust)))
             raise SettingsError(
                 f"There is no model {name} to serve.",
                 got=f"no champion in {storage.uri}; {waiting.version} waits for approval",
                 expected="a model that passed the gate and was approved",
-                fix=f"Look at `defectline report`, then `defectline approve {waiting.version}`.",
+                fix=f"Look at `defectline report`, then `{command}`.",
             )
         refused = read_gate(storage, name)
         raise SettingsError(

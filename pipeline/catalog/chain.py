@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 from defectline.components.common import layout
 from defectline.components.common.bundle import Bundle, read_description
 from defectline.components.common.errors import BundleError, DefectlineError, SettingsError
-from defectline.components.common.reporting.audit import Act, read_chain
+from defectline.components.common.reporting.audit import SERVES, Act, read_chain
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.folder import FolderStorage
-from defectline.components.common.trust.approvals import check_approved, needed, read_approvals
+from defectline.components.common.trust.approvals import Approval, check_approved, needed, read_approvals
 from defectline.components.common.trust.keys import Trusted
 from defectline.components.common.trust.provenance import (
     Provenance,
@@ -30,9 +30,10 @@ from defectline.components.common.trust.signatures import check_signature
 from defectline.components.common.trust.statements import open_statement
 from defectline.pipeline.catalog.audit import unlike_champions
 
-State = Literal["proved", "broken", "not there"]
-SERVES = ("deploy", "rollback")
-"""Acts after which a version serves."""
+State = Literal["proved", "broken", "not proved", "not there"]
+"""`not proved`: it fits, or cannot be compared, and nobody who is trusted signed what it is compared with."""
+BY_PROVENANCE = ("results", "snapshot", "gate")
+"""Links of every version that only its provenance can prove."""
 READERS = 4
 """Bundles that are read at once."""
 
@@ -125,17 +126,47 @@ def _links(
         if (bundle.name, bundle.version) != (name, version):
             yield Link(version, "bundle", "broken", f"is {bundle.name} {bundle.version}, put in its place")
         yield from _of_bundle(folder, bundle, trusted)
-        try:
-            provenance = _provenance(folder, bundle, trusted)
-        except DefectlineError:  # Told already.
-            return
-        if provenance:
-            made = provenance.run_details.byproducts
-            yield _same(store, version, "results", made, "the run's files are what evaluate wrote")
-            yield from _inputs(store, version, provenance)
-            yield _gate(acts, name, version, provenance.gate)
+        yield from _by_provenance(store, name, version, folder, bundle, trusted, acts)
         if needed(bundle):
             yield _approval(store, name, folder, bundle, trusted, acts)
+
+
+def _by_provenance(
+    store: Storage,
+    name: str,
+    version: str,
+    folder: Path,
+    bundle: Bundle,
+    trusted: Sequence[Trusted],
+    acts: Sequence[Act],
+) -> Iterator[Link]:
+    """The links that the provenance proves, all of them, whether it is signed or not: what is changed shows
+    all the same."""
+    provenance, proves = None, True
+    for keys in (trusted, ()):
+        try:
+            provenance = _provenance(folder, bundle, keys)
+            break
+        except DefectlineError:  # Told already.
+            proves = False
+    if provenance is None:
+        # An earlier release made none; what was taken away, or cannot be read, is told already.
+        state: State = "not there" if proves and not bundle.approval else "not proved"
+        says = "no provenance of these files says what it was"
+        yield from (Link(version, one, state, says) for one in BY_PROVENANCE)
+        return
+    made = provenance.run_details.byproducts
+    links = [
+        _same(store, version, "results", made, "the run's files are what evaluate wrote"),
+        *_inputs(store, version, provenance),
+        _gate(acts, name, version, provenance.gate),
+    ]
+    for link in links:
+        if link.state == "proved" and not proves:
+            says = f"not signed by anybody who is trusted: {link.says}"
+            yield link._replace(state="not proved", says=says)
+        else:
+            yield link
 
 
 @contextmanager
@@ -219,7 +250,9 @@ def _reviews(store: Storage, version: str, noted: Resource) -> Link:
             break
         before = hashlib.sha256(line).hexdigest()
         if before == noted.sha256:
-            return Link(version, "reviews", "proved", f"the {number} decisions before it are as they were")
+            many = "decision" if number == 1 else f"{number} decisions"
+            are = "is as it was" if number == 1 else "are as they were"
+            return Link(version, "reviews", "proved", f"the {many} before it {are}")
     return Link(version, "reviews", "broken", f"{noted.uri} has not the lines any more that it had")
 
 
@@ -245,7 +278,7 @@ def _approval(
     served = any((one.model, one.subject) == (name, version) and one.act in SERVES for one in acts)
     try:
         said = read_approvals(store, name, version, folder, bundle, trusted)
-        told = "; ".join(f"{one.said} by {one.by}, {one.at[:19]}: {one.reason}" for one in said)
+        told = "; ".join(map(_said, said))
         if served:
             check_approved(store, name, folder, bundle, trusted)
     except DefectlineError as error:
@@ -253,6 +286,11 @@ def _approval(
     if served:
         return Link(version, "approval", "proved", told)
     return Link(version, "approval", "not there", told or f"waits for {needed(bundle)} to approve it")
+
+
+def _said(one: Approval) -> str:
+    signed = f", signed {one.signer.told}" if one.signer else ""
+    return f"{one.said} by {one.by}{signed}, {one.at[:19]}: {one.reason}"
 
 
 def _deployed(acts: Iterable[Act], name: str, version: str) -> Iterator[Link]:

@@ -33,7 +33,7 @@ li.none { border-left: 3px dotted #8a949e; }
 }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } .all { print-color-adjust: exact; } }
 """
-CLASSES = {"proved": "proved", "broken": "broken", "not there": "none"}
+CLASSES = {"proved": "proved", "broken": "broken", "not proved": "none", "not there": "none"}
 
 
 def write_page(what: str, chain: Chain) -> str:

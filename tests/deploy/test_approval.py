@@ -6,10 +6,11 @@ import json
 import pytest
 from signed import asking, write_keys
 
+from defectline.components.common.bundle import publish_folder
 from defectline.components.common.errors import BundleError, Conflict, SettingsError
-from defectline.components.common.layout import AUDIT, approvals_prefix
+from defectline.components.common.layout import AUDIT, approvals_prefix, champion_key, model_folder
 from defectline.components.common.records import read_champion, read_gate, read_outcome, read_waiting
-from defectline.components.common.reporting.audit import Act, read_chain
+from defectline.components.common.reporting.audit import HERE, Act, note, read_chain
 from defectline.components.common.trust.approvals import PREDICATE_TYPE, read_approvals
 from defectline.components.common.trust.keys import TRUST_ENV
 from defectline.components.common.trust.statements import Subject, make_statement
@@ -40,7 +41,8 @@ def test_it_waits_and_nothing_serves(judged, store, wait):
     outcome = read_outcome(store, "run")
     assert outcome
     assert (outcome.state, outcome.version) == ("awaiting_approval", version)
-    assert f"defectline approve {version} --name defects --store {store.uri}" in outcome.advice
+    command = f"defectline approve {version} --name defects --store {store.uri} --as YOU --reason WHY"
+    assert outcome.advice == command
     assert read_champion(store, "defects") is None
     waiting = read_waiting(store, "defects")
     assert waiting
@@ -48,7 +50,7 @@ def test_it_waits_and_nothing_serves(judged, store, wait):
     with pytest.raises(SettingsError, match="There is no model defects to serve") as caught:
         fetch_champion(store.uri, "defects")
     assert f"{version} waits for approval" in caught.value.got
-    assert f"defectline approve {version}" in caught.value.fix
+    assert f"`{command}`" in caught.value.fix
     # The same pictures would only make a second one that waits.
     gate = read_gate(store, "defects")
     assert gate
@@ -70,8 +72,9 @@ def test_one_person_deploys_it(store, wait):
         ("approve", "Ada", "looked at all escapes"),
         ("deploy", "run run", "this machine"),
     ]
-    with pytest.raises(SettingsError, match="does not wait for approval"):
+    with pytest.raises(SettingsError, match="is the champion already") as caught:
         approve(store, "defects", version, "Grace", "late", None)
+    assert caught.value.got.startswith("approved by Ada, ")
 
 
 def test_two_people_must_be_two(store, wait):
@@ -119,6 +122,9 @@ def signed(judged, store, tmp_path, monkeypatch):
 
 
 def test_where_keys_are_trusted_approvals_are_signed_by_two_of_them(store, signed, tmp_path):
+    outcome = read_outcome(store, "run")
+    assert outcome
+    assert outcome.advice.endswith(" --key YOUR.key")
     version, people = signed
     with pytest.raises(SettingsError, match="must be signed here"):
         approve(store, "defects", version, "Ada", "fine", None)
@@ -186,12 +192,33 @@ def test_names_and_reasons_that_cannot_be_kept(store, wait, text):
 
 def test_one_that_does_not_wait(store, wait):
     version = wait("required")
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match="There is no version") as caught:
         reject(store, "defects", "v20260101-000000-000001", "Ada", "no", None)
     assert caught.value.got == f"{version} waits"
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match="There is no version") as caught:
         approve(store, "plates", version, "Ada", "yes", None)
     assert caught.value.got == "none waits"
+
+
+def test_one_that_was_decided(judged, store, wait):
+    """Which another one replaced since, so that it is not the champion."""
+    version = wait("required")
+    approve(store, "defects", version, "Ada", "fine", None)
+    champion = read_champion(store, "defects")
+    assert champion
+    later = champion.model_copy(update={"version": "v20990101-000000-000001"})
+    store.write(champion_key("defects"), later.model_dump_json().encode())
+    note(store, "deploy", "defects", later.version, "run later", HERE)
+    for decide in (approve, reject):
+        with pytest.raises(SettingsError, match="was decided already") as caught:
+            decide(store, "defects", version, "Grace", "late", None)
+        assert caught.value.got.startswith("approved by Ada, ")
+
+
+def test_one_that_waited_for_nobody(judged, store):
+    publish_folder(judged.folder, store, model_folder("defects", judged.bundle.version))
+    with pytest.raises(SettingsError, match="does not wait for approval"):
+        approve(store, "defects", judged.bundle.version, "Ada", "yes", None)
 
 
 def test_a_deployment_that_was_cut_off_goes_on(store, wait, monkeypatch):

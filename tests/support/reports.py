@@ -115,6 +115,7 @@ def make_report(
         kinds=collector.kinds,
         rejected=3,
         history=(folder / "history.png").read_bytes(),
+        store="s3://plates/store",
     )
 
 

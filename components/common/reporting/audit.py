@@ -22,6 +22,8 @@ TRIES = 50
 """To append, where others do at the same time."""
 ActName = Literal["gate", "approve", "reject", "deploy", "rollback", "export", "prune"]
 ACTS = get_args(ActName)
+SERVES: tuple[ActName, ...] = ("deploy", "rollback")
+"""Acts after which a version serves."""
 
 
 class Line(BaseModel):
@@ -125,4 +127,4 @@ def last_deployed(store: Storage, model: str) -> str:
 
 
 def is_deployed_here(one: Act) -> bool:
-    return one.act in ("deploy", "rollback") and one.result == HERE
+    return one.act in SERVES and one.result == HERE

@@ -4,6 +4,7 @@ approvals/<name>/<version>/<person>.json is an in-toto statement, signed with th
 one.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -37,6 +38,12 @@ class Approval(NamedTuple):
 def needed(bundle: Bundle) -> int:
     """So many people must approve it. The bundle says so itself, sealed and, where there is a key, signed."""
     return NEEDED.get(bundle.approval, 0)
+
+
+def how_to_approve(store: str, name: str, version: str, signed: bool) -> str:
+    """The command, with YOU, WHY and YOUR.key to be filled in; the last where decisions are `signed`."""
+    where = f"{version} --name {shlex.quote(name)} --store {shlex.quote(store)}"
+    return f"defectline approve {where} --as YOU --reason WHY{' --key YOUR.key' if signed else ''}"
 
 
 def check_approved(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.classes import describe_supervision
 from defectline.components.common.images.drawing import data_uri
+from defectline.components.common.trust.approvals import how_to_approve
 from defectline.components.evaluate.champion import ChampionResult
 from defectline.components.evaluate.classes import ClassMetrics, confusion_of_regions
 from defectline.components.evaluate.gate import BETTER, COST, ENOUGH, Rule, kept, passed
@@ -88,6 +89,10 @@ class Report(NamedTuple):
     """Pairs of the snapshot that ingest rejected."""
     history: bytes
     """The training's curves, PNG."""
+    store: str
+    """As the command names it that approves the version."""
+    signed: bool = False
+    """Whether who approves it needs a key, as far as this step can know."""
     rois: Mapping[str, NDArray[np.uint8]] = MappingProxyType({})
     """As in Names."""
     roi: NDArray[np.uint8] | None = None
@@ -224,10 +229,9 @@ def waits_for(report: Report) -> str:
     people = {"required": "a person", "two": "two people"}.get(report.settings.approval)
     if not people or not passed(report.rules):
         return ""
-    name, version = report.bundle.name, report.bundle.version
     return (
-        f"It serves once {people} approved it: defectline approve {version} --name {name} --store STORE "
-        "--as YOU --reason WHY"
+        f"It serves once {people} approved it: "
+        f"{how_to_approve(report.store, report.bundle.name, report.bundle.version, report.signed)}"
     )
 
 

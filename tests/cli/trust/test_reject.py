@@ -16,4 +16,5 @@ def test_no(tmp_path):
     assert "refused" in call("runs", "--store", judged.store).stdout
     again = call("approve", version, "--store", judged.store, "--as", "Grace", "--reason", "x")
     assert again.returncode == 2
-    assert "does not wait for approval" in again.stderr
+    assert f"{version} of defects was decided already" in again.stderr
+    assert "rejected by Ada" in again.stderr

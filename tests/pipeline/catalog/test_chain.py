@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from networks import Judged, run_evaluate
-from signed import make_signed
+from signed import make_signed, write_keys
 
 from defectline.components.common.errors import BundleError, SettingsError
 from defectline.components.common.layout import AUDIT, audit_key, champion_key
@@ -16,6 +16,7 @@ from defectline.components.common.storage import checksums
 from defectline.components.common.trust.keys import new_key
 from defectline.components.common.trust.provenance import Resource
 from defectline.components.common.trust.statements import Subject, make_statement
+from defectline.components.deploy.approval import approve
 from defectline.components.deploy.step import deploy
 from defectline.components.serve.sources import fetch_champion
 from defectline.pipeline.catalog.audit import note_decision
@@ -69,6 +70,45 @@ def test_another_key(original):
     chain = verify(original, trusted=[new_key("other").public])
     assert chain.broken
     assert (chain.broken.name, chain.broken.version) == ("signature", original.version)
+
+
+def test_of_what_is_not_signed_every_link_is_listed(signed):
+    """The first broken one is the signature; what the provenance says is compared, and proves nothing."""
+    for bundle in signed.bundles:
+        folder = signed.store.root / "models/defects" / bundle.version
+        (folder / checksums.SIGNATURE).unlink()
+        statement = json.loads((folder / checksums.PROVENANCE).read_text())
+        (folder / checksums.PROVENANCE).write_text(json.dumps(statement | {"signatures": []}))
+    chain = verify(signed)
+    assert chain.broken
+    assert (chain.broken.name, chain.broken.version) == ("signature", signed.version)
+    states = {link.name: link.state for link in chain.links if link.version == signed.version}
+    assert states == {
+        "seal": "proved",
+        "signature": "broken",
+        "provenance": "broken",
+        "results": "not proved",
+        "snapshot": "not proved",
+        "champion": "not proved",
+        "gate": "not proved",
+        "deployment": "proved",
+    }
+    told = {link.name: link.says for link in chain.links if link.version == signed.version}
+    assert told["gate"].startswith("not signed by anybody who is trusted: passed, ")
+    # What was changed shows all the same.
+    spoil(signed, "results")
+    changed = next(link for link in verify(signed).links if link.name == "results")
+    assert (changed.state, changed.says) == ("broken", "runs/run2/gate.json was changed")
+
+
+def test_without_a_provenance_every_link_is_listed(signed):
+    spoil(signed, "provenance gone")
+    states = {link.name: link.state for link in verify(signed).links if link.version == signed.version}
+    assert [name for name, state in states.items() if state == "not proved"] == [
+        "results",
+        "snapshot",
+        "gate",
+    ]
 
 
 def test_no_such_version(original):
@@ -238,3 +278,10 @@ def test_people_who_had_to_approve_it(tmp_path, monkeypatch):
     )
     with pytest.raises(BundleError, match="was not approved"):
         fetch_champion(store.uri, "defects", [str(signed.public)])
+    # Once somebody said yes, the row names the key.
+    ada = write_keys(tmp_path / "people", "ada")
+    approve(store, "defects", bundle.version, "Ada", "looked at it", ada)
+    links = verify_version(store, "defects", bundle.version, [*keys, ada.public]).links
+    (said,) = [one for one in links if one.name == "approval"]
+    assert said.state == "proved"
+    assert said.says.startswith(f"approve by Ada, signed with the key {ada.public}, ")
