@@ -115,7 +115,12 @@ Trust = Annotated[
         "Default: DEFECTLINE_TRUST.",
     ),
 ]
-Version = Annotated[str, typer.Argument(metavar="VERSION", autocompletion=completion.versions)]
+Version = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="A version, or the start of one.", autocompletion=completion.versions
+    ),
+]
 As = Annotated[str, typer.Option("--as", metavar="YOU", help="Who decides; it is kept.")]
 Reason = Annotated[str, typer.Option(help="Why; asked for on a terminal.")]
 Key = Annotated[

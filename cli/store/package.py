@@ -19,9 +19,11 @@ def package(
     from defectline.components.common.storage import open_storage
     from defectline.components.deploy.oci import Repository, push
     from defectline.components.deploy.rollback import fetched
+    from defectline.pipeline.catalog.models import find_version
 
     where = Repository.parse(place)
-    with fetched(open_storage(store), name, version) as (folder, bundle):
+    opened = open_storage(store)
+    with fetched(opened, name, find_version(opened, name, version)) as (folder, bundle):
         reference = push(folder, bundle, where)
-    typer.echo(f"{where.host}/{where.name}:{where.tag or version}")
+    typer.echo(f"{where.host}/{where.name}:{where.tag or bundle.version}")
     typer.echo(f"storageUri: oci+native://{reference}")

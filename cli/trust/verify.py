@@ -1,6 +1,5 @@
 """`defectline verify`"""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,15 +7,14 @@ import typer
 
 from defectline.cli.options import Json, Name, Store, Trust
 
-VERSION = re.compile(r"v\d{8}-\d{6}-[0-9a-f]{6}")
-
 
 def verify(
     what: Annotated[
         str,
         typer.Argument(
             metavar="VERSION|BUNDLE|ANSWER",
-            help="A version of the store, a bundle's folder, or a file with an answer of the endpoint.",
+            help="A version of the store or the start of one, a bundle's folder, or a file with an answer of "
+            "the endpoint.",
         ),
     ],
     store: Store = "./store",
@@ -37,11 +35,13 @@ def verify(
     Exit status 0: every link that is there is proved. 2: a link is broken; the first one is named.
     """
     from defectline.cli import ui
+    from defectline.components.common import layout
     from defectline.components.common.files import explained, replaced
     from defectline.components.common.storage import open_storage
     from defectline.components.common.trust.keys import read_trust
     from defectline.pipeline.catalog.chain import verify_folder, verify_version
     from defectline.pipeline.catalog.chain_page import write_page
+    from defectline.pipeline.catalog.models import find_version
 
     trusted = read_trust(trust or ())
     answer = bool(log or request or image)
@@ -52,14 +52,16 @@ def verify(
     # A folder that is called as a version is named as a path.
     if not what:
         raise typer.BadParameter("name a version, a bundle's folder, or a file with an answer")
-    if Path(what).is_dir() and not VERSION.fullmatch(what):
+    if Path(what).is_dir() and not layout.is_version(what):
         chain = verify_folder(Path(what), trusted)
     elif Path(what).is_file():
         from defectline.pipeline.catalog.answers import verify_answer
 
         chain = verify_answer(open_storage(store), Path(what), trusted, log, request, image)
     else:
-        chain = verify_version(open_storage(store), name, what, trusted)
+        opened = open_storage(store)
+        what = find_version(opened, name, what)
+        chain = verify_version(opened, name, what, trusted)
     if page:
         with (
             explained(f"{page} cannot be written.", expected="a file in a folder", fix="Name another one."),

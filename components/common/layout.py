@@ -50,7 +50,8 @@ STEPS = "steps/"
 CROSSVAL = "crossval-"
 """Starts the names of runs that `defectline crossval` makes; they judge settings, not models."""
 
-_VERSION = re.compile(r"(?:models|serving)/([^/]+)/(v\d{8}-\d{6}-[0-9a-f]{6})/.")
+_VERSION = re.compile(r"v\d{8}-\d{6}-[0-9a-f]{6}")
+_OF_VERSION = re.compile(rf"(?:models|serving)/([^/]+)/({_VERSION.pattern})/.")
 _FRAME = re.compile(r"review/([^/]+)/(\d{4}-\d{2}-\d{2})/([0-9a-f]{32})\.json")
 
 
@@ -200,9 +201,14 @@ def parse_frame_key(key: str) -> FrameKey | None:
     return FrameKey(*found.groups()) if found else None
 
 
+def is_version(text: str) -> bool:
+    """Whether this has the form of a whole version."""
+    return bool(_VERSION.fullmatch(text))
+
+
 def parse_version(key: str) -> tuple[str, str] | None:
     """Name and version of the model that a key below models/ or serving/ is a file of, or None."""
-    found = _VERSION.match(key)
+    found = _OF_VERSION.match(key)
     return (found[1], found[2]) if found else None
 
 

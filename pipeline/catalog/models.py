@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from defectline.components.common.bundle import Bundle
 from defectline.components.common.classes import describe_supervision
-from defectline.components.common.layout import MODELS, SERVING, parse_version
+from defectline.components.common.layout import MODELS, SERVING, is_version, parse_version
 from defectline.components.common.records import read_champion, read_waiting
 from defectline.components.common.steps import Say
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.train.settings import WEIGHTS
-from defectline.pipeline.catalog.reading import leave_out
+from defectline.pipeline.catalog.reading import leave_out, resolve
 from defectline.pipeline.catalog.runs import Run
 
 
@@ -139,6 +139,15 @@ def _of_run(run: Run) -> Model:
         run.id,
         learned_from=str(run.metrics.get("learned_from", "")),
     )
+
+
+def find_version(store: Storage, name: str, start: str) -> str:
+    """The version of a model that begins with `start`; a whole one as it is, there or not. Raises
+    SettingsError as `resolve`."""
+    if is_version(start):
+        return start
+    found = {named[1] for one in store.list(f"{MODELS}{name}/") if (named := parse_version(one.key))}
+    return resolve(start, sorted(found), "version", "defectline models")
 
 
 def ask_cluster(models: Sequence[Model], namespace: str) -> list[Model]:

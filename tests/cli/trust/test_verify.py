@@ -54,6 +54,21 @@ def test_a_folder(signed):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_start_of_a_version(signed):
+    first, last = (bundle.version for bundle in signed.bundles)
+    done = verify(signed, last[:-1], "--trust", signed.public)
+    assert done.returncode == 0, done.stderr
+    assert last in done.stdout
+    several = verify(signed, "v20")
+    assert several.returncode == 2
+    assert "Several versions begin with v20" in several.stderr
+    assert first in several.stderr
+    none = verify(signed, "v19")
+    assert none.returncode == 2
+    assert "There is no version v19." in none.stderr
+    assert "models` lists them" in none.stderr
+
+
 def test_neither_version_nor_file(signed):
     done = verify(signed, "v20200101-000000-000000")
     assert done.returncode == 2
