@@ -155,17 +155,26 @@ class Client(_Endpoint):
         self._http = httpx.Client()
 
     def inspect(
-        self, image: Image, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+        self,
+        image: Image,
+        *,
+        mask: bool = True,
+        threshold: float | None = None,
+        request_id: str = "",
+        review: bool | None = None,
     ) -> Prediction:
         """The prediction for an image file or its content.
 
         `mask=False` leaves the mask out, `threshold` replaces the model's own, `request_id` is the name of
-        the request in the endpoint's log. Raises Refused for what is not an image, SettingsError for a file
-        that cannot be read, ServingError where the endpoint gives no answer before the deadline, and
-        TypeError for what is neither a file nor its content, or a `mask` that is not a bool.
+        the request in the endpoint's log. `review=True` has the image kept for people to review, and
+        `review=False` says that it is not from the line: it is neither kept nor counted in drift.
+
+        Raises Refused for what is not an image, SettingsError for a file that cannot be read, ServingError
+        where the endpoint gives no answer before the deadline, and TypeError for what is neither a file nor
+        its content, a `mask` that is not a bool, or a `review` that is neither a bool nor None.
         """
         body, what = _content(image)
-        params = _params(mask, threshold, request_id)
+        params = _params(mask, threshold, request_id, review)
         for attempt in attempts(self._retry):
             time.sleep(attempt.pause_s)
             with attempt:
@@ -225,11 +234,17 @@ class AsyncClient(_Endpoint):
         self._http = httpx.AsyncClient()
 
     async def inspect(
-        self, image: Image, *, mask: bool = True, threshold: float | None = None, request_id: str = ""
+        self,
+        image: Image,
+        *,
+        mask: bool = True,
+        threshold: float | None = None,
+        request_id: str = "",
+        review: bool | None = None,
     ) -> Prediction:
         """As Client.inspect."""
         body, what = await asyncio.to_thread(_content, image)
-        params = _params(mask, threshold, request_id)
+        params = _params(mask, threshold, request_id, review)
         for attempt in attempts(self._retry):
             await asyncio.sleep(attempt.pause_s)
             with attempt:
@@ -327,13 +342,16 @@ def _picture(response: httpx.Response) -> bytes | None:
     return response.content if found else None
 
 
-def _params(mask: bool, threshold: float | None, request_id: str) -> dict[str, str]:
+def _params(mask: bool, threshold: float | None, request_id: str, review: bool | None) -> dict[str, str]:
     if not isinstance(mask, bool):
         raise TypeError(f"mask is True or False, not {mask!r}")
+    if not isinstance(review, bool | None):
+        raise TypeError(f"review is True, False or None, not {review!r}")
     chosen = {
         "mask": "" if mask else "none",
         "threshold": "" if threshold is None else str(threshold),
         "request_id": request_id,
+        "review": "" if review is None else str(review).lower(),
     }
     return {name: value for name, value in chosen.items() if value}
 

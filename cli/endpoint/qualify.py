@@ -61,12 +61,15 @@ def qualify(
             to_pdf(found, partial)
     if json_:
         content = [section._asdict() for section in sections(found)]
-        ui.print_json({"qualified": found.passed, "summary": summary(found), "sections": content})
+        said = {"qualified": found.passed, "summary": summary(found), "warnings": found.warnings}
+        ui.print_json({**said, "sections": content})
     else:
         for section in sections(found)[:3]:
             ui.table(section.columns, section.rows)
             ui.console.print()
         ui.console.print(summary(found), soft_wrap=True)
         ui.facts([("report", output / "qualification.html"), ("on paper", output / "qualification.pdf")])
+        for warning in found.warnings:
+            ui.warn(f"WARNING: {warning}")
     if not found.passed:
         raise typer.Exit(3)

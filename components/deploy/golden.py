@@ -26,6 +26,8 @@ MIN_MASK_IOU = 0.99
 SETTLE_S = 60.0
 """After a rollout, routes still lead nowhere or to the previous version for about this long."""
 PAUSE_S = 0.25
+NOT_OF_THE_LINE = {"review": "false"}
+"""Said with each picture, so that the predictor neither keeps it for review nor counts it in drift."""
 
 NOT_YET = (404, 502, 503, 504)
 """What gateways and a starting predictor answer before the route leads to a loaded model."""
@@ -202,7 +204,8 @@ def _send(
         with httpx.Client(
             transport=address.transport, timeout=timeout_s, follow_redirects=False, verify=_trusted()
         ) as client:
-            return client.request(method, url, content=body, headers=sent)
+            query = NOT_OF_THE_LINE if body else None
+            return client.request(method, url, params=query, content=body, headers=sent)
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
         raise ServingError(
             f"{url} cannot be asked.",

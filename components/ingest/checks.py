@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from defectline.components.common.classes import IGNORE, IGNORED_CLASS, MOST_CLASSES
 from defectline.components.common.errors import DefectlineError
 from defectline.components.common.images.masks import Mask, read_mask
-from defectline.components.common.images.reading import read_image
+from defectline.components.common.images.reading import pixel_digest, read_image
 from defectline.components.common.images.roi import write_roi
 from defectline.components.common.legend import (
     counted,
@@ -64,8 +64,7 @@ def check_pair(
     except DefectlineError as error:
         return Checked(reject(pair, f"Image: {error.reason}", error.fix), b"")
     height, width = pixels.shape[:2]
-    digest = hashlib.sha256(f"{width}x{height}".encode())
-    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
+    digest = pixel_digest(pixels)
     look = describe(pixels)
     # Large pictures are checked several at once: the mask need not lie beside them in memory.
     del pixels
@@ -82,7 +81,7 @@ def check_pair(
             pair = _with_mask(pair, mask)
     except DefectlineError as error:
         return Checked(reject(pair, f"Mask: {error.reason}", error.fix), b"")
-    pair = pair._replace(width=width, height=height, pixel_sha256=digest.hexdigest(), look=look)
+    pair = pair._replace(width=width, height=height, pixel_sha256=digest, look=look)
     turned = ""
     if orientation != truth.orientation:
         turned = (

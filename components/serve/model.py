@@ -345,8 +345,8 @@ class DefectModel(Model):
     def _watch_drift(self, observation: Observation) -> None:
         loaded = self.loaded
         # The last answers of a previous model may still be under way.
-        # What is sent for review was seen when it came from the line.
-        if loaded is not None and loaded.bundle is observation.bundle and not observation.asked:
+        # What is sent for review was seen when it came from the line; other pictures are not from there.
+        if loaded is not None and loaded.bundle is observation.bundle and observation.review is None:
             loaded.drift.see(*brightness_and_contrast(observation.image), observation.verdict)
 
     def _stage(self, trace: Trace, stage: str, begun: float) -> float:

@@ -12,7 +12,7 @@ from defectline.components.common.errors import DefectlineError
 from defectline.components.common.storage import Storage, checksums
 from defectline.components.common.storage.checksums import sha256_file
 from defectline.components.common.trust.keys import Trusted
-from defectline.components.deploy.golden import Address, check
+from defectline.components.deploy.golden import MIN_MASK_IOU, SCORE_TOLERANCE, Address, check
 from defectline.pipeline.catalog.chain import verify_version
 from defectline.pipeline.qualification.endpoint import Endpoint
 from defectline.pipeline.versions import versions
@@ -50,7 +50,7 @@ def installation(
     says = (
         f"{broken.name} of {broken.version}: {broken.says}"
         if broken
-        else f"{len(chain.links)} links, by {how}"
+        else f"{len(chain.links)} links, none broken, by {how}"
     )
     yield Row("chain", broken is None, says)
 
@@ -59,9 +59,10 @@ def operation(client: Endpoint, picture: bytes, folder: Path | None, bundle: Bun
     """Golden answers, the same answer again, and what must be refused."""
     if folder and bundle:
         yield _golden(client, folder, bundle)
-    answers = [client.inspect(picture) for _ in range(REPEATS)]
+    answers = [client.inspect(picture, review=False) for _ in range(REPEATS)]
     same = {one.model_copy(update={"latency_ms": 0.0}).model_dump_json() for one in answers}
-    yield Row("the same picture again", len(same) == 1, f"{len(same)} different answers of {REPEATS}")
+    differ = "all alike" if len(same) == 1 else f"{len(same)} of them different"
+    yield Row("the same picture again", len(same) == 1, f"{REPEATS} answers, {differ}; all must be alike")
     model = f"{client.url}/v1/models/{client.name}"
     refused = {
         "what is not a picture": (f"{model}:predict", b"not a picture", (400, 415, 422)),
@@ -76,7 +77,8 @@ def operation(client: Endpoint, picture: bytes, folder: Path | None, bundle: Bun
         except httpx.HTTPError as error:
             yield Row(f"{what} is refused", False, f"no answer: {type(error).__name__}")
             continue
-        yield Row(f"{what} is refused", status in wanted, f"HTTP {status}")
+        allowed = f"HTTP {' or '.join(map(str, wanted))}"
+        yield Row(f"{what} is refused", status in wanted, f"HTTP {status}; it must be {allowed}")
 
 
 def _golden(client: Endpoint, folder: Path, bundle: Bundle) -> Row:
@@ -84,4 +86,9 @@ def _golden(client: Endpoint, folder: Path, bundle: Bundle) -> Row:
         check(Address(client.url, client.headers), client.name, folder, bundle, settle_s=0)
     except DefectlineError as error:
         return Row("golden answers", False, error.reason)
-    return Row("golden answers", True, f"{len(bundle.golden)} pictures answered as sealed")
+    count = len(bundle.golden)
+    says = (
+        f"{count} {'picture' if count == 1 else 'pictures'} answered as sealed: the same verdict, a score "
+        f"within {SCORE_TOLERANCE}, a mask with IoU ≥ {MIN_MASK_IOU}"
+    )
+    return Row("golden answers", True, says)

@@ -14,6 +14,6 @@ class Endpoint(Protocol):
     name: str
     headers: Mapping[str, str] | None
 
-    def inspect(self, image: bytes | Path, *, mask: bool = True) -> Prediction:
+    def inspect(self, image: bytes | Path, *, mask: bool = True, review: bool | None = None) -> Prediction:
         """Raises DefectlineError."""
         ...

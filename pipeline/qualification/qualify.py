@@ -16,6 +16,7 @@ from defectline.pipeline.qualification.agreement import Agreement, agree, cohen
 from defectline.pipeline.qualification.checks import Row, installation, operation
 from defectline.pipeline.qualification.endpoint import Endpoint
 from defectline.pipeline.qualification.robustness import Change, measure
+from defectline.pipeline.qualification.seen import digest, given_twice, known_to_model
 from defectline.pipeline.qualification.study import Picture, by_part
 
 AGAIN = re.compile(r":\d+$")
@@ -50,6 +51,8 @@ class Qualification(NamedTuple):
     changes: list[Change]
     claim: float
     """The rate of escapes that is claimed."""
+    warnings: list[str]
+    """What makes the study prove less than it seems to."""
 
     @property
     def claim_holds(self) -> bool:
@@ -77,11 +80,13 @@ def qualify(
     """Ask the endpoint about every picture of a study, and about variants of the first `varied`.
 
     `advance` is called for each picture, and for each that is varied. Raises as the client does, and
-    SettingsError where the endpoint changes its model meanwhile.
+    SettingsError where the endpoint changes its model meanwhile, or the study contradicts itself.
     """
+    digests = [digest(one) for one in pictures]
+    warnings = [*given_twice(pictures, digests)]
     answers = []
     for one in pictures:
-        answers.append(client.inspect(one.path))
+        answers.append(client.inspect(one.path, review=False))
         advance()
     version = answers[0].model_version
     if others := {one.model_version for one in answers} - {version}:
@@ -98,6 +103,8 @@ def qualify(
             folder, bundle = stack.enter_context(fetched(storage, client.name, version))
         installed = [*installation(client, version, storage, folder, trusted)]
         operates = [*operation(client, first, folder, bundle)]
+        if bundle:
+            warnings += known_to_model(storage, bundle.data.snapshot, pictures, digests)
     changes = measure(client, [one.path.read_bytes() for one in pictures[:varied]], advance)
     said = [{**one.said, "": answer.verdict} for one, answer in zip(pictures, answers, strict=True)]
     people = sorted({name for one in pictures for name in one.said})
@@ -121,6 +128,7 @@ def qualify(
         ],
         changes=changes,
         claim=claim,
+        warnings=warnings,
     )
 
 

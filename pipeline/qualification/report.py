@@ -27,6 +27,7 @@ h2 { font-size: 18px; margin: 30px 0 4px; }
 .quiet, caption { color: #5b6570; }
 .all { border-left: 6px solid #2e8b57; background: #f5f7f9; padding: 10px 14px; margin: 14px 0; }
 .all.bad { border-color: #c0392b; border-left-style: double; border-left-width: 10px; }
+.warning { border-left: 6px dashed #b7791f; padding: 4px 14px; margin: 14px 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid #dde2e7; vertical-align: top; }
@@ -68,10 +69,10 @@ def sections(found: Qualification) -> list[Section]:
         Section(
             "PQ: rates",
             "By parts, since pictures of one part are not independent: a part is right where every verdict "
-            "is. Intervals hold the true rate with a certainty of 95 % (Clopper and Pearson). Limits: "
-            "AIAG, Measurement Systems Analysis, 4th edition."
-            + (f" {found.looks} of {found.pictures} verdicts are LOOK." if found.looks else ""),
-            ("who", "rate", "parts", "rate", "95 % interval", ""),
+            "is. Intervals hold the true rate with a certainty of 95 % (Clopper and Pearson). Acceptable, or "
+            f"else marginal, by AIAG, Measurement Systems Analysis, 4th edition: {_limits()}."
+            + (f" {_looks(found)} LOOK." if found.looks else ""),
+            ("who", "what", "parts", "rate", "95 % interval", ""),
             (
                 *_rates("endpoint", endpoint),
                 *(r for who, one in found.people.items() for r in _rates(who, one)),
@@ -127,6 +128,7 @@ def to_html(found: Qualification) -> str:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         f"<p class=quiet>Version {escape(found.version)}, {_now()}</p>\n"
         f'<p class="all{"" if found.passed else " bad"}">{escape(summary(found))}</p>\n'
+        + "".join(f'<p class="warning">Warning: {escape(one)}</p>\n' for one in found.warnings)
         + "\n".join(map(_html, sections(found)))
         + "\n</body>\n</html>\n"
     )
@@ -150,6 +152,9 @@ def to_pdf(found: Qualification, file: Path) -> None:
     pdf.multi_cell(0, 6, f"Version {found.version}, {_now()}", new_x="LMARGIN", new_y="NEXT")
     pdf.set_font("text", "B", 11)
     pdf.multi_cell(0, 8, summary(found), new_x="LMARGIN", new_y="NEXT")
+    for warning in found.warnings:
+        pdf.set_font("text", "", 9)
+        pdf.multi_cell(0, 6, f"Warning: {warning}", new_x="LMARGIN", new_y="NEXT")
     for section in sections(found):
         pdf.ln(3)
         pdf.set_font("text", "B", 12)
@@ -178,6 +183,17 @@ def _rates(who: str, one: Agreement) -> list[tuple[str, ...]]:
     rows.append((who, "the same each time", *_share(one.repeated), ""))
     rows.append((who, "kappa with the truth", "", _number(one.kappa), "", ""))
     return rows
+
+
+def _limits() -> str:
+    return "; ".join(
+        f"{name} {'from' if acceptable > marginal else 'up to'} {acceptable:g}, or {marginal:g}"
+        for name, (acceptable, marginal) in LIMITS.items()
+    )
+
+
+def _looks(found: Qualification) -> str:
+    return f"{found.looks:,} of {found.pictures:,} verdicts {'is' if found.looks == 1 else 'are'}"
 
 
 def _share(share: Share) -> tuple[str, str, str]:

@@ -49,7 +49,8 @@ def _picture(file: Path, line: int, row: dict[str, str], people: Sequence[str]) 
         raise _wrong(file, f"line {line} with another number of fields", "a field a column")
     path = file.parent / row["image"].strip()
     if not row["image"].strip() or not path.is_file():
-        raise _wrong(file, f"line {line}: no file {row['image']!r}", f"a picture below {file.parent}")
+        expected = f"a path from {file.parent}, or one that begins with /"
+        raise _wrong(file, f"line {line}: no file {row['image']!r}", expected)
     if not row["part"].strip():
         raise _wrong(file, f"line {line} without a part", "what tells parts apart")
     truth = row["truth"].strip().upper()

@@ -177,8 +177,9 @@ def test_bytes_and_files_are_sent_as_they_are(line, ask: Ask, tmp_path):
 
 @both
 def test_what_the_endpoint_is_asked_for(line, ask: Ask):
-    ask(line.url, asked={"mask": False, "threshold": 0.25, "request_id": "line-3.42"})
-    assert line.asked[0][1].endswith("plates:predict?mask=none&threshold=0.25&request_id=line-3.42")
+    ask(line.url, asked={"mask": False, "threshold": 0.25, "request_id": "line-3.42", "review": False})
+    query = "mask=none&threshold=0.25&request_id=line-3.42&review=false"
+    assert line.asked[0][1].endswith(f"plates:predict?{query}")
 
 
 @both
@@ -191,6 +192,8 @@ def test_what_a_picture_may_be(line, ask: Ask):
             ask(line.url, picture)
     with pytest.raises(TypeError, match="mask is True or False, not 'png'"):
         ask(line.url, asked={"mask": "png"})
+    with pytest.raises(TypeError, match="review is True, False or None, not 'no'"):
+        ask(line.url, asked={"review": "no"})
     assert len(line.asked) == 2
 
 

@@ -1,5 +1,6 @@
 """From a file's bytes to the pixels of a picture."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "decode_image",
     "format_of",
     "open_header",
+    "pixel_digest",
     "read_image",
 ]
 
@@ -51,6 +53,14 @@ class Picture(NamedTuple):
 def decode_image(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
     """The pixels that `read_image` reads, uint8 (H, W, channels). Raises UnreadableImage."""
     return read_image(data, channels).pixels
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 in hex over a decoded picture, uint8 (H, W, 3): the same for copies in another format. Pure."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{width}x{height}".encode())
+    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
+    return digest.hexdigest()
 
 
 def read_image(data: bytes, channels: int = 1) -> Picture:

@@ -40,8 +40,9 @@ class Observation(NamedTuple):
     """Of the model that judged."""
     threshold: float
     """The one that was used: the model's own, or the caller's."""
-    asked: bool = False
-    """Whether the caller wants people to review it."""
+    review: bool | None = None
+    """Whether people are to review it; False for a picture that is not from the line, None where the caller
+    leaves it to the endpoint."""
     novelty: Novelty | None = None
     """What the model's training pictures look like."""
 

@@ -91,13 +91,15 @@ class Reviewer:
         self._thread.start()
 
     def observe(self, observation: Observation) -> None:
-        """Offer an answered picture, with what the model says by its own threshold."""
+        """Offer an answered picture of the line, with what the model says by its own threshold."""
+        if observation.review is False:
+            return
         self.offer(
             observation.picture,
             observation.prediction["score"],
             observation.bundle,
             observation.own_prediction,
-            observation.asked,
+            bool(observation.review),
             observation.novelty,
             observation.maps.features,
             observation.prediction["defect_area_ratio"],

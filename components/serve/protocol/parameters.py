@@ -30,7 +30,11 @@ class Parameters(BaseModel):
         description="one verdict for all pictures together, which show one part: the worst of theirs (any), "
         "or that of their mean score",
     )
-    review: bool = Field(False, description="whether the picture is kept for people to review")
+    review: bool | None = Field(
+        None,
+        description="true: people are to review the picture; false: it is not from the line, so it is "
+        "neither kept nor counted in drift; else the endpoint chooses which it keeps",
+    )
     request_id: str | None = Field(
         None, pattern=f"^{REQUEST_ID.pattern}$", description="returned with the answer, and in the log"
     )

@@ -45,6 +45,24 @@ def test_a_frame_is_kept_with_what_the_model_itself_says(judged, model, tmp_path
     assert answered["predictions"][0]["defect_area_px"] != item.frame.prediction["defect_area_px"]
 
 
+def test_what_is_not_from_the_line_is_neither_kept_nor_counted_in_drift(judged, model, tmp_path):
+    near, far = near_and_far(judged)
+    store = str(tmp_path / "store")
+    options = ["--review", store, "--review_share", "1"]
+    with serving(model, tmp_path / "log", *options) as running:
+        address = running.url + PREDICT
+        post(f"{address}?review=false", near, "image/png")
+        post(address, v1_body(near, review=False))
+        post(address, far, "image/png")
+        # Observers see the answers in their order.
+        wait_for_metric(running.url, "defectline_review_written_total", 1)
+        assert metric(running.url, "defectline_drift_frames") == 1
+        running.process.terminate()
+        assert running.process.wait(START_S) == 0
+    (item,) = list_frames(open_storage(store), "plates", pytest.fail)
+    assert item.frame.id == frame_id(far)
+
+
 def test_a_store_that_goes_away_costs_its_frames_alone(model, tmp_path):
     store = tmp_path / "mount" / "store"
     store.mkdir(parents=True)

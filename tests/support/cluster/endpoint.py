@@ -89,7 +89,7 @@ class Endpoint:
         if self.lost > 0:
             self.lost -= 1
             return 404, {"error": "no route"}
-        model = path.split("/")[3].removesuffix(":predict")
+        model = path.partition("?")[0].split("/")[3].removesuffix(":predict")
         if host in self.routes and (answer := self.of_gateway(model)):
             return answer
         version = self._version(host, model, path)

@@ -31,7 +31,7 @@ class Pods(Endpoint):
         self._starting = threading.Lock()
 
     def answer(self, host: str, path: str, picture: bytes) -> tuple[int, dict[str, Any]]:
-        name = path.split("/")[3].removesuffix(":predict")
+        name = path.partition("?")[0].split("/")[3].removesuffix(":predict")
         if name not in self.live:
             return 404, {"error": "no such model"}
         with self._starting:
