@@ -177,7 +177,7 @@ def _check_person(by: str, reason: str, key: Signer | None, folder: Path, truste
             "Who signed the bundle cannot decide about it as well.",
             got=f"{key.public}, which the pipeline signs with",
             expected="a key or identity of a person's own",
-            fix="Make one with `defectline keygen`, and have its .pub trusted.",
+            fix="Name your own with --key; `defectline keygen` makes one, whose .pub has to be trusted.",
         )
 
 
