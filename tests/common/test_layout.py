@@ -86,6 +86,13 @@ def test_versions_of_keys(key, version):
     assert layout.parse_version(key) == version
 
 
+def test_a_whole_version_and_what_is_none():
+    assert layout.is_version("v20261130-085400-26656f")
+    assert not any(
+        map(layout.is_version, ("", "v2026", "v20261130-085400-26656f/", "v20261130-085400-26656g"))
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "snapshot"),
     [

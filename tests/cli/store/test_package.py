@@ -23,7 +23,7 @@ def published(tmp_path):
 def test_it_is_pushed_and_said_how_to_use_it(published, tmp_path):
     store, version = published
     with run_registry(tmp_path) as address:
-        done = call("package", version, f"oci://{address}/plates", "--store", store)
+        done = call("package", version[:-1], f"oci://{address}/plates", "--store", store)
     assert done.returncode == 0, done.stderr
     named, uri = done.stdout.splitlines()
     assert named == f"{address}/plates:{version}"

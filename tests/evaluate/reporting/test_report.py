@@ -13,7 +13,8 @@ from reports import BETTER, CHAMPION, PICTURES, Picture, make_report
 
 from defectline.components.common.images.sample import generate_samples
 from defectline.components.evaluate.reporting.examples import SHOWN
-from defectline.components.evaluate.reporting.report import render, summarize_run
+from defectline.components.evaluate.reporting.report import render, summarize_run, waits_for
+from defectline.components.evaluate.settings import EvaluateSettings
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,18 @@ def test_a_perfect_split_of_one_label(tmp_path):
 def test_a_note_about_the_calibration_is_on_top(tmp_path):
     page = render(make_report(tmp_path, PICTURES, calibration="There were only good pictures."))
     assert page.index("There were only good pictures.") < page.index("Rules of the gate")
+
+
+def test_who_must_approve_it_and_by_which_command(tmp_path):
+    relaxed = {"min_iou": 0, "max_escape": 1, "max_overkill": 1}
+    report = make_report(tmp_path, PICTURES[:4], approval="two", **relaxed)
+    said = waits_for(report)
+    assert said.startswith("It serves once two people approved it: defectline approve v")
+    assert said.endswith("--store s3://plates/store --as YOU --reason WHY")
+    assert waits_for(report._replace(signed=True)) == f"{said} --key YOUR.key"
+    assert said in summarize_run(report)
+    assert said in render(report)
+    assert waits_for(report._replace(settings=EvaluateSettings(**relaxed))) == ""
 
 
 def test_grades_have_a_table_where_there_are_limits(tmp_path, page):

@@ -12,6 +12,7 @@ LINKS = [
     Link("", "log", "proved", "12 lines follow one another"),
     Link(VERSION, "seal", "proved", "the files are those that were sealed"),
     Link(VERSION, "results", "broken", "runs/<b>one</b>/gate.json was changed"),
+    Link(VERSION, "gate", "not proved", "not signed by anybody who is trusted: passed"),
     Link(VERSION, "provenance", "not there", "made by an earlier release, which wrote none"),
 ]
 
@@ -24,7 +25,7 @@ def test_it_fits_any_screen(browser, tmp_path, width, scheme):
     tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     tab.goto(file.as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.locator("li").count() == 4
+    assert tab.locator("li").count() == 5
     said = f"Broken: results of {VERSION}. runs/<b>one</b>/gate.json was changed"
     assert tab.locator(".all").text_content() == said
     assert tab.locator("li.broken .word").text_content() == "broken"

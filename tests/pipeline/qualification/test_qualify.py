@@ -67,6 +67,13 @@ def test_a_good_endpoint_is_qualified(signed, endpoint, tmp_path):
     assert rows["chain"]
     assert rows["golden answers"]
     assert rows["half a picture is refused"]
+    told = {row.what: row.found for row in (*found.installation, *found.operation)}
+    assert told["the same picture again"] == "3 answers, all alike; all must be alike"
+    assert told["another model is refused"] == "HTTP 404; it must be HTTP 404"
+    assert "answered as sealed: the same verdict, a score within 0.01" in told["golden answers"]
+    assert found.warnings == []
+    rates = next(one for one in sections(found) if one.title == "PQ: rates")
+    assert "effectiveness from 0.9, or 0.8; miss rate up to 0.02, or 0.05; false alarm" in rates.text
     assert [one.asked for one in found.changes if one.name == "1 px aside"] == [8]
     # Five defective parts prove no rate below 45 %.
     assert not found.claim_holds

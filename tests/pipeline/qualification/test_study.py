@@ -47,6 +47,20 @@ def test_what_is_wrong_is_named(tmp_path, text, says):
     assert says in caught.value.got
 
 
+def test_where_pictures_may_lie(tmp_path):
+    """Beside the study, below it, or anywhere by a whole path."""
+    (tmp_path / "here").mkdir()
+    study = write(tmp_path / "here", "")
+    (tmp_path / "elsewhere.png").write_bytes(b"x")
+    names = ("a.png", "../elsewhere.png", str(tmp_path / "elsewhere.png"))
+    study.write_text("\n".join(["image,part,truth", *(f"{name},{n},OK" for n, name in enumerate(names))]))
+    assert [one.path.name for one in read_study(study)] == ["a.png", "elsewhere.png", "elsewhere.png"]
+    study.write_text("image,part,truth\nnone.png,1,OK\n")
+    with pytest.raises(SettingsError) as caught:
+        read_study(study)
+    assert caught.value.expected == f"a path from {study.parent}, or one that begins with /"
+
+
 def test_no_file_and_no_text(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         read_study(tmp_path / "none.csv")
