@@ -53,17 +53,21 @@ class Step:
 
 
 @contextmanager
-def step(name: str, store: str = "", *, shard: int = 0, shards: int = 1) -> Iterator[Step]:
+def step(
+    name: str, store: str = "", *, shard: int = 0, shards: int = 1, part: str = "", copy_of: str = ""
+) -> Iterator[Step]:
     """Report how long the block took and what it did, or the error that the user can fix.
 
     On a cluster the `store` gets a `StepRecord`: at the start, at the end, and when the process is told to
-    end. A step that runs `shards` times, perhaps at once, reports for each of them.
+    end. A step that runs `shards` times, perhaps at once, reports for each of them; so does one that a run
+    has for several parts, such as folds, where `part` says in words what it works on. `copy_of` tells those
+    apart that do the same with one part.
     """
     title = name if shards == 1 else f"{name} {shard + 1} of {shards}"
     folder = os.environ.get(REPORTS_ENV)
     start = time.monotonic()
     current = Step()
-    recorder = Recorder.start(store, name, shard, shards)
+    recorder = Recorder.start(store, name, shard, shards, part, copy_of)
 
     def stopped() -> None:
         print(f"{title}: stopped by SIGTERM", flush=True)

@@ -117,7 +117,9 @@ def evaluate(
     `settings` are fields of EvaluateSettings. `champion` is the version that serves now, "" for none. A
     refused challenger ends the run: its outcome is written here.
     """
-    with step("evaluate", store) as progress:
+    # A fold of a cross-validation judges settings: nothing of it is ever served.
+    is_fold = run.startswith(layout.CROSSVAL)
+    with step("evaluate", store, part=f"fold {run}" if is_fold else "") as progress:
         chosen = checked(EvaluateSettings, **settings)
         key = signing_key()
         if key:
@@ -220,8 +222,7 @@ def evaluate(
             storage.write(layout.run_key(run, name), data)
         if key:
             say(f"evaluate: signed {key.public.told}")
-        # A fold of a cross-validation judges settings: nothing of it is ever served.
-        if not (is_fold := run.startswith(layout.CROSSVAL)):
+        if not is_fold:
             audit.note(storage, "gate", model_name, sealed.version, audit.by_run(run), state)
         if state != "passed":
             if not is_fold:

@@ -15,8 +15,12 @@ def preprocess(
     shard: int,
     shards: int,
     dataset: Output[Dataset],
+    part: str = "",
 ):
-    """Prepares one shard of the arrays to train on from a snapshot."""
+    """Prepares one shard of the arrays to train on from a snapshot.
+
+    `part` says in words what the snapshot is, where there are several.
+    """
     from pathlib import Path
 
     from defectline.components.common.settings import select
@@ -24,4 +28,4 @@ def preprocess(
     from defectline.components.preprocess.step import preprocess as run_step
 
     settings = select(PreprocessSettings, locals())
-    run_step(store, snapshot, Path(dataset.path), settings, shard, shards)
+    run_step(store, snapshot, Path(dataset.path), settings, shard, shards, part)

@@ -6,6 +6,7 @@
 4. Write what the training pictures look like, and the index.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -47,15 +48,18 @@ def preprocess(
     settings: Mapping[str, object],
     shard: int = 0,
     shards: int = 1,
+    part: str = "",
 ) -> None:
     """Write a shard of the prepared dataset of a snapshot's train and validation splits into `dataset`.
 
     `settings` are the fields of PreprocessSettings. Shard 0 of 1 is the whole dataset; a shard may be empty.
     Each picture is enhanced at its own size, then resized, or cut into tiles. Rows are in the order of ids,
     and of tiles from top left to bottom right. Memory stays flat: the arrays are on disk. NG pictures without
-    a mask are not cut into tiles: which of their tiles shows a defect is not known.
+    a mask are not cut into tiles: which of their tiles shows a defect is not known. `part` says in words what
+    the snapshot is in a run that prepares several, each perhaps more than once, into other folders.
     """
-    with step("preprocess", store, shard=shard, shards=shards) as report:
+    copy_of = hashlib.sha256(str(dataset).encode()).hexdigest()[:8] if part else ""
+    with step("preprocess", store, shard=shard, shards=shards, part=part, copy_of=copy_of) as report:
         chosen = checked(PreprocessSettings, **settings)
         imaging, size = chosen.imaging, chosen.image_size
         _check_shard(shard, shards)

@@ -41,6 +41,7 @@ def train(
 
 def train_fold(
     store: str,
+    part: str,
     seed: int,
     settings: dict,
     dataset: Input[Dataset],
@@ -48,13 +49,21 @@ def train_fold(
     metrics: Output[Metrics],
     history: Output[HTML],
 ):
-    """Trains on a dataset of one shard; `settings` are those of TrainParameters but the seed."""
+    """Trains on a dataset of one shard; `settings` are those of TrainParameters but the seed.
+
+    `part` says in words which fold it is.
+    """
     from pathlib import Path
 
     from defectline.components.train.step import train as run_step
 
     best = run_step(
-        Path(dataset.path), Path(model.path), Path(history.path), {**settings, "seed": seed}, store=store
+        Path(dataset.path),
+        Path(model.path),
+        Path(history.path),
+        {**settings, "seed": seed},
+        store=store,
+        part=f"{part}, seed {int(seed)}",
     )
     for name, value in best.items():
         metrics.log_metric(name, float(value))

@@ -47,6 +47,7 @@ def train(
     *,
     store: str = "",
     logs: Path | None = None,
+    part: str = "",
 ) -> dict[str, float]:
     """Train on the prepared dataset, which is one folder or all its shards in any order; write the model's
     folder, and the HTML `page` of its history.
@@ -55,9 +56,10 @@ def train(
     that was cut off; with `logs`, event files for TensorBoard are written there. Returns the values of the
     best epoch. The folder holds model.keras, openvino/, openvino_int8/, onnx/, saved_model/1/, parity.json,
     history.json, history.png, statistics.json, model.json and SHA256SUMS, which is written last. Of several
-    processes that train together the first alone writes, but all need the dataset and the store.
+    processes that train together the first alone writes, but all need the dataset and the store. `part` says
+    in words what it learns, where a run trains several networks.
     """
-    with step("train", store) as report:
+    with step("train", store, part=part) as report:
         chosen = read_settings(**settings)
         check_exporter()
         folders = [dataset] if isinstance(dataset, Path) else dataset

@@ -77,11 +77,17 @@ def build_crossval(images: Images, target: Target = LOCAL, parallel: int = PARAL
         target.configure(dealt, "ingest", timeout_s=HOUR_S)
         with dsl.ParallelFor(dealt.output, name="folds", parallelism=parallel) as fold:
             prepared = preprocess_op(
-                store=store, snapshot=fold.snapshot, shard=0, shards=1, **of(PreprocessSettings)
+                store=store,
+                snapshot=fold.snapshot,
+                shard=0,
+                shards=1,
+                part=fold.part,
+                **of(PreprocessSettings),
             )
             target.configure(prepared, "preprocess", timeout_s=2 * HOUR_S)
             trained = train_op(
                 store=store,
+                part=fold.part,
                 seed=fold.seed,
                 settings=of(TrainParameters, "seed"),
                 dataset=prepared.outputs["dataset"],

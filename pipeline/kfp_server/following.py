@@ -274,8 +274,9 @@ def _is_step(task: Any, names: frozenset[str] | None) -> bool:
     name = str(task.display_name)
     if names is not None:
         return name in names
-    groups = ("root", "executor", "iteration", "for-loop", "condition", "exit-handler", "run", "shards")
-    return not name.endswith("-driver") and not name.startswith((*groups, "anything-new", "gate-passed"))
+    groups = ("root", "executor", "iteration", "for-loop", "condition", "exit-handler", "run")
+    named = ("shards", "parts", "folds", "anything-new", "gate-passed")
+    return not name.endswith("-driver") and not name.startswith((*groups, *named))
 
 
 def _waiting_tasks(tasks: Sequence[Any], waiting: "Sequence[Waiting]") -> dict[str, str]:

@@ -35,7 +35,9 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="step-record", daemon=True)
 
     @classmethod
-    def start(cls, store: str, step: str, shard: int = 0, shards: int = 1) -> Self | None:
+    def start(
+        cls, store: str, step: str, shard: int = 0, shards: int = 1, part: str = "", copy_of: str = ""
+    ) -> Self | None:
         """A recorder that works; None where the run is not known, as on a laptop."""
         run = os.environ.get(RUN_ENV, "")
         if not (run and store):
@@ -45,6 +47,8 @@ class Recorder:
             step=step,
             shard=shard,
             shards=shards,
+            part=part,
+            copy_of=copy_of,
             state="running",
             pod=pod.name,
             namespace=pod.namespace,

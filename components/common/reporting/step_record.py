@@ -1,11 +1,12 @@
 """What each step of a run on a cluster leaves in the store: that it runs, how it ended, or why it failed.
 
-runs/<run>/steps/<step>.json, or <step>-<shard>.json     a `StepRecord`
+runs/<run>/steps/<step>.json, <step>-<shard>.json, or <step>/<part>.json     a `StepRecord`
 
 KFP hands on neither the message of a step that failed nor the name of its pod. A step whose outputs came
 from KFP's cache did not run, and leaves nothing.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -58,6 +59,10 @@ class StepRecord(_Part):
     step: str
     shard: int = 0
     shards: int = 1
+    part: str = ""
+    """What it works on where a run does the same with several, such as a fold, in words."""
+    copy_of: str = ""
+    """Tells those apart that do the same with the same part; of the key alone."""
     state: Literal["running", "done", "failed", "stopped"]
     """`running` is also what a step leaves that was killed."""
     pod: str = ""
@@ -75,13 +80,15 @@ class StepRecord(_Part):
 
     @property
     def title(self) -> str:
-        return self.step if self.shards == 1 else f"{self.step} {self.shard + 1} of {self.shards}"
+        which = "" if self.shards == 1 else f" {self.shard + 1} of {self.shards}"
+        return f"{self.step}{which}" + (f" of {self.part}" if self.part else "")
 
     @property
     def key(self) -> str:
         """Below the run's folder."""
         name = self.step if self.shards == 1 else f"{self.step}-{self.shard}"
-        return f"{layout.STEPS}{name}.json"
+        words = re.findall("[a-z0-9]+", f"{self.part} {self.copy_of}".lower())
+        return f"{layout.STEPS}{'/'.join(filter(None, (name, '-'.join(words))))}.json"
 
     @property
     def log(self) -> str:

@@ -111,3 +111,20 @@ def test_which_of_several_steps_counts():
         assert found.record is one
     assert find_reason([done, record("train")]) is None
     assert find_reason([]) is None
+
+
+def test_parts_of_a_run_have_records_of_their_own(store):
+    fold = record("preprocess", part="fold 2 of 4", copy_of="3fa9c1d2")
+    other = record("preprocess", "failed", part="fold 2 of 4", copy_of="77b0e4aa", error=ERROR)
+    trained = record("train", part="fold 2 of 4, seed 0")
+    for order in ([fold, other, trained], [trained, other, fold]):
+        for one in order:
+            write_step(store, "run-1", one)
+        found = find_reason(read_steps(store, "run-1"))
+        assert found is not None
+        assert found.text == "failed in preprocess of fold 2 of 4: The source is empty. Got no file."
+    assert sorted(one.key for one in store.list("runs/run-1/steps/")) == [
+        "runs/run-1/steps/preprocess/fold-2-of-4-3fa9c1d2.json",
+        "runs/run-1/steps/preprocess/fold-2-of-4-77b0e4aa.json",
+        "runs/run-1/steps/train/fold-2-of-4-seed-0.json",
+    ]

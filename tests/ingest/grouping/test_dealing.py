@@ -21,3 +21,4 @@ def test_every_fold_of_every_seed_has_a_snapshot_and_a_run(tmp_path: Path):
     assert len(tested) == len(set(tested)) == 24
     assert found[0]["run"] == fold_run(found[0]["snapshot"], "seed=5 epochs=60")
     assert len({one["run"] for one in found}) == 4
+    assert [one["part"] for one in found] == 2 * ["fold 1 of 2", "fold 2 of 2"]
