@@ -117,8 +117,8 @@ def preprocess(
             shards=shards,
             rows=rows,
         )
-        with local_file(index), replaced(index) as part:
-            part.write_text(content.model_dump_json(indent=2, exclude_none=True))
+        with local_file(index), replaced(index) as beside:
+            beside.write_text(content.model_dump_json(indent=2, exclude_none=True))
         report.summary = (
             (f"{len(rows)} tiles of " if imaging.tile else "")
             + f"{len(pairs)} pictures at {size}×{size}×{imaging.channels}"
