@@ -140,7 +140,10 @@ FailOnGate = Annotated[
 ]
 Package = Annotated[Path, typer.Option(help="The compiled pipeline.")]
 Workers = Annotated[
-    int, typer.Option(min=1, help="Folds at the same time on this machine, which share its processors.")
+    int,
+    typer.Option(
+        min=1, help="Folds, or trials of a tune, at the same time; they share this machine's processors."
+    ),
 ]
 Experiment = Annotated[str, typer.Option(help="KFP experiment; made where it is missing.")]
 

@@ -81,7 +81,9 @@ def keep_going() -> Iterator[Callable[[Path], AbstractContextManager[None]]]:
         try:
             yield
         except DefectlineError as error:
-            typer.secho(hints.typed(f"{file}: {error}"), err=True, fg=typer.colors.RED)
+            # What is wrong in the file itself is told by its name already.
+            by = "" if str(error).startswith(f"{file}: ") else f"{file}: "
+            typer.secho(hints.typed(f"{by}{error}"), err=True, fg=typer.colors.RED)
             failed[file] = 2
         except typer.Exit as end:
             if end.exit_code:

@@ -8,6 +8,7 @@ cluster: {gpus: 1, …}           what `compile` takes, with `kserve: {…}` for
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -160,9 +161,9 @@ def read_config(path: Path) -> Config:
         parse_node_selector(cluster.node_selector)
         parse_tolerations(cluster.toleration)
     except SettingsError as error:
-        raise SettingsError(
-            f"{path}: {error.what}", got=error.got, expected=error.expected, fix=error.fix
-        ) from None
+        # As the file calls it.
+        what, fix = (re.sub(r"\bmodel_name\b", "name", text) for text in (error.what, error.fix))
+        raise SettingsError(f"{path}: {what}", got=error.got, expected=error.expected, fix=fix) from None
     return config
 
 

@@ -76,7 +76,10 @@ def run_locally(parameters: Parameters, say: Say) -> LocalRun:
             status = run_subprocess(command, json.dumps(_arguments(parameters)), reports, log, say)
         except (KeyboardInterrupt, SystemExit):
             _record_interruption(store, work)
-            say("interrupted: what is done is kept, and the same command goes on from there")
+            say(
+                "interrupted: the snapshot is kept, and the same command goes on after the last epoch of the "
+                "training; one that had come to its end begins again"
+            )
             raise
         error = reports / "error.json"
         if error.exists():
@@ -185,7 +188,14 @@ def run_subprocess(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **env, REPORTS_ENV: str(reports), "PYTHONUNBUFFERED": "1"},
+        # Safe: a file that lies where the user stands must not be imported in place of a package.
+        env={
+            **os.environ,
+            **env,
+            REPORTS_ENV: str(reports),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",
+        },
         start_new_session=True,
     )
     assert process.stdin is not None

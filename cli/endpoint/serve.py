@@ -56,7 +56,7 @@ def serve(
             expected="the package onnxruntime, or onnxruntime-gpu for CUDA",
             fix=f"{how_to_install('serve-gpu')} Or leave --engine out.",
         )
-    names = name or ["defects"]
+    names = list(dict.fromkeys(name or ["defects"]))
     versions = {one: fetch_champion(store, one, trust or ())[1] for one in names}
     check_port(port, address)
     check_certificate(ssl_certfile, ssl_keyfile)

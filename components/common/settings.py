@@ -44,11 +44,12 @@ def checked(kind: type[T], **values: object) -> T:
                 expected="; ".join(f"{name}: {_expected(one['msg'])}" for name, one in wrong.items()),
                 fix="Give each such a value, or leave it out for its default.",
             ) from error
+        several = re.search(r"\s(\w+)=", str(first["input"]))
         raise SettingsError(
             f"The setting {name} is wrong.",
             got=repr(first["input"]),
             expected=_expected(first["msg"]),
-            fix=_use_another(kind, name),
+            fix=f"Give {several[1]} a --set of its own." if several else _use_another(kind, name),
         ) from error
 
 

@@ -143,7 +143,7 @@ class Follower:
         if pods is None:
             self._say_once(
                 "a step that waits shows as running, since Kubernetes cannot be asked here; see "
-                f"`kubectl get pods -n NAMESPACE {selector}`"
+                f"`kubectl get pods -A {selector}`"
             )
             return
         self._seen = max(self._seen, pods.number)

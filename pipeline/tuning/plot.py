@@ -5,6 +5,7 @@ import re
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from defectline.pipeline.tuning.options import Tuned
 
@@ -40,6 +41,9 @@ def plot(tuned: Tuned) -> str:
                 best_y.append(better([value, *best_y[-1:]]))
         axes.step(best_x, best_y, where="post", color="#3fa66b", linewidth=1.2, label="best so far")
         axes.set(xlabel="trial", ylabel="cost of a picture" if objective == "cost" else "defect IoU")
+        # Also of one trial alone.
+        axes.set_xlim(-0.5, max(one.number for one in trials) + 0.5 if trials else 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, labelcolor=INK)
         axes.grid(alpha=0.25)
         axes.tick_params(colors=INK)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.settings import parse_pairs, unknown
-from defectline.pipeline.tuning.space import FIELDS, SPACE, Space, Value
+from defectline.pipeline.tuning.space import FIELDS, FIXED, SPACE, Space, Value
 
 FORM = "NAME=LOW..HIGH, NAME=A,B,C, or a NAME alone"
 LOG_RATIO = 100
@@ -30,6 +30,13 @@ def make_space(texts: Iterable[str], given: Collection[str] = (), large_pictures
     found: dict[str, BaseDistribution] = {}
     for text in texts:
         name, equals, amounts = text.partition("=")
+        if name in FIXED:
+            raise SettingsError(
+                f"The setting {name} is not searched.",
+                got=f"--search {text}",
+                expected="a setting that trials may differ in",
+                fix=f"Leave it out: all trials have the same. --set {name}=… gives it.",
+            )
         if name not in FIELDS:
             raise unknown(f"setting {name} to search", name, FIELDS)
         if not equals and name not in SPACE:

@@ -46,7 +46,8 @@ def tune(parameters: Parameters, options: Options, say: Say) -> Tuned:
         study, trials = tuner.study, tuner.trials
         write_study(tuner.store, study)
         if before := len(trials.ended()):
-            say(f"study {study.id}: {before} of {options.trials} trials are there already")
+            are = "trial is" if before == 1 else "trials are"
+            say(f"study {study.id}: {before} {are} there already; {options.trials} wanted in all")
         else:
             say(f"study {study.id}: {options.trials} trials of {options.folds} folds")
         run_all(

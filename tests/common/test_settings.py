@@ -59,6 +59,12 @@ def test_a_wrong_value_is_named_with_its_bounds_and_default(values, what, got, e
     assert caught.value.fix == f"Give {what} such a value, or leave it out for its default, {default}."
 
 
+def test_several_settings_in_one_are_told_apart():
+    with pytest.raises(SettingsError) as caught:
+        checked(Oven, degrees="200 mode=bake")
+    assert caught.value.fix == "Give mode a --set of its own."
+
+
 def test_a_value_that_is_needed_has_no_default_to_fall_back_to():
     with pytest.raises(SettingsError, match="The setting length is wrong") as caught:
         checked(Rod)

@@ -65,7 +65,7 @@ def test_every_setting_is_described():
         ("cluster: {node_selector: {a: b}}", "yaml: The setting node_selector is wrong", "node_selector"),
         ("cluster: {toleration: 'gpu:No'}", "plates.yaml: --toleration gpu:No is not a taint", "NoSchedule"),
         ("cluster: {kserve: {gpu: -1}}", "plates.yaml: The setting gpu is wrong", "Give gpu"),
-        ("name: Plates", "plates.yaml: The setting model_name is wrong", "Give model_name"),
+        ("name: Plates", "plates.yaml: The setting name is wrong", "Give name"),
         ("parameters: {training: {patiense: 1}}", "no key parameters.training.patiense in", "patience?"),
         ("parameters: {training: {patience: 0}}", "plates.yaml: The setting patience is wrong", "patience"),
         ("parameters: {training: patience=0}", "plates.yaml: The setting patience is wrong", "patience"),

@@ -61,6 +61,15 @@ def test_a_temporary_folder_is_left_only_after_an_internal_error(tmp_path: Path)
     shutil.rmtree(work)
 
 
+def test_a_file_where_the_user_stands_is_not_taken_for_a_package(tmp_path: Path, monkeypatch):
+    (tmp_path / "colorsys.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    command = [sys.executable, "-c", "import colorsys; print('▸', colorsys.rgb_to_hsv(0, 0, 0))"]
+    assert run_subprocess(command, "", tmp_path, tmp_path / "log", said.append) == 0
+    assert said == ["(0.0, 0.0, 0)"]
+
+
 def test_a_subprocess_gets_its_line_and_what_is_for_people_is_said(tmp_path: Path):
     program = "import os; print(input()); print('▸ told'); print(os.environ['DEFECTLINE_REPORTS']); exit(3)"
     said: list[str] = []

@@ -74,7 +74,7 @@ def deal(pairs: Sequence[Pair], fold: int, folds: int) -> list[Pair]:
                 f"There are too few {label} pictures for {folds} folds.",
                 got=f"{sum(map(len, parts))} {label} pictures of {len(parts)} parts",
                 expected=f"at least one part a fold, and more than {VALIDATION} in the others",
-                fix="Bring more pictures, or use other folds.",
+                fix="Bring more pictures, or take fewer folds.",
             )
         for index, part in enumerate(others):
             split = "validation" if index % VALIDATION == VALIDATION // 2 else "train"

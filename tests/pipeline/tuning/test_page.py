@@ -92,7 +92,7 @@ def test_a_row_a_trial_the_best_first(tuned: Tuned):
         pytest.approx(0.15),
         pytest.approx(0.0707, abs=1e-4),
         0.5,
-        8.2,
+        "8.2",
         310,
         "learning_rate=0.0044 tile=true",
     )

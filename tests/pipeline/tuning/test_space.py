@@ -43,7 +43,7 @@ def test_ranges_and_choices_have_the_types_of_their_settings():
     ("text", "says"),
     [
         ("learning_rte=1..2", "Did you mean learning_rate"),
-        ("seed=1..5", "no setting seed to search"),
+        ("seed=1..5", "all trials have the same"),
         ("min_iou=0..1", "no setting min_iou"),
         ("epochs", "epochs=LOW"),
         ("zoom=0.5..0.1", "the lower one first"),
