@@ -60,6 +60,12 @@ class Cluster(BaseModel):
     s3_endpoint: str = Field(default="", description="URL of an S3 server other than AWS.")
     s3_region: str = Field(default="", description="Region of the S3 server.")
     gcs_secret: str = Field(default="", description="Secret with key.json of a service account.")
+    sign_secret: str = Field(
+        default="", description="Secret with sign.key, and password if it has one: bundles are signed."
+    )
+    push_secret: str = Field(
+        default="", description="Secret with a registry's login, for --kserve registry=…."
+    )
     pull_secret: str = Field(default="", description="Secret for a private image registry.")
     resources: tuple[str, ...] = Field(
         default=(),
@@ -74,6 +80,9 @@ class Cluster(BaseModel):
     retries: int = Field(default=2, ge=0, description="For a step whose pod is lost.")
     shards: int = Field(default=1, ge=1, description="Pods that read the source and prepare the dataset.")
     at_once: int = Field(default=0, ge=0, description="Of these pods at the same time, at most; 0: all.")
+    nodes: int = Field(
+        default=1, ge=1, description="Pods that train one network together, with Kubeflow Trainer."
+    )
     adopt: bool = Field(default=False, description="Take over an InferenceService that another tool made.")
     kserve: dict[str, Any] = {}
     run_as_user: int = Field(

@@ -110,6 +110,9 @@ def test_the_options_of_compile_are_those_of_the_file():
             assert default == field.default, f"cli/cluster/compile.py: default of {name}"
             (option,) = options[name].annotation.__metadata__
             assert option.help == field.description, f"cli/cluster/compile.py: help of {name}"
+    # The others name files, and what is compiled.
+    files = {"config", "gitops", "images", "kserve_", "output", "parallel", "pipeline_namespace", "what"}
+    assert options.keys() - Cluster.model_fields.keys() == files
 
 
 # The commands
