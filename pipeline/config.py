@@ -78,7 +78,11 @@ class Cluster(BaseModel):
         default=(), description="Taint KEY[=VALUE][:EFFECT] that such nodes may have; repeatable."
     )
     retries: int = Field(default=2, ge=0, description="For a step whose pod is lost.")
-    shards: int = Field(default=1, ge=1, description="Pods that read the source and prepare the dataset.")
+    shards: int = Field(
+        default=1,
+        ge=1,
+        description="Pods that read the source, prepare the dataset and judge the test images.",
+    )
     at_once: int = Field(default=0, ge=0, description="Of these pods at the same time, at most; 0: all.")
     nodes: int = Field(
         default=1, ge=1, description="Pods that train one network together, with Kubeflow Trainer."

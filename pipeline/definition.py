@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace as changed
 from functools import partial
 from math import ceil
 from typing import Any
@@ -12,7 +13,7 @@ from defectline.components.common.settings import checked
 from defectline.components.common.trust.provenance import IMAGES_ENV
 from defectline.components.deploy import component as deploying
 from defectline.components.deploy.kserve.settings import KServeSettings
-from defectline.components.evaluate.component import evaluate
+from defectline.components.evaluate import component as evaluating
 from defectline.components.ingest import component as ingesting
 from defectline.components.preprocess.component import preprocess
 from defectline.components.train.cluster import component as on_nodes
@@ -41,7 +42,10 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
     else:
         train_op = component(train, base_image=images.train)
     find_champion_op = component(deploying.find_champion, base_image=images.deploy)
-    evaluate_op = component(evaluate, base_image=images.evaluate)
+    evaluate_op = component(evaluating.evaluate, base_image=images.evaluate)
+    calibrate_op = component(evaluating.calibrate, base_image=images.evaluate)
+    judge_op = component(evaluating.judge, base_image=images.evaluate)
+    evaluate_judged_op = component(evaluating.evaluate_judged, base_image=images.evaluate)
     deploy_op = component(deploying.deploy, base_image=images.deploy)
     finish_op = component(deploying.finish, base_image=images.deploy)
     kserve = {**target.kserve, "image": images.serve} if target.kserve else {}
@@ -179,17 +183,43 @@ def build(images: Images, target: Target = LOCAL) -> Callable[..., Any]:
                 champion = find_champion_op(store=store, model_name=model_name, kserve=kserve)
                 champion.set_caching_options(False)
                 target.configure(champion, "find-champion", timeout_s=HOUR_S)
-                evaluated = evaluate_op(
-                    store=store,
-                    snapshot=ingested.outputs["Output"],
-                    champion=champion.output,
-                    run=run,
-                    model_name=model_name,
-                    settings_key=settings_key,
-                    approval=approval,
-                    model=trained.outputs["model"],
-                    **gate,
-                )
+                judging = {
+                    "store": store,
+                    "snapshot": ingested.outputs["Output"],
+                    "champion": champion.output,
+                    "run": run,
+                    "model_name": model_name,
+                    "model": trained.outputs["model"],
+                }
+                if target.shards > 1:
+                    # These sign nothing.
+                    keyless = changed(target, sign_secret="")
+                    settings_of_gate = {**gate, "approval": approval}
+                    calibrated = calibrate_op(
+                        store=store,
+                        snapshot=ingested.outputs["Output"],
+                        run=run,
+                        settings=settings_of_gate,
+                        shards=target.shards,
+                        model=trained.outputs["model"],
+                    )
+                    calibrated.set_caching_options(False)
+                    keyless.configure(calibrated, "evaluate", timeout_s=2 * HOUR_S)
+                    with dsl.ParallelFor(
+                        calibrated.output, name="test-parts", parallelism=target.at_once or None
+                    ) as test_part:
+                        was_judged = judge_op(**judging, part=test_part)
+                        was_judged.set_caching_options(False)
+                        keyless.configure(was_judged, "evaluate", timeout_s=2 * HOUR_S)
+                    evaluated = evaluate_judged_op(
+                        **judging,
+                        settings=settings_of_gate,
+                        settings_key=settings_key,
+                        judged=dsl.Collected(was_judged.output),
+                    )
+                    evaluated.set_caching_options(False)
+                else:
+                    evaluated = evaluate_op(**judging, settings_key=settings_key, approval=approval, **gate)
                 target.configure(evaluated, "evaluate", timeout_s=2 * HOUR_S)
                 if target.on_cluster:
                     # What made the bundle, for its provenance.

@@ -56,7 +56,8 @@ class Target:
     resources: Mapping[str, Resources] = field(default_factory=lambda: dict(DEFAULT))
     """Of every step."""
     shards: int = 1
-    """Parts in which the source is read and the dataset prepared, each in a pod of its own; at least 1."""
+    """Parts in which the source is read, the dataset prepared and the test pictures judged, each in a pod of
+    its own; at least 1."""
     at_once: int = 0
     """How many of these pods may run at the same time, at most; 0 for all."""
     nodes: int = 1

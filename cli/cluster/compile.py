@@ -48,7 +48,8 @@ def compile_(
     toleration: Toleration = None,
     retries: Annotated[int, typer.Option(min=0, help="For a step whose pod is lost.")] = 2,
     shards: Annotated[
-        int, typer.Option(min=1, help="Pods that read the source and prepare the dataset.")
+        int,
+        typer.Option(min=1, help="Pods that read the source, prepare the dataset and judge the test images."),
     ] = 1,
     at_once: Annotated[int, typer.Option(min=0, help="Of these pods at the same time, at most; 0: all.")] = 0,
     nodes: Annotated[

@@ -333,16 +333,21 @@ class Packed(NamedTuple):
         return self.image.read(pack), self.mask.read(pack)
 
 
+def by_pack(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """The pairs by their packs, in the order in which `read_files` gives them. Pure."""
+    packs: dict[str, list[Pair]] = {}
+    for pair in sorted(pairs):
+        packs.setdefault(pair.pack, []).append(pair)
+    return packs
+
+
 def find_files(store: Storage, pairs: Iterable[Pair], folder: Path) -> Iterator[tuple[Path, list[Packed]]]:
     """Each pack that holds some of the pairs, checked, with those of them that it holds, sorted by id.
 
     A pack that is not on this machine is downloaded into `folder`; the caller removes it. Raises
     StoreError for a pack that is missing or not what was packed.
     """
-    packs: dict[str, list[Pair]] = {}
-    for pair in sorted(pairs):
-        packs.setdefault(pair.pack, []).append(pair)
-    for pack, members in packs.items():
+    for pack, members in by_pack(pairs).items():
         path = _fetch_pack(store, pack, folder / f"{pack}.tar")
         with tarfile.open(path) as tar:
             # By name, tarfile would search all members again for each.

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from defectline.components.common.bundle import Bundle, bundle_roi, read_bundle
 from defectline.components.common.classes import describe_supervision
@@ -22,7 +22,7 @@ from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.gate import Opponent
 from defectline.components.evaluate.metrics import cost_of_errors, summarize
-from defectline.components.evaluate.scoring import Scored, score
+from defectline.components.evaluate.scoring import Scored
 from defectline.components.evaluate.settings import EvaluateSettings
 from defectline.components.evaluate.validation.calibration import OperatingPoint
 
@@ -48,14 +48,38 @@ class ChampionResult(NamedTuple):
     """The version that it was itself compared with; "" for none."""
 
 
+class Judge(Protocol):
+    """Asks a network for pictures of a snapshot."""
+
+    def __call__(
+        self, who: str, network: Network, point: OperatingPoint, pairs: Sequence[Pair], what: str
+    ) -> Scored:
+        """`who` is the version, `what` says in words what is done."""
+
+
 def score_champion(
-    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair], names: Names
+    storage: Storage, model_name: str, champion: str, pairs: Sequence[Pair], names: Names, judge: Judge
 ) -> ChampionResult:
     """The version `champion`, "" for none, on the test `pairs` that it was not trained on.
 
     A champion that cannot be loaded or answers nothing compares with nothing: the absolute rules decide.
     """
-    return _score(storage, model_name, champion, pairs, names, "the champion")
+    return _score(storage, model_name, champion, pairs, names, judge, "the champion")
+
+
+def score_reference(
+    storage: Storage,
+    model_name: str,
+    champion: ChampionResult,
+    pairs: Sequence[Pair],
+    names: Names,
+    judge: Judge,
+) -> ChampionResult | None:
+    """The same of what the champion was compared with; None where there is nothing to compare, or it is the
+    champion itself."""
+    if champion.scored is None or champion.reference in ("", champion.version):
+        return None
+    return _score(storage, model_name, champion.reference, pairs, names, judge, "the reference")
 
 
 def find_reference(
@@ -65,13 +89,12 @@ def find_reference(
     pairs: Sequence[Pair],
     names: Names,
     settings: EvaluateSettings,
+    judge: Judge,
 ) -> ChampionResult:
     """The champion, or what it was compared with where that does better on the test `pairs`: wrong verdicts
     cost less, or as much and outlines fit better. Only pictures that neither has learned from count."""
-    if champion.scored is None or champion.reference in ("", champion.version):
-        return champion
-    older = _score(storage, model_name, champion.reference, pairs, names, "the reference")
-    if older.scored is None:
+    older = score_reference(storage, model_name, champion, pairs, names, judge)
+    if champion.scored is None or older is None or older.scored is None:
         return champion
     costs = settings.costs(names.classes)
     both = {c.id for c in champion.scored.counts} & {c.id for c in older.scored.counts}
@@ -115,7 +138,13 @@ def choose_opponent(
 
 
 def _score(
-    storage: Storage, model_name: str, version: str, pairs: Sequence[Pair], names: Names, called: str
+    storage: Storage,
+    model_name: str,
+    version: str,
+    pairs: Sequence[Pair],
+    names: Names,
+    judge: Judge,
+    called: str,
 ) -> ChampionResult:
     if not version:
         return ChampionResult(None, f"there was no {called.removeprefix('the ')}")
@@ -141,7 +170,7 @@ def _score(
                 other = f"{called} knows other classes ({', '.join(bundle.classes)}): compared by verdicts"
                 note = "; ".join(filter(None, (note, other)))
             return ChampionResult(
-                score(network, point, storage, unseen, names, f"judging {called}"),
+                judge(version, network, point, unseen, f"judging {called}"),
                 note,
                 same,
                 describe_supervision(bundle.supervision, bundle.classes),

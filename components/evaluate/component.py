@@ -88,3 +88,61 @@ def collect(
             if told and value is not None and isfinite(value):
                 metrics.log_metric(f"{name}_spread" if title == "spread" else name, float(value))
     Path(summary.path).write_text(as_markdown(found), encoding="utf-8")
+
+
+def calibrate(store: str, snapshot: str, run: str, settings: dict, shards: int, model: Input[Model]) -> list:
+    """Chooses the network and where it decides, and cuts the test pictures into parts; the only returned
+    value, for it steers the flow. `settings` are those of EvaluateSettings."""
+    from pathlib import Path
+
+    from defectline.components.evaluate.sharding.steps import calibrate as run_step
+
+    return run_step(store, snapshot, Path(model.path), settings, run, int(shards))
+
+
+def judge(
+    store: str, snapshot: str, champion: str, run: str, model_name: str, part: str, model: Input[Model]
+) -> str:
+    """Judges a part of the test pictures, with the champion and what that was compared with."""
+    from pathlib import Path
+
+    from defectline.components.evaluate.sharding.steps import judge_part
+
+    return judge_part(store, snapshot, Path(model.path), run, part, model_name, champion)
+
+
+def evaluate_judged(
+    store: str,
+    snapshot: str,
+    champion: str,
+    run: str,
+    model_name: str,
+    settings: dict,
+    settings_key: str,
+    judged: list,
+    model: Input[Model],
+    bundle: Output[Model],
+    metrics: Output[Metrics],
+    roc: Output[ClassificationMetrics],
+    report: Output[HTML],
+    summary: Output[Markdown],
+) -> str:
+    """As `evaluate`, with `settings` as those of EvaluateSettings, after its shards; `judged` is what they
+    said."""
+    from defectline.components.evaluate.component import evaluate
+
+    return evaluate(
+        store=store,
+        snapshot=snapshot,
+        champion=champion,
+        run=run,
+        model_name=model_name,
+        settings_key=settings_key,
+        model=model,
+        bundle=bundle,
+        metrics=metrics,
+        roc=roc,
+        report=report,
+        summary=summary,
+        **settings,
+    )

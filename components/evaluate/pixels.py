@@ -1,6 +1,6 @@
 """All pixels of a split as two histograms of levels, so that memory stays flat however many pictures."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class Pixels:
         """Add one picture's score map (H, W) with its mask (H, W) of the numbers of classes."""
         self.bad += np.bincount(score_map[defect_mask(truth)], minlength=LEVELS + 1)
         self.good += np.bincount(score_map[truth == GOOD], minlength=LEVELS + 1)
+
+    def add(self, other: Self) -> None:
+        """Add the pixels of other pictures."""
+        self.good += other.good
+        self.bad += other.bad
 
     def average_precision(self) -> float | None:
         """Mean precision over the defect pixels, each at the level that just finds it; pixels of one level

@@ -15,7 +15,7 @@ from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.inspection import LEVELS, Answer, Maps, judge
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names, ignores
-from defectline.components.common.snapshot import Pair, read_files
+from defectline.components.common.snapshot import Pair, by_pack, read_files
 from defectline.components.common.steps import say, track
 from defectline.components.common.storage import Storage
 from defectline.components.evaluate.classes import disregard
@@ -128,9 +128,38 @@ def score(
     names: Names,
     what: str,
     collect: Callable[[Evaluated], None] | None = None,
+    there: Scored | None = None,
 ) -> Scored:
     """Counts of every picture of a snapshot, by class where the network knows the snapshot's; `collect` gets
-    each, and may keep some."""
+    each, and may keep some.
+
+    Pictures of which the numbers are `there`, as of `tally`, are not looked at again.
+    """
+    known = {one.id: one for one in there.counts} if there else {}
+    left = [pair for pair in pairs if pair.id not in known]
+    if there is None or len(left) + len(known) != len(pairs):
+        # Histograms of other pictures cannot be taken apart.
+        scored = tally(network, point, storage, pairs, names, what, collect)
+    else:
+        scored = tally(network, point, storage, left, names, what, collect)
+        known |= {one.id: one for one in scored.counts}
+        scored.pixels.add(there.pixels)
+        ordered = (pair for members in by_pack(pairs).values() for pair in members)
+        scored = scored._replace(counts=[known[pair.id] for pair in ordered])
+    # Pixels of good pictures alone say nothing of how well defects are found.
+    return scored if with_masks(scored.counts) else scored._replace(pixels=Pixels())
+
+
+def tally(
+    network: Network,
+    point: OperatingPoint,
+    storage: Storage,
+    pairs: Sequence[Pair],
+    names: Names,
+    what: str,
+    collect: Callable[[Evaluated], None] | None = None,
+) -> Scored:
+    """As `score`, of some of its pictures: what comes to it together with others is not known yet."""
     scored = Scored([], Pixels())
     classes = names.classes if network.classes == names.classes else ()
     for pair, image, mask in track(read_files(storage, pairs), len(pairs), what):
@@ -143,5 +172,4 @@ def score(
             scored.pixels.see(score_map, truth)
         if collect:
             collect(Evaluated(pair, image, truth, score_map, given, scored.counts[-1]))
-    # Pixels of good pictures alone say nothing of how well defects are found.
-    return scored if with_masks(scored.counts) else scored._replace(pixels=Pixels())
+    return scored

@@ -20,10 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from defectline.components.common import layout
 from defectline.components.common.bundle import TOLD_FROM_NOISE, Bundle, Data
-from defectline.components.common.classes import DEFAULT_CLASSES, LABELS, describe_supervision
-from defectline.components.common.errors import SettingsError
-from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.images.roi import common_roi
+from defectline.components.common.classes import LABELS, describe_supervision
 from defectline.components.common.inference.inspection import LEVELS
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
@@ -31,7 +28,7 @@ from defectline.components.common.records import GateRecord, Outcome, write_gate
 from defectline.components.common.reporting import audit
 from defectline.components.common.reporting.front_page import end_run
 from defectline.components.common.settings import checked
-from defectline.components.common.snapshot import SPLITS, Pair, Snapshot, read_pairs, read_snapshot
+from defectline.components.common.snapshot import Pair
 from defectline.components.common.steps import say, step
 from defectline.components.common.storage import Storage, checksums, open_storage
 from defectline.components.common.trust.keys import TRUST_ENV, signing_key
@@ -43,6 +40,7 @@ from defectline.components.evaluate.champion import (
 )
 from defectline.components.evaluate.classes import confusion_of_regions
 from defectline.components.evaluate.gate import Rule, judge, kept, passed
+from defectline.components.evaluate.inputs import read_inputs
 from defectline.components.evaluate.metrics import (
     Count,
     Metrics,
@@ -57,11 +55,12 @@ from defectline.components.evaluate.metrics import (
     summarize_classes,
 )
 from defectline.components.evaluate.provenance import attach
-from defectline.components.evaluate.reporting.examples import Example, ExampleCollector
+from defectline.components.evaluate.reporting.examples import Example, ExampleCollector, choose_shown
 from defectline.components.evaluate.reporting.report import Report, render, summarize_run
-from defectline.components.evaluate.scoring import Scored, score, see_cross_fitted
+from defectline.components.evaluate.scoring import Scored, score
 from defectline.components.evaluate.sealing import import_early, seal
 from defectline.components.evaluate.settings import EvaluateSettings
+from defectline.components.evaluate.sharding.files import CHALLENGER, forget, read_before
 from defectline.components.evaluate.validation.calibration import OperatingPoint
 from defectline.components.evaluate.validation.candidates import choose_network
 from defectline.components.evaluate.validation.novelty import learn_novelty
@@ -125,33 +124,39 @@ def evaluate(
         if key:
             import_early()
         storage = open_storage(store)
-        content = _read_model(model)
-        rows = read_pairs(storage, snapshot)
-        taken = read_snapshot(storage, snapshot)
-        chosen.check_classes(taken.classes)
-        _check_classes(content, taken)
-        splits = {s: [p for p in rows if p.accepted and p.split == s] for s in SPLITS}
-        used = [pair for pairs in splits.values() for pair in pairs]
-        names = Names.of(storage, taken, used)
-        roi = common_roi(names.rois, (pair.roi for pair in used))
+        inputs = read_inputs(storage, snapshot, model, chosen)
+        content, _, taken, rows, splits, names, roi = inputs
         if names.rois and roi is None:
             say("evaluate: regions of interest differ from picture to picture: the endpoint will apply none")
 
-        imaging = ImagingSettings(**content["imaging"])
-        seen = see_cross_fitted(model, imaging, storage, splits["train"], names, roi, chosen)
-        network, point, validated, served, reason = choose_network(
-            model, imaging, storage, splits["validation"], names, roi, chosen, seen
+        before = read_before(storage, run, model, inputs)
+        network, point, validated, served, reason = (
+            before.chosen if before else choose_network(model, inputs, storage, chosen)
         )
+
+        def ask(
+            who: str, network: Network, point: OperatingPoint, pairs: Sequence[Pair], what: str
+        ) -> Scored:
+            there = before.found.get(who) if before else None
+            return score(network, point, storage, pairs, names, what, there=there)
+
         say(f"evaluate: {served} is served: {reason}")
         look = "" if point.ng_from is None else f", LOOK below {point.ng_from}"
         say(f"evaluate: threshold {point.threshold}{look}, regions of at least {point.min_area_px} px")
         for told in filter(None, (point.why, point.note and f"WARNING: {point.note}", *point.promises)):
             say(f"evaluate: {told}")
-        champion_result = score_champion(storage, model_name, champion, splits["test"], names)
+        tested = splits["test"]
+        champion_result = score_champion(storage, model_name, champion, tested, names, ask)
         answered = champion_result.scored.counts if champion_result.scored else []
-        collector = ExampleCollector(taken.classes, {count.id: count.verdict for count in answered})
-        scored = score(network, point, storage, splits["test"], names, "judging", collector.add)
-        reference = find_reference(storage, model_name, champion_result, splits["test"], names, chosen)
+        verdicts = {count.id: count.verdict for count in answered}
+        collector = ExampleCollector(taken.classes, verdicts)
+        if before:
+            scored = ask(CHALLENGER, network, point, tested, "judging")
+            shown = choose_shown(tested, scored.counts, verdicts)
+            score(network, point, storage, shown, names, "drawing what is shown", collector.add)
+        else:
+            scored = score(network, point, storage, tested, names, "judging", collector.add)
+        reference = find_reference(storage, model_name, champion_result, tested, names, chosen, ask)
         metrics = {"validation": summarize(*validated), "test": summarize(*scored)}
         draft = Bundle(
             version="",
@@ -185,7 +190,7 @@ def evaluate(
         opponent, note = choose_opponent(
             champion_result, reference, taken.fingerprint, describe_settings(draft), chosen.replace
         )
-        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(used))
+        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(inputs.used))
         state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
@@ -230,6 +235,8 @@ def evaluate(
                 write_gate(storage, model_name, gate)
             reason, advice = _why_not(rules, state), content.get("advice", "")
             end_run(storage, run, Outcome(state=state, reason=reason, version=champion, advice=advice))
+        if before:
+            forget(storage, run)
         iou = metrics["test"]["iou"]
         progress.summary = (
             f"{STATES[state]}: test IoU {_number(iou)}, escape "
@@ -284,23 +291,6 @@ def _judged(pairs: Sequence[Pair]) -> list[str]:
 
 def _number(value: float | int | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _read_model(model: Path) -> dict:
-    checksums.verify(model)
-    return json.loads((model / "model.json").read_text())
-
-
-def _check_classes(content: Mapping[str, Any], taken: Snapshot) -> None:
-    """Raise SettingsError for a model that learned other classes than the snapshot has."""
-    learned = tuple(content.get("classes", DEFAULT_CLASSES))
-    if learned != taken.classes and (len(learned) > 1 or len(taken.classes) > 1):
-        raise SettingsError(
-            "The model was trained on other classes than the snapshot has.",
-            got=", ".join(learned),
-            expected=", ".join(taken.classes),
-            fix="Evaluate it on the snapshot that it was trained on, or train again.",
-        )
 
 
 def _results(report: Report, page: str, summary: str) -> dict[str, bytes]:

@@ -275,7 +275,7 @@ def _is_step(task: Any, names: frozenset[str] | None) -> bool:
     if names is not None:
         return name in names
     groups = ("root", "executor", "iteration", "for-loop", "condition", "exit-handler", "run")
-    named = ("shards", "parts", "folds", "anything-new", "gate-passed")
+    named = ("shards", "parts", "folds", "test-parts", "anything-new", "gate-passed")
     return not name.endswith("-driver") and not name.startswith((*groups, *named))
 
 

@@ -68,7 +68,7 @@ def test_preprocess_fans_out_over_shards_and_train_takes_them_all(tmp_path, shar
     spec, _ = yaml.safe_load_all(path.read_text())
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     (body,) = (c for c in parsed.components.values() if "train" in c.dag.tasks)
-    (loop,) = (t for t in body.dag.tasks.values() if t.HasField("parameter_iterator"))
+    (loop,) = (t for t in body.dag.tasks.values() if t.parameter_iterator.items.raw)
     assert json.loads(loop.parameter_iterator.items.raw) == list(range(shards))
     inner = parsed.components[loop.component_ref.name].dag.tasks["preprocess"].inputs.parameters
     assert inner["shards"].runtime_value.constant.number_value == shards
@@ -94,3 +94,30 @@ def test_ingest_in_shards_reads_parts_that_one_step_plans(tmp_path):
     assert not read.caching_options.enable_cache
     parts = body.dag.tasks["ingest"].inputs.parameters["parts"].task_output_parameter
     assert body.dag.tasks[parts.producer_task] == loop
+
+
+def test_evaluation_in_shards_judges_parts_that_one_step_cuts(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(path, None, dataclasses.replace(CLUSTER, shards=3, at_once=2, sign_secret="sign"))
+    spec, platform = yaml.safe_load_all(path.read_text())
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    (body,) = (c for c in parsed.components.values() if "calibrate" in c.dag.tasks)
+    (loop,) = (
+        task
+        for task in body.dag.tasks.values()
+        if task.HasField("parameter_iterator") and task.parameter_iterator.items.input_parameter
+    )
+    assert loop.iterator_policy.parallelism_limit == 2
+    assert "judge" in parsed.components[loop.component_ref.name].dag.tasks
+    judged = body.dag.tasks["evaluate-judged"].inputs.parameters["judged"].task_output_parameter
+    assert body.dag.tasks[judged.producer_task] == loop
+    # One step has the key to sign with.
+    configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    signs = {name for name, config in configs.items() if "sign" in str(config.get("secretAsEnv"))}
+    assert signs == {"exec-evaluate-judged"}
+    # Without shards nothing of this is there.
+    compile_pipeline(path, None, CLUSTER)
+    assert (
+        not {"calibrate", "judge", "evaluate-judged"}
+        & executors(next(yaml.safe_load_all(path.read_text()))).keys()
+    )

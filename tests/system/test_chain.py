@@ -222,7 +222,8 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     spec, platform = yaml.safe_load_all(package.read_text())
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert configs.keys() == {f"exec-{step}" for step in (*STEPS, "plan", "read", "finish")}
+    sharded = {"plan", "read", "calibrate", "judge", "evaluate-judged"}
+    assert configs.keys() == {f"exec-{step}" for step in ({*STEPS, "finish"} | sharded) - {"evaluate"}}
     for config in configs.values():
         json_format.ParseDict(config, kubernetes_pb2.KubernetesExecutorConfig())
     source = f"{pods.store.uri.removesuffix('/store')}/labelled"
@@ -243,7 +244,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (root,) = root.iterdir()
     ran = {path.name for path in root.iterdir() if not path.name.startswith("for-loop")}
-    assert ran == {*STEPS, "plan", "finish"} - {"preprocess"}
+    assert ran == {*STEPS, "plan", "calibrate", "evaluate-judged", "finish"} - {"preprocess", "evaluate"}
     shards = [
         json.loads(path.read_text()) for path in root.glob("for-loop-*/preprocess/dataset/dataset.json")
     ]
@@ -255,7 +256,7 @@ def test_compiled_with_every_setting_of_a_cluster_it_runs_here_too(place, tmp_pa
     assert service is not None
     assert service["spec"]["predictor"]["model"]["storageUri"].endswith(f"/{outcome.version}/")
     assert pods.urls.keys() == {"defects", "defects-candidate"}
-    (executor,) = root.glob("evaluate/executor_output.json")
+    (executor,) = root.glob("evaluate-judged/executor_output.json")
     assert json.loads(executor.read_text())["parameterValues"]["Output"] == "passed"
 
 

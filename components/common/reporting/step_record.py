@@ -20,6 +20,11 @@ from defectline.components.common.storage import Storage
 NEAR = 0.9
 """From this part of its limit on, memory is what a step was probably killed for."""
 GIB = 1 << 30
+WITHIN = {
+    **dict.fromkeys(("plan", "read", "deal"), "ingest"),
+    **dict.fromkeys(("calibrate", "judge", "collect"), "evaluate"),
+}
+"""Steps → those whose resources they have."""
 GOT = 300
 """Characters of what was found that a reason repeats."""
 
@@ -117,7 +122,7 @@ class StepRecord(_Part):
         if short_of_memory:
             return (
                 f"killed in {self.title}{short_of_memory}: give it more, with `compile --resources "
-                f"{self.step}=CPU,MEMORY`"
+                f"{WITHIN.get(self.step, self.step)}=CPU,MEMORY`"
             )
         return f"ended in {self.title}, which could not say why: it was killed, or lost its node.{log}"
 

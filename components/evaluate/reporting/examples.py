@@ -1,9 +1,10 @@
 """Which test pictures the report shows, what is said of each, and how it is drawn."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -65,23 +66,69 @@ class Example(NamedTuple):
     """The champion's verdict; "" where it was not asked."""
 
 
+T = TypeVar("T")
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+class _Kept(NamedTuple, Generic[T]):
+    order: tuple[float, str]
+    size: int
+    """Bytes of the picture's file."""
+    item: T
+
+
+class Selection(Generic[T]):
+    """A few pictures of each kind, whatever is kept of each."""
+
+    def __init__(self, champion: Mapping[str, str] = NOBODY) -> None:
+        """`champion` has the champion's verdicts by the ids of pictures."""
+        self.champion = champion
+        self._kept: dict[str, list[_Kept[T]]] = {kind: [] for kind in SHOWN}
+
+    def offer(self, pair: Pair, counted: Count, size: int, make: Callable[[], T]) -> None:
+        """Keep what `make` gives, where the picture is among those that are shown so far."""
+        kind = kind_of(counted, self.champion.get(counted.id, ""))
+        kept, order = self._kept[kind], _order(counted, pair)
+        if len(kept) == SHOWN[kind] and order >= kept[-1].order:
+            return
+        kept.append(_Kept(order, size, make()))
+        kept.sort(key=lambda one: one.order)
+        del kept[SHOWN[kind] :]
+        while len(kept) > LEAST_SHOWN and sum(one.size for one in kept) > HELD_BYTES:
+            kept.pop()
+
+    @property
+    def kinds(self) -> dict[str, list[T]]:
+        return {kind: [one.item for one in kept] for kind, kept in self._kept.items()}
+
+
+def choose_shown(
+    pairs: Iterable[Pair], counts: Iterable[Count], champion: Mapping[str, str] = NOBODY
+) -> list[Pair]:
+    """Of pictures that were judged, those that a collector keeps which sees all of them, in the order of the
+    `counts`. Pure."""
+    pair_of, selection = {pair.id: pair for pair in pairs}, Selection[Pair](champion)
+    for counted in counts:
+        pair = pair_of[counted.id]
+        selection.offer(pair, counted, pair.image_bytes, partial(pair_of.__getitem__, pair.id))
+    return [pair for kept in selection.kinds.values() for pair in kept]
+
+
 class ExampleCollector:
     """Sees every test picture and keeps a few of each kind, so that memory stays flat."""
 
     def __init__(
-        self, classes: Sequence[str] = DEFAULT_CLASSES, champion: Mapping[str, str] = MappingProxyType({})
+        self, classes: Sequence[str] = DEFAULT_CLASSES, champion: Mapping[str, str] = NOBODY
     ) -> None:
         """`champion` has the champion's verdicts by the ids of pictures."""
-        self.classes, self.champion = classes, champion
-        self.kinds: dict[str, list[Example]] = {kind: [] for kind in SHOWN}
+        self.classes, self._selection = classes, Selection[Example](champion)
 
     def add(self, evaluated: Evaluated) -> None:
-        champion = self.champion.get(evaluated.counted.id, "")
-        kind = kind_of(evaluated.counted, champion)
-        kept = self.kinds[kind]
-        order = _order(evaluated.counted, evaluated.pair)
-        if len(kept) == SHOWN[kind] and order >= _order(kept[-1].counted, kept[-1].pair):
-            return
+        self._selection.offer(
+            evaluated.pair, evaluated.counted, len(evaluated.image), lambda: self._make(evaluated)
+        )
+
+    def _make(self, evaluated: Evaluated) -> Example:
         defect = defect_mask(evaluated.truth)
         score_map = evaluated.score_map[defect] if defect.any() else evaluated.score_map
         peak = float(score_map.max()) / LEVELS
@@ -91,24 +138,21 @@ class ExampleCollector:
             encode_classes(evaluated.truth, held),
             encode_classes(evaluated.answer.mask, self.classes),
         )
-        regions = evaluated.answer.regions
-        kept.append(
-            Example(
-                evaluated.pair,
-                evaluated.image,
-                evaluated.counted,
-                regions,
-                peak,
-                truth,
-                found,
-                self.classes,
-                champion,
-            )
+        return Example(
+            evaluated.pair,
+            evaluated.image,
+            evaluated.counted,
+            evaluated.answer.regions,
+            peak,
+            truth,
+            found,
+            self.classes,
+            self._selection.champion.get(evaluated.counted.id, ""),
         )
-        kept.sort(key=lambda example: _order(example.counted, example.pair))
-        del kept[SHOWN[kind] :]
-        while len(kept) > LEAST_SHOWN and sum(len(example.image) for example in kept) > HELD_BYTES:
-            kept.pop()
+
+    @property
+    def kinds(self) -> dict[str, list[Example]]:
+        return self._selection.kinds
 
     @property
     def examples(self) -> list[Example]:

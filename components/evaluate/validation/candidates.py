@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from defectline.components.common.bundle import NETWORKS
-from defectline.components.common.images.imaging import ImagingSettings
 from defectline.components.common.inference.network import Network
 from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import Pair
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.evaluate.scoring import Scored, calibrate, score
+from defectline.components.evaluate.inputs import Inputs
+from defectline.components.evaluate.scoring import Scored, calibrate, score, see_cross_fitted
 from defectline.components.evaluate.settings import EvaluateSettings
-from defectline.components.evaluate.validation.calibration import Calibrator, OperatingPoint
+from defectline.components.evaluate.validation.calibration import OperatingPoint
 from defectline.components.evaluate.validation.first_look import choose_first_look
 from defectline.components.evaluate.validation.precision import select_precision
 
@@ -32,19 +29,13 @@ class Chosen(NamedTuple):
     reason: str
 
 
-def choose_network(
-    model: Path,
-    imaging: ImagingSettings,
-    storage: Storage,
-    pairs: Sequence[Pair],
-    names: Names,
-    roi: NDArray[np.uint8] | None,
-    settings: EvaluateSettings,
-    seen: Calibrator,
-) -> Chosen:
-    """Of the model's networks, each at an operating point of its own on the validation `pairs` and what was
-    `seen` before, the one to serve; with a first look where that is asked for and changes no verdict.
+def choose_network(model: Path, inputs: Inputs, storage: Storage, settings: EvaluateSettings) -> Chosen:
+    """Of the model's networks, each at an operating point of its own on the validation split, and on training
+    pictures that were judged by networks without them, the one to serve; with a first look where that is
+    asked for and changes no verdict.
     """
+    imaging, names, roi, pairs = inputs.imaging, inputs.names, inputs.roi, inputs.splits["validation"]
+    seen = see_cross_fitted(model, imaging, storage, inputs.splits["train"], names, roi, settings)
     found = {}
     for served, file in NETWORKS.items():
         if (model / file).exists():

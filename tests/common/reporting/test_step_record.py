@@ -89,6 +89,10 @@ def test_a_step_that_was_killed_near_its_limit():
         "killed in train at 2.00 of 2.00 GiB of memory: give it more, with "
         "`compile --resources train=CPU,MEMORY`"
     )
+    # A shard has the resources of the step that it is a part of.
+    part = StepRecord(step="judge", state="running", shard=1, shards=3, memory=FULL)
+    assert part.reason.startswith("killed in judge 2 of 3 at ")
+    assert part.reason.endswith("--resources evaluate=CPU,MEMORY`")
 
 
 def test_a_step_that_was_killed_without_a_word():

@@ -53,6 +53,11 @@ def test_shards_have_numbers():
     assert names == ["ingest", "preprocess 1 of 3", "preprocess 2 of 3", "preprocess 3 of 3"]
 
 
+def test_loops_around_steps_are_not_steps():
+    loops = dict.fromkeys(("shards", "parts", "folds", "test-parts", "for-loop-1"), "RUNNING")
+    assert [step.name for step in read_steps_of(seen({**loops, "judge": "RUNNING"}), None)] == ["judge"]
+
+
 def test_a_step_that_was_started_again_says_so():
     """Kubernetes knows; the server's tasks do not name their pods."""
     [step] = read_steps_of(seen({"train": "RUNNING"}), frozenset({"train"}), pods(train=2))
