@@ -50,7 +50,7 @@ def qualify(
         output.mkdir(parents=True, exist_ok=True)
     with (
         Client(url, name, timeout_s=60, deadline_s=120, token_file=token_file) as client,
-        ui.progress("qualifying", len(pictures) + min(varied, len(pictures))) as advance,
+        ui.progress("qualifying", 2 * len(pictures) + min(varied, len(pictures))) as advance,
     ):
         client.check_reachable()
         found = run(client, open_storage(store), pictures, trusted, claim, varied, advance)

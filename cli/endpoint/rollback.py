@@ -15,7 +15,7 @@ def rollback(
         str,
         typer.Option(
             metavar="VERSION",
-            help="Default: the version that served before.",
+            help="A version, or the start of one. Default: the version that served before.",
             autocompletion=completion.versions,
         ),
     ] = "",
@@ -30,13 +30,16 @@ def rollback(
     from defectline.components.common.reporting.audit import HERE, note, user
     from defectline.components.common.storage import open_storage
     from defectline.components.deploy.deployer import open_deployer
+    from defectline.pipeline.catalog.models import find_version
 
     if (url or host_header) and not (url and namespace):
         raise typer.BadParameter("--url goes with --namespace, and --host-header with --url")
     deployer = open_deployer(store, name, {"namespace": namespace, "url": url, "host_header": host_header})
+    opened = open_storage(store)
+    to = to and find_version(opened, name, to)
     before = deployer.status().version
     version = deployer.roll_back(to)
-    note(open_storage(store), "rollback", name, version, user(), namespace or HERE)
+    note(opened, "rollback", name, version, user(), namespace or HERE)
     typer.echo(
         f"{name}: {version} serves"
         + (", as before" if before == version else f", {before} did before" if before else "")

@@ -79,10 +79,13 @@ def qualify(
 ) -> Qualification:
     """Ask the endpoint about every picture of a study, and about variants of the first `varied`.
 
-    `advance` is called for each picture, and for each that is varied. Raises as the client does, and
+    `advance` is called for each picture that was read, asked about or varied. Raises as the client does, and
     SettingsError where the endpoint changes its model meanwhile, or the study contradicts itself.
     """
-    digests = [digest(one) for one in pictures]
+    digests = []
+    for one in pictures:
+        digests.append(digest(one))
+        advance()
     warnings = [*given_twice(pictures, digests)]
     answers = []
     for one in pictures:

@@ -36,7 +36,7 @@ def write_study(folder: Path, wrong: int = 0) -> Path:
         truth = label if part >= wrong else {"OK": "NG", "NG": "OK"}[label]
         for time in range(2):
             name = f"{part}-{time}.png"
-            (folder / name).write_bytes(plate(seed=10 * part + time, label=label))
+            (folder / name).write_bytes(plate(seed=100 + 10 * part + time, label=label))
             rows.append([name, f"part {part}", truth, label, label if part else "NG"])
     with (folder / "study.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["image", "part", "truth", "anna", "ben"], *rows])
