@@ -237,7 +237,7 @@ def test_the_commands(world: World) -> None:
     world.ask(0)
     found = json.loads(defectline("status", *where, "--json").stdout)
     assert (found["version"], found["previous"], found["under_way"]) == (first, second, [])
-    refused = defectline("rollback", *where, "--to", "v1")
+    refused = defectline("rollback", *where, "--to", "v20200101-000000-000000")
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
     assert "was never deployed" in refused.stderr
