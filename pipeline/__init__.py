@@ -2,3 +2,5 @@
 
 PIPELINE = "defectline"
 """What the pipeline is called, here and on a Kubeflow Pipelines server."""
+CROSSVAL_PIPELINE = "defectline-crossval"
+"""That of a cross-validation."""

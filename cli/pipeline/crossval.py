@@ -82,6 +82,7 @@ def _on_cluster(on: OnCluster, parameters: "Parameters", folds: int, seeds: Sequ
     from defectline.cli.cluster.submit import live_steps, show_end
     from defectline.components.common.storage import open_storage
     from defectline.components.evaluate.collecting import read_judged
+    from defectline.pipeline import CROSSVAL_PIPELINE
     from defectline.pipeline.crossval.validate import folds_of_head
     from defectline.pipeline.kfp_server import runs
     from defectline.pipeline.kfp_server.following import look_at_pods
@@ -103,6 +104,7 @@ def _on_cluster(on: OnCluster, parameters: "Parameters", folds: int, seeds: Sequ
             say=ui.say,
             watch=watch,
             look=look_at_pods(on.namespace or STEPS_RUN_IN),
+            pipeline=CROSSVAL_PIPELINE,
         )
     show_end(done)
     store = open_storage(parameters.store)

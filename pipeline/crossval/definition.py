@@ -17,13 +17,13 @@ from defectline.components.preprocess.component import preprocess
 from defectline.components.preprocess.settings import PreprocessSettings
 from defectline.components.train.component import train_fold
 from defectline.components.train.settings import TrainParameters
+from defectline.pipeline import CROSSVAL_PIPELINE
 from defectline.pipeline.crossval.naming import INGEST_RUN, MODEL_NAME, UNLIKE
 from defectline.pipeline.images import Images
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.targets import LOCAL, Target
 
 HOUR_S = 3600
-NAME = "defectline-crossval"
 PARALLEL = 4
 """Folds at the same time."""
 
@@ -116,7 +116,9 @@ def build_crossval(images: Images, target: Target = LOCAL, parallel: int = PARAL
         target.configure(collected, "evaluate", timeout_s=HOUR_S)
 
     crossval.__signature__ = signature  # type: ignore[attr-defined]
-    return dsl.pipeline(name=NAME, description="Settings are judged by cross-validation.")(crossval)
+    return dsl.pipeline(name=CROSSVAL_PIPELINE, description="Settings are judged by cross-validation.")(
+        crossval
+    )
 
 
 def _signature() -> inspect.Signature:

@@ -50,15 +50,16 @@ def submit(
     say: Say = print,
     watch: Watch | None = None,
     look: Look | None = None,
+    pipeline: str = PIPELINE,
 ) -> RunResult:
-    """Create a run of a compiled pipeline, and with `wait` follow it to its end, as `Follower` does.
+    """Create a run of the compiled `pipeline`, and with `wait` follow it to its end, as `Follower` does.
 
     A run that fails or is cancelled is not an error here: its state is returned.
 
     Raises SettingsError or ServingError for a package, parameter, address or token that the user can
     fix, for a server that does not answer, and as `Follower` does.
     """
-    compiled = read_package(package, parameters)
+    compiled = read_package(package, parameters, pipeline)
     server = Server(host, namespace, token)
     if server.remark:
         say(server.remark)

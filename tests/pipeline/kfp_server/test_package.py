@@ -3,9 +3,11 @@
 import hashlib
 
 import pytest
-from small_pipeline import PARAMETERS, assert_helps
+from kfp import compiler
+from small_pipeline import PARAMETERS, assert_helps, tiny
 
 from defectline.components.common.errors import SettingsError
+from defectline.pipeline import CROSSVAL_PIPELINE, PIPELINE
 from defectline.pipeline.kfp_server.package import read_package
 
 
@@ -42,3 +44,33 @@ def test_a_package_that_is_none_is_refused(run, tmp_path, content):
         run(package=path)
 
     assert str(path) in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "words"),
+    [
+        (CROSSVAL_PIPELINE, PIPELINE, ("of a cross-validation", "without `--what", "`defectline crossval")),
+        (PIPELINE, CROSSVAL_PIPELINE, ("of runs", "with `--what crossval`", "`defectline submit`")),
+    ],
+)
+def test_another_pipeline_of_these_is_refused_before_anything_is_sent(
+    run, apply, server, tmp_path, found, wanted, words
+):
+    path = tmp_path / "other.yaml"
+    compiler.Compiler().compile(tiny, str(path), pipeline_name=found)
+    assert read_package(path, PARAMETERS, found).spec["pipelineInfo"]["name"] == found
+
+    with pytest.raises(SettingsError) as caught:
+        run(package=path, pipeline=wanted)
+
+    assert_helps(caught.value, str(path), *words)
+    if wanted == PIPELINE:
+        with pytest.raises(SettingsError, match="of a cross-validation"):
+            apply(package=path)
+    assert server.requests == []
+
+
+def test_how_a_cross_validation_is_written_is_told(run, tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        run(package=tmp_path / "none.yaml", pipeline=CROSSVAL_PIPELINE)
+    assert_helps(caught.value, f"`defectline compile --what crossval -o {tmp_path / 'none.yaml'}`")
