@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from defectline.components.common.errors import StoreError
 from defectline.components.common.layout import COUNTS, canonical, crossval_key, run_key
+from defectline.components.common.reporting.front_page import rewrite
 from defectline.components.common.steps import step
 from defectline.components.common.storage import Storage, open_storage
 from defectline.components.evaluate.metrics import Count, Metrics, summarize
@@ -102,6 +103,7 @@ def write_crossval(store: Storage, folds: Sequence[FoldRun], judged: Sequence[Ju
     }
     key = crossval_key(crossval_id(folds))
     store.write(key, json.dumps(content, indent=2).encode())
+    rewrite(store)
     return key
 
 

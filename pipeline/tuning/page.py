@@ -4,6 +4,7 @@ import html
 import json
 
 from defectline.components.common.layout import tuning_key
+from defectline.components.common.reporting.front_page import rewrite
 from defectline.components.common.storage import Storage
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.tuning.config_file import config_text
@@ -39,6 +40,7 @@ def write_result(store: Storage, tuned: Tuned, parameters: Parameters, every_pic
     if config:
         store.write(tuning_key(tuned.study.id, CONFIG), config.encode())
     store.write(tuning_key(tuned.study.id, PAGE), page(tuned, parameters, config).encode())
+    rewrite(store)
     return config
 
 

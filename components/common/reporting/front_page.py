@@ -1,9 +1,11 @@
 """The front page of a store: index.html, which needs no script and no network.
 
-Its products with their champions and what those promise, how champions changed, and the runs with links to
-their reports. Each run writes it again when it ends; links are relative, so the store may be moved or served.
+Its products with their champions and what those promise, how champions changed, what settings were compared,
+and the runs with links to their reports. Each run writes it again when it ends; links are relative, so the
+store may be moved or served.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,6 +30,9 @@ from defectline.components.common.storage import Storage
 
 CHAMPIONS = 12
 """The last champions of a model that are compared."""
+
+COMPARISONS = 12
+"""The last cross-validations, and tunes, that are told."""
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1d2329; --quiet: #5b6570; --line: #dde2e7; --paper: #fff;
@@ -92,7 +97,7 @@ def write_page(store: Storage, now: datetime) -> str:
         f"<title>{escape(store.uri)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         "<header><h1>defectline</h1>\n"
         f"<p class=quiet>The store <code>{escape(store.uri)}</code>, {now:%Y-%m-%d %H:%M} UTC</p></header>\n"
-        "<main>\n" + "\n".join(products) + _runs_table(runs) + "</main>\n"
+        "<main>\n" + "\n".join(products) + _comparisons(store) + _runs_table(runs) + "</main>\n"
         "</body>\n</html>\n"
     )
 
@@ -188,6 +193,41 @@ def _history(standings: Sequence[Standing]) -> str:
         f"<th>version</th>{''.join(f'<th class=n>{name}</th>' for name in columns)}<th></th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _comparisons(store: Storage) -> str:
+    """Cross-validations with the means of what they came to, and links to the pages of tunes."""
+    tables = sorted(store.list(layout.CROSSVALS), key=lambda one: one.modified, reverse=True)
+    tunes = [one for one in store.list(layout.TUNING) if one.key.endswith(f"/{layout.FRONT_PAGE}")]
+    rows = []
+    for one in tables[:COMPARISONS]:
+        try:
+            found = json.loads(store.read(one.key))
+            of, seeds = found.get("mean") or found["seeds"][0], len(found["seeds"])
+            figures = [of[name] for name in ("iou", "escape", "overkill")]
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            continue
+        cells = "".join(
+            f'<td class=n data-of="{name}">{"–" if value is None else f"{value:.3f}"}</td>'
+            for name, value in zip(("IoU", "escape", "overkill"), figures, strict=True)
+        )
+        rows.append(
+            f'<tr><td class=time>{_time(one.modified)}</td><td class=n data-of="seeds">{seeds}</td>{cells}'
+            f'<td class=links><a href="{escape(one.key)}">all figures</a></td></tr>'
+        )
+    told = ""
+    if rows:
+        told += (
+            "<h2>Cross-validations</h2>\n"
+            '<div class="scroll"><table><thead><tr><th>written</th><th class=n>seeds</th><th class=n>IoU</th>'
+            f"<th class=n>escape</th><th class=n>overkill</th><th></th></tr></thead><tbody>{''.join(rows)}"
+            "</tbody></table></div>\n"
+        )
+    if tunes:
+        latest = sorted(tunes, key=lambda one: one.modified, reverse=True)[:COMPARISONS]
+        links = " · ".join(f'<a href="{escape(one.key)}">{_time(one.modified)}</a>' for one in latest)
+        told += f"<h2>Tunes</h2>\n<p>{links}</p>\n"
+    return told
 
 
 def _runs_table(runs: Sequence[Ended]) -> str:

@@ -81,6 +81,20 @@ def test_a_champion_of_which_not_all_is_promised_is_marked_as_in_its_report(stor
     assert f'<div class="{box}">' in write_page(store, NOW)
 
 
+def test_what_settings_were_compared_is_there(store: FolderStorage):
+    seeds = [{"seed": seed, "iou": 0.5, "escape": None, "overkill": 0.25} for seed in (0, 1)]
+    mean = {"iou": 0.5, "escape": None, "overkill": 0.25}
+    store.write("crossval/abc.json", json.dumps({"seeds": seeds, "mean": mean}).encode())
+    store.write("crossval/one.json", json.dumps({"seeds": seeds[:1]}).encode())
+    store.write("crossval/damaged.json", b"{")
+    store.write("tuning/9f/index.html", b"<p>a tune")
+    store.write("tuning/9f/trials/0.json", b"{}")
+    page = write_page(store, NOW)
+    assert page.count('data-of="overkill">0.250<') == page.count('data-of="escape">–<') == 2
+    links = re.findall('href="([^"]+)"', page)
+    assert sorted(links) == ["crossval/abc.json", "crossval/one.json", "tuning/9f/index.html"]
+
+
 def test_champions_are_compared_on_the_pictures_that_all_have_seen(used: FolderStorage):
     page = write_page(used, NOW)
     assert "Champions on the same 3 defective and 3 good test pictures" in page
