@@ -142,8 +142,14 @@ def compile_(
         typer.echo("--node-selector and --toleration are for training on GPUs: without one they do nothing.")
     if push_secret and not kserve.get("registry"):
         typer.echo("--push-secret is for --kserve registry=…: without one nothing is pushed.")
-    quantize = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {})).quantize
-    if quantize and KServeSettings(**kserve, image=named.serve).gpu:
+    training = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {}))
+    devices = nodes * max(gpus, 1)
+    if training.batch_size % devices:
+        typer.echo(
+            f"{devices} {'GPUs' if gpus else 'nodes'} share each batch, and {training.batch_size} images are not "
+            f"a multiple of that: run with --set batch_size={devices * -(-training.batch_size // devices)}."
+        )
+    if training.quantize and KServeSettings(**kserve, image=named.serve).gpu:
         typer.echo(
             "A GPU serves the float32 network, while the gate may decide on INT8: answers may then differ by "
             "more than deploy allows. Run with --set quantize=false."

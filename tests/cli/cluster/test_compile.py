@@ -88,6 +88,15 @@ def test_the_name_in_a_file_must_fit_the_namespace(tmp_path, monkeypatch):
     assert shorter.returncode == 0, shorter.stderr
 
 
+def test_a_batch_that_cannot_be_shared_evenly_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "--set batch_size=6" in call("compile", "--nodes", "3", "--gpus", "2").stdout
+    assert "3 nodes share" in call("compile", "--nodes", "3", "--gpus", "0").stdout
+    assert "share each batch" not in call("compile", "--nodes", "2", "--gpus", "2").stdout
+    (tmp_path / "plates.yaml").write_text("parameters: {batch_size: 12}")
+    assert "share each batch" not in call("compile", "--config", "plates.yaml", "--nodes", "6").stdout
+
+
 def test_serving_on_a_gpu_goes_with_a_network_that_is_not_quantized(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     warning = "Run with --set quantize=false"
