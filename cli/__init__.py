@@ -16,7 +16,7 @@ from defectline.cli import completion, hints
 from defectline.cli.cluster import compile, doctor, schedule, submit
 from defectline.cli.endpoint import inspect, qualify, review, rollback, serve, status
 from defectline.cli.pipeline import config, crossval, run, sample, tune
-from defectline.cli.products import EachProduct
+from defectline.cli.products import EachProduct, OneProduct
 from defectline.cli.store import audit, lineage, metrics, models, package, prune, report, runs, snapshots
 from defectline.cli.trust import approve, keygen, reject, verify
 from defectline.components.common.errors import DefectlineError
@@ -102,8 +102,8 @@ for panel, commands in PANELS.items():
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            each = EachProduct if name in EACH_PRODUCT else None
-            app.command(name, cls=each, rich_help_panel=panel)(command)
+            kind = EachProduct if name in EACH_PRODUCT else OneProduct
+            app.command(name, cls=kind, rich_help_panel=panel)(command)
 
 
 @app.callback()

@@ -14,6 +14,8 @@ from defectline.components.common.errors import DefectlineError, SettingsError
 
 OPTION = "--config"
 SUFFIXES = (".yaml", ".yml")
+SEVERAL_BY = ("submit", "schedule apply", "status", "models")
+"""The commands that take several files, or a folder of them."""
 FILES, SEVERAL, LATER = "defectline.files", "defectline.several", "defectline.later"
 """Keys of `context.meta`: the files and the other arguments; whether the command is called once for each of
 several products; what is to be done after all of them."""
@@ -24,6 +26,24 @@ class Product(NamedTuple):
 
     store: str
     name: str
+
+
+class OneProduct(TyperCommand):
+    """A command that takes one file of --config at most, unless that option of it is repeatable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _ = _take_configs(args)
+        takes = next((one for one in self.params if OPTION in one.opts), None)
+        one_file = takes is not None and not takes.multiple and "--help" not in args
+        if one_file and not ctx.resilient_parsing and (len(given) > 1 or any(map(os.path.isdir, given))):
+            raise SettingsError(
+                f"`defectline {ctx.info_name}` reads one file of settings.",
+                got=" and ".join(f"{OPTION} {text}" for text in given),
+                expected=f"{OPTION} FILE, once",
+                fix="Name one file. Several, or a folder of them, are for "
+                f"{', '.join(SEVERAL_BY[:-1])} and {SEVERAL_BY[-1]}.",
+            )
+        return super().parse_args(ctx, args)
 
 
 class EachProduct(TyperCommand):

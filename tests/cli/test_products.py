@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from commands import call
 from kfp_api import KfpApi, running
 
+from defectline.cli import app
+from defectline.cli.products import SEVERAL_BY, EachProduct
 from defectline.pipeline.kfp_server import following, schedules
 
 RUNS, SCHEDULES = "/runs", "/recurringruns"
@@ -104,6 +107,34 @@ def test_schedules_are_spread_by_name(server, package, products):
     assert {body["trigger"]["cron_schedule"]["cron"] for body in server.bodies(SCHEDULES)[3:]} == {
         "0 0 22 * * *"
     }
+
+
+ONE_FILE = ("run", "crossval", "tune", "compile")
+
+
+@pytest.mark.parametrize("command", ONE_FILE)
+def test_what_is_for_one_product_refuses_several_files(products, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    two = ("--config", products / "caps.yaml", f"--config={products / 'lids.yaml'}")
+    for options in (two, ("--config", products)):
+        done = call(command, *options)
+        assert done.returncode == 2
+        assert f"{command}` reads one file of settings" in done.stderr
+        assert "schedule apply, status and models" in done.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["products"]
+
+
+def test_the_commands_that_take_several_files_are_told():
+    found = typer.main.get_command(app).commands
+    commands = found | {f"schedule {name}": one for name, one in found["schedule"].commands.items()}
+    takes = {
+        name: isinstance(command, EachProduct) or one.multiple
+        for name, command in commands.items()
+        for one in command.params
+        if "--config" in one.opts
+    }
+    assert {name for name, several in takes.items() if several} == set(SEVERAL_BY)
+    assert {name for name, several in takes.items() if not several} >= set(ONE_FILE)
 
 
 def test_status_and_models_are_one_table_over_all(factory, tmp_path):
