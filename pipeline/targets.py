@@ -157,7 +157,7 @@ class Target:
 
 
 def check_option(option: str, value: str, fits: Callable[[str], bool], form: str) -> None:
-    """Raise SettingsError for a value of an option of `compile` that does not fit; it may be empty."""
+    """Raise SettingsError for a value of an option of a command that does not fit; it may be empty."""
     if value and not fits(value):
         raise SettingsError(
             f"The setting {option} is wrong.",

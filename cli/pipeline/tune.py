@@ -166,11 +166,14 @@ def _write_objects(
     katib: Path | None, job: Path | None, parameters: "Parameters", options: "Options", pods: "Pods"
 ) -> None:
     from defectline.pipeline.parameters import check_reachable
-    from defectline.pipeline.tuning.jobs import workers, write_object
+    from defectline.pipeline.tuning.jobs import check_pods, workers, write_object
     from defectline.pipeline.tuning.katib import experiment
     from defectline.pipeline.tuning.search import make_space
 
     check_reachable(parameters)
+    check_pods(pods)
+    # Katib refuses more at the same time than in all; of a Job's, the others would have nothing to do.
+    options = options._replace(workers=min(options.workers, options.trials))
     space = make_space(options.search, options.given)
     said = f"{options.trials} trials of {len(space)} settings in {pods.image}"
     if katib:

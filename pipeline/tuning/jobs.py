@@ -6,10 +6,18 @@ from typing import Any
 import yaml
 
 from defectline.components.common.files import explained, replaced
+from defectline.components.deploy.kserve.settings import (
+    NAME_FORM,
+    NAMESPACE_FORM,
+    URL_FORM,
+    is_namespace,
+    is_object_name,
+    is_url,
+)
 from defectline.pipeline.config import as_pairs
 from defectline.pipeline.parameters import Parameters
 from defectline.pipeline.resources import DEFAULT
-from defectline.pipeline.targets import S3_KEYS
+from defectline.pipeline.targets import S3_KEYS, check_option
 from defectline.pipeline.tuning.config_file import changed
 from defectline.pipeline.tuning.options import Options, Pods
 from defectline.pipeline.tuning.space import Space
@@ -26,6 +34,13 @@ def write_object(file: Path, content: dict[str, Any], option: str) -> None:
         replaced(file.absolute()) as partial,
     ):
         partial.write_text(text)
+
+
+def check_pods(pods: Pods) -> None:
+    """Raise SettingsError for what Kubernetes, or the pods, could not use."""
+    check_option("namespace", pods.namespace, is_namespace, NAMESPACE_FORM)
+    check_option("s3_secret", pods.s3_secret, is_object_name, NAME_FORM)
+    check_option("s3_endpoint", pods.s3_endpoint, is_url, URL_FORM)
 
 
 def metadata(parameters: Parameters, pods: Pods) -> dict[str, Any]:

@@ -76,6 +76,33 @@ def test_the_command_writes_a_job_and_an_experiment(tmp_path: Path):
     assert not (tmp_path / "other.yaml").exists()
 
 
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("kind", ["--job", "--katib"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--namespace", "Foo_bar"), ("--s3-secret", "Keys"), ("--s3-endpoint", "s3.example.com")],
+)
+def test_what_kubernetes_would_not_take_is_not_written(tmp_path: Path, kind: str, option: str, value: str):
+    file = tmp_path / "object.yaml"
+    done = call("tune", "--source", "s3://a/b", "--store", "s3://a/c", kind, file, option, value)
+    assert done.returncode == 2
+    assert value in done.stderr
+    assert f"Correct {option}" in done.stderr
+    assert not file.exists()
+
+
+@pytest.mark.usefixtures("clean")
+def test_there_are_no_more_workers_than_trials(tmp_path: Path):
+    command = ["tune", "--source", "s3://a/b", "--store", "s3://a/c", "--workers", "10", "--trials", "3"]
+    done = call(*command, "--job", tmp_path / "job.yaml", "--katib", tmp_path / "experiment.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "3 workers" in done.stdout
+    job = yaml.safe_load((tmp_path / "job.yaml").read_text())["spec"]
+    assert (job["parallelism"], job["completions"]) == (3, 3)
+    spec = yaml.safe_load((tmp_path / "experiment.yaml").read_text())["spec"]
+    assert (spec["maxTrialCount"], spec["parallelTrialCount"]) == (3, 3)
+
+
 def test_a_file_is_written_whole_or_the_option_is_named(tmp_path: Path):
     write_object(tmp_path / "a.yaml", {"kind": "Job"}, "--job")
     assert yaml.safe_load((tmp_path / "a.yaml").read_text()) == {"kind": "Job"}
