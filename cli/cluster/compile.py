@@ -145,9 +145,10 @@ def compile_(
     training = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {}))
     devices = nodes * max(gpus, 1)
     if training.batch_size % devices:
+        next_one = devices * -(-training.batch_size // devices)
         typer.echo(
-            f"{devices} {'GPUs' if gpus else 'nodes'} share each batch, and {training.batch_size} images are not "
-            f"a multiple of that: run with --set batch_size={devices * -(-training.batch_size // devices)}."
+            f"{devices} {'GPUs' if gpus else 'nodes'} share each batch, and {training.batch_size} images are "
+            f"not a multiple of that: run with --set batch_size={next_one}."
         )
     if training.quantize and KServeSettings(**kserve, image=named.serve).gpu:
         typer.echo(
