@@ -83,7 +83,7 @@ def tune(
     from defectline.cli import ui
     from defectline.cli.pipeline.crossval import one_source
     from defectline.components.common.errors import SettingsError
-    from defectline.components.common.files import explained, replaced
+    from defectline.components.common.files import explained, make_room, replaced
     from defectline.components.common.layout import tuning_key
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.images import LOCAL_TARGET, load_images
@@ -110,6 +110,8 @@ def tune(
     if katib or job:
         pods = Pods(image or load_images([LOCAL_TARGET])[LOCAL_TARGET], namespace, s3_secret, s3_endpoint)
         return _write_objects(katib, job, parameters, options, pods)
+    if output and not try_:
+        make_room(output, "--output")
     try:
         if try_:
             return _print_trial(try_values(parameters, options, parse_values(try_), ui.say))
@@ -165,6 +167,7 @@ def _print_trial(trial: "Trial") -> None:
 def _write_objects(
     katib: Path | None, job: Path | None, parameters: "Parameters", options: "Options", pods: "Pods"
 ) -> None:
+    from defectline.components.common.files import make_room
     from defectline.pipeline.parameters import check_reachable
     from defectline.pipeline.tuning.jobs import check_pods, workers, write_object
     from defectline.pipeline.tuning.katib import experiment
@@ -176,6 +179,9 @@ def _write_objects(
     options = options._replace(workers=min(options.workers, options.trials))
     space = make_space(options.search, options.given)
     said = f"{options.trials} trials of {len(space)} settings in {pods.image}"
+    for file, option in ((katib, "--katib"), (job, "--job")):
+        if file:
+            make_room(file, option)
     if katib:
         write_object(katib, experiment(parameters, options, space, pods), "--katib")
         typer.echo(f"{katib}: {said}; `kubectl create -f {katib}` starts it")

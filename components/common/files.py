@@ -1,5 +1,6 @@
 """Files on this machine, read and written whole."""
 
+import errno
 import os
 import re
 import tempfile
@@ -26,6 +27,22 @@ def explained(what: str, *, expected: str, fix: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise SettingsError(what, got=error.strerror or str(error), expected=expected, fix=fix) from error
+
+
+def make_room(path: Path, option: str) -> None:
+    """Make the folder of a file that is written after long work, and try whether files can be made there.
+
+    Raises SettingsError that names the option.
+    """
+    with explained(
+        f"{path} cannot be written.",
+        expected="a file's name in a folder that this user may write to",
+        fix=f"Choose another {option}.",
+    ):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 @contextmanager

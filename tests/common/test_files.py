@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.common.files import PARTIAL, read_file, replaced
+from defectline.components.common.files import PARTIAL, make_room, read_file, replaced
 
 
 def test_a_file_that_cannot_be_read_is_named_with_what_it_should_be(tmp_path: Path):
@@ -43,3 +43,13 @@ def test_an_error_leaves_nothing_but_the_old_content(tmp_path: Path):
 def test_a_folder_that_is_missing_is_an_error_of_the_operating_system(tmp_path: Path):
     with pytest.raises(FileNotFoundError), replaced(tmp_path / "none/lock.json"):
         pass
+
+
+def test_room_is_made_for_a_file_and_nothing_else(tmp_path):
+    make_room(tmp_path / "a/b/file.yaml", "--output")
+    assert [str(one.relative_to(tmp_path)) for one in sorted(tmp_path.rglob("*"))] == ["a", "a/b"]
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "a", tmp_path / "file/b"):
+        with pytest.raises(SettingsError, match="cannot be written") as caught:
+            make_room(wrong, "--output")
+        assert "--output" in caught.value.fix

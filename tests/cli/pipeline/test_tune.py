@@ -91,6 +91,34 @@ def test_where_no_trial_keeps_the_limits_there_is_no_file(tmp_path: Path, asked)
     assert not list(tmp_path.glob("store/tuning/*/config.yaml"))
 
 
+def test_the_folder_of_the_file_is_made_before_the_search(tmp_path: Path, asked):
+    command, file = ("tune", tmp_path, "--store", tmp_path / "store", "-o"), tmp_path / "made/best.yaml"
+    done = call(*command, file)
+    assert done.returncode == 0, done.stderr
+    assert read_config(file)
+    asked.clear()
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file/best.yaml", tmp_path / "made"):
+        done = call(*command, wrong)
+        assert done.returncode == 2
+        assert f"{wrong} cannot be written" in done.stderr
+        assert "Choose another --output" in done.stderr
+    assert not asked
+
+
+@pytest.mark.usefixtures("clean")
+def test_neither_object_is_written_where_one_cannot_be(tmp_path: Path):
+    command = ("tune", "--source", "s3://a/b", "--store", "s3://a/c", "--katib", tmp_path / "new/k.yaml")
+    (tmp_path / "file").write_text("")
+    done = call(*command, "--job", tmp_path / "file/job.yaml")
+    assert done.returncode == 2
+    assert "Choose another --job" in done.stderr
+    assert not (tmp_path / "new/k.yaml").exists()
+    done = call(*command, "--job", tmp_path / "new/job.yaml")
+    assert done.returncode == 0, done.stderr
+    assert {one.name for one in (tmp_path / "new").iterdir()} == {"k.yaml", "job.yaml"}
+
+
 def test_an_internal_error_is_told_with_its_log(tmp_path: Path, monkeypatch):
     log = tmp_path / "log.txt"
     log.write_text("KeyError: 'a'\n")
