@@ -5,10 +5,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from defectline.cli.idle import tell_idle
 from defectline.cli.options import Config, KServe, NodeSelector, Resources, Toleration
+
+OF_RUNS = (
+    *("namespace", "service_account", "mode", "sign_secret", "push_secret", "shards", "at_once", "adopt"),
+    *("kserve_", "pipeline_namespace"),
+)
+"""Options that the pipeline of a cross-validation, of which no model serves, has no use for."""
 
 
 def compile_(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
         "pipeline.yaml"
     ),
@@ -138,9 +146,17 @@ def compile_(
     typer.echo(f"{output}: compiled for {namespace}, {gpus or 'no'} GPU for training{each}, with the images")
     for image in vars(named).values():
         typer.echo(f"  {image}")
+    if what == "crossval":
+        tell_idle(context, OF_RUNS, "the pipeline of runs", "with --what crossval")
+    else:
+        tell_idle(context, ["parallel"], "--what crossval", "without that")
+        if shards == 1:
+            tell_idle(context, ["at_once"], "the pods of --shards", "without that")
+        if not gitops:
+            tell_idle(context, ["pipeline_namespace"], "the objects of --gitops", "without that")
     if not gpus and (target.node_selector or target.tolerations):
         typer.echo("--node-selector and --toleration are for training on GPUs: without one they do nothing.")
-    if push_secret and not kserve.get("registry"):
+    if what == "run" and push_secret and not kserve.get("registry"):
         typer.echo("--push-secret is for --kserve registry=…: without one nothing is pushed.")
     training = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {}))
     devices = nodes * max(gpus, 1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from defectline.cli.idle import tell_idle
 from defectline.cli.options import (
     SOURCE_HELP,
     Config,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def crossval(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
     source_: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "",
     store: Annotated[str, typer.Option(help="Keeps the single folds, so that it goes on where it was.")] = (
@@ -52,8 +54,10 @@ def crossval(
     parameters = parse(one_source(source, source_), store, set_ or [])
     numbers = range(parameters.seed, parameters.seed + seeds)
     if host:
+        tell_idle(context, ["workers"], "folds on this machine", "with --host")
         on_cluster = OnCluster(host, package, experiment, namespace, timeout)
         return show_cross_validation(_on_cluster(on_cluster, parameters, folds, numbers))
+    tell_idle(context, ["package", "experiment", "namespace", "timeout"], "--host", "without that")
     try:
         judged = cross_validate(parameters, folds, numbers, ui.say, workers)
     except RunFailed as error:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from defectline.cli.idle import tell_idle
 from defectline.cli.options import SOURCE_HELP, Config, Set, Store, Workers
 
 if TYPE_CHECKING:
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from defectline.pipeline.tuning.options import Options, Pods, Tuned
     from defectline.pipeline.tuning.study import Trial
 
+OF_PODS = ("image", "namespace", "s3_secret", "s3_endpoint")
+
 
 def tune(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
     source_: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "",
     store: Store = "./store",
@@ -69,9 +73,12 @@ def tune(
     ] = "",
     namespace: Annotated[str, typer.Option(help="With --job or --katib: where the pods run.")] = "",
     s3_secret: Annotated[
-        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        str,
+        typer.Option(help="With --job or --katib: secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."),
     ] = "",
-    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
+    s3_endpoint: Annotated[
+        str, typer.Option(help="With --job or --katib: URL of an S3 server other than AWS.")
+    ] = "",
     config: Config = None,
     set_: Set = None,
 ) -> None:
@@ -108,9 +115,13 @@ def tune(
         workers,
     )
     if katib or job:
+        tell_idle(context, ["output", "try_"], "tuning on this machine", "with --job or --katib")
         pods = Pods(image or load_images([LOCAL_TARGET])[LOCAL_TARGET], namespace, s3_secret, s3_endpoint)
         return _write_objects(katib, job, parameters, options, pods)
-    if output and not try_:
+    tell_idle(context, OF_PODS, "--job or --katib", "without one")
+    if try_:
+        tell_idle(context, ["trials", "search", "workers", "output"], "a search", "with --try")
+    elif output:
         make_room(output, "--output")
     try:
         if try_:

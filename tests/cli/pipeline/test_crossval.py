@@ -99,7 +99,8 @@ def test_on_a_server_the_table_is_of_what_the_store_has(tmp_path, s3_server, mon
     done = call("compile", "--what", "crossval", "--gpus", "0", "-o", "crossval.yaml", "--parallel", "2")
     assert done.returncode == 0, done.stderr
     with running(KfpApi()) as server:
-        done = call("crossval", "--host", server.host, *options)
+        done = call("crossval", "--host", server.host, *options, "--workers", "3")
+        assert "--workers is for folds on this machine: with --host it does nothing" in done.stdout
         assert done.returncode == 0, done.stdout + done.stderr
         (body,) = server.bodies("/runs")
         assert "seed 0, wrong or missed of 16 pictures: NG/3 (0.50), NG/3 (0.50)" in done.stdout
