@@ -19,6 +19,7 @@ from defectline.cli.options import (
 from defectline.components.common.errors import SettingsError
 
 if TYPE_CHECKING:
+    from defectline.components.common.storage import Storage
     from defectline.components.evaluate.collecting import Judged
     from defectline.pipeline.parameters import Parameters
 
@@ -47,6 +48,7 @@ def crossval(
 ) -> None:
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.cli import ui
+    from defectline.components.common.storage import open_storage
     from defectline.pipeline.crossval.validate import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
@@ -56,7 +58,8 @@ def crossval(
     if host:
         tell_idle(context, ["workers"], "folds on this machine", "with --host")
         on_cluster = OnCluster(host, package, experiment, namespace, timeout)
-        return show_cross_validation(_on_cluster(on_cluster, parameters, folds, numbers))
+        judged = _on_cluster(on_cluster, parameters, folds, numbers)
+        return show_cross_validation(judged, open_storage(parameters.store))
     tell_idle(context, ["package", "experiment", "namespace", "timeout"], "--host", "without that")
     try:
         judged = cross_validate(parameters, folds, numbers, ui.say, workers)
@@ -65,7 +68,7 @@ def crossval(
     except (KeyboardInterrupt, SystemExit):
         ui.say("interrupted: what is done is kept, and the same command goes on from there")
         raise
-    show_cross_validation(judged)
+    show_cross_validation(judged, open_storage(parameters.store))
 
 
 class OnCluster(NamedTuple):
@@ -127,9 +130,10 @@ def one_source(argument: str, option: str) -> str:
     return argument or option
 
 
-def show_cross_validation(judged: Sequence["Judged"]) -> None:
-    """One line a seed, their mean and spread, and the pictures that were judged wrong."""
+def show_cross_validation(judged: Sequence["Judged"], store: "Storage") -> None:
+    """One line a seed, their mean and spread, the pictures that were judged wrong, and where all of it is."""
     from defectline.cli import ui
+    from defectline.components.common import layout
     from defectline.components.evaluate.collecting import COLUMNS, rows
 
     found = [(title, *(of[name] for name in COLUMNS)) for title, of in rows(judged)]
@@ -140,3 +144,4 @@ def show_cross_validation(judged: Sequence["Judged"]) -> None:
         pictures = f"{len(one.counts)} pictures: {', '.join(wrong) or 'none'}"
         ui.facts([(f"seed {one.seed}, wrong or missed of", pictures)])
     ui.note("spread is the standard deviation over seeds; in brackets the score")
+    ui.facts([("store", store.uri), ("all figures", store.url(layout.FRONT_PAGE))])

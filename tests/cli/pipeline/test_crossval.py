@@ -52,6 +52,8 @@ def test_a_line_a_seed_with_mean_and_spread(tmp_path, asked):
     assert [row[-2] for row in rows.values()] == ["0.000", "0.250", "0.125", "0.177"]
     assert "seed 5, wrong or missed of 8 pictures: none" in done.stdout
     assert "seed 6, wrong or missed of 8 pictures: NG/0 (0.50)" in done.stdout
+    assert "all figures file://" in done.stdout
+    assert "crossval/index.html" in done.stdout
 
 
 def test_a_source_is_an_argument_or_an_option(tmp_path, asked):
