@@ -28,6 +28,7 @@ from defectline.components.evaluate.reporting.examples import (
     LEAST_SHOWN,
     SHOWN,
     ExampleCollector,
+    choose_shown,
     contrast,
     explain,
     outline_path,
@@ -199,3 +200,24 @@ def test_of_large_frames_fewer_are_kept(monkeypatch):
     monkeypatch.setattr(examples, "HELD_BYTES", 1)
     collector.add(evaluated)
     assert len(collector.kinds["OK"]) == LEAST_SHOWN
+
+
+def test_what_is_shown_can_be_told_from_numbers_alone(monkeypatch):
+    """Where files are large, it depends on the order in which they came."""
+    monkeypatch.setattr(examples, "HELD_BYTES", 12_000)
+    random, seen = np.random.default_rng(0), []
+    for number in range(40):
+        one = evaluate_picture(make_picture(f"OK/{number:02}", NONE, box(5, 5, 2, 2, 300)))
+        size = int(random.integers(100, 4000))
+        seen.append(one._replace(pair=one.pair._replace(image_bytes=size), image=bytes(size)))
+
+    def kept(some):
+        collector = ExampleCollector()
+        for one in some:
+            collector.add(one)
+        return [example.pair for example in collector.examples]
+
+    chosen = choose_shown([one.pair for one in seen], [one.counted for one in seen])
+    assert chosen == kept(seen) != kept(reversed(seen))
+    # Looked at once more, in another order, none of them goes.
+    assert kept(one for one in reversed(seen) if one.pair in chosen) == chosen
