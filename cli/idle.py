@@ -11,13 +11,14 @@ def tell_idle(context: typer.Context, names: Sequence[str], purpose: str, here: 
     What a file or a variable sets is for other commands as well, and not told.
     """
     mine = [one for one in context.command.params if one.name in names]
-    typed = [max(one.opts, key=len) for one in mine if _is_typed(context, str(one.name))]
+    typed = [max(one.opts, key=len) for one in mine if is_typed(context, str(one.name))]
     if typed:
         listed = " and ".join(filter(None, (", ".join(typed[:-1]), typed[-1])))
         are, they = ("is", "it does") if len(typed) == 1 else ("are", "they do")
         typer.echo(f"{listed} {are} for {purpose}: {here} {they} nothing.")
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether the option is on the command line, and not only in a file or a variable."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -99,8 +99,9 @@ def check_weights(parameters: Parameters) -> None:
             weights_file(name, reference)
 
 
-def check_reachable(parameters: Parameters) -> None:
-    """Raise SettingsError where a cluster's pods could not reach the source or the store."""
+def check_reachable(parameters: Parameters, of_store: str = "") -> None:
+    """Raise SettingsError where a cluster's pods could not reach the source or the store; of a store it also
+    says `of_store`."""
     for name in ("source", "store"):
         uri = getattr(parameters, name)
         if not uri.startswith(("s3://", "gs://")):
@@ -108,5 +109,6 @@ def check_reachable(parameters: Parameters) -> None:
                 f"A cluster cannot reach the {name}.",
                 got=uri,
                 expected="s3://bucket/prefix or gs://bucket/prefix",
-                fix=f"Put it into a bucket, and name that with --{name}.",
+                fix=f"Put it into a bucket, and name that with --{name}."
+                + (f" {of_store}" if of_store and name == "store" else ""),
             )

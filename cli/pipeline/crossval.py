@@ -1,12 +1,13 @@
 """`defectline crossval`"""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from defectline.cli.idle import tell_idle
+from defectline.cli.idle import is_typed, tell_idle
 from defectline.cli.options import (
     SOURCE_HELP,
     Config,
@@ -23,14 +24,20 @@ if TYPE_CHECKING:
     from defectline.components.evaluate.collecting import Judged
     from defectline.pipeline.parameters import Parameters
 
+NOT_TAKEN = "DEFECTLINE_STORE and the store in --config are those of runs, and stay free for them"
+
 
 def crossval(
     context: typer.Context,
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)] = "",
     source_: Annotated[str, typer.Option("--source", help=SOURCE_HELP)] = "",
-    store: Annotated[str, typer.Option(help="Keeps the single folds, so that it goes on where it was.")] = (
-        "./crossval"
-    ),
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Keeps the single folds, so that it goes on where it was. DEFECTLINE_STORE and the store in "
+            "--config are not taken: they are those of runs, and stay free for them."
+        ),
+    ] = "./crossval",
     folds: Annotated[int, typer.Option(min=2, help="Each picture is judged in one of them.")] = 4,
     seeds: Annotated[int, typer.Option(min=1, help="How many; the first is the parameter seed.")] = 1,
     workers: Workers = 1,
@@ -49,6 +56,7 @@ def crossval(
     """Judge settings by cross-validation: every picture by a network that has not seen it."""
     from defectline.cli import ui
     from defectline.components.common.storage import open_storage
+    from defectline.pipeline.config import read_config
     from defectline.pipeline.crossval.validate import cross_validate
     from defectline.pipeline.local import RunFailed
     from defectline.pipeline.parameters import parse
@@ -61,6 +69,9 @@ def crossval(
         judged = _on_cluster(on_cluster, parameters, folds, numbers)
         return show_cross_validation(judged, open_storage(parameters.store))
     tell_idle(context, ["package", "experiment", "namespace", "timeout"], "--host", "without that")
+    in_file = config is not None and "store" in read_config(config).model_fields_set
+    if (in_file or os.environ.get("DEFECTLINE_STORE")) and not is_typed(context, "store"):
+        ui.say(f"the folds are kept in {store}: {NOT_TAKEN}")
     try:
         judged = cross_validate(parameters, folds, numbers, ui.say, workers)
     except RunFailed as error:
@@ -96,7 +107,7 @@ def _on_cluster(on: OnCluster, parameters: "Parameters", folds: int, seeds: Sequ
     from defectline.pipeline.kfp_server.reasons import STEPS_RUN_IN
     from defectline.pipeline.parameters import check_reachable
 
-    check_reachable(parameters)
+    check_reachable(parameters, f"{NOT_TAKEN}.")
     with live_steps() as watch:
         done = runs.submit(
             on.package,

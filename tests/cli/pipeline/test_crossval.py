@@ -66,6 +66,21 @@ def test_a_source_is_an_argument_or_an_option(tmp_path, asked):
     assert len(asked) == 2
 
 
+def test_the_store_of_runs_is_not_taken_and_that_is_told(tmp_path, asked, monkeypatch):
+    file = tmp_path / "plates.yaml"
+    file.write_text("source: s3://plates/a\nstore: s3://plates/store\n")
+    told = "the folds are kept in ./crossval: DEFECTLINE_STORE and the store in --config are those of runs"
+    assert told in call("crossval", "--config", file).stdout
+    assert told not in call("crossval", "--config", file, "--store", tmp_path).stdout
+    assert told not in call("crossval", tmp_path).stdout
+    done = call("crossval", "--config", file, "--host", "http://localhost:1")
+    assert done.returncode == 2
+    assert "cannot reach the store" in done.stderr
+    assert "--store. DEFECTLINE_STORE and the store in --config are those of runs" in done.stderr
+    monkeypatch.setenv("DEFECTLINE_STORE", "s3://plates/store")
+    assert told in call("crossval", tmp_path).stdout
+
+
 def test_one_seed_has_no_spread(tmp_path, asked):
     done = call("crossval", tmp_path)
     assert "spread  " not in done.stdout
