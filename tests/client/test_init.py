@@ -36,6 +36,7 @@ def test_how_both_clients_are_called(kind):
         "mask",
         "threshold",
         "request_id",
+        "review",
     ]
     assert list(inspect.signature(kind.roi).parameters) == ["self", "version"]
 
