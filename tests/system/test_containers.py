@@ -161,7 +161,7 @@ def test_the_whole_pipeline_in_containers(run: Run, pods: Pods, tmp_path: Path) 
         (title, "done")
         for title in (
             *("plan", "read", "ingest", "preprocess 1 of 2", "preprocess 2 of 2"),
-            *("train", "find-champion", "evaluate", "deploy"),
+            *("train", "find-champion", "calibrate", "judge", "evaluate", "deploy"),
         )
     }
     service = pods.api.find("inferenceservices", NAMESPACE, NAME)
