@@ -3,7 +3,7 @@
 import html
 import json
 
-from defectline.components.common.layout import tuning_key
+from defectline.components.common.layout import FRONT_PAGE, tuning_key
 from defectline.components.common.reporting.front_page import rewrite
 from defectline.components.common.storage import Storage
 from defectline.pipeline.parameters import Parameters
@@ -13,7 +13,7 @@ from defectline.pipeline.tuning.plot import plot
 from defectline.pipeline.tuning.space import values_in
 from defectline.pipeline.tuning.trials import ranked
 
-CONFIG, PAGE = "config.yaml", "index.html"
+CONFIG, PAGE = "config.yaml", FRONT_PAGE
 COLUMNS = ("trial", "ended", "cost", "±", "IoU", "ms", "MB", "settings")
 NUMBERS = ("trial", "cost", "±", "IoU", "ms", "MB")
 NOTE = (
@@ -75,9 +75,7 @@ def page(tuned: Tuned, parameters: Parameters, config: str) -> str:
         )
         lines.append(f"<tr{best}>{cells}</tr>")
     study, asked = tuned.study, json.dumps(tuned.study.model_dump(mode="json"), indent=2)
-    usual = html.escape(
-        " ".join(f"{name}={value}" for name, value in values_in(parameters, tuned.space).items())
-    )
+    usual = html.escape(differences(values_in(parameters, tuned.space), {}))
     told = (
         f"<h2>config.yaml</h2><pre>{html.escape(config)}</pre>"
         if config
