@@ -1,5 +1,5 @@
 # One target a component: ingest, preprocess, train, evaluate, deploy, serve; train-gpu and serve-gpu for GPUs,
-# train-jax for training on several nodes; local has all of them, and the command line.
+# train-jax for training on several nodes; local and local-gpu have all of them, and the command line.
 #
 #   docker build --target serve --tag defectline-serve .
 #
@@ -88,13 +88,17 @@ USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.preprocess"]
 
 
-FROM data AS train
+# What trains, without our own code, which changes more often.
+FROM data AS train-packages
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/train.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt \
     # TensorFlow's C++ headers: 430 MB that only custom operators need.
     && rm -r /opt/defectline/lib/python3.*/site-packages/tensorflow/include
+
+
+FROM train-packages AS train
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
     && python3 /mnt/sbom.py defectline-train /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
@@ -108,15 +112,16 @@ USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.train"]
 
 
-FROM train AS local
 # Every command, for pods that do more than a step.
-USER root
+FROM train-packages AS local
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/local.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
-    python3 /mnt/sbom.py defectline-local /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-local /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
+ENV TF_CPP_MIN_LOG_LEVEL=2
 ARG VERSION REVISION
 LABEL org.opencontainers.image.title="defectline local" \
     org.opencontainers.image.version="${VERSION}" \
@@ -126,13 +131,16 @@ USER 1000
 ENTRYPOINT ["defectline"]
 
 
-FROM data AS train-gpu
+FROM data AS train-gpu-packages
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/train-gpu.txt,target=/run/requirements.txt \
     pip install --require-hashes -r /run/requirements.txt \
     # TensorFlow's C++ headers: 430 MB that only custom operators need.
     && rm -r /opt/defectline/lib/python3.*/site-packages/tensorflow/include
+
+
+FROM train-gpu-packages AS train-gpu
 RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
     pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
     && python3 /mnt/sbom.py defectline-train-gpu /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
@@ -144,6 +152,24 @@ LABEL org.opencontainers.image.title="defectline train-gpu" \
     org.opencontainers.image.licenses="Apache-2.0"
 USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.train"]
+
+
+FROM train-gpu-packages AS local-gpu
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/local-gpu.txt,target=/run/requirements.txt \
+    pip install --require-hashes -r /run/requirements.txt
+RUN --mount=type=bind,from=wheel,source=/dist,target=/mnt \
+    pip install --no-cache-dir --no-deps --no-index /mnt/*.whl \
+    && python3 /mnt/sbom.py defectline-local-gpu /usr/share/doc/defectline/sbom.cdx.json /mnt/requirements/*.txt
+ENV TF_CPP_MIN_LOG_LEVEL=2 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ARG VERSION REVISION
+LABEL org.opencontainers.image.title="defectline local-gpu" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
+USER 1000
+ENTRYPOINT ["defectline"]
 
 
 FROM data AS train-jax

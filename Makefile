@@ -6,7 +6,7 @@ SET    ?=
 CONFIG ?=
 BIN    := .venv/bin
 UV     := $(BIN)/uv
-PARTS  := client common ingest preprocess train train-gpu train-jax evaluate deploy serve serve-gpu local
+PARTS  := client common ingest preprocess train train-gpu train-jax evaluate deploy serve serve-gpu local local-gpu
 
 # Every step is a process, which starts seconds sooner from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE

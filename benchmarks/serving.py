@@ -8,7 +8,8 @@ of one more process, which takes its share of the processors. 200 synthetic pict
 
 - rivals: pictures a second with --clients clients, and the median latency of one client alone
 - limit: OpenVINO's own benchmark_app with the same file and precision, batch 1: what the network alone allows
-- steady: requests at 70 % of the highest rate, evenly spread; their p99 against the median
+- steady: requests at 70 % of the highest rate, evenly spread; their p99 against the median, also apart for
+  the seconds in which the host gave the processors to other machines
 - overload: requests at three times the highest rate; no answer may come later than the deadline, the rest is
   refused at once, health is answered all the time
 - start: from the process' start to ready, and resident memory then
@@ -30,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +48,7 @@ from defectline.components.common.ports import free_port
 
 HERE = Path(__file__).parent
 PICTURES = 200
+WINDOW_S = 5
 NAME = "bench"
 
 
@@ -227,7 +230,8 @@ def steady(rival: Rival, highest: float, seconds: float) -> None:
     with running(rival) as (port, process, _):
         closed_loop(port, rival.requests, 2, 3)
         before = process.memory_info().rss
-        answers = open_loop(port, rival.requests, 0.7 * highest, seconds)
+        with sampling(lambda: psutil.cpu_times().steal, WINDOW_S) as stolen:
+            answers = open_loop(port, rival.requests, 0.7 * highest, seconds)
         after = process.memory_info().rss
     times = [answer.ms for answer in answers if answer.status == 200]
     median, p99 = percentile(times, 50), percentile(times, 99)
@@ -236,7 +240,44 @@ def steady(rival: Rival, highest: float, seconds: float) -> None:
         end="",
     )
     print(f"p50 {median:.1f} ms, p99 {p99:.1f} ms, {p99 / median:.1f} times the median (wanted: at most 3)")
+    by_theft(answers, stolen, 0.7 * highest)
     print(f"  resident {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after")
+
+
+@contextmanager
+def sampling(read: Callable[[], float], every_s: float) -> Iterator[list[float]]:
+    """What is read at the start, and then as often."""
+    done, found = threading.Event(), [read()]
+
+    def sample() -> None:
+        while not done.wait(every_s):
+            found.append(read())
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        sampler.join()
+
+
+def by_theft(answers: Sequence[Answer], stolen: Sequence[float], rate: float) -> None:
+    """The same apart for windows in which the processors were given to other machines for short and long."""
+    lost = [100 * (b - a) / (WINDOW_S * (os.cpu_count() or 1)) for a, b in pairwise(stolen)]
+    each = round(rate * WINDOW_S)
+    windows = [answers[n * each : (n + 1) * each] for n in range(len(lost))]
+    for title, chosen in (
+        ("below 1 %", [part for part, share in zip(windows, lost, strict=True) if share < 1]),
+        ("1 % or more", [part for part, share in zip(windows, lost, strict=True) if share >= 1]),
+    ):
+        times = [answer.ms for part in chosen for answer in part if answer.status == 200]
+        median, p99 = percentile(times, 50), percentile(times, 99)
+        print(
+            f"  {title} of the processors lost to other machines, {len(chosen)} windows of {WINDOW_S} s: ",
+            end="",
+        )
+        print(f"p50 {median:.1f} ms, p99 {p99:.1f} ms, {p99 / median:.1f} times")
 
 
 def overload(rival: Rival, highest: float, seconds: float, deadline_ms: float) -> None:

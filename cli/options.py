@@ -8,6 +8,12 @@ import typer
 
 from defectline.cli import completion
 
+S3_SECRET_HELP = "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+S3_ENDPOINT_HELP = "URL of an S3 server other than AWS."
+S3_REGION_HELP = "Region of the S3 server."
+GCS_SECRET_HELP = "Secret with key.json of a service account."
+PULL_SECRET_HELP = "Secret for a private image registry."
+RUN_AS_USER_HELP = "User id of the steps; 0: the cluster's choice, as on OpenShift."
 SOURCE_HELP = "s3://, gs://, file:// or a folder of labelled images, as they are."
 
 Source = Annotated[str, typer.Option(help=SOURCE_HELP)]
@@ -23,6 +29,8 @@ Names = Annotated[
 
 OWN = {
     "crossval": ("store",),
+    # A file's is where the model serves, and not where pods search.
+    "tune": ("namespace",),
 }
 """What these commands have values of their own for, whatever the file of a run says."""
 
@@ -36,7 +44,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     file, own = read_config(path), OWN.get(context.info_name or "", ())
     run = {name: getattr(file, name) for name in ("source", "store", "name") if name in file.model_fields_set}
     of_compile = {name: v for name, v in file.cluster.items() if name not in ("kserve", *REPEATABLE)}
-    defaults = of_compile if context.info_name == "compile" else run
+    defaults = {"compile": of_compile, "tune": of_compile | run}.get(context.info_name or "", run)
     context.default_map = {name: value for name, value in defaults.items() if value != "" and name not in own}
     context.meta["set_"] = as_pairs({name: v for name, v in file.parameters.items() if name not in own})
     context.meta["kserve_"] = as_pairs(file.cluster.get("kserve", {}))

@@ -13,18 +13,20 @@ from defectline.components.common.errors import SettingsError
 
 REGISTRY = "ghcr.io/defectline"
 LOCK = Path("images.lock.json")
+LOCAL_TARGET = "local"
+"""Has every command: for pods that do more than a step."""
+LOCAL_GPU_TARGET = "local-gpu"
 NODES_TARGET = "train-jax"
 """Stands in for `train` where several nodes train, with GPUs or without."""
-GPU_TARGETS = ("train-gpu", "serve-gpu", NODES_TARGET)
-"""Stand in for `train` and `serve` where there is a GPU."""
+GPU_TARGETS = ("train-gpu", "serve-gpu", LOCAL_GPU_TARGET, NODES_TARGET)
+"""Stand in for `train`, `serve` and `local` where there is a GPU."""
 WITHOUT = {
     "train-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --gpus 0.",
     NODES_TARGET: "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --nodes 1.",
+    LOCAL_GPU_TARGET: "Build it in a clone with `make images PUSH=1 GPU=1`, or leave --gpus out.",
     "serve-gpu": "Build it in a clone with `make images PUSH=1 GPU=1`, or compile with --kserve gpu=0.",
 }
 """What to do where a lock file names no such image."""
-LOCAL_TARGET = "local"
-"""Has every command: for pods that do more than a step."""
 TARGETS = ("ingest", "preprocess", "train", "evaluate", "deploy", "serve", LOCAL_TARGET, *GPU_TARGETS)
 """The targets of the Dockerfile."""
 

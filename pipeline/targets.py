@@ -121,6 +121,10 @@ class Target:
         """Fields of NodesSettings, for pods of an `image`; empty where one pod trains."""
         if self.nodes == 1 or not self.on_cluster:
             return {}
+        return {"nodes": self.nodes, "timeout_s": TRAIN_S, **self.training_pods(image)}
+
+    def training_pods(self, image: str) -> dict[str, Any]:
+        """Fields of PodSettings, for pods of an `image` that train."""
         resources = self.resources["train"]
         requests = {"cpu": resources.cpu, "memory": resources.memory}
         limits = {"memory": resources.memory_limit}
@@ -130,10 +134,8 @@ class Target:
             requests[self.gpu_type] = limits[self.gpu_type] = str(self.gpus)
         env = {"AWS_ENDPOINT_URL_S3": self.s3_endpoint, "AWS_REGION": self.s3_region}
         return {
-            "nodes": self.nodes,
             "image": image,
             "resources": {"requests": requests, "limits": limits},
-            "timeout_s": TRAIN_S,
             "env": {name: value for name, value in env.items() if value},
             "secret_env": {self.s3_secret: S3_KEYS} if self.s3_secret else {},
             "gcs_secret": self.gcs_secret,

@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal
 import typer
 
 from defectline.cli.idle import tell_idle
-from defectline.cli.options import Config, KServe, NodeSelector, Resources, Toleration
+from defectline.cli.options import (
+    GCS_SECRET_HELP,
+    PULL_SECRET_HELP,
+    RUN_AS_USER_HELP,
+    S3_ENDPOINT_HELP,
+    S3_REGION_HELP,
+    S3_SECRET_HELP,
+    Config,
+    KServe,
+    NodeSelector,
+    Resources,
+    Toleration,
+)
 
 OF_RUNS = (
     *("namespace", "service_account", "mode", "sign_secret", "push_secret", "shards", "at_once", "adopt"),
@@ -38,13 +50,11 @@ def compile_(
         Literal["Standard", "Knative"], typer.Option(case_sensitive=False, help="KServe's mode.")
     ] = "Standard",
     gpus: Annotated[int, typer.Option(min=0, help="For training.")] = 1,
-    s3_secret: Annotated[
-        str, typer.Option(help="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
-    ] = "",
-    s3_endpoint: Annotated[str, typer.Option(help="URL of an S3 server other than AWS.")] = "",
-    s3_region: Annotated[str, typer.Option(help="Region of the S3 server.")] = "",
-    gcs_secret: Annotated[str, typer.Option(help="Secret with key.json of a service account.")] = "",
-    pull_secret: Annotated[str, typer.Option(help="Secret for a private image registry.")] = "",
+    s3_secret: Annotated[str, typer.Option(help=S3_SECRET_HELP)] = "",
+    s3_endpoint: Annotated[str, typer.Option(help=S3_ENDPOINT_HELP)] = "",
+    s3_region: Annotated[str, typer.Option(help=S3_REGION_HELP)] = "",
+    gcs_secret: Annotated[str, typer.Option(help=GCS_SECRET_HELP)] = "",
+    pull_secret: Annotated[str, typer.Option(help=PULL_SECRET_HELP)] = "",
     sign_secret: Annotated[
         str, typer.Option(help="Secret with sign.key, and password if it has one: bundles are signed.")
     ] = "",
@@ -67,9 +77,7 @@ def compile_(
         bool, typer.Option("--adopt", help="Take over an InferenceService that another tool made.")
     ] = False,
     kserve_: KServe = None,
-    run_as_user: Annotated[
-        int, typer.Option(min=0, help="User id of the steps; 0: the cluster's choice, as on OpenShift.")
-    ] = 1000,
+    run_as_user: Annotated[int, typer.Option(min=0, help=RUN_AS_USER_HELP)] = 1000,
     gitops: Annotated[
         Path | None, typer.Option(help="Also write the pipeline as Kubernetes objects, to this YAML.")
     ] = None,

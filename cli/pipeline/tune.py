@@ -6,14 +6,34 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from defectline.cli.idle import tell_idle
-from defectline.cli.options import SOURCE_HELP, Config, Set, Store, Workers
+from defectline.cli.options import (
+    GCS_SECRET_HELP,
+    PULL_SECRET_HELP,
+    RUN_AS_USER_HELP,
+    S3_ENDPOINT_HELP,
+    S3_REGION_HELP,
+    S3_SECRET_HELP,
+    SOURCE_HELP,
+    Config,
+    NodeSelector,
+    Resources,
+    Set,
+    Store,
+    Toleration,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from defectline.pipeline.parameters import Parameters
-    from defectline.pipeline.tuning.options import Options, Pods, Tuned
+    from defectline.pipeline.targets import Target
+    from defectline.pipeline.tuning.options import Options, Tuned
     from defectline.pipeline.tuning.study import Trial
 
-OF_PODS = ("image", "namespace", "s3_secret", "s3_endpoint")
+OF_PODS = (
+    *("image", "namespace", "gpus", "s3_secret", "s3_endpoint", "s3_region", "gcs_secret", "pull_secret"),
+    *("resources", "node_selector", "toleration", "run_as_user"),
+)
+PODS = "Pods of --job and --katib"
 
 
 def tune(
@@ -69,16 +89,21 @@ def tune(
     ] = None,
     image: Annotated[
         str,
-        typer.Option(help="With --job or --katib: another image than that of images.lock.json for local."),
+        typer.Option(help="Instead of that of images.lock.json for local.", rich_help_panel=PODS),
     ] = "",
-    namespace: Annotated[str, typer.Option(help="With --job or --katib: where the pods run.")] = "",
-    s3_secret: Annotated[
-        str,
-        typer.Option(help="With --job or --katib: secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."),
-    ] = "",
-    s3_endpoint: Annotated[
-        str, typer.Option(help="With --job or --katib: URL of an S3 server other than AWS.")
-    ] = "",
+    namespace: Annotated[str, typer.Option(help="Where they run.", rich_help_panel=PODS)] = "",
+    gpus: Annotated[
+        int, typer.Option(min=0, help="Of each; above 0 the image is local-gpu.", rich_help_panel=PODS)
+    ] = 0,
+    s3_secret: Annotated[str, typer.Option(help=S3_SECRET_HELP, rich_help_panel=PODS)] = "",
+    s3_endpoint: Annotated[str, typer.Option(help=S3_ENDPOINT_HELP, rich_help_panel=PODS)] = "",
+    s3_region: Annotated[str, typer.Option(help=S3_REGION_HELP, rich_help_panel=PODS)] = "",
+    gcs_secret: Annotated[str, typer.Option(help=GCS_SECRET_HELP, rich_help_panel=PODS)] = "",
+    pull_secret: Annotated[str, typer.Option(help=PULL_SECRET_HELP, rich_help_panel=PODS)] = "",
+    resources: Resources = None,
+    node_selector: NodeSelector = None,
+    toleration: Toleration = None,
+    run_as_user: Annotated[int, typer.Option(min=0, help=RUN_AS_USER_HELP, rich_help_panel=PODS)] = 1000,
     config: Config = None,
     set_: Set = None,
 ) -> None:
@@ -93,10 +118,12 @@ def tune(
     from defectline.components.common.files import explained, make_room, replaced
     from defectline.components.common.layout import tuning_key
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.images import LOCAL_TARGET, load_images
     from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.nodes import parse_node_selector, parse_tolerations
     from defectline.pipeline.parameters import parse
-    from defectline.pipeline.tuning.options import Options, Pods
+    from defectline.pipeline.resources import parse_resources
+    from defectline.pipeline.targets import Target
+    from defectline.pipeline.tuning.options import Options
     from defectline.pipeline.tuning.page import CONFIG, PAGE, write_result
     from defectline.pipeline.tuning.search import parse_values
     from defectline.pipeline.tuning.tuner import try_values, tune
@@ -116,8 +143,20 @@ def tune(
     )
     if katib or job:
         tell_idle(context, ["output", "try_"], "tuning on this machine", "with --job or --katib")
-        pods = Pods(image or load_images([LOCAL_TARGET])[LOCAL_TARGET], namespace, s3_secret, s3_endpoint)
-        return _write_objects(katib, job, parameters, options, pods)
+        target = Target(
+            "cluster",
+            gpus=gpus,
+            s3_secret=s3_secret,
+            s3_endpoint=s3_endpoint,
+            s3_region=s3_region,
+            gcs_secret=gcs_secret,
+            pull_secret=pull_secret,
+            resources=parse_resources(resources or ()),
+            node_selector=parse_node_selector(node_selector or ()),
+            tolerations=parse_tolerations(toleration or ()),
+            run_as_user=run_as_user,
+        )
+        return _write_objects(katib, job, parameters, options, image, namespace, target)
     tell_idle(context, OF_PODS, "--job or --katib", "without one")
     if try_:
         tell_idle(context, ["trials", "search", "workers", "output"], "a search", "with --try")
@@ -176,16 +215,28 @@ def _print_trial(trial: "Trial") -> None:
 
 
 def _write_objects(
-    katib: Path | None, job: Path | None, parameters: "Parameters", options: "Options", pods: "Pods"
+    katib: Path | None,
+    job: Path | None,
+    parameters: "Parameters",
+    options: "Options",
+    image: str,
+    namespace: str,
+    target: "Target",
 ) -> None:
     from defectline.components.common.files import make_room
+    from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, is_namespace
+    from defectline.pipeline.images import LOCAL_GPU_TARGET, LOCAL_TARGET, load_images
     from defectline.pipeline.parameters import check_reachable
-    from defectline.pipeline.tuning.jobs import check_pods, workers, write_object
+    from defectline.pipeline.targets import check_option
+    from defectline.pipeline.tuning.jobs import workers, write_object
     from defectline.pipeline.tuning.katib import experiment
+    from defectline.pipeline.tuning.options import Pods
     from defectline.pipeline.tuning.search import make_space
 
     check_reachable(parameters)
-    check_pods(pods)
+    check_option("namespace", namespace, is_namespace, NAMESPACE_FORM)
+    built = LOCAL_GPU_TARGET if target.gpus else LOCAL_TARGET
+    pods = Pods(image or load_images([built])[built], namespace, target)
     # Katib refuses more at the same time than in all; of a Job's, the others would have nothing to do.
     options = options._replace(workers=min(options.workers, options.trials))
     space = make_space(options.search, options.given)

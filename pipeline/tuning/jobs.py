@@ -6,18 +6,10 @@ from typing import Any
 import yaml
 
 from defectline.components.common.files import explained, replaced
-from defectline.components.deploy.kserve.settings import (
-    NAME_FORM,
-    NAMESPACE_FORM,
-    URL_FORM,
-    is_namespace,
-    is_object_name,
-    is_url,
-)
+from defectline.components.train.cluster.settings import PodSettings
+from defectline.components.train.cluster.trainjob import environment, mounts, pod_fields
 from defectline.pipeline.config import as_pairs
 from defectline.pipeline.parameters import Parameters
-from defectline.pipeline.resources import DEFAULT
-from defectline.pipeline.targets import S3_KEYS, check_option
 from defectline.pipeline.tuning.config_file import changed
 from defectline.pipeline.tuning.options import Options, Pods
 from defectline.pipeline.tuning.space import Space
@@ -34,13 +26,6 @@ def write_object(file: Path, content: dict[str, Any], option: str) -> None:
         replaced(file.absolute()) as partial,
     ):
         partial.write_text(text)
-
-
-def check_pods(pods: Pods) -> None:
-    """Raise SettingsError for what Kubernetes, or the pods, could not use."""
-    check_option("namespace", pods.namespace, is_namespace, NAMESPACE_FORM)
-    check_option("s3_secret", pods.s3_secret, is_object_name, NAME_FORM)
-    check_option("s3_endpoint", pods.s3_endpoint, is_url, URL_FORM)
 
 
 def metadata(parameters: Parameters, pods: Pods) -> dict[str, Any]:
@@ -78,32 +63,29 @@ def command(parameters: Parameters, options: Options) -> list[str]:
 
 def job(arguments: list[str], pods: Pods, spec: dict[str, Any]) -> dict[str, Any]:
     """A Job that runs the command, where pods are restricted too. Pure."""
-    of = DEFAULT["train"]
-    keys = [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": pods.s3_secret, "key": key}}}
-        for key, variable in S3_KEYS.items()
-    ]
-    env = [
-        {"name": "HOME", "value": "/tmp"},
-        *(keys if pods.s3_secret else []),
-        *([{"name": "AWS_ENDPOINT_URL_S3", "value": pods.s3_endpoint}] if pods.s3_endpoint else []),
-    ]
+    target, settings = pods.target, PodSettings(**pods.target.training_pods(pods.image))
+    fields, mounted = pod_fields(settings), mounts(settings)
+    if target.gpus:
+        # Data loaders share batches through /dev/shm, of which a pod has 64 MB.
+        memory = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}
+        fields["volumes"] = [*fields.get("volumes", []), memory]
+        mounted = [*mounted, {"name": "shm", "mountPath": "/dev/shm"}]
     container = {
         "name": CONTAINER,
-        "image": pods.image,
+        "image": settings.image,
         "command": arguments,
-        "env": env,
-        "resources": {
-            "requests": {"cpu": of.cpu, "memory": of.memory},
-            "limits": {"memory": of.memory_limit},
-        },
+        "env": environment(settings),
+        "resources": settings.resources,
+        **({"volumeMounts": mounted} if mounted else {}),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
+    user = {"runAsUser": target.run_as_user} if target.run_as_user else {}
     pod = {
+        **fields,
         "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": 1000,
+            **user,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],

@@ -1,10 +1,13 @@
 """What a tune can be told, and what it comes to."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from defectline.pipeline.tuning.space import Space, Value
 from defectline.pipeline.tuning.study import Objective, Study, Trial
+
+if TYPE_CHECKING:
+    from defectline.pipeline.targets import Target
 
 STATES = {"complete": "judged", "pruned": "given up", "infeasible": "beyond a limit", "failed": "failed"}
 """What became of a trial."""
@@ -32,9 +35,10 @@ class Pods(NamedTuple):
 
     image: str
     """With the command `defectline` and the extra `local`."""
-    namespace: str = ""
-    s3_secret: str = ""
-    s3_endpoint: str = ""
+    namespace: str
+    """Empty for that of kubectl's context."""
+    target: "Target"
+    """Says what each may use: resources and GPUs of the step train, secrets, nodes."""
 
 
 class Tuned(NamedTuple):

@@ -24,6 +24,7 @@ def test_the_default_is_this_version():
     on_nodes = Images.load(on_nodes=True)
     assert on_nodes.train == f"ghcr.io/defectline/defectline-train-jax:{version('defectline')}"
     assert on_nodes.serve == Images.load().serve
+    assert load_images(["local-gpu"])["local-gpu"].count("defectline-local-gpu:") == 1
     assert load_images(["local"]) == {"local": f"ghcr.io/defectline/defectline-local:{version('defectline')}"}
 
 

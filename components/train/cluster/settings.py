@@ -1,4 +1,4 @@
-"""Where and how the pods of a TrainJob run: what `defectline compile --nodes` writes into the pipeline."""
+"""Where and how pods that train run: what `defectline compile --nodes` writes into the pipeline."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,17 +6,12 @@ RUNTIME = "defectline-jax"
 """The TrainingRuntime of manifests/training."""
 
 
-class NodesSettings(BaseModel):
+class PodSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    nodes: int = Field(ge=2)
     image: str
-    """Of the target train-jax."""
-    runtime: str = RUNTIME
-    """A TrainingRuntime in the namespace of the run."""
     resources: dict[str, dict[str, str]] = {}
     """`requests` and `limits` of each pod."""
-    timeout_s: int = 24 * 3600
     env: dict[str, str] = {}
     secret_env: dict[str, dict[str, str]] = {}
     """Secret → key in it → environment variable."""
@@ -25,3 +20,12 @@ class NodesSettings(BaseModel):
     pull_secret: str = ""
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, str]] = []
+
+
+class NodesSettings(PodSettings):
+    """The image is of the target train-jax."""
+
+    nodes: int = Field(ge=2)
+    runtime: str = RUNTIME
+    """A TrainingRuntime in the namespace of the run."""
+    timeout_s: int = 24 * 3600

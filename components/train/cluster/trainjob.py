@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from defectline.components.train.cluster.settings import NodesSettings
+from defectline.components.train.cluster.settings import NodesSettings, PodSettings
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 NODE = "node"
@@ -15,20 +15,12 @@ GCS_MOUNT = "/var/secrets/gcs"
 
 def build(name: str, store: str, settings: NodesSettings) -> dict[str, Any]:
     """The manifest of a TrainJob whose pods run MODULE for what is exchanged by its name in the `store`."""
-    variables = {"KERAS_BACKEND": "jax", "HOME": "/tmp", **settings.env}
-    env: list[dict[str, Any]] = [{"name": key, "value": value} for key, value in variables.items()]
-    for secret, keys in settings.secret_env.items():
-        for key, variable in keys.items():
-            reference = {"secretKeyRef": {"name": secret, "key": key}}
-            env.append({"name": variable, "valueFrom": reference})
-    if settings.gcs_secret:
-        env.append({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": f"{GCS_MOUNT}/key.json"})
     trainer = {
         "image": settings.image,
         "command": ["python3", "-m", MODULE],
         "args": [store, name],
         "numNodes": settings.nodes,
-        "env": env,
+        "env": [{"name": "KERAS_BACKEND", "value": "jax"}, *environment(settings)],
     }
     if settings.resources:
         trainer["resourcesPerNode"] = settings.resources
@@ -46,19 +38,41 @@ def build(name: str, store: str, settings: NodesSettings) -> dict[str, Any]:
     }
 
 
+def environment(settings: PodSettings) -> list[dict[str, Any]]:
+    """The `env` of a container that trains."""
+    variables = {"HOME": "/tmp", **settings.env}
+    env: list[dict[str, Any]] = [{"name": key, "value": value} for key, value in variables.items()]
+    for secret, keys in settings.secret_env.items():
+        for key, variable in keys.items():
+            reference = {"secretKeyRef": {"name": secret, "key": key}}
+            env.append({"name": variable, "valueFrom": reference})
+    if settings.gcs_secret:
+        env.append({"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": f"{GCS_MOUNT}/key.json"})
+    return env
+
+
+def pod_fields(settings: PodSettings) -> dict[str, Any]:
+    """What a pod's spec says beside its containers; nothing where there is nothing to say."""
+    volume = {"name": "gcs", "secret": {"secretName": settings.gcs_secret}}
+    fields = {
+        "imagePullSecrets": [{"name": settings.pull_secret}] if settings.pull_secret else [],
+        "nodeSelector": settings.node_selector,
+        "tolerations": settings.tolerations,
+        "volumes": [volume] if settings.gcs_secret else [],
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def mounts(settings: PodSettings) -> list[dict[str, Any]]:
+    """The `volumeMounts` of a container that trains."""
+    return [{"name": "gcs", "mountPath": GCS_MOUNT, "readOnly": True}] if settings.gcs_secret else []
+
+
 def _patch(settings: NodesSettings) -> dict[str, Any]:
     """What of the pods the trainer's fields cannot say; nothing where there is nothing to say."""
-    pod: dict[str, Any] = {}
-    if settings.pull_secret:
-        pod["imagePullSecrets"] = [{"name": settings.pull_secret}]
-    if settings.node_selector:
-        pod["nodeSelector"] = settings.node_selector
-    if settings.tolerations:
-        pod["tolerations"] = settings.tolerations
-    if settings.gcs_secret:
-        pod["volumes"] = [{"name": "gcs", "secret": {"secretName": settings.gcs_secret}}]
-        mount = {"name": "gcs", "mountPath": GCS_MOUNT, "readOnly": True}
-        pod["containers"] = [{"name": NODE, "volumeMounts": [mount]}]
+    pod = pod_fields(settings)
+    if found := mounts(settings):
+        pod["containers"] = [{"name": NODE, "volumeMounts": found}]
     if not pod:
         return {}
     job = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}

@@ -15,11 +15,16 @@ from pictures import write_source
 from defectline.components.common.errors import SettingsError
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.parameters import parse
+from defectline.pipeline.targets import Target
 from defectline.pipeline.tuning.jobs import workers, write_object
 from defectline.pipeline.tuning.options import Options, Pods
 from defectline.pipeline.tuning.search import make_space
 
-PODS = Pods("registry.example.com/local:1", "vision", "s3-keys", "https://s3.example.com")
+PODS = Pods(
+    "registry.example.com/local:1",
+    "vision",
+    Target("cluster", s3_secret="s3-keys", s3_endpoint="https://s3.example.com"),
+)
 SEARCH = ("learning_rate=1e-4..1e-2", "decoder=pix2pix,light")
 
 
@@ -35,6 +40,48 @@ def test_a_job_has_a_pod_a_worker_where_pods_are_restricted():
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert {one["name"] for one in container["env"]} >= {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_S3"}
     assert "--workers" not in container["command"]
+
+
+@pytest.mark.usefixtures("clean")
+@pytest.mark.parametrize("kind", ["--job", "--katib"])
+def test_pods_have_what_the_settings_of_a_cluster_say(tmp_path: Path, kind: str):
+    config, file = tmp_path / "plates.yaml", tmp_path / "object.yaml"
+    cluster = {
+        "namespace": "serving",
+        "gpus": 2,
+        "gcs_secret": "gcs-key",
+        "s3_region": "eu-central-1",
+        "pull_secret": "registry-login",
+        "resources": ["train=4,16Gi,32Gi"],
+        "node_selector": ["nvidia.com/gpu.product=NVIDIA-A30"],
+        "toleration": ["nvidia.com/gpu:NoSchedule"],
+        "run_as_user": 0,
+    }
+    config.write_text(yaml.safe_dump({"source": "gs://a/b", "store": "gs://a/c", "cluster": cluster}))
+    done = call("tune", "--config", config, kind, file, "--namespace", "vision")
+    assert done.returncode == 0, done.stderr
+    written = yaml.safe_load(file.read_text())
+    assert written["metadata"]["namespace"] == "vision"
+    made = written if kind == "--job" else written["spec"]["trialTemplate"]["trialSpec"]
+    if kind == "--job":
+        kubernetes_validate.validate(written, "1.34", strict=True)
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "local-gpu" in container["image"]
+    assert container["resources"] == {
+        "requests": {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "2"},
+        "limits": {"memory": "32Gi", "nvidia.com/gpu": "2"},
+    }
+    said = {one["name"]: one.get("value") for one in container["env"]}
+    mounted = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert said["AWS_REGION"] == "eu-central-1"
+    assert Path(said["GOOGLE_APPLICATION_CREDENTIALS"]).parent == Path(mounted["gcs"])
+    assert mounted["shm"] == "/dev/shm"
+    assert {one["name"] for one in pod["volumes"]} == {"gcs", "shm"}
+    assert pod["imagePullSecrets"] == [{"name": "registry-login"}]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-A30"}
+    assert pod["tolerations"] == [{"operator": "Exists", "key": "nvidia.com/gpu", "effect": "NoSchedule"}]
+    assert "runAsUser" not in pod["securityContext"]
 
 
 def test_what_a_pod_types_goes_on_with_the_study(tmp_path: Path):
@@ -80,7 +127,12 @@ def test_the_command_writes_a_job_and_an_experiment(tmp_path: Path):
 @pytest.mark.parametrize("kind", ["--job", "--katib"])
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--namespace", "Foo_bar"), ("--s3-secret", "Keys"), ("--s3-endpoint", "s3.example.com")],
+    [
+        ("--namespace", "Foo_bar"),
+        ("--s3-secret", "Keys"),
+        ("--s3-endpoint", "s3.example.com"),
+        ("--pull-secret", "Login"),
+    ],
 )
 def test_what_kubernetes_would_not_take_is_not_written(tmp_path: Path, kind: str, option: str, value: str):
     file = tmp_path / "object.yaml"

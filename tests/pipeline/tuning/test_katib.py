@@ -17,12 +17,17 @@ from pictures import write_source
 from defectline.components.common.storage.folder import FolderStorage
 from defectline.pipeline.images import reference
 from defectline.pipeline.parameters import Parameters, parse
+from defectline.pipeline.targets import Target
 from defectline.pipeline.tuning.katib import experiment
 from defectline.pipeline.tuning.options import Options, Pods
 from defectline.pipeline.tuning.search import make_space
 
 SEARCH = ("learning_rate=1e-4..1e-2", "decoder=pix2pix,light", "image_size=160..224", "tile=false,true")
-PODS = Pods("registry.example.com/tune:1", "vision", "s3-keys", "https://s3.example.com")
+PODS = Pods(
+    "registry.example.com/tune:1",
+    "vision",
+    Target("cluster", s3_secret="s3-keys", s3_endpoint="https://s3.example.com"),
+)
 
 
 def made(parameters: Parameters, **options: object) -> dict[str, Any]:
