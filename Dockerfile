@@ -88,8 +88,8 @@ USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.preprocess"]
 
 
-# What trains, without our own code, which changes more often.
 FROM data AS train-packages
+# What trains, without our own code, which changes more often.
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/train.txt,target=/run/requirements.txt \
@@ -112,8 +112,8 @@ USER 1000
 ENTRYPOINT ["python3", "-m", "defectline.components.train"]
 
 
-# Every command, for pods that do more than a step.
 FROM train-packages AS local
+# Every command, for pods that do more than a step.
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/local.txt,target=/run/requirements.txt \

@@ -95,7 +95,7 @@ Resources = Annotated[
     typer.Option(
         metavar="TEXT",
         callback=_after_the_file,
-        help="What steps ask for: small, or STEP=CPU,MEMORY, and then ,MEMORY_LIMIT and ,CPU_LIMIT; repeatable.",
+        help="Of steps: small, or STEP=CPU,MEMORY with ,MEMORY_LIMIT and ,CPU_LIMIT; repeatable.",
     ),
 ]
 NodeSelector = Annotated[

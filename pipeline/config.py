@@ -69,7 +69,7 @@ class Cluster(BaseModel):
     pull_secret: str = Field(default="", description="Secret for a private image registry.")
     resources: tuple[str, ...] = Field(
         default=(),
-        description="What steps ask for: small, or STEP=CPU,MEMORY, and then ,MEMORY_LIMIT and ,CPU_LIMIT; repeatable.",
+        description="Of steps: small, or STEP=CPU,MEMORY with ,MEMORY_LIMIT and ,CPU_LIMIT; repeatable.",
     )
     node_selector: tuple[str, ...] = Field(
         default=(), description="Label KEY=VALUE of the nodes to train on with GPUs; repeatable."
