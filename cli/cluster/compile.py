@@ -87,7 +87,7 @@ def compile_(
     from defectline.components.common.errors import SettingsError
     from defectline.components.common.settings import checked, select
     from defectline.components.deploy.kserve.settings import NAMESPACE_FORM, KServeSettings, is_namespace
-    from defectline.components.train.settings import TrainParameters
+    from defectline.components.train.settings import TrainParameters, even
     from defectline.pipeline.compiling import (
         compile_crossval,
         compile_manifests,
@@ -169,10 +169,9 @@ def compile_(
     training = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {}))
     devices = nodes * max(gpus, 1)
     if training.batch_size % devices:
-        next_one = devices * -(-training.batch_size // devices)
         typer.echo(
             f"{devices} {'GPUs' if gpus else 'nodes'} share each batch, and {training.batch_size} images are "
-            f"not a multiple of that: run with --set batch_size={next_one}."
+            f"not a multiple of that: run with --set batch_size={even(training.batch_size, devices)}."
         )
     if training.quantize and KServeSettings(**kserve, image=named.serve).gpu:
         typer.echo(

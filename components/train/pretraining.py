@@ -22,12 +22,12 @@ from defectline.components.common.dataset import Prepared, Split
 from defectline.components.common.layout import pretrained_key
 from defectline.components.common.steps import say
 from defectline.components.common.storage import Storage
-from defectline.components.train.backend.devices import device_count, even
+from defectline.components.train.backend.devices import device_count
 from defectline.components.train.backend.distributed import gather, place
 from defectline.components.train.batches import Painting
 from defectline.components.train.loop import Stage, fit
 from defectline.components.train.progress.checkpoints import Arrays, Checkpoints, digest
-from defectline.components.train.settings import FEW_DEFECTS, TrainSettings
+from defectline.components.train.settings import FEW_DEFECTS, TrainSettings, even
 
 NAME = "pretraining"
 BATCH = 8

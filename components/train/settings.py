@@ -259,3 +259,8 @@ def write_options(settings: TrainSettings) -> str:
     values = settings.model_dump()
     defaults = TrainSettings(**select(_WhatParametersSet, settings)).model_dump()
     return " ".join(f"{key}={value}" for key, value in values.items() if value != defaults[key])
+
+
+def even(batch_size: int, devices: int) -> int:
+    """The batch size, or the next one that so many devices can share."""
+    return -(-batch_size // devices) * devices

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from defectline.components.common.errors import SettingsError
-from defectline.components.train.settings import read_settings, write_options
+from defectline.components.train.settings import even, read_settings, write_options
 from defectline.pipeline.parameters import check_weights, parse
 
 
@@ -97,3 +97,7 @@ def test_settings_are_checked_without_keras():
     code = "import sys, defectline.pipeline.parameters\nprint({'keras', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_next_batch_that_devices_can_share():
+    assert [even(8, devices) for devices in (1, 2, 3, 8, 16)] == [8, 8, 9, 8, 16]

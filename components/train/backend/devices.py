@@ -8,6 +8,7 @@ import keras
 from defectline.components.common.errors import SettingsError
 from defectline.components.train.backend.distributed import place
 from defectline.components.train.batches import WHOLE, Share
+from defectline.components.train.settings import even
 
 
 class GPU(NamedTuple):
@@ -116,8 +117,3 @@ def device_count() -> int:
 
         return jax.device_count()
     return max(1, len(visible_gpus()))
-
-
-def even(batch_size: int, devices: int) -> int:
-    """The batch size, or the next one that so many devices can share."""
-    return -(-batch_size // devices) * devices

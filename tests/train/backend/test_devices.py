@@ -11,7 +11,7 @@ from paths import ROOT
 
 from defectline.components.common.errors import SettingsError
 from defectline.components.train.backend import devices
-from defectline.components.train.backend.devices import GPU, even, policy, replicate
+from defectline.components.train.backend.devices import GPU, policy, replicate
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,6 @@ def test_a_batch_that_gpus_cannot_share_is_refused():
     with pytest.raises(SettingsError, match="evenly") as caught:
         replicate(4, ["/gpu:0", "/gpu:1", "/gpu:2"])
     assert "batch_size to 6" in caught.value.fix
-
-
-def test_the_next_batch_that_devices_can_share():
-    assert [even(8, devices) for devices in (1, 2, 3, 8, 16)] == [8, 8, 9, 8, 16]
 
 
 MIRRORED = """
