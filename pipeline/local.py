@@ -78,7 +78,7 @@ def run_locally(parameters: Parameters, say: Say) -> LocalRun:
             _record_interruption(store, work)
             say(
                 "interrupted: the snapshot is kept, and the same command goes on after the last epoch of the "
-                "training; one that had come to its end begins again"
+                "training"
             )
             raise
         error = reports / "error.json"

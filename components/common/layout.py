@@ -18,7 +18,7 @@ tuning/<study>/                  what `defectline tune` tried: see pipeline/tuni
 crossval/<id>.json               what `defectline crossval` came to
 index.html                       the front page
 audit.jsonl                      who changed what serves or what is learned: see common/reporting/audit.py
-checkpoints/<digest>/            epoch-00007.npz: a training that is under way or was cut off
+checkpoints/<digest>/            epoch-00007.npz: a training whose model is not judged yet
 pretrained/<digest>.keras        what was learned from synthetic defects in good pictures
 review/<name>/<date>/            <id>.json and the other files of a frame
 review/<name>/audit.jsonl        who decided what

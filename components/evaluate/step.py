@@ -237,6 +237,8 @@ def evaluate(
             end_run(storage, run, Outcome(state=state, reason=reason, version=champion, advice=advice))
         if before:
             forget(storage, run)
+        for name in content.get("checkpoints", ()):
+            storage.delete_below(layout.checkpoint_prefix(name))
         iou = metrics["test"]["iou"]
         progress.summary = (
             f"{STATES[state]}: test IoU {_number(iou)}, escape "

@@ -37,7 +37,7 @@ def cross_fit(
     in FOLDS, which pictures each may judge, below CROSS_FIT in the folder `model`.
 
     The arguments are those of `learn`, and so are the errors. Each goes on from its last checkpoint; returns
-    those, to be removed when the step has succeeded. Of several processes the first alone writes.
+    those, to be removed when the model is judged. Of several processes the first alone writes.
     """
     folds = deal(prepared, settings.cross_fit)
     used = []

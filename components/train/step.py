@@ -116,12 +116,12 @@ def train(
             "advice": advise(history, prepared.supervision == "good_only", bool(learned.pretrained)),
             "precision": precision,
             "keras": keras.__version__,
+            # A run that ends before it is judged goes on from these.
+            "checkpoints": [each.name for each in used],
         }
         read_statistics(folders).write(model)
         (model / "model.json").write_text(json.dumps(content, indent=2))
         checksums.seal(model)
-        for each in used:
-            each.remove()
         if content["advice"]:
             say(f"train: WARNING: {content['advice']}")
         iou = f"IoU {best['val_iou']:.2f}, " if "val_iou" in best else ""

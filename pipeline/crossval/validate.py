@@ -71,8 +71,7 @@ def take_snapshot(parameters: Parameters, store: Storage, work: Path, say: Say) 
     named = ("--run", INGEST_RUN)
     StepRunner(whatever_is_new, work, say).run("ingest", parameters.source, parameters.store, *named)
     # A run that has no outcome would count as under way.
-    for left in [*store.list(run_key(INGEST_RUN, ""))]:
-        store.delete(left.key)
+    store.delete_below(run_key(INGEST_RUN, ""))
     snapshot = read_head(store)
     assert snapshot is not None
     return snapshot

@@ -108,8 +108,10 @@ def test_more_pictures_choose_the_threshold(tmp_path):
     checksums.verify(model)
     folds = json.loads((model / CROSS_FIT / FOLDS).read_text())
     assert set(folds) == {row["id"] for row in rows if row["split"] == "train"}
-    assert not [path for path in (store / "checkpoints").rglob("*") if path.is_file()]
+    # Of the network and of two more, until it is judged.
+    assert len({path.parent for path in (store / "checkpoints").rglob("*.npz")}) == 3
     evaluate(str(store), snapshot, model, tmp_path / "bundle", tmp_path / "report.html", LIMITS, "one")
+    assert not [path for path in (store / "checkpoints").rglob("*") if path.is_file()]
     promises = read_bundle(tmp_path / "bundle").promises
     judged = Counter(row["label"] for row in rows)
     assert {promise.rate: promise.pictures for promise in promises} == {

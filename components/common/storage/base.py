@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +103,12 @@ class Storage(ABC):
 
     def exists(self, key: str) -> bool:
         return any(found.key == key for found in self.list(key))
+
+    def delete_below(self, prefix: str) -> None:
+        """Delete all whose key begins so. What another process deletes meanwhile counts as done."""
+        for found in [*self.list(prefix)]:
+            with suppress(KeyError):
+                self.delete(found.key)
 
     def upload_folder(self, folder: Path, prefix: str) -> None:
         """Store every file under `folder` below `prefix` ("": at the root), in sorted order."""

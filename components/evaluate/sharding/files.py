@@ -139,8 +139,7 @@ def read_before(storage: Storage, run: str, model: Path, inputs: Inputs) -> Befo
 
 def forget(storage: Storage, run: str) -> None:
     """Remove what the steps before left."""
-    for one in [*storage.list(run_key(run, JUDGING))]:
-        storage.delete(one.key)
+    storage.delete_below(run_key(run, JUDGING))
 
 
 def missing(run: str) -> SettingsError:

@@ -60,8 +60,7 @@ class Exchange:
 
     def forget(self, what: str = "") -> None:
         """Remove all of it, or what begins so."""
-        for found in [*self.store.list(self.prefix + what)]:
-            self.store.delete(found.key)
+        self.store.delete_below(self.prefix + what)
 
     # Of the pods.
 

@@ -1,4 +1,4 @@
-"""What a training has come to, kept in the store until its step has succeeded.
+"""What a training has come to, kept in the store until it is judged.
 
 checkpoints/<digest>/epoch-00007.npz    one file an epoch: all variables, and the history so far
 
@@ -73,7 +73,7 @@ class Checkpoints:
     """The checkpoints of one training in a store."""
 
     def __init__(self, store: Storage, name: str):
-        self.store, self.prefix = store, checkpoint_prefix(name)
+        self.store, self.name, self.prefix = store, name, checkpoint_prefix(name)
 
     def save(self, history: list[dict], network: Sequence, rest: Sequence) -> None:
         """Keep the state after the last epoch of `history`.
@@ -104,8 +104,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        for epoch in self._epochs():
-            self._forget(epoch)
+        self.store.delete_below(self.prefix)
 
     def read(self, epoch: int) -> Checkpoint:
         """The state after an epoch. Raises what tells that it is not there, or damaged."""

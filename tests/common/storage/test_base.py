@@ -138,6 +138,16 @@ def test_delete(store: Storage):
     assert not store.exists("a")
 
 
+def test_delete_below(store: Storage):
+    for key in ("runs/a/1", "runs/a/2", "runs/ab", "run"):
+        store.write(key, b"x")
+    store.delete_below("runs/a/")
+    assert keys(store) == ["run", "runs/ab"]
+    store.delete_below("runs/a/")
+    store.delete_below("run")
+    assert keys(store) == []
+
+
 @pytest.mark.parametrize("size", [0, 100, 9 << 20], ids=["empty", "small", "several_parts"])
 def test_files_go_up_and_down(store: Storage, tmp_path: Path, size: int):
     source, target = tmp_path / "source", tmp_path / "target"
