@@ -20,7 +20,7 @@ help:  ## list the targets
 setup: .venv/installed  ## install everything into .venv
 
 .venv/installed: pyproject.toml requirements/dev.txt
-	@echo "Installing about 250 Python packages into .venv, TensorFlow, OpenVINO and Kubeflow Pipelines among them: 3.8 GB"
+	@echo "Installing about 250 Python packages into .venv, TensorFlow, OpenVINO and Kubeflow Pipelines among them: 4.4 GB"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet uv==0.13.9
 	$(UV) pip install --quiet --require-hashes --requirement requirements/dev.txt

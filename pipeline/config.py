@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
@@ -151,7 +152,13 @@ def read_config(path: Path) -> Config:
     if not isinstance(content, dict):
         content = {"": content}
     settable = [name for kind in SETTINGS.values() for name in kind.model_fields]
-    _check_keys(path, "", content, Config.model_fields)
+    places = {
+        "parameters": settable,
+        "parameters: training": TRAINING,
+        "cluster": Cluster.model_fields,
+        "cluster: kserve": KSERVE,
+    }
+    _check_keys(path, "", content, Config.model_fields, places)
     _check_mapping(path, content, "parameters")
     _check_mapping(path, content, "cluster")
     _check_mapping(path, content["cluster"], "kserve")
@@ -192,10 +199,20 @@ def _check_mapping(path: Path, content: dict[str, Any], key: str) -> None:
     content[key] = values
 
 
-def _check_keys(path: Path, prefix: str, found: Mapping[str, Any], known: Iterable[str]) -> None:
+def _check_keys(
+    path: Path,
+    prefix: str,
+    found: Mapping[str, Any],
+    known: Iterable[str],
+    places: Mapping[str, Iterable[str]] = MappingProxyType({}),
+) -> None:
+    """Raise SettingsError for a key that is not known; `places` are the headings below which others are."""
     for key in found:
         if key not in known:
-            raise unknown(f"key {prefix}{key} in {path}", str(key), known)
+            error = unknown(f"key {prefix}{key} in {path}", str(key), known)
+            heading = next((heading for heading, keys in places.items() if key in keys), "")
+            error.fix = f"Write it below {heading}." if heading else error.fix
+            raise error
 
 
 def as_pairs(values: Mapping[str, Any]) -> list[str]:

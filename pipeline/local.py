@@ -30,6 +30,8 @@ from defectline.components.common.storage.folder import FolderStorage
 from defectline.components.common.trust.keys import read_trust, signing_key
 from defectline.pipeline.parameters import Parameters, check_weights
 
+INTERRUPTED = "interrupted: what is done is kept, and the same command goes on from there"
+
 
 class StepReport(NamedTuple):
     step: str
@@ -76,10 +78,7 @@ def run_locally(parameters: Parameters, say: Say) -> LocalRun:
             status = run_subprocess(command, json.dumps(_arguments(parameters)), reports, log, say)
         except (KeyboardInterrupt, SystemExit):
             _record_interruption(store, work)
-            say(
-                "interrupted: the snapshot is kept, and the same command goes on after the last epoch of the "
-                "training"
-            )
+            say(INTERRUPTED)
             raise
         error = reports / "error.json"
         if error.exists():

@@ -61,6 +61,14 @@ class StepRunner:
         error = self.reports / "error.json"
         if error.exists():
             raise DefectlineError.from_json(error.read_text())
+        if status < 0:
+            raise DefectlineError(
+                f"The process {name} was killed.",
+                got=f"signal {-status}",
+                expected="a process that ends by itself",
+                fix="Where memory ran out, which the kernel's log says, take fewer --workers or a smaller "
+                "batch_size; the same command goes on with what is done.",
+            )
         if status:
             raise RunFailed(self.log, self.reports / "fault.txt")
 

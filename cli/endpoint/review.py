@@ -204,6 +204,8 @@ def export(
     for key in done.new:
         typer.echo(target.url(key))
     typer.echo(f"{len(done.new)} exported, {done.there} there already")
+    if not (done.new or done.there or done.conflicts):
+        typer.echo("No frame is accepted yet: `defectline review list` shows what waits.")
     for frame in done.conflicts:
         ui.warn(
             f"{frame}: left out, the source has it under the other label; remove it there first", bad=True

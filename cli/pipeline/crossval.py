@@ -58,7 +58,7 @@ def crossval(
     from defectline.components.common.storage import open_storage
     from defectline.pipeline.config import read_config
     from defectline.pipeline.crossval.validate import cross_validate
-    from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.local import INTERRUPTED, RunFailed
     from defectline.pipeline.parameters import parse
 
     parameters = parse(one_source(source, source_), store, set_ or [])
@@ -77,7 +77,7 @@ def crossval(
     except RunFailed as error:
         ui.end_failed(error)
     except (KeyboardInterrupt, SystemExit):
-        ui.say("interrupted: what is done is kept, and the same command goes on from there")
+        ui.say(INTERRUPTED)
         raise
     show_cross_validation(judged, open_storage(parameters.store))
 
@@ -145,14 +145,13 @@ def show_cross_validation(judged: Sequence["Judged"], store: "Storage") -> None:
     """One line a seed, their mean and spread, the pictures that were judged wrong, and where all of it is."""
     from defectline.cli import ui
     from defectline.components.common import layout
-    from defectline.components.evaluate.collecting import COLUMNS, rows
+    from defectline.components.evaluate.collecting import COLUMNS, name_missed, rows
 
     found = [(title, *(of[name] for name in COLUMNS)) for title, of in rows(judged)]
     titles = [name.replace("_", " ") for name in COLUMNS]
     ui.table(("seed", *titles), found, numbers=titles)
     for one in judged:
-        wrong = [f"{c.id} ({c.score:.2f})" for c in one.counts if c.missed]
-        pictures = f"{len(one.counts)} pictures: {', '.join(wrong) or 'none'}"
+        pictures = f"{len(one.counts)} pictures: {name_missed(one)}"
         ui.facts([(f"seed {one.seed}, wrong or missed of", pictures)])
     ui.note("spread is the standard deviation over seeds; in brackets the score")
     ui.facts([("store", store.uri), ("all figures", store.url(layout.FRONT_PAGE))])

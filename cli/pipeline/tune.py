@@ -118,7 +118,7 @@ def tune(
     from defectline.components.common.files import explained, make_room, replaced
     from defectline.components.common.layout import tuning_key
     from defectline.components.common.storage import open_storage
-    from defectline.pipeline.local import RunFailed
+    from defectline.pipeline.local import INTERRUPTED, RunFailed
     from defectline.pipeline.nodes import parse_node_selector, parse_tolerations
     from defectline.pipeline.parameters import parse
     from defectline.pipeline.resources import parse_resources
@@ -169,7 +169,7 @@ def tune(
     except RunFailed as error:
         ui.end_failed(error)
     except (KeyboardInterrupt, SystemExit):
-        ui.say("interrupted: what is done is kept, and the same command goes on from there")
+        ui.say(INTERRUPTED)
         raise
     text = write_result(open_storage(parameters.store), tuned, parameters, all_pictures)
     show_tuned(tuned, parameters)
@@ -196,6 +196,8 @@ def tune(
             ("page", opened.url(tuning_key(tuned.study.id, PAGE))),
         ]
     )
+    if tuned.best.iou is not None and round(tuned.best.iou, 2) == 0:
+        ui.warn("no trial found a defect: take more epochs, pretraining=always, or weights to start from")
     ui.note(
         "the best of many was lucky, too: judge it again with crossval and another seed, and by a run's gate"
     )
@@ -237,10 +239,14 @@ def _write_objects(
     check_option("namespace", namespace, is_namespace, NAMESPACE_FORM)
     built = LOCAL_GPU_TARGET if target.gpus else LOCAL_TARGET
     pods = Pods(image or load_images([built])[built], namespace, target)
+    if not target.gpus and (target.node_selector or target.tolerations):
+        typer.echo("--node-selector and --toleration are for pods with --gpus: without they do nothing.")
     # Katib refuses more at the same time than in all; of a Job's, the others would have nothing to do.
     options = options._replace(workers=min(options.workers, options.trials))
     space = make_space(options.search, options.given)
-    said = f"{options.trials} trials of {len(space)} settings in {pods.image}"
+    trials = "1 trial" if options.trials == 1 else f"{options.trials} trials"
+    settings = "1 setting" if len(space) == 1 else f"{len(space)} settings"
+    said = f"{trials} of {settings} in {pods.image}"
     for file, option in ((katib, "--katib"), (job, "--job")):
         if file:
             make_room(file, option)

@@ -20,6 +20,8 @@ from defectline.components.evaluate.metrics import Count, Metrics, summarize
 
 COLUMNS = ("iou", "dice", "image_iou", "region_recall", "image_auroc", "escape", "overkill")
 """Metrics that the table shows."""
+NAMED = 20
+"""Pictures that are named below it; the reports of the folds show all."""
 
 
 class FoldRun(NamedTuple):
@@ -101,15 +103,25 @@ def write_crossval(store: Storage, folds: Sequence[FoldRun], judged: Sequence[Ju
         "seeds": [{"seed": int(title), **of} for title, of in seeds],
         **others,
     }
-    key = crossval_key(crossval_id(folds))
-    store.write(key, json.dumps(content, indent=2).encode())
-    rewrite(store)
+    key, data = crossval_key(crossval_id(folds)), json.dumps(content, indent=2).encode()
+    # The same again keeps its time.
+    if not store.exists(key) or store.read(key) != data:
+        store.write(key, data)
+        rewrite(store)
     return key
 
 
 def crossval_id(folds: Iterable[FoldRun]) -> str:
     """The same for the same folds. Pure."""
     return hashlib.sha256(" ".join(fold.run for fold in folds).encode()).hexdigest()[:12]
+
+
+def name_missed(judged: Judged) -> str:
+    """The pictures that were judged wrong, or of which a defect was missed, with their scores; of many the
+    first. Pure."""
+    missed = [f"{count.id} ({count.score:.2f})" for count in judged.counts if count.missed]
+    more = f", and {len(missed) - NAMED} more" if len(missed) > NAMED else ""
+    return ", ".join(missed[:NAMED]) + more or "none"
 
 
 def as_markdown(judged: Sequence[Judged]) -> str:
@@ -120,8 +132,7 @@ def as_markdown(judged: Sequence[Judged]) -> str:
         cells = ["–" if of[name] is None else f"{of[name]:.3f}" for name in COLUMNS]
         lines.append(f"| {' | '.join([title, *cells])} |")
     for one in judged:
-        wrong = ", ".join(f"{count.id} ({count.score:.2f})" for count in one.counts if count.missed)
-        lines += ["", f"Seed {one.seed}, wrong or missed of {len(one.counts)} pictures: {wrong or 'none'}"]
+        lines += ["", f"Seed {one.seed}, wrong or missed of {len(one.counts)} pictures: {name_missed(one)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -56,6 +56,7 @@ class Rule(NamedTuple):
     reason: str
 
 
+UNLEARNED = Rule("learned", None, "finds synthetic defects", False, "the network did not begin to learn")
 NOT_WORSE = Rule("", None, "not worse", True, OTHER_CLASSES)
 IOU, BETTER, COST = "champion_iou", "champion_better", "champion_cost"
 """Outlines; and by which a challenger must be better: on the champion's pictures, and where there are few."""
@@ -82,13 +83,14 @@ def judge(
     note: str = "",
     classes: Sequence[str] = (),
     judged: Collection[str] = LABELS,
+    learned: bool = True,
 ) -> list[Rule]:
     """The rules, absolute ones first; a number that no picture gives fails its rule. One of pixels does not
     where none of the defective test pictures has a mask.
 
     `opponent` is None where nothing can be compared. `note` says why, or what is special about its pictures.
     `judged` are the labels of which the whole source has enough pictures; what is said of the other limits
-    nothing.
+    nothing. Where those are of good pictures alone, a network that has not `learned` anything would pass.
     """
     metrics = summarize(challenger, None)
     rules = [
@@ -97,6 +99,7 @@ def judge(
         _known("OK", judged, _at_most("max_overkill", metrics["overkill"], settings.max_overkill, OVERKILLS)),
         *(_at_most("max_look", look, settings.max_look, LOOKS) for look in [metrics.get("look")] if look),
         *_of_classes(challenger, settings, classes),
+        *([] if learned or "NG" in judged else [UNLEARNED]),
     ]
     if opponent is None:
         return [*rules, Rule("champion", None, "not worse", True, note or "there was no champion")]

@@ -190,7 +190,8 @@ def evaluate(
         opponent, note = choose_opponent(
             champion_result, reference, taken.fingerprint, describe_settings(draft), chosen.replace
         )
-        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(inputs.used))
+        advice = content.get("advice", "")
+        rules = judge(scored.counts, opponent, chosen, note, taken.classes, _judged(inputs.used), not advice)
         state: State = "passed" if passed(rules) else "kept" if kept(rules) else "refused"
         config = layout.run_key(run, layout.CONFIG)
         settings_file = storage.read(config) if storage.exists(config) else b""
@@ -213,7 +214,7 @@ def evaluate(
             signed=key is not None or bool(os.environ.get(TRUST_ENV)),
             rois=names.rois,
             roi=roi,
-            advice=content.get("advice", ""),
+            advice=advice,
             deciding=_deciding(network, point, validated, storage, splits["validation"], names),
         )
         page, summary = render(reported), summarize_run(reported)
@@ -233,8 +234,11 @@ def evaluate(
             if not is_fold:
                 gate = GateRecord(run=run, snapshot=snapshot, settings_key=settings_key)
                 write_gate(storage, model_name, gate)
-            reason, advice = _why_not(rules, state), content.get("advice", "")
-            end_run(storage, run, Outcome(state=state, reason=reason, version=champion, advice=advice))
+            end_run(
+                storage,
+                run,
+                Outcome(state=state, reason=_why_not(rules, state), version=champion, advice=advice),
+            )
         if before:
             forget(storage, run)
         for name in content.get("checkpoints", ()):

@@ -1,5 +1,6 @@
 """Pods that tune: of a Job, each a worker of one study, or of Katib, each with one trial."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,21 @@ from defectline.pipeline.tuning.space import Space
 CONTAINER = "trial"
 
 
+class _ForEveryReader(yaml.SafeDumper):
+    """Quotes texts like 1e-05 as well, which YAML 1.2, and so kubectl, reads as a number."""
+
+
+_ForEveryReader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?\Z"),
+    list("-+.0123456789"),
+)
+
+
 def write_object(file: Path, content: dict[str, Any], option: str) -> None:
     """Write an object of Kubernetes, whole or not at all. Raises SettingsError where the file that the
     option names cannot be written."""
-    text = yaml.safe_dump(content, sort_keys=False)
+    text = yaml.dump(content, Dumper=_ForEveryReader, sort_keys=False)
     with (
         explained(f"{file} cannot be written.", expected="a file's name", fix=f"Choose another {option}."),
         replaced(file.absolute()) as partial,

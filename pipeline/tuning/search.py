@@ -40,8 +40,8 @@ def make_space(texts: Iterable[str], given: Collection[str] = (), large_pictures
         if name not in FIELDS:
             raise unknown(f"setting {name} to search", name, FIELDS)
         if not equals and name not in SPACE:
-            raise _wrong(text, "no range", f"{name}=LOW..HIGH or {name}=A,B,C")
-        found[name] = _parse(text, name, amounts) if equals else SPACE[name]
+            raise _wrong(f"--search {text}", "no range", f"{name}=LOW..HIGH or {name}=A,B,C")
+        found[name] = _parse(f"--search {text}", name, amounts) if equals else SPACE[name]
     if found:
         return found
     left_out = {*given, *(() if large_pictures else ("tile",))}
@@ -51,7 +51,7 @@ def make_space(texts: Iterable[str], given: Collection[str] = (), large_pictures
 def parse_values(pairs: Iterable[str]) -> dict[str, Value]:
     """Texts `name=value` as values of settings that can be searched. Raises SettingsError."""
     found = parse_pairs(pairs, FIELDS, written="--try ", what="setting {} to try")
-    return {name: _value(f"{name}={text}", name, text) for name, text in found.items()}
+    return {name: _value(f"--try {name}={text}", name, text) for name, text in found.items()}
 
 
 def _parse(text: str, name: str, amounts: str) -> BaseDistribution:
@@ -83,7 +83,10 @@ def _value(text: str, name: str, amount: str) -> Value:
 
 def _wrong(text: str, got: str, expected: str) -> SettingsError:
     return SettingsError(
-        f"--search {text} cannot be used.", got=got, expected=expected, fix=f"Write it as {FORM}."
+        f"{text} cannot be used.",
+        got=got,
+        expected=expected,
+        fix=f"Write it as {FORM if text.startswith('--search') else '--try NAME=VALUE'}.",
     )
 
 

@@ -49,7 +49,7 @@ def tune(parameters: Parameters, options: Options, say: Say) -> Tuned:
             are = "trial is" if before == 1 else "trials are"
             say(f"study {study.id}: {before} {are} there already; {options.trials} wanted in all")
         else:
-            say(f"study {study.id}: {options.trials} trials of {options.folds} folds")
+            say(f"study {study.id}: {options.trials} to try, of {options.folds} folds each")
         run_all(
             [partial(tuner.work_off, Claims(tuner.store, study.id)) for _ in range(options.workers)],
             options.workers,

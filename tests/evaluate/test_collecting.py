@@ -15,6 +15,7 @@ from defectline.components.evaluate.collecting import (
     Judged,
     as_markdown,
     collect,
+    name_missed,
     read_judged,
     rows,
     write_crossval,
@@ -32,6 +33,13 @@ def store(tmp_path: Path) -> FolderStorage:
         counts = [count._replace(id=f"{count.id}-{fold.snapshot}") for count in counts]
         store.write(run_key(fold.run, COUNTS), json.dumps([one._asdict() for one in counts]).encode())
     return store
+
+
+def test_of_many_wrong_pictures_the_first_are_named():
+    assert name_missed(Judged(0, answers("NG", "rr"))) == "none"
+    told = name_missed(Judged(0, answers("NG", "w" * 50)))
+    assert told.count("NG/") == 20
+    assert told.endswith(", and 30 more")
 
 
 def test_a_row_a_seed_with_mean_and_spread(store):

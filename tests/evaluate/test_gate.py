@@ -365,3 +365,13 @@ def test_what_people_have_to_look_at_costs_something(new, old, ok, reason):
     challenger = _looked_at(_both(first["challenger"] + "r" * 9, "r" * 10), *new)
     rule = _rules(challenger, champion)["champion_cost"]
     assert (rule.passed, rule.reason) == (ok, reason)
+
+
+def test_good_pictures_alone_do_not_let_a_network_pass_that_learned_nothing():
+    """No defective picture is there to show it: a plant that begins with good parts would ship everything."""
+    good = answers("OK", "r" * 30)
+    assert passed(judge(good, None, LIMITS, judged=["OK"]))
+    (failed,) = [r for r in judge(good, None, LIMITS, judged=["OK"], learned=False) if not r.passed]
+    assert (failed.name, "did not begin to learn" in failed.reason) == ("learned", True)
+    # With defective ones the rules of escapes and outlines say it.
+    assert "learned" not in {r.name for r in judge(GOOD, None, LIMITS, learned=False)}

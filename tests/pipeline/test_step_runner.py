@@ -59,3 +59,10 @@ def test_a_step_that_cannot_start_is_an_internal_error(tmp_path: Path):
     with pytest.raises(RunFailed) as caught:
         runner.run("ingest", "--nosuch")
     assert "nosuch" in caught.value.detail
+
+
+def test_a_step_that_is_killed_is_not_an_internal_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step_runner, "run_subprocess", lambda *others: -9)
+    with pytest.raises(DefectlineError, match="was killed") as caught:
+        StepRunner(parse("source", "store", []), tmp_path, print).run("train")
+    assert (caught.value.got, "--workers" in caught.value.fix) == ("signal 9", True)

@@ -144,7 +144,8 @@ def _tell_champion(run: Ended) -> str:
     measured = escape("; ".join(said) or "nothing was measured")
     promised = _promises(run)
     promises = "".join(f"<p>{escape(str(one))}</p>\n" for one in promised)
-    kind = "champion" if all(one.holds for one in promised) else "champion unpromised"
+    whole = test.get("ng") and all(one.holds for one in promised)
+    kind = "champion" if whole else "champion unpromised"
     return (
         f'<div class="{kind}"><p><strong>Champion <code>{escape(run.version)}</code></strong>, judged '
         f"{_time(run.ended)}</p>\n"
@@ -199,12 +200,14 @@ def _comparisons(store: Storage) -> str:
     """Cross-validations with the means of what they came to, and links to the pages of tunes."""
     tables = sorted(store.list(layout.CROSSVALS), key=lambda one: one.modified, reverse=True)
     tunes = [one for one in store.list(layout.TUNING) if one.key.endswith(f"/{layout.FRONT_PAGE}")]
-    rows = []
+    rows, settings = [], []
     for one in tables[:COMPARISONS]:
         try:
             found = json.loads(store.read(one.key))
             of, seeds = found.get("mean") or found["seeds"][0], len(found["seeds"])
             figures = [of[name] for name in ("iou", "escape", "overkill")]
+            folds = len(found.get("runs", ())) // seeds
+            settings.append(str(found.get("settings", "")).split())
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             continue
         cells = "".join(
@@ -212,15 +215,22 @@ def _comparisons(store: Storage) -> str:
             for name, value in zip(("IoU", "escape", "overkill"), figures, strict=True)
         )
         rows.append(
-            f'<tr><td class=time>{_time(one.modified)}</td><td class=n data-of="seeds">{seeds}</td>{cells}'
-            f'<td class=links><a href="{escape(one.key)}">all figures</a></td></tr>'
+            f'<tr><td class=time>{_time(one.modified)}</td><td class=n data-of="folds">{folds or "–"}</td>'
+            f'<td class=n data-of="seeds">{seeds}</td>{cells}'
+            f'<td class=links><a href="{escape(one.key)}">all figures</a></td>'
         )
     told = ""
     if rows:
+        shared = set(settings[0]).intersection(*settings)
+        differing = [" ".join(text for text in texts if text not in shared) for texts in settings]
+        rows = [
+            f"{row}<td>{escape(text) or '–'}</td></tr>" for row, text in zip(rows, differing, strict=True)
+        ]
         told += (
             "<h2>Cross-validations</h2>\n"
-            '<div class="scroll"><table><thead><tr><th>written</th><th class=n>seeds</th><th class=n>IoU</th>'
-            f"<th class=n>escape</th><th class=n>overkill</th><th></th></tr></thead><tbody>{''.join(rows)}"
+            '<div class="scroll"><table><thead><tr><th>written</th><th class=n>folds</th>'
+            "<th class=n>seeds</th><th class=n>IoU</th><th class=n>escape</th><th class=n>overkill</th>"
+            f"<th></th><th>settings that differ</th></tr></thead><tbody>{''.join(rows)}"
             "</tbody></table></div>\n"
         )
     if tunes:

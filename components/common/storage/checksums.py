@@ -43,7 +43,7 @@ def verify(folder: Path, origin: str = "", found: Mapping[str, str] | None = Non
     where they are known already.
     """
     where = origin or str(folder)
-    fix = "Publish it again from the run that made it; never edit it by hand."
+    fix = "Go back to another version with `defectline rollback`, or train again; never edit it by hand."
     try:
         lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
         listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}

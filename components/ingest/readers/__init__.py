@@ -72,12 +72,14 @@ def _four_folders(listing: Listing) -> bool:
 
 def _none_fits(listing: Listing) -> SourceError:
     count = len(listing.objects)
-    found = [f"{count} files, such as {listing.objects[0].key}" if count else "no file"]
+    files = "1 file, " if count == 1 else f"{count} files, such as "
+    found = [files + listing.objects[0].key if count else "no file"]
     return SourceError(
         "The source has another layout." if count else "The source is empty.",
         got="; ".join(found + _annotations(listing)),
         expected="; or ".join(_load(name).EXPECTED for name in FORMATS),
-        fix="Check the URI, or try `defectline sample DIR` for an example.",
+        fix="Check the URI. Good images in a folder OK/ are enough to begin with, and `defectline sample "
+        "DIR` makes an example.",
     )
 
 

@@ -15,7 +15,7 @@ from defectline.components.ingest.readers.base import CLASSES_KEY, Layout, Listi
 FOLDERS = {f"{label}{suffix}": (label, kind) for label in LABELS for suffix, kind in (("", 0), ("_MSK", 1))}
 """Folder of the source → label, and 0 for images or 1 for masks."""
 NAME = "folders"
-EXPECTED = "the folders OK/, NG/, OK_MSK/ and NG_MSK/, with an image and its mask of the same name"
+EXPECTED = "a folder OK/ of good images, NG/ of defective ones, masks of the same name in OK_MSK/ and NG_MSK/"
 
 
 def fits(listing: Listing) -> str:

@@ -84,13 +84,17 @@ def test_a_champion_of_which_not_all_is_promised_is_marked_as_in_its_report(stor
 def test_what_settings_were_compared_is_there(store: FolderStorage):
     seeds = [{"seed": seed, "iou": 0.5, "escape": None, "overkill": 0.25} for seed in (0, 1)]
     mean = {"iou": 0.5, "escape": None, "overkill": 0.25}
-    store.write("crossval/abc.json", json.dumps({"seeds": seeds, "mean": mean}).encode())
-    store.write("crossval/one.json", json.dumps({"seeds": seeds[:1]}).encode())
+    two = {"seeds": seeds, "mean": mean, "runs": [{}] * 8, "settings": "decoder=light epochs=4"}
+    store.write("crossval/abc.json", json.dumps(two).encode())
+    one = {"seeds": seeds[:1], "runs": [{}] * 4, "settings": "decoder=pix2pix epochs=4"}
+    store.write("crossval/one.json", json.dumps(one).encode())
     store.write("crossval/damaged.json", b"{")
     store.write("tuning/9f/index.html", b"<p>a tune")
     store.write("tuning/9f/trials/0.json", b"{}")
     page = write_page(store, NOW)
     assert page.count('data-of="overkill">0.250<') == page.count('data-of="escape">–<') == 2
+    assert page.count('data-of="folds">4<') == 2
+    assert page.count("<td>decoder=light</td>") == page.count("<td>decoder=pix2pix</td>") == 1
     links = re.findall('href="([^"]+)"', page)
     assert sorted(links) == ["crossval/abc.json", "crossval/one.json", "tuning/9f/index.html"]
 

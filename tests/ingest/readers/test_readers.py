@@ -65,8 +65,8 @@ def test_what_no_reader_knows_is_refused_with_all_layouts(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(encode(noise(1)))
     with pytest.raises(SourceError, match="The source has another layout") as caught:
         choose(listing(tmp_path))
-    assert caught.value.got == "1 files, such as a.png"
-    assert "the folders OK/, NG/" in caught.value.expected
+    assert caught.value.got == "1 file, a.png"
+    assert "a folder OK/ of good images, NG/" in caught.value.expected
     assert "COCO" in caught.value.expected
 
 

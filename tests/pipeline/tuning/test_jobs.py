@@ -161,3 +161,10 @@ def test_a_file_is_written_whole_or_the_option_is_named(tmp_path: Path):
     with pytest.raises(SettingsError) as raised:
         write_object(tmp_path / "none/a.yaml", {}, "--job")
     assert "--job" in raised.value.fix
+
+
+@pytest.mark.parametrize("text", ["1e-05", "-1E5", "1e3", ".5", "1.", "12", "0.0005", "on", "null", "~"])
+def test_a_text_like_a_number_is_a_text_for_kubectl_too(tmp_path: Path, text: str):
+    write_object(tmp_path / "a.yaml", {"min": text}, "--katib")
+    # YAML 1.2 and Go's readers know more numbers than PyYAML.
+    assert (tmp_path / "a.yaml").read_text() == f"min: '{text}'\n"
