@@ -62,13 +62,13 @@ def test_missing_source(store, tmp_path):
 
 def test_empty_source(store, tmp_path):
     (tmp_path / "empty").mkdir()
-    run(store, tmp_path / "empty", says=("The source is empty", "OK/, NG/"))
+    run(store, tmp_path / "empty", says=("The source is empty", "a folder OK/"))
 
 
 def test_wrong_layout(store, tmp_path):
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat/picture.png").write_bytes(b"x")
-    run(store, tmp_path / "flat", says=("another layout", "1 files"))
+    run(store, tmp_path / "flat", says=("another layout", "1 file, picture.png"))
 
 
 def test_class_without_images(store, tmp_path, pairs):
