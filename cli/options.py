@@ -8,6 +8,7 @@ import typer
 
 from defectline.cli import completion
 
+NODES_IDLE = "--node-selector and --toleration are for training on GPUs: without one they do nothing."
 S3_SECRET_HELP = "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 S3_ENDPOINT_HELP = "URL of an S3 server other than AWS."
 S3_REGION_HELP = "Region of the S3 server."

@@ -8,6 +8,7 @@ import typer
 from defectline.cli.idle import tell_idle
 from defectline.cli.options import (
     GCS_SECRET_HELP,
+    NODES_IDLE,
     PULL_SECRET_HELP,
     RUN_AS_USER_HELP,
     S3_ENDPOINT_HELP,
@@ -163,7 +164,7 @@ def compile_(
         if not gitops:
             tell_idle(context, ["pipeline_namespace"], "the objects of --gitops", "without that")
     if not gpus and (target.node_selector or target.tolerations):
-        typer.echo("--node-selector and --toleration are for training on GPUs: without one they do nothing.")
+        typer.echo(NODES_IDLE)
     if what == "run" and push_secret and not kserve.get("registry"):
         typer.echo("--push-secret is for --kserve registry=…: without one nothing is pushed.")
     training = checked(TrainParameters, **select(TrainParameters, file.parameters if file else {}))

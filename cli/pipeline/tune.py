@@ -8,6 +8,7 @@ import typer
 from defectline.cli.idle import tell_idle
 from defectline.cli.options import (
     GCS_SECRET_HELP,
+    NODES_IDLE,
     PULL_SECRET_HELP,
     RUN_AS_USER_HELP,
     S3_ENDPOINT_HELP,
@@ -240,7 +241,7 @@ def _write_objects(
     built = LOCAL_GPU_TARGET if target.gpus else LOCAL_TARGET
     pods = Pods(image or load_images([built])[built], namespace, target)
     if not target.gpus and (target.node_selector or target.tolerations):
-        typer.echo("--node-selector and --toleration are for pods with --gpus: without they do nothing.")
+        typer.echo(NODES_IDLE)
     # Katib refuses more at the same time than in all; of a Job's, the others would have nothing to do.
     options = options._replace(workers=min(options.workers, options.trials))
     space = make_space(options.search, options.given)

@@ -206,7 +206,7 @@ def _comparisons(store: Storage) -> str:
             found = json.loads(store.read(one.key))
             of, seeds = found.get("mean") or found["seeds"][0], len(found["seeds"])
             figures = [of[name] for name in ("iou", "escape", "overkill")]
-            folds = len(found.get("runs", ())) // seeds
+            folds = len(found.get("runs", ())) // max(1, seeds)
             settings.append(str(found.get("settings", "")).split())
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             continue

@@ -260,8 +260,7 @@ def verdict(report: Report) -> str:
 
 def promised(report: Report) -> bool:
     """Whether what the gate asks of the test pictures is promised of all parts like them."""
-    nobody_knows = not report.bundle.metrics["test"]["ng"]
-    return not nobody_knows and all(promise.holds for promise in report.bundle.promises)
+    return bool(report.bundle.metrics["test"]["ng"]) and all(one.holds for one in report.bundle.promises)
 
 
 def compare(scored: Scored, champion_result: ChampionResult) -> Comparison | None:

@@ -89,6 +89,7 @@ def test_what_settings_were_compared_is_there(store: FolderStorage):
     one = {"seeds": seeds[:1], "runs": [{}] * 4, "settings": "decoder=pix2pix epochs=4"}
     store.write("crossval/one.json", json.dumps(one).encode())
     store.write("crossval/damaged.json", b"{")
+    store.write("crossval/empty.json", json.dumps({"seeds": [], "mean": "x"}).encode())
     store.write("tuning/9f/index.html", b"<p>a tune")
     store.write("tuning/9f/trials/0.json", b"{}")
     page = write_page(store, NOW)
