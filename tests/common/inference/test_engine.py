@@ -1,6 +1,8 @@
 """Networks on the engine for processors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -8,7 +10,12 @@ from networks import write_network
 
 from defectline.components.common.errors import BundleError
 from defectline.components.common.images.imaging import ImagingSettings
-from defectline.components.common.inference.engine import ENGINES, OpenVino, import_openvino
+from defectline.components.common.inference.engine import (
+    ENGINES,
+    SHARED_AFTER,
+    OpenVino,
+    import_openvino,
+)
 from defectline.components.common.inference.network import Network
 
 SIZE = 32
@@ -38,6 +45,30 @@ def test_pictures_are_answered_alike_alone_and_together(network: Path):
     for each in range(2):
         alone = np.concatenate([engine(PICTURES[n : n + 1])[each] for n in range(3)])
         np.testing.assert_array_equal(together[each], alone)
+
+
+def test_pictures_that_meet_and_the_next_few_share_the_threads(network: Path, monkeypatch):
+    engine = OpenVino(network, threads=2)
+    ran, meeting, together = list[str](), [True], Barrier(3, timeout=60)
+
+    def run_on(name, compiled, picture):
+        ran.append(name)
+        if meeting:
+            together.wait()
+        return compiled(picture)
+
+    alone, shared = engine._alone, engine._shared
+    monkeypatch.setattr(engine, "_alone", lambda picture: run_on("alone", alone, picture))
+    monkeypatch.setattr(engine, "_shared", lambda picture: run_on("shared", shared, picture))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(engine, [PICTURES[:1]] * 3))
+    assert sorted(ran) == ["alone", "shared", "shared"]
+
+    ran.clear()
+    meeting.clear()
+    for _ in range(SHARED_AFTER + 2):
+        engine(PICTURES[:1])
+    assert ran == ["shared"] * (SHARED_AFTER - 1) + ["alone"] * 3
 
 
 def test_a_softmax_over_two_classes_gives_the_same_as_the_function_in_its_place(tmp_path: Path):
