@@ -1,13 +1,16 @@
 """Do promised rates hold on parts that the threshold was not chosen on?
 
     python benchmarks/promises.py BUNDLE --store store --max-escape 0.05 --max-overkill 0.1
+    python benchmarks/promises.py --crossval ID --store crossval
 
 The pictures that a sealed bundle was not trained on, validation and test, are split by groups in two halves,
 again and again: one half chooses the levels, on the other verdicts are counted. A part is wrong by the share
-of its pictures that is.
+of its pictures that is. Of a cross-validation (the name of its file in crossval/), which is seed by seed,
+these are all pictures, each with the score that its fold's network gave it.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,11 @@ from defectline.components.common.bundle import bundle_roi, read_bundle
 from defectline.components.common.classes import defect_mask
 from defectline.components.common.inference.inspection import LEVELS, judge_score
 from defectline.components.common.inference.network import Network
+from defectline.components.common.layout import crossval_key
 from defectline.components.common.legend import Names
 from defectline.components.common.snapshot import read_files, read_pairs, read_snapshot
 from defectline.components.common.storage import open_storage
+from defectline.components.evaluate.collecting import FoldRun, read_judged
 from defectline.components.evaluate.validation.calibration import AREAS_PX, Calibrator
 
 
@@ -48,6 +53,27 @@ def see_all(bundle_folder: Path, store: str) -> Calibrator:
     return calibrator
 
 
+def see_crossval(name: str, store: str) -> list[Calibrator]:
+    """One a seed."""
+    storage = open_storage(store)
+    folds = [FoldRun(**run) for run in json.loads(storage.read(crossval_key(name)))["runs"]]
+    groups = {pair.id: pair.group for fold in folds for pair in read_pairs(storage, fold.snapshot)}
+    found = []
+    for judged in read_judged(storage, folds):
+        calibrator = Calibrator()
+        for count in judged.counts:
+            # At another place than the defect's, no score finds it.
+            lost = count.label == "NG" and count.masked and not count.tp
+            level = 0 if lost else round(count.score * LEVELS)
+            calibrator.labels.append(count.label == "NG")
+            calibrator.parts.append(groups[count.id] or f"{len(calibrator.parts)} alone")
+            calibrator.scores.append((level,) * len(AREAS_PX))
+            calibrator.costs.append(None)
+            calibrator.kinds.append(frozenset())
+        found.append(calibrator)
+    return found
+
+
 def part_of(whole: Calibrator, chosen: np.ndarray) -> Calibrator:
     part = Calibrator(whole.classes)
     for index in np.flatnonzero(chosen).tolist():
@@ -67,13 +93,21 @@ def rate(wrong: np.ndarray, parts: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--crossval", metavar="ID")
     parser.add_argument("--store", required=True)
     parser.add_argument("--max-escape", type=float, default=0.05)
     parser.add_argument("--max-overkill", type=float, default=0.1)
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args()
-    whole = see_all(options.bundle, options.store)
+    if options.crossval:
+        for whole in see_crossval(options.crossval, options.store):
+            split(whole, options)
+    else:
+        split(see_all(options.bundle, options.store), options)
+
+
+def split(whole: Calibrator, options: argparse.Namespace) -> None:
     labels = np.array(whole.labels)
     groups = np.unique(whole.parts, return_inverse=True)[1]
     random = np.random.default_rng(0)
