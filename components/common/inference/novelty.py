@@ -114,5 +114,8 @@ def choose_centres(rows: Features, scale: NDArray[np.float32], most: int) -> Fea
 
 def _distances(rows: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.floating]:
     """(N, M), the root of the mean squared difference."""
+    if len(rows) < len(others):
+        # One step a row of the fewer ones, not one a centre: a picture is one row.
+        return _distances(others, rows).T
     # By way of a product of matrices, what is the same would not be at a distance of 0.
     return np.stack([np.sqrt(((rows - other) ** 2).mean(axis=1)) for other in others], axis=1)
