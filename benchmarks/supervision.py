@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--store", default="./supervision")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--fold", type=int, help="judge this one alone, from 0 on")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--masks", type=int, nargs="*", default=[5, 20])
     parser.add_argument("--only", nargs="*", help="titles of the rows")
@@ -100,6 +101,8 @@ def main() -> None:
         taken = read_snapshot(store, snapshot)
         accepted = [pair for pair in read_pairs(store, snapshot) if pair.accepted]
         folds = deal_all(accepted, options.folds, say)
+        if options.fold is not None:
+            folds = [folds[options.fold]]
         for labels in wanted:
             if options.only and labels.title not in options.only:
                 continue
