@@ -93,8 +93,9 @@ def rate(wrong: np.ndarray, parts: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("--crossval", metavar="ID")
+    judged = parser.add_mutually_exclusive_group(required=True)
+    judged.add_argument("bundle", type=Path, nargs="?")
+    judged.add_argument("--crossval", metavar="ID")
     parser.add_argument("--store", required=True)
     parser.add_argument("--max-escape", type=float, default=0.05)
     parser.add_argument("--max-overkill", type=float, default=0.1)

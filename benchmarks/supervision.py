@@ -23,7 +23,6 @@ import numpy as np
 
 from defectline.components.common.snapshot import (
     Pair,
-    Snapshot,
     publish_snapshot,
     read_pairs,
     read_snapshot,
@@ -34,8 +33,8 @@ from defectline.components.ingest.grouping.folds import deal_all
 from defectline.pipeline.crossval.judging import Task, judge
 from defectline.pipeline.crossval.validate import take_snapshot, titled
 from defectline.pipeline.local import run_lock, temporary_workdir
-from defectline.pipeline.parameters import Parameters, parse
-from defectline.pipeline.workers import run_all
+from defectline.pipeline.parameters import parse
+from defectline.pipeline.workers import Worker, run_all
 
 NO_MASK = {"mask_key": "", "mask_version": "", "mask_sha256": "", "areas": "", "legend": "", "marks": ""}
 
@@ -67,15 +66,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def tasks_of(
-    store: Storage, parameters: Parameters, taken: Snapshot, folds: Sequence[Sequence[Pair]], labels: Labels
-) -> list[Task]:
-    def published(pairs: Sequence[Pair]) -> str:
-        return publish_snapshot(store, labels.of(pairs), taken.source, taken.classes, taken.class_map).id
-
-    return [Task(parameters, published(pairs)) for pairs in folds]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source")
@@ -88,7 +78,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     options = parser.parse_args()
-    parameters = parse(str(Path(options.source)), options.store, options.settings)
+    parameters = parse(options.source, options.store, options.settings)
     store = open_storage(options.store)
     wanted = [
         Labels("good only", defective=False),
@@ -106,12 +96,14 @@ def main() -> None:
         for labels in wanted:
             if options.only and labels.title not in options.only:
                 continue
+            dealt = [
+                publish_snapshot(store, labels.of(pairs), taken.source, taken.classes, taken.class_map).id
+                for pairs in folds
+            ]
             tasks = [
-                task
+                Task(parameters.model_copy(update={"seed": seed}), fold)
                 for seed in range(parameters.seed, parameters.seed + options.seeds)
-                for task in tasks_of(
-                    store, parameters.model_copy(update={"seed": seed}), taken, folds, labels
-                )
+                for fold in dealt
             ]
             jobs = [
                 partial(one, task, f"{labels.title}, {number} of {len(tasks)}", store, work)
@@ -122,7 +114,7 @@ def main() -> None:
             say(f"\n{labels.title}\n\n{as_markdown(read_judged(store, runs))}")
 
 
-def one(task: Task, title: str, store: Storage, work: Path, worker) -> None:
+def one(task: Task, title: str, store: Storage, work: Path, worker: Worker) -> None:
     judge(task, store, work, titled(say, title), worker)
 
 

@@ -104,7 +104,7 @@ class OpenVino:
             self._running += 1
         try:
             pictures = (batch[n : n + 1] for n in range(len(batch)))
-            found = [self._compiled()(picture) for picture in pictures]
+            found = [self._choose()(picture) for picture in pictures]
             features = [seen.features for seen in found if seen.features is not None]
             probability = np.concatenate([seen.probability for seen in found])
             return Seen(probability, np.concatenate(features) if features else None)
@@ -112,7 +112,7 @@ class OpenVino:
             with self._lock:
                 self._running -= 1
 
-    def _compiled(self) -> "_Compiled":
+    def _choose(self) -> "_Compiled":
         """What the next picture runs on."""
         with self._lock:
             self._sharing = SHARED_AFTER if self._running > 1 else max(self._sharing - 1, 0)
